@@ -1,0 +1,165 @@
+"""What a study was asked to do: its page and the command line, resolved into one frozen call before anything starts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, words
+from lthray.options import Options, folder_fault, split
+from lthray.space import Choice, Space, draw, memory, without
+
+OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study's page: its question, its trials as a space to search or as a list, its sizes."""
+
+    name: str
+    about: str
+    seeds: tuple[int, ...]
+    trials: int = 0
+    """Of a search; a list has as many as it has points and seeds."""
+    space: Callable[[TrialConfig], Space] | None = None
+    """What a search draws from, given the config of the call."""
+    points: Callable[[TrialConfig], Sequence[Mapping[str, Any]]] | None = None
+    """The frozen list of points, each crossed with all seeds."""
+    words: Mapping[str, Any] = field(default_factory=dict)
+    """What the study changes in every preset."""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What it changes in one preset."""
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    smoke_trials: int = 2
+    startup: int = 4
+    """Random trials before TPE learns."""
+    grace: int = 2
+    """First rung at which a search may stop a trial."""
+    reduction: int = 2
+    """At a rung the best 1/reduction so far go on."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A study with its options, the config that its trials share, and what varies."""
+
+    study: Study
+    options: Options
+    config: TrialConfig
+    space: Space
+    points: tuple[Mapping[str, Any], ...]
+    argv: tuple[str, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the trials."""
+        return self.options.seeds or (self.study.seeds[:1] if self.options.smoke else self.study.seeds)
+
+    @property
+    def trials(self) -> int:
+        """Trials in all."""
+        asked = self.options.trials
+        if self.points:
+            return min(asked or 10**9, len(self.points) * len(self.seeds))
+        return asked or (self.study.smoke_trials if self.options.smoke else self.study.trials)
+
+    @property
+    def rungs(self) -> int:
+        """Rounds after the dense one."""
+        return 1 if self.config.origin else len(self.config.prune.ladder)
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """Rounds at which the search may stop a trial: grace, grace x reduction, ... below the last."""
+        found, rung = set(), self.study.grace
+        while rung < self.rungs:
+            found.add(rung)
+            rung *= max(self.study.reduction, 2)
+        return frozenset(found)
+
+    def config_of(self, number: int, drawn: Mapping[str, Any]) -> TrialConfig:
+        """The config of a trial: its words over the call's, with the seed that its number falls on."""
+        seed = self.seeds[number % len(self.seeds)]
+        return TrialConfig.from_flat({**drawn, "seed": seed, "stream": seed}, self.config)
+
+    def point(self, number: int) -> Mapping[str, Any]:
+        """The words of a trial of the list."""
+        return self.points[number // len(self.seeds)]
+
+    def shared(self) -> list[TrialConfig]:
+        """Configs that between them need every dense run and every anchor of the call."""
+        if self.points:
+            return [self.config_of(i, self.point(i)) for i in range(self.trials)]
+        fractions = self.space.get("rewind.fraction")
+        options = [{"rewind.fraction": f} for f in fractions.values] if isinstance(fractions, Choice) else [{}]
+        return [self.config_of(i, words) for i in range(len(self.seeds)) for words in options]
+
+    def plan(self, digest: str) -> dict[str, Any]:
+        """What makes this call the one it is: the same command finds it again, more --trials extend it."""
+        return {
+            "study": self.study.name,
+            "preset": self.options.preset,
+            "smoke": self.options.smoke,
+            "config": self.config.canonical(),
+            "space": {word: repr(dial) for word, dial in self.space.items()},
+            "points": [dict(point) for point in self.points],
+            "seeds": self.seeds,
+            "seed": self.options.seed,
+            "search": [self.study.startup, self.study.grace, self.study.reduction],
+            "data": digest,
+        }
+
+
+def known_words() -> dict[str, Any]:
+    """Every word that a study's command line may have."""
+    return {**words(Options), **{word: about for word, about in words(TrialConfig).items() if word not in OURS}}
+
+
+def resolve(study: Study, argv: Sequence[str]) -> Call:
+    """The call of a command line; ConfigError with every fault."""
+    flat, faults = split(argv, known_words())
+    mine = words(Options)
+    options, given = Options(), {word: value for word, value in flat.items() if word not in mine}
+    try:
+        options = from_flat(Options, {word: value for word, value in flat.items() if word in mine})
+    except ConfigError as error:
+        faults += [flagged(fault) for fault in error.faults]
+    if options.preset not in PRESETS:
+        faults.append(f"--preset {options.preset!r}: must be one of {', '.join(PRESETS)}")
+    if options.gpus_per_trial and options.gpus_per_trial > 1 and options.gpus_per_trial % 1:
+        faults.append(f"--gpus-per-trial {options.gpus_per_trial}: a fraction of one GPU or a whole number")
+    if len(set(options.seeds)) < len(options.seeds):
+        faults.append(f"--seeds {' '.join(map(str, options.seeds))}: each seed once")
+    if not options.dry_run and (fault := folder_fault(options.out)):
+        faults.append(fault)
+    base: dict[str, Any] = {
+        **PRESETS.get(options.preset, {}),
+        **study.words,
+        **study.presets.get(options.preset, {}),
+        **(study.smoke if options.smoke else {}),
+    }
+    if options.data_root:
+        base["data.root"] = options.data_root
+    try:
+        config = TrialConfig.from_flat({**base, **given})
+    except ConfigError as error:
+        faults += [flagged(fault) for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    space = without(study.space(config), given) if study.space else {}
+    listed = study.points(config) if study.points else () if space else ({},)
+    points = {repr(sorted(p.items())): p for p in ({w: v for w, v in point.items() if w not in given} for point in listed)}
+    return Call(study, options, config, space, tuple(points.values()), tuple(argv))
+
+
+def flagged(fault: str) -> str:
+    """A fault of a field as a fault of its option."""
+    word, equals, rest = fault.partition(" = ")
+    return f"--{word if '.' in word else word.replace('_', '-')}{equals}{rest}"
+
+
+def preview(call: Call) -> list[TrialConfig]:
+    """The configs of all trials of a list; of a search, those that its sampler would draw if it learnt nothing."""
+    if call.points:
+        return [call.config_of(i, call.point(i)) for i in range(call.trials)]
+    study, fixed = memory(call.space, call.options.seed, call.study.startup), call.config.flat()
+    return [call.config_of(i, draw(call.space, study.ask(), fixed)) for i in range(call.trials)]

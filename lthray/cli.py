@@ -1,0 +1,299 @@
+"""The command lines: a study's page, and `lthray trial | record | store`.
+
+Imports are late on purpose: bad words are refused, and --help is printed, before torch or Ray is loaded.
+"""
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lthray import __version__, options
+from lthray.call import OURS, Call, Study, flagged, resolve
+from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, words
+
+if TYPE_CHECKING:
+    from lthray.ledger import Ledger
+    from lthray.store import Store
+
+PATIENCE = 60.0  # seconds that a finished study waits for MLflow
+CHARTS = "runs?compareRunsMode=CHART&workflowType=machine_learning"
+
+
+def study(page: Study, argv: Sequence[str] | None = None) -> int:
+    """Run a study's page; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if options.asks_for_help(argv):
+        usage = f"python studies/{page.name}.py [OPTIONS]"
+        print(options.help_text(usage, page.about, {"study": words(options.Options), **_config_groups()}))
+        return options.DONE
+    return _guarded(lambda: _study(resolve(page, argv)))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """lthray COMMAND [OPTIONS]"""
+    argv = sys.argv[1:] if argv is None else argv
+    command, rest = (argv[0], argv[1:]) if argv else ("--help", [])
+    if command in ("--help", "-h"):
+        about = "\n".join(f"  {name:8} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items())
+        print(options.help_text("lthray COMMAND [OPTIONS]   (lthray COMMAND --help)", about, {}))
+        return options.DONE
+    if command == "--version":
+        print(__version__)
+        return options.DONE
+    if command not in COMMANDS:
+        return _guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
+    return _guarded(lambda: COMMANDS[command](rest))
+
+
+def trial(argv: Sequence[str]) -> int:
+    """One trial in this process, without Ray: for a look, or a debugger."""
+    mine = {word: words(options.Options)[word] for word in ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial")}
+    if options.asks_for_help(argv):
+        print(options.help_text("lthray trial [OPTIONS]", trial.__doc__ or "", {"trial": mine, **_config_groups(())}))
+        return options.DONE
+    flat, faults = options.split(argv, {**mine, **words(TrialConfig)})
+    given = {word: value for word, value in flat.items() if word not in mine}
+    chosen = from_flat(options.Options, {word: value for word, value in flat.items() if word in mine})
+    if chosen.preset not in PRESETS:
+        faults.append(f"--preset {chosen.preset!r}: must be one of {', '.join(PRESETS)}")
+    place = {"data.root": chosen.data_root} if chosen.data_root else {}
+    try:
+        config = TrialConfig.from_flat({**PRESETS.get(chosen.preset, {}), **place, **given})
+    except ConfigError as error:
+        faults += [flagged(fault) for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return _one(config, chosen, argv)
+
+
+def record(argv: Sequence[str]) -> int:
+    """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
+    chosen = _chosen("record", record.__doc__, argv, ("out", "tracking_uri"))
+    from lthray import recording
+
+    number = recording.replay(_store(chosen), _uri(chosen), Path(chosen.out) / "artifacts")
+    print(f"{number} trials recorded in {_uri(chosen)}")
+    return options.DONE
+
+
+def store(argv: Sequence[str]) -> int:
+    """Look after a store: `lthray store verify | size | sweep`."""
+    verbs = ("verify", "size", "sweep")
+    verb, rest = (argv[0], argv[1:]) if argv else ("", [])
+    chosen = _chosen("store verify|size|sweep", store.__doc__, rest if verb in verbs else argv, ("out",))
+    if verb not in verbs:
+        raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(verbs)}"])
+    held = _store(chosen)
+    if verb == "size":
+        print(f"{held.size() / 1e6:,.1f} MB in {sum(1 for _ in held):,} objects")
+    elif verb == "sweep":
+        print(f"{held.sweep()} abandoned or damaged objects removed")
+    else:
+        names = list(held)
+        bad = [name for name in names if held.find(*name) is None]
+        print(f"{len(names) - len(bad)} objects verified, {len(bad)} damaged (set aside, made again when needed)")
+        return options.INTEGRITY if bad else options.DONE
+    return options.DONE
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record": record, "store": store}
+
+
+def _study(call: Call) -> int:
+    from lthray import trajectory
+    from lthray.task import data
+
+    prune, config = call.config.prune, call.config
+    images = data.load(config.data)
+    if prune.layers or prune.dials or config.origin or config.model.pretrained:
+        trajectory.check(config)
+    if call.options.dry_run:
+        return _dry_run(call)
+    from lthray.console import Tally, Watch
+    from lthray.ledger import Ledger
+    from lthray.recording import Projector
+
+    held = _store(call.options)
+    ledger = Ledger.freeze(held, call.plan(images.digest), _about(call.study.name, call.study.about, call.options, call.argv))
+    with held.lock(ledger.key, wait=False) as mine:
+        if not mine:
+            print(f"error: another process is running this study in {call.options.out}", file=sys.stderr)
+            return options.ENVIRONMENT
+        projector = Projector(held, ledger, _uri(call.options), Path(call.options.out) / "artifacts")
+        projector.start()
+        interrupted = False
+        entries = list(ledger)
+        if len(entries) < call.trials or any(entry.end is None for entry in entries):
+            from lthray.study import execute
+
+            with Watch(Tally(held, ledger, call.trials), call.study.name) as watch:
+                interrupted = execute(call, held, ledger, watch)
+        behind = projector.close(5.0 if interrupted else PATIENCE)
+    return _end(call, held, ledger, projector.experiment, behind, interrupted)
+
+
+def _end(call: Call, held: "Store", ledger: "Ledger", link: str | None, behind: str | None, interrupted: bool) -> int:
+    """The table, the best recipe, how to look closer or go on; the exit code."""
+    from lthray import console, results
+
+    trials = list(results.trials(held, ledger))
+    out = console.console()
+    out.print()
+    out.print(console.trial_table(trials))
+    out.print()
+    for line in console.best_lines(trials, call.rungs):
+        out.print(line)
+    if behind:
+        out.print(f"MLflow is behind ({behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
+    if not call.options.tracking_uri:
+        out.print(f"look:  mlflow ui --port 5000 --backend-store-uri {_uri(call.options)}")
+    if link:
+        base = call.options.tracking_uri if call.options.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+        out.print(f"then:  {base.rstrip('/')}/#/experiments/{link}/{CHARTS}")
+    unfinished = len(trials) < call.trials or any(t.entry.end is None for t in trials)
+    if interrupted or unfinished:
+        out.print(f"{'interrupted' if interrupted else 'unfinished'}; to go on, the same command:  {_command(call.argv)}")
+        return options.INTERRUPTED if interrupted else options.PARTIAL
+    return options.PARTIAL if any(t.entry.end and t.entry.end["status"] == "failed" for t in trials) else options.DONE
+
+
+def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> int:
+    import torch
+
+    from lthray import console, recording, trajectory
+    from lthray.ledger import DONE, FAILED, Ledger
+    from lthray.plan import point
+    from lthray.ticket import Round, TrialFailed
+
+    torch.set_num_threads(chosen.cpus_per_trial)
+    trajectory.check(config)
+    held, out = _store(chosen), console.console()
+    plan = {
+        "study": "trial",
+        "preset": chosen.preset,
+        "smoke": False,
+        "config": config.canonical(),
+        "seed": config.seed,
+    }
+    ledger = Ledger.freeze(held, plan, _about("trial", trial.__doc__ or "", chosen, argv))
+    facts = ledger.begin(0, point(config, {}, "single"))
+    last, code = len(facts["rounds"]) - 1, options.DONE
+    try:
+        for event in trajectory.run(config, held):
+            if isinstance(event, Round):
+                out.print(console.round_line(facts["name"], event.index, last, event.metrics))
+            else:
+                out.print(f"  round {event.round}, step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s")
+        ledger.finish(0, DONE)
+    except KeyboardInterrupt:
+        out.print(f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}")
+        return options.INTERRUPTED
+    except TrialFailed as error:
+        ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        code = options.PARTIAL
+    recording.replay(held, _uri(chosen), Path(chosen.out) / "artifacts", only=ledger)
+    return code
+
+
+def _dry_run(call: Call) -> int:
+    """Print the plan of a call; write nothing."""
+    import torch
+
+    from lthray import console
+    from lthray.call import preview
+    from lthray.plan import name_of, plan
+    from lthray.trajectory import pace
+
+    out, configs = console.console(), preview(call)
+    out.print(f"{call.study.name}: {call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}")
+    for word, value in call.config.canonical().items():
+        out.print(f"  {word} = {value}")
+    for word, dial in call.space.items():
+        out.print(f"  {word} in {dial}")
+    for number, config in enumerate(configs):
+        out.print(f"trial {number}: {name_of(config)}")
+    torch.set_num_threads(call.options.cpus_per_trial)
+    parameters, per_step = pace(call.config)
+    slots = call.options.max_concurrent or max(1, (os.cpu_count() or 1) // call.options.cpus_per_trial)
+    for line in console.plan_lines([plan(config) for config in configs], parameters, per_step, slots):
+        out.print(line)
+    return options.DONE
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Run, and turn what can go wrong outside a trial into one line a fault and an exit code."""
+    logging.basicConfig(format="warning: %(message)s")
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return options.KILLED
+    except Exception as error:
+        code = _code(error)
+        if code is None:
+            raise
+        for fault in getattr(error, "faults", [str(error)]):
+            print(f"error: {fault}", file=sys.stderr)
+        return code
+
+
+def _code(error: Exception) -> int | None:
+    """The exit code of an error by its name, so that naming it imports nothing."""
+    if isinstance(error, OSError):
+        return options.ENVIRONMENT
+    names = {"ConfigError": options.BAD_INPUT, "StoreError": options.BAD_INPUT, "TicketError": options.INTEGRITY}
+    return {**names, "ClusterError": options.ENVIRONMENT}.get(type(error).__name__)
+
+
+def _raise(error: Exception) -> int:
+    raise error
+
+
+def _chosen(name: str, about: str | None, argv: Sequence[str], wanted: Sequence[str]) -> options.Options:
+    """The few options of a small command."""
+    mine = {word: words(options.Options)[word] for word in wanted}
+    if options.asks_for_help(argv):
+        print(options.help_text(f"lthray {name} [OPTIONS]", about or "", {"options": mine}))
+        raise SystemExit(options.DONE)
+    flat, faults = options.split(argv, mine)
+    if faults:
+        raise ConfigError(faults)
+    return from_flat(options.Options, flat)
+
+
+def _store(chosen: options.Options) -> "Store":
+    from lthray.store import Store
+
+    return Store(Path(chosen.out) / "store")
+
+
+def _uri(chosen: options.Options) -> str:
+    return chosen.tracking_uri or f"sqlite:///{Path(chosen.out).absolute() / 'mlflow.db'}"
+
+
+def _about(name: str, question: str, chosen: options.Options, argv: Sequence[str]) -> Mapping[str, Any]:
+    """What is recorded beside a plan."""
+    here = Path(__file__).parent
+    git = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    facts = {"study": name, "preset": chosen.preset, "smoke": chosen.smoke, "question": question}
+    return facts | {"command": _command(argv), "commit": git.stdout.strip(), "lthray": __version__}
+
+
+def _command(argv: Sequence[str]) -> str:
+    return shlex.join(["python", os.path.relpath(sys.argv[0]) if sys.argv[0] else "-m lthray", *argv])
+
+
+def _config_groups(ours: Sequence[str] = OURS) -> dict[str, Any]:
+    """The words of a config by part, for --help."""
+    groups: dict[str, Any] = {}
+    for word, about in words(TrialConfig).items():
+        if word in ours:
+            continue
+        groups.setdefault(f"{word.split('.')[0]}" if "." in word else "trial config", {})[word] = about
+    return groups

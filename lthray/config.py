@@ -1,0 +1,433 @@
+"""What a trial is: `TrialConfig`, its parts, and every word that a trial may use.
+
+`TrialConfig()` alone is the digits preset. The page below is the vocabulary: each family of methods is one `Literal`,
+held equal to the family's own table by a test. Nothing here imports torch, so a bad word is refused in a moment.
+"""
+
+import difflib
+import itertools
+import math
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+DataName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+Augment = Literal["none", "flip", "shift"]
+ModelName = Literal["unet", "lenet300", "lenet5"]
+ObjectiveName = Literal["denoise", "classify"]
+NoiseSchedule = Literal["linear", "squaredcos_cap_v2"]
+OptimizerName = Literal["adam", "adamw", "sgd"]
+Decay = Literal["constant", "linear", "cosine"]
+Criterion = Literal["magnitude", "random"]
+Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled"]
+Unit = Literal["weight"]
+RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign"]
+Control = Literal["none", "reinit", "shuffle"]
+Sampler = Literal["ddim", "ddpm"]
+Split = Literal["validation", "test"]
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Density = Annotated[float, Field(gt=0, lt=1)]
+
+# channels, side, classes, training images: what a config must know of a data set before it is loaded
+IMAGES: dict[str, tuple[int, int, int, int]] = {
+    "digits": (1, 8, 10, 1197),
+    "mnist": (1, 28, 10, 55_000),
+    "fashion_mnist": (1, 28, 10, 55_000),
+    "cifar10": (3, 32, 10, 45_000),
+    "cifar100": (3, 32, 100, 45_000),
+}
+# layers kept whole unless prune.layers says otherwise: they are few weights, and the ways in and out
+POLICY: dict[str, tuple[tuple[str, float | str], ...]] = {
+    "unet": (("conv_in", 1.0), ("conv_out", 1.0), ("time_embedding.*", 1.0), ("*", "free")),
+    "lenet300": (("output", 1.0), ("*", "free")),
+    "lenet5": (("convs.0", 1.0), ("output", 1.0), ("*", "free")),
+}
+FEATURES = 32  # width of the feature extractor that FID, KID, precision and recall see
+
+# where a thing lies is no part of what a trial is: the content's digest enters the keys instead
+PLACES = ("data.root", "data.download", "model.pretrained", "measure.inception", "origin")
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Data:
+    """The images."""
+
+    name: DataName = "digits"
+    """Data set; digits are embedded in scikit-learn, the others are read by torchvision from data.root."""
+    root: str = ""
+    """Folder that holds the torchvision data sets (MNIST/raw, cifar-10-batches-py, ...)."""
+    download: bool = False
+    """Fetch the data set into data.root when it is not there."""
+    fraction: Fraction = 1.0
+    """Share of the training images that is used; held-out splits stay whole."""
+    augment: Augment = "none"
+    """flip: mirrored at random; shift: moved by up to an eighth of the side at random."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Model:
+    """The network."""
+
+    name: ModelName = "unet"
+    """unet: diffusers UNet2DModel; lenet300: LeNet-300-100; lenet5: a small convolutional classifier."""
+    channels: tuple[Count, ...] = (16, 32)
+    """Channels of each U-Net level, or of each lenet5 convolution."""
+    layers: Count = 1
+    """Residual blocks a U-Net level."""
+    attention: tuple[Whole, ...] = ()
+    """U-Net levels (0 = full resolution) with self-attention; with any, the middle block has it too."""
+    groups: Count = 8
+    """Groups of the U-Net's GroupNorm layers; each entry of channels must be a multiple."""
+    head: Count = 8
+    """Channels of one attention head."""
+    hidden: tuple[Count, ...] = (300, 100)
+    """Widths of the hidden fully connected layers of lenet300 and lenet5."""
+    pretrained: str = ""
+    """Folder of a saved diffusers UNet2DModel (safetensors) to start from; `init` then means its weights."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Objective:
+    """What is learnt."""
+
+    name: ObjectiveName = "denoise"
+    """denoise: predict the noise (Ho et al. 2020); classify: cross-entropy."""
+    timesteps: Count = 1000
+    """Length of the noise schedule."""
+    schedule: NoiseSchedule = "linear"
+    """Noise schedule: linear (Ho et al. 2020) or squaredcos_cap_v2 (Nichol and Dhariwal 2021)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Train:
+    """One training run."""
+
+    steps: Count = 500
+    """Optimizer steps of a full run."""
+    batch: Count = 32
+    """Images a step."""
+    optimizer: OptimizerName = "adam"
+    """Optimizer; always the fused implementation."""
+    lr: Positive = 4e-3
+    """Peak learning rate."""
+    warmup: Whole = 0
+    """Steps of linear warm-up."""
+    decay: Decay = "constant"
+    """Shape of the learning rate after warm-up."""
+    floor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Last learning rate, as a share of the peak; fine-tuning goes on at this rate."""
+    momentum: Share = 0.9
+    """Momentum of sgd, or the first beta of adam."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay (decoupled in adamw)."""
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    """Largest gradient norm, taken after the mask; 0 = no clipping."""
+    ema: Share = 0.995
+    """Decay of the exponential moving average of the weights, which is what is measured; 0 = none."""
+    autocast: Literal["none", "bfloat16"] = "none"
+    """Mixed precision of the forward pass."""
+    channels_last: bool = False
+    """Memory format of convolution weights and images."""
+    compile: Literal["none", "default", "reduce-overhead"] = "none"
+    """torch.compile mode of the loss; reduce-overhead captures CUDA graphs."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Prune:
+    """What is cut."""
+
+    criterion: Criterion = "magnitude"
+    """Score of a weight: its magnitude, or chance."""
+    budget: Budget = "overall"
+    """How a density is shared out over the layers."""
+    slope: float = 0.0
+    """Budget ramp: density falls by exp(slope) from the first layer to the last (forward order); < 0 rises."""
+    dials: tuple[float, ...] = ()
+    """Budget sampled: one log-density a block in forward order, shifted so that the overall density is exact."""
+    unit: Unit = "weight"
+    """What is cut as one."""
+    ladder: tuple[Density, ...] = (0.5, 0.25, 0.125, 0.0625)
+    """Densities of the rungs, over all weights that are free to be cut; () trains the dense network only."""
+    layers: tuple[tuple[str, Annotated[float, Field(gt=0, le=1)] | Literal["free"]], ...] = ()
+    """Ordered (pattern, density) pairs over the layers, first match wins; free = the budget decides. () is the network's
+    own policy: first and last layer and the time embedding stay dense. Norms and biases are never cut."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Rewind:
+    """Where what is left begins again."""
+
+    rule: RewindRule = "late"
+    """init, late: the anchor's weights at step 0 or k; tuned, lr: the trained weights with the last or the rewound
+    learning rate (Renda et al. 2020); random: fresh weights; sign: the initial signs only (Zhou et al. 2019)."""
+    fraction: Share = 0.05
+    """k, as a share of train.steps."""
+    anchor: Literal["dense", "previous"] = "dense"
+    """late: the dense run's state at k, or the previous round's own, k steps after its start."""
+    state: Literal["rewound", "reset"] = "rewound"
+    """late: moments and EMA come from the anchor too, or start anew. The other rules always start anew."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Measure:
+    """What is measured of each round; the expensive part only where `rounds` says."""
+
+    split: Split = "validation"
+    """Held-out split: validation to search, test to confirm."""
+    images: Count = 300
+    """Held-out images of the paired panel (at most what the split has)."""
+    timesteps: Count = 20
+    """Stratified timesteps of the paired panel."""
+    checkpoints: Whole = 10
+    """Points along each training run at which a quarter of the panel is measured."""
+    samples: Whole = 400
+    """Generated images for FID, KID, precision, recall and memorisation; 0 = none."""
+    samplers: tuple[Sampler, ...] = ("ddim",)
+    """Samplers, each with its own metrics."""
+    sampling_steps: Count = 20
+    """Network calls a generated image."""
+    rounds: tuple[int, ...] = (0, -1)
+    """Rounds that are sampled; 0 = dense, -1 = the sparsest."""
+    inception: str = ""
+    """Inception-v3 weights of torch-fidelity as a safetensors file; given, FID and KID are also taken with it."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrialConfig:
+    """A trial: one whole trajectory of train, prune, rewind."""
+
+    seed: Seed = 0
+    """Initial weights."""
+    stream: Seed = 0
+    """Data order, timesteps and noise."""
+    data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
+    objective: Objective = Field(default_factory=Objective)
+    train: Train = Field(default_factory=Train)
+    prune: Prune = Field(default_factory=Prune)
+    rewind: Rewind = Field(default_factory=Rewind)
+    control: Control = "none"
+    """What else is trained in each ticket's place; the chain of masks stays the uncontrolled one."""
+    measure: Measure = Field(default_factory=Measure)
+    origin: str = ""
+    """Ticket file of another trial: its mask is the only rung, trained from this trial's own rewound weights."""
+
+    def __post_init__(self) -> None:
+        faults = [line for check in CHECKS for line in check(self)]
+        if faults:
+            raise ValueError("\n".join(faults))
+
+    @classmethod
+    def from_flat(cls, flat: dict[str, Any], base: "TrialConfig | None" = None) -> "TrialConfig":
+        """The config that `flat` ({"prune.criterion": "random"}) makes of `base`; ConfigError lists every fault."""
+        return from_flat(cls, flat, base)
+
+    def flat(self) -> dict[str, Any]:
+        """Every field by its dotted word."""
+        return dict(_walk(asdict(self), ""))
+
+    def canonical(self, *prefixes: str) -> dict[str, Any]:
+        """Fields that differ from the default, by dotted word, places left out; only those under `prefixes` if given."""
+        default = TrialConfig().flat()
+        return {
+            word: value
+            for word, value in self.flat().items()
+            if value != default[word] and word not in PLACES and (not prefixes or word.split(".")[0] in prefixes)
+        }
+
+
+class ConfigError(ValueError):
+    """A config, or the words that should make one, cannot be used; `faults` has one line for each fault."""
+
+    def __init__(self, faults: list[str]):
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+T = TypeVar("T")
+
+
+def words(cls: type, prefix: str = "") -> dict[str, tuple[Any, Any, str]]:
+    """Dotted word -> (type, default, description) of every field of a part and the parts below it."""
+    found: dict[str, tuple[Any, Any, str]] = {}
+    hints = get_type_hints(cls, include_extras=True)
+    known = cls.__pydantic_fields__  # type: ignore[attr-defined]
+    for field in fields(cls):
+        if is_dataclass(hints[field.name]):
+            found |= words(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            info = known[field.name]
+            default = field.default if field.default is not MISSING else info.get_default(call_default_factory=True)
+            found[prefix + field.name] = (hints[field.name], default, " ".join((info.description or "").split()))
+    return found
+
+
+def from_flat(cls: type[T], flat: dict[str, Any], base: T | None = None) -> T:
+    """`base` (or the default) with the dotted words of `flat` set; raises ConfigError with all faults at once.
+
+    An indexed word sets one entry of a tuple: {"prune.dials.0": 0.5, "prune.dials.1": -0.5}.
+    """
+    known = words(cls)
+    flat = _gather(flat, known)
+    faults = [_unknown(word, value, known) for word, value in flat.items() if word not in known]
+    nested: dict[str, Any] = {}
+    before = dict(_walk(asdict(base), "")) if base else {}  # type: ignore[call-overload]
+    for word, value in {**before, **flat}.items():
+        *path, last = word.split(".")
+        if word in known:
+            room = nested
+            for name in path:
+                room = room.setdefault(name, {})
+            room[last] = value
+    try:
+        made = TypeAdapter(cls).validate_python(nested)
+    except ValidationError as error:
+        faults += [line for fault in error.errors() for line in _lines(fault)]
+    if faults:
+        raise ConfigError(faults)
+    return made
+
+
+def preset(name: str) -> TrialConfig:
+    """A preset by name; see PRESETS."""
+    if name not in PRESETS:
+        raise ConfigError([f"preset = {name!r}: must be {_either(PRESETS)}{_meant(name, PRESETS)}"])
+    return TrialConfig.from_flat(PRESETS[name])
+
+
+def _walk(tree: dict[str, Any], prefix: str):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _walk(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _gather(flat: dict[str, Any], known: dict) -> dict[str, Any]:
+    """Indexed words collected into the tuple that they belong to."""
+    gathered: dict[str, Any] = {}
+    entries: dict[str, dict[int, Any]] = {}
+    for word, value in flat.items():
+        stem, _, index = word.rpartition(".")
+        if stem in known and index.isdigit():
+            entries.setdefault(stem, {})[int(index)] = value
+        else:
+            gathered[word] = value
+    return gathered | {stem: [found[i] for i in sorted(found)] for stem, found in entries.items()}
+
+
+def _either(allowed) -> str:
+    return "one of " + ", ".join(str(word) for word in allowed)
+
+
+def _meant(word: str, allowed) -> str:
+    near = difflib.get_close_matches(str(word), [str(a) for a in allowed], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _unknown(word: str, value: Any, known: dict) -> str:
+    near = _meant(word, known) or _meant(word.split(".")[-1], [k.split(".")[-1] for k in known])
+    return f"{word} = {value!r}: no such field{near}"
+
+
+def _lines(fault: Any) -> list[str]:
+    """pydantic's account of one fault as lines of ours: word = value: what is allowed."""
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"]).split("\n")
+    word = ".".join(str(place) for place in fault["loc"] if not str(place).startswith(("constrained-", "literal[")))
+    allowed = fault["msg"].replace("Input should be", "must be").replace(" or ", ", ")
+    if fault["type"] == "literal_error":
+        expected = [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        allowed = f"must be {_either(expected)}{_meant(fault['input'], expected)}"
+    return [f"{word} = {fault['input']!r}: {allowed}"]
+
+
+def _model(c: TrialConfig):
+    if (c.objective.name == "denoise") != (c.model.name == "unet"):
+        yield f"model.name = {c.model.name!r}: objective.name = {c.objective.name!r} needs " + (
+            "'unet'" if c.objective.name == "denoise" else "'lenet300' or 'lenet5'"
+        )
+    if c.model.name == "unet":
+        side, levels = IMAGES[c.data.name][1], len(c.model.channels)
+        if side % 2 ** (levels - 1) or not levels:
+            yield f"model.channels = {c.model.channels}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"
+        for width in c.model.channels:
+            if width % c.model.groups:
+                yield f"model.channels = {c.model.channels}: {width} is no multiple of model.groups = {c.model.groups}"
+            if c.model.attention and width % c.model.head:
+                yield f"model.channels = {c.model.channels}: {width} is no multiple of model.head = {c.model.head}"
+        if any(level >= levels for level in c.model.attention):
+            yield f"model.attention = {c.model.attention}: levels are 0 to {levels - 1}"
+    elif c.model.pretrained:
+        yield f"model.pretrained = {c.model.pretrained!r}: only for model.name = 'unet'"
+
+
+def _train(c: TrialConfig):
+    images = math.ceil(IMAGES[c.data.name][3] * c.data.fraction)
+    if c.train.batch > images:
+        yield f"train.batch = {c.train.batch}: at most the {images} training images (data.fraction = {c.data.fraction})"
+    if c.train.warmup >= c.train.steps:
+        yield f"train.warmup = {c.train.warmup}: must be less than train.steps = {c.train.steps}"
+
+
+def _prune(c: TrialConfig):
+    ladder = c.prune.ladder
+    if any(a <= b for a, b in itertools.pairwise(ladder)):
+        yield f"prune.ladder = {ladder}: densities must fall from rung to rung"
+    if c.prune.slope and c.prune.budget != "ramp":
+        yield f"prune.slope = {c.prune.slope}: only for prune.budget = 'ramp', not {c.prune.budget!r}"
+    if bool(c.prune.dials) != (c.prune.budget == "sampled"):
+        yield f"prune.dials = {c.prune.dials}: one a block for prune.budget = 'sampled', none for the others"
+    if c.origin and (c.prune.criterion, c.prune.budget) != ("magnitude", "overall"):
+        yield f"origin = {c.origin!r}: fixes the mask; leave prune.criterion and prune.budget at their defaults"
+
+
+def _rewind(c: TrialConfig):
+    k = round(c.rewind.fraction * c.train.steps)
+    if c.rewind.rule == "late" and not 1 <= k < c.train.steps:
+        yield f"rewind.fraction = {c.rewind.fraction}: k = {k} of train.steps = {c.train.steps}, late needs 1 <= k < steps"
+    if c.rewind.anchor == "previous" and c.rewind.rule != "late":
+        yield f"rewind.anchor = 'previous': only for rewind.rule = 'late', not {c.rewind.rule!r}"
+    if c.control == "shuffle" and c.rewind.rule in ("tuned", "lr"):
+        yield f"control = 'shuffle': rewind.rule = {c.rewind.rule!r} keeps trained weights, which are zero off the mask"
+    if c.origin and (c.rewind.rule in ("tuned", "lr") or c.rewind.anchor == "previous"):
+        yield f"origin = {c.origin!r}: rewind.rule must go back to this trial's own dense run (init, late, random, sign)"
+
+
+def _measure(c: TrialConfig):
+    rungs = 1 if c.origin else len(c.prune.ladder)
+    if 0 < c.measure.samples < 10 * FEATURES:
+        yield f"measure.samples = {c.measure.samples}: 0, or at least {10 * FEATURES} (ten a feature), or FID is all bias"
+    if c.measure.sampling_steps > c.objective.timesteps:
+        yield f"measure.sampling_steps = {c.measure.sampling_steps}: at most objective.timesteps = {c.objective.timesteps}"
+    if c.measure.timesteps > c.objective.timesteps:
+        yield f"measure.timesteps = {c.measure.timesteps}: at most objective.timesteps = {c.objective.timesteps}"
+    for index in c.measure.rounds:
+        if not -1 <= index <= rungs:
+            yield f"measure.rounds = {c.measure.rounds}: rounds are 0 (dense) to {rungs}, or -1 for the last"
+
+
+CHECKS = (_model, _train, _prune, _rewind, _measure)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {},
+    "mnist": {
+        "data.name": "mnist",
+        "model.channels": (32, 64, 64),
+        "train.steps": 3000,
+        "train.batch": 128,
+        "train.ema": 0.999,
+        "measure.images": 1000,
+        "measure.samples": 1000,
+    },
+}

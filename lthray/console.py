@@ -1,0 +1,174 @@
+"""What a study shows: progress with the time left, the table of trials, the plan of a dry run."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from lthray.ledger import Ledger
+from lthray.plan import Plan
+from lthray.results import Trial, ranked
+from lthray.store import Store
+
+
+def console() -> Console:
+    """Stdout; as wide as the terminal, and wide enough for the table in a log."""
+    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+class Tally:
+    """Optimizer steps trained so far, and in all, as the store shows them; several trials may share a run."""
+
+    def __init__(self, store: Store, ledger: Ledger, trials: int):
+        self.store, self.ledger, self.trials = store, ledger, trials
+        self.runs: dict[str, tuple[int, int]] = {}
+        self.whole: set[str] = set()
+        self.seen = 0
+
+    def __call__(self) -> tuple[int, int]:
+        """(steps trained, steps in all); trials that have no point yet count as much as the mean of those that have."""
+        begun = [part for part in self.store.parts(self.ledger.key) if part.endswith("-point")]
+        if len(begun) > self.seen:
+            self.seen = len(begun)
+            for entry in self.ledger:
+                self.runs |= {key: (a, b) for key, (a, b) in entry.point["runs"].items()}
+        done = sum(self._trained(key, *span) for key, span in self.runs.items())
+        total = sum(end - start for start, end in self.runs.values())
+        return done, total * max(self.trials, 1) // max(self.seen, 1) if self.seen < self.trials else total
+
+    def _trained(self, key: str, start: int, end: int) -> int:
+        if key not in self.whole:
+            parts = self.store.parts(key)
+            if "final" not in parts:
+                return max([int(part[-8:]) - start for part in parts if part[:4] in ("step", "anch")], default=0)
+            self.whole.add(key)
+        return end - start
+
+
+class Watch:
+    """Progress of a study: a bar on a terminal, a line a round in a log."""
+
+    def __init__(self, tally: Tally, title: str, every: float = 2.0):
+        self.tally, self.every, self.left = tally, every, ""
+        self.began: tuple[float, int] | None = None
+        self.looked = 0.0
+        self.console = console()
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=self.console, transient=True,
+            disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self.task = self.bar.add_task(title, total=None, left="")
+
+    def __enter__(self) -> "Watch":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def update(self) -> None:
+        """Look again how far the study is, not more often than every `every` seconds."""
+        now = time.monotonic()
+        if now - self.looked < self.every:
+            return
+        self.looked = now
+        done, total = self.tally()
+        self.began = self.began or (now, done)
+        rate = (done - self.began[1]) / max(now - self.began[0], 1e-9)
+        self.left = f"{duration((total - done) / rate)} left at most" if rate > 0 and done < total else ""
+        self.bar.update(self.task, completed=done, total=total, left=self.left)
+
+    def say(self, text: str) -> None:
+        """A line above the bar, or in the log."""
+        left = f"  ({self.left})" if self.left else ""
+        self.console.print(f"{time.strftime('%H:%M:%S')}  {text}{left}")
+
+
+def duration(seconds: float) -> str:
+    """About how long, in words."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def round_line(name: str, index: int, last: int, metrics: Mapping[str, float]) -> str:
+    """One round in one line."""
+    excess = f"excess {metrics['loss/excess']:+.2%} ± {metrics['loss/excess_se']:.2%}"
+    return f"{name}: round {index}/{last}, density {metrics['density/prunable']:.4g}, {excess}"
+
+
+def trial_table(found: Sequence[Trial]) -> Table:
+    """The trials, best first: those that went furthest, then by excess at their last rung."""
+    table = Table(title="trials, best first", title_justify="left", box=None, pad_edge=False)
+    for column in (
+        "trial",
+        "recipe",
+        "end",
+        "density",
+        "excess ± SE",
+        "matches to",
+        "KID",
+        "FID",
+        "steps",
+        "train s",
+        "measure s",
+    ):
+        table.add_column(column, justify="left" if column in ("recipe", "end") else "right")
+    for trial in ranked(found):
+        figures = _figures(trial) if len(trial.rounds) > 1 else ["–"] * 8
+        table.add_row(str(trial.entry.number), trial.name, trial.status, *figures)
+    return table
+
+
+def _figures(trial: Trial) -> list[str]:
+    m = trial.rounds[-1].metrics
+    sampled = {name.rsplit("/", 1)[1].split("_")[0]: value for name, value in m.items() if name.endswith("_lenet")}
+    return [
+        f"{m['density/prunable']:.4g}",
+        f"{m['loss/excess']:+.2%} ± {m['loss/excess_se']:.2%}",
+        f"{trial.matching:.4g}" if trial.matching else "–",
+        f"{sampled['kid']:.4f}" if "kid" in sampled else "–",
+        f"{sampled['fid']:.2f}" if "fid" in sampled else "–",
+        f"{m['cost/steps_of_weights']:.0f}",
+        *(f"{sum(r.seconds[part] for r in trial.rounds):.0f}" for part in ("train", "measure")),
+    ]
+
+
+def best_lines(found: Sequence[Trial], rungs: int) -> list[str]:
+    """The best recipe that went the whole ladder at the dense network's own training budget, and the best without it."""
+    whole = [trial for trial in ranked(found) if rungs and len(trial.rounds) == rungs + 1]
+    fair = [trial for trial in whole if not trial.older]
+    lines = []
+    for title, trial in [("best recipe", fair[:1]), ("best with more steps than dense", whole[:1])]:
+        if trial and not (title != "best recipe" and not trial[0].older):
+            last, match = trial[0].rounds[-1].metrics, trial[0].matching
+            known = f"matches dense down to {match:.4g}" if match else "matches dense at no rung"
+            lines.append(
+                f"{title}: {trial[0].name} (excess {last['loss/excess']:+.2%} ± {last['loss/excess_se']:.2%} "
+                f"at density {last['density/prunable']:.4g}; {known})"
+            )
+            words = {**trial[0].entry.point["config"], **trial[0].entry.point["places"]}
+            lines.append("  again:  lthray trial " + " ".join(f"--{w} {_text(v)}" for w, v in words.items()))
+    return lines
+
+
+def _text(value: object) -> str:
+    return " ".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
+
+
+def plan_lines(plans: Sequence[Plan], parameters: int, per_step: float, slots: int) -> list[str]:
+    """What the given trials would do: steps shared and unshared, bytes to expect, time."""
+    alone = [plan.runs for plan in plans]
+    runs = {key: run for found in alone for key, run in found.items()}
+    steps, unshared = (sum(run.steps for run in found) for found in (runs.values(), (r for one in alone for r in one.values())))
+    rounds = {rung.round: plan.config.measure for plan in plans for rung in plan.rungs}
+    size = sum(8 * parameters + 16 * parameters * len(run.anchors) for run in runs.values())
+    size += sum(parameters // 8 + 4 * m.images * m.timesteps + 20_000 for m in rounds.values())
+    return [
+        f"training steps  {steps:,} unique of {unshared:,} if nothing were shared ({steps / max(unshared, 1):.0%})",
+        f"training runs   {len(runs)} unique of {sum(map(len, alone))}",
+        f"store           about {size / 1e6:,.0f} MB",
+        f"training time   at most {duration(steps * per_step / slots)}: {per_step * 1e3:.0f} ms a step, {slots} at a time",
+    ]

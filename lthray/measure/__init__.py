@@ -1,0 +1,1 @@
+"""What is left: quality and cost."""

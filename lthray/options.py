@@ -1,0 +1,156 @@
+"""The options that every study shares, the command line, and exit codes.
+
+A command line is words: `--trials 16 --prune.criterion random --prune.ladder 0.5 0.25`. `split` only finds the words;
+what they may be is said by the dataclasses (here and in config.py), so there is one validator and every fault is told at
+once, one line each.
+"""
+
+import difflib
+import os
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+DONE, BAD_INPUT, INTEGRITY, ENVIRONMENT, PARTIAL, INTERRUPTED, KILLED = 0, 2, 3, 4, 5, 75, 130
+EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file, 4 environment (disk, permissions, cluster),
+5 done but some trials failed, 75 interrupted and resumable, 130 second Ctrl-C"""
+
+Words = Mapping[str, tuple[Any, Any, str]]  # word -> (type, default, description)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class Options:
+    """What a study is told besides the config of its trials."""
+
+    preset: str = "digits"
+    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10 or cifar100."""
+    data_root: str = ""
+    """Folder of the torchvision data sets; the same as --data.root."""
+    out: str = "runs"
+    """Folder that holds everything: store, mlflow.db, artifacts, reports."""
+    tracking_uri: str = ""
+    """MLflow server or database; empty = sqlite in --out."""
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Trials in all; a larger number extends a finished study. Empty = the study's own."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the search."""
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = ()
+    """Seeds of the trials' weights and streams. Empty = the study's own."""
+    max_concurrent: Annotated[int, Field(ge=1)] | None = None
+    """Trials at a time; empty = as many as the resources carry."""
+    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of one trial."""
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    """Share of a GPU of one trial: 0, a fraction such as 0.25, or a whole number. Empty = 0.25 where there is a GPU."""
+    address: str = ""
+    """Ray cluster to join; empty = a private Ray on this machine."""
+    smoke: bool = False
+    """The whole pipeline in under 90 seconds; proves that it runs, says nothing about tickets."""
+    dry_run: bool = False
+    """Print the plan, what is shared, bytes and time; write nothing."""
+
+
+def split(argv: Sequence[str], known: Words) -> tuple[dict[str, Any], list[str]]:
+    """Command line -> ({word: text, or list of texts for a tuple}, faults). Options may be written with - or _."""
+    found: dict[str, Any] = {}
+    faults: list[str] = []
+    word: str | None = None
+    for text in argv:
+        if text.startswith("--"):
+            name, equals, value = text[2:].partition("=")
+            word = name.replace("-", "_")
+            if word not in known:
+                near = difflib.get_close_matches(word, known, n=1) or [w for w in known if w.endswith(f".{word}")][:1]
+                faults.append(f"{text}: no such option" + (f"; did you mean --{near[0].replace('_', '-')}?" if near else ""))
+            elif word in found:
+                faults.append(f"--{name}: given twice")
+            found[word] = [value] if equals else []
+        elif word is None:
+            faults.append(f"{text!r}: options begin with --")
+        else:
+            found[word].append(text)
+    flat: dict[str, Any] = {}
+    for word, texts in found.items():
+        if word in known:
+            flat[word] = _value(word, texts, known[word][0], faults)
+    return flat, faults
+
+
+def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
+    if "tuple" in str(kind):
+        parts = [text for part in texts for text in part.replace(",", " ").split()]
+        return [list(pair) for pair in zip(parts[::2], parts[1::2], strict=False)] if "tuple[tuple" in str(kind) else parts
+    if kind is bool and not texts:
+        return True
+    if len(texts) != 1:
+        faults.append(f"--{word}: needs one value, got {' '.join(texts) or 'none'}")
+        return None
+    return texts[0]
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether --help or -h is among the words."""
+    return any(text in ("--help", "-h") for text in argv)
+
+
+def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
+    """The page that --help prints: what it is, then every option by group with what it may be and its default."""
+    lines = [f"usage: {usage}", "", about.strip(), ""]
+    for title, known in groups.items():
+        lines += [f"{title}:"]
+        for word, (kind, default, text) in known.items():
+            shown = "" if default in ("", (), None) else f" [{_shown(default)}]"
+            lines.append(f"  --{word if '.' in word else word.replace('_', '-')} {_kind(kind)}".rstrip() + shown)
+            lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
+        lines.append("")
+    return "\n".join([*lines, EXIT_CODES])
+
+
+def _shown(default: Any) -> str:
+    return (
+        " ".join(str(x) for x in default)
+        if isinstance(default, tuple)
+        else str(default).lower()
+        if isinstance(default, bool)
+        else str(default)
+    )
+
+
+def _kind(kind: Any) -> str:
+    text = str(kind)
+    if "tuple[tuple" in text:
+        return "PATTERN DENSITY ..."
+    plural = " ..." if "tuple" in text else ""
+    literals = _literals(kind)
+    if literals:
+        return "{" + ",".join(literals) + "}" + plural
+    if kind is bool or "bool" in text:
+        return ""
+    return ("INT" if "int" in text else "NUMBER" if "float" in text else "TEXT") + plural
+
+
+def _literals(kind: Any) -> list[str]:
+    if getattr(kind, "__origin__", None) is Literal:
+        return [str(word) for word in kind.__args__]
+    return [word for inner in getattr(kind, "__args__", ()) for word in _literals(inner)]
+
+
+def refuse(faults: Sequence[str], code: int = BAD_INPUT) -> NoReturn:
+    """Say what is wrong on stderr, one line a fault, and leave."""
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    sys.exit(code)
+
+
+def folder_fault(out: str) -> str | None:
+    """Why nothing can be written below `out`, or None."""
+    place = os.path.abspath(out)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        return f"--out {out!r}: {place} is a file"
+    return None if os.access(place, os.W_OK | os.X_OK) else f"--out {out!r}: {place} cannot be written"

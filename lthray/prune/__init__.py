@@ -1,0 +1,1 @@
+"""What is cut, and from where the rest begins again."""

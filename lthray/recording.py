@@ -1,0 +1,220 @@
+"""Stored Rounds -> MLflow: a projection of the store, made by the driver off the hot path, and the replay.
+
+Names, timestamps and files are functions of what is stored, so recording a round twice changes nothing, and an empty
+MLflow can be filled again from the store. An MLflow that is down or slow costs the study nothing: it is tried again.
+"""
+
+import io
+import json
+import logging
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as save_tensors
+
+from lthray.config import TrialConfig
+from lthray.ledger import FAILED, Ledger
+from lthray.results import Trial, trials, verdict
+from lthray.store import Store, canonical, key_of
+from lthray.ticket import Round
+
+RETRY = (2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between tries while MLflow does not answer
+ENVIRON = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its own retries would block for minutes; ours start from the store
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def experiment_name(about: Mapping[str, Any]) -> str:
+    """Studies, presets and smoke runs are separate experiments and never mix."""
+    return ".".join([about["study"], about["preset"], *(["smoke"] if about["smoke"] else [])])
+
+
+class Recorder:
+    """Writes trials into one MLflow; `uri` as MLflow takes it, `artifacts` where files go when it is a local database."""
+
+    def __init__(self, uri: str, artifacts: Path):
+        os.environ.update(ENVIRON)
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.client = MlflowClient(uri)
+        self.artifacts = None if uri.startswith("http") else artifacts.absolute()
+
+    def experiment(self, about: Mapping[str, Any]) -> str:
+        """The id of a call's experiment, made and described if it is new."""
+        name = experiment_name(about)
+        if self.client.get_experiment_by_name(name) is None:
+            place = (self.artifacts / name).as_uri() if self.artifacts else None
+            self.client.create_experiment(name, artifact_location=place)
+        found = self.client.get_experiment_by_name(name)
+        if found.tags.get("mlflow.note.content") != about["question"]:
+            self.client.set_experiment_tag(found.experiment_id, "mlflow.note.content", about["question"])
+        return found.experiment_id
+
+    def record(self, trial: Trial) -> None:
+        """Bring the trial's run up to what is stored; what was recorded before is not sent again."""
+        state = f"{len(trial.rounds)} {trial.status}"
+        run = self._run(trial)
+        recorded = run.data.tags.get("lthray.recorded", "0 unfinished")
+        if recorded != state:
+            for r in trial.rounds[int(recorded.split()[0]) :]:
+                self._round(run.info.run_id, trial, r)
+            self._finish(run.info.run_id, trial, state)
+
+    def _run(self, trial: Trial):
+        experiment = self.experiment(trial.about)
+        found = self.client.search_runs([experiment], f"tags.`lthray.trial` = '{trial.id}'", max_results=1)
+        return found[0] if found else self._new(trial, experiment)
+
+    def _new(self, trial: Trial, experiment: str):
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        point, about = trial.entry.point, trial.about
+        told = {
+            "study": about["study"],
+            "call": trial.ledger.key[:12],
+            "phase": point["phase"],
+            "control": point["control"],
+        }
+        told |= {
+            "seed": str(point["seed"]),
+            "key": point["trial"],
+            "commit": about["commit"],
+            "lthray": about["lthray"],
+        }
+        tags = {"lthray.trial": trial.id, "mlflow.source.name": about["command"], "mlflow.user": "lthray", **told}
+        began = int(1000 * point["at"])
+        run = self.client.create_run(experiment, start_time=began, tags=tags, run_name=trial.name)
+        flat = TrialConfig.from_flat(point["config"] | point["places"]).flat()
+        params = [Param(word, value if isinstance(value, str) else json.dumps(value)) for word, value in flat.items()]
+        self.client.log_batch(run.info.run_id, params=params)
+        name, digest = point["data"]
+        source = canonical({"digest": digest, "root": point["places"].get("data.root", "")})
+        used = DatasetInput(Dataset(name, digest[:32], "local", source), [InputTag("mlflow.data.context", "training")])
+        self.client.log_inputs(run.info.run_id, [used])
+        self._files(run.info.run_id, {"config.json": flat, "requirements.txt": _installed()})
+        return run
+
+    def _round(self, run_id: str, trial: Trial, r: Round) -> None:
+        from mlflow.entities import Metric
+
+        at, place = int(1000 * r.created), f"rounds/{r.index:02d}"
+        files: dict[str, Any] = {
+            f"{place}/round.json": facts_of(r),
+            f"{place}/arrays.safetensors": save_tensors(r.arrays),
+        }
+        for name, data in r.files.items():
+            if name == "ticket":
+                files[f"{place}/ticket.safetensors"] = data
+            else:
+                files |= {f"{place}/{name}.png": data, **dict(_pictures(trial.id, name, r.index, at, data))}
+        self._files(run_id, files)
+        self.client.log_batch(run_id, metrics=[Metric(name, value, at, r.index) for name, value in r.metrics.items()])
+
+    def _finish(self, run_id: str, trial: Trial, state: str) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        end, rounds = trial.entry.end or {}, trial.rounds
+        summary = {"id": trial.id, "point": trial.entry.point, "end": end, "rounds": [facts_of(r) for r in rounds]}
+        self._files(run_id, {"trial.json": summary, **trial.ledger.traceback(trial.entry.number)})
+        last = int(1000 * (end.get("at") or (rounds[-1].created if rounds else trial.entry.point["at"])))
+        density = trial.matching
+        metrics = [Metric("ticket/sparsest_matching_density", density, last, len(rounds) - 1)] if density else []
+        tags = {"lthray.recorded": state, "status": trial.status, "mlflow.note.content": verdict(trial)}
+        if any(name != "ticket" for r in rounds for name in r.files):
+            tags["mlflow.loggedImages"] = "true"
+        self.client.log_batch(run_id, metrics=metrics, tags=[RunTag(name, text) for name, text in tags.items()])
+        if end:
+            self.client.set_terminated(run_id, "FAILED" if end["status"] == FAILED else "FINISHED", end_time=last)
+
+    def _files(self, run_id: str, files: Mapping[str, Any]) -> None:
+        """Log files as artifacts in one call; what is not bytes is written as JSON."""
+        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
+            for name, value in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(value if isinstance(value, bytes) else json.dumps(value, indent=1).encode())
+            self.client.log_artifacts(run_id, folder)
+
+
+class Projector(threading.Thread):
+    """Records a call in the background for as long as it runs; `close` gives it a last, bounded chance to catch up."""
+
+    def __init__(self, store: Store, ledger: Ledger, uri: str, artifacts: Path, every: float = 3.0):
+        super().__init__(name="lthray-mlflow", daemon=True)
+        self.store, self.ledger, self.uri, self.artifacts, self.every = store, ledger, uri, artifacts, every
+        self.closing = threading.Event()
+        self.behind: str | None = "it has not answered yet"
+        self.experiment: str | None = None
+
+    def run(self) -> None:
+        """Record what is new, again and again; never raises."""
+        recorder, failures, complete = None, 0, set[int]()
+        while True:
+            last = self.closing.is_set()
+            try:
+                recorder = recorder or Recorder(self.uri, self.artifacts)
+                self.experiment = recorder.experiment(self.ledger.about)
+                complete |= _record(recorder, self.store, self.ledger, complete)
+                self.behind, failures = None, 0
+                if last:
+                    return
+            except Exception as error:  # whatever MLflow raises, the study goes on and the store keeps everything
+                self.behind, failures = (
+                    f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}",
+                    failures + 1,
+                )
+            pause = RETRY[min(failures, len(RETRY)) - 1] if failures else self.every
+            if self.closing.wait(pause) and failures:
+                threading.Event().wait(1.0)
+
+    def close(self, patience: float) -> str | None:
+        """Wait at most `patience` seconds for everything to be recorded; what is in the way, or None."""
+        self.closing.set()
+        self.join(patience)
+        return self.behind or ("it is slow" if self.is_alive() else None)
+
+
+def replay(store: Store, uri: str, artifacts: Path, only: Ledger | None = None) -> int:
+    """Record every call of a store, or only one; returns the number of trials."""
+    recorder = Recorder(uri, artifacts)
+    return sum(len(_record(recorder, store, ledger)) for ledger in ([only] if only else Ledger.all(store)))
+
+
+def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | None = None) -> set[int]:
+    """Record the trials of a call but those to skip; the numbers of those that are finished for good."""
+    complete = set()
+    with store.lock(key_of("recording", 1, recorder.client.tracking_uri)):
+        for trial in trials(store, ledger, skip or ()):
+            recorder.record(trial)
+            complete |= {trial.entry.number} if trial.entry.end else set()
+    return complete
+
+
+def facts_of(r: Round) -> dict[str, Any]:
+    """A round as JSON: all but the panel and the pictures."""
+    return {name: getattr(r, name) for name in Round.FACTS} | {"curve": r.arrays["curve"].tolist()}
+
+
+def _pictures(trial: str, name: str, index: int, at: int, png: bytes) -> Iterator[tuple[str, bytes]]:
+    """The two files under which MLflow's image grid finds a picture, with names that never change."""
+    from PIL import Image
+
+    stem = f"images/{name}+step+{index}+timestamp+{at}+{uuid.uuid5(uuid.NAMESPACE_URL, f'{trial}/{name}/{index}')}"
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(small, "WEBP")
+    yield f"{stem}.png", png
+    yield f"{stem}+compressed.webp", small.getvalue()
+
+
+def _installed() -> bytes:
+    return "\n".join(sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})).encode()

@@ -1,0 +1,92 @@
+"""What became of the trials of a call, read back from the store; and what each says by itself."""
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lthray.ledger import Entry, Ledger
+from lthray.store import Store
+from lthray.ticket import Round
+
+MARGIN = 0.01  # of the dense loss: below it, by its upper 95 % bound, an excess is called matching
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a call, with those of its rounds that are stored."""
+
+    ledger: Ledger
+    about: Mapping[str, Any]
+    entry: Entry
+    rounds: tuple[Round, ...]
+
+    @property
+    def id(self) -> str:
+        """Names the trial for ever."""
+        return f"{self.ledger.key[:16]}-{self.entry.number:04d}"
+
+    @property
+    def name(self) -> str:
+        """Its recipe and seed, in short."""
+        return self.entry.point["name"]
+
+    @property
+    def status(self) -> str:
+        """done, stopped, failed, or unfinished."""
+        return self.entry.end["status"] if self.entry.end else "unfinished"
+
+    @property
+    def matching(self) -> float | None:
+        """The sparsest density down to which every rung matches the trial's own dense network, if the first does.
+
+        One seed's fact, its error that of the evaluation alone; a grade needs fresh seeds and controls.
+        """
+        found = None
+        for r in self.rounds[1:]:
+            if r.metrics["loss/excess"] + 1.645 * r.metrics["loss/excess_se"] >= MARGIN:
+                break
+            found = r.metrics["density/prunable"]
+        return found
+
+    @property
+    def older(self) -> bool:
+        """Whether its weights have seen more optimizer steps than its dense network's: then its excess flatters it."""
+        return self.rounds[-1].metrics["cost/steps_of_weights"] > self.rounds[0].metrics["cost/steps_of_weights"]
+
+
+def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[Trial]:
+    """The trials of a call as they stand in the store, but for the numbers to skip."""
+    about = ledger.about
+    for entry in ledger:
+        if entry.number not in skip:
+            found = (store.find(key) for key in entry.point["rounds"])
+            yield Trial(ledger, about, entry, tuple(Round.of(i.facts, i.tensors, i.files) for i in found if i))
+
+
+def ranked(found: Iterable[Trial]) -> list[Trial]:
+    """Best first: the most rounds, then the smallest excess at the last."""
+
+    def rank(trial: Trial) -> tuple[int, float, int]:
+        excess = trial.rounds[-1].metrics["loss/excess"] if trial.rounds else 0.0
+        return -len(trial.rounds), excess, trial.entry.number
+
+    return sorted(found, key=rank)
+
+
+def verdict(trial: Trial) -> str:
+    """The trial's own seed's facts, in Markdown."""
+    end = trial.entry.end
+    reason = f": {end['reason']}" if end and end["reason"] else ""
+    lines = [f"**{trial.name}** · {trial.status}{reason}"]
+    if len(trial.rounds) > 1:
+        lines += ["", "| density | excess over its own dense network | standard error |", "|---|---|---|"]
+        lines += [
+            f"| {m['density/prunable']:.4f} | {m['loss/excess']:+.2%} | {m['loss/excess_se']:.2%} |"
+            for m in (r.metrics for r in trial.rounds[1:])
+        ]
+        match = f"down to density {trial.matching:.4f}" if trial.matching else "at no rung"
+        lines += ["", f"Matches dense (margin {MARGIN:.0%}, one seed, evaluation error only) {match}."]
+        if trial.older:
+            lines.append("Its weights have seen more optimizer steps than the dense network's, which flatters it.")
+        lines.append("A grade needs controls and fresh seeds.")
+    return "\n".join(lines)

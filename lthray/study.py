@@ -1,0 +1,401 @@
+"""A call -> Ray Tune trials of `run()`: the only file that knows Ray.
+
+The store is the truth and Tune only schedules: no Tune checkpoint, no Tune restore. A worker commits each Round to the
+store before it reports it; going on is giving a new Tuner what the ledger says is unfinished.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# Ray reads these when it is imported
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")  # its kills end a whole Tune experiment
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study has its own
+
+import ray
+import torch
+from optuna.storages import InMemoryStorage
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from lthray.call import Call
+from lthray.config import PLACES, TrialConfig
+from lthray.console import Watch, round_line
+from lthray.ledger import DONE, FAILED, STOPPED, Ledger
+from lthray.plan import plan
+from lthray.plan import point as point_of
+from lthray.space import draw, memory, promoted
+from lthray.store import Store
+from lthray.ticket import Round
+from lthray.trajectory import run
+
+RETRIES = 3  # of a trial that lost its worker or its node; one that fails by itself is not tried again
+MEMORY = 1.5e9  # bytes of host memory a worker may need before it has done anything
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached, or cannot do what is asked of it."""
+
+
+class Stop(tune.Stopper):
+    """Ctrl-C and SIGTERM end the study at once and leave everything resumable; a second one leaves without waiting."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.asked.is_set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that is never asked of it
+
+    @contextlib.contextmanager
+    def listening(self, watch: Watch) -> Iterator["Stop"]:
+        """Signals end the study while this is open (in the main thread; elsewhere nothing changes)."""
+
+        def handle(number: int, _frame: Any) -> None:
+            if self.asked.is_set():
+                raise KeyboardInterrupt
+            self.asked.set()
+            watch.say("stopping; everything committed so far is kept")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def execute(call: Call, store: Store, ledger: Ledger, watch: Watch) -> bool:
+    """Run what is unfinished of a call; returns whether it was interrupted. ClusterError before anything starts."""
+    with Stop().listening(watch) as stop, cluster(call) as (slots, scratch):
+        watch.say(f"{slots} trials at a time, {call.options.cpus_per_trial} threads each, {gpus(call):g} GPUs each")
+        prepare(call, store, watch, stop)
+        for _ in range(RETRIES):
+            left = [entry for entry in ledger if entry.end is None]
+            begun = sum(1 for _ in ledger)
+            if stop.asked.is_set() or (not left and begun >= call.trials):
+                break
+            try:
+                _fit(call, ledger, watch, stop, slots, scratch)
+            except (RuntimeError, EOFError, tune.TuneError) as error:  # Tune itself fell over; the store did not
+                watch.say(f"Tune failed ({type(error).__name__}: {str(error)[:200]}); going on from the store")
+        return stop.asked.is_set()
+
+
+def gpus(call: Call) -> float:
+    """GPUs of a trial: as asked, or a quarter where there is one."""
+    asked = call.options.gpus_per_trial
+    if asked is not None:
+        return asked
+    if call.options.address:
+        return 0.25 if ray.cluster_resources().get("GPU") else 0.0
+    return 0.25 if torch.cuda.device_count() else 0.0
+
+
+@contextlib.contextmanager
+def cluster(call: Call) -> Iterator[tuple[int, str]]:
+    """Ray for the time of a study: the cluster at --address, or a private one; yields the slots and a scratch folder."""
+    address, base = call.options.address, "/tmp" if os.path.isdir("/tmp") else None
+    scratch = tempfile.mkdtemp(prefix="lthray-", dir=base)  # short: Ray's sockets live below it
+    private: dict[str, Any] = {}
+    if not address:
+        token = Path(scratch, "token")
+        token.touch(0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        private = {"_temp_dir": scratch, "include_dashboard": False, "num_cpus": os.cpu_count()}
+    try:
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **private)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ClusterError(_connection(address, error)) from None
+        shared = Path(call.options.out).absolute() / "tune" if address else Path(scratch) / "tune"
+        yield _slots(call), str(shared)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+        if address:
+            shutil.rmtree(Path(call.options.out).absolute() / "tune", ignore_errors=True)
+
+
+def _connection(address: str, error: Exception) -> str:
+    hint = "is it running, is the token right (RAY_AUTH_TOKEN_PATH), are Ray and Python the same version there?"
+    return f"--address {address!r}: cannot join ({hint}) {str(error).splitlines()[0][:200]}"
+
+
+def _slots(call: Call) -> int:
+    """How many trials fit at a time; ClusterError if not even one ever will."""
+    cpus, share = call.options.cpus_per_trial, gpus(call)
+    nodes = [(node["Resources"], 1) for node in ray.nodes() if node["Alive"]]
+    declared = _declared()
+    fits = [(_fit_on(kind, cpus, share), count) for kind, count in nodes + declared]
+    if not any(n for n, _ in fits):
+        seen = "; ".join(f"{k.get('CPU', 0):g} CPUs {k.get('GPU', 0):g} GPUs" for k, _ in nodes + declared)
+        raise ClusterError(f"--cpus-per-trial {cpus} --gpus-per-trial {share:g}: no node has that much (nodes: {seen})")
+    now = sum(n for n, _ in fits[: len(nodes)])
+    later = sum(n * count for n, count in fits[len(nodes) :])
+    slots = max(now, later)
+    if not call.options.address and not share:
+        slots = max(1, min(slots, int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MEMORY)))
+    return min(slots, call.options.max_concurrent or slots, max(call.trials, 1))
+
+
+def _fit_on(resources: Mapping[str, float], cpus: int, share: float) -> int:
+    """Trials that one node carries; fractions of a GPU never span two."""
+    by_cpu = int(resources.get("CPU", 0) // cpus)
+    if not share:
+        return by_cpu
+    devices = int(resources.get("GPU", 0))
+    return min(by_cpu, devices * int(1 / share + 1e-9) if share <= 1 else devices // int(share))
+
+
+def _declared() -> list[tuple[Mapping[str, float], int]]:
+    """Node types that the cluster's autoscaler may still start, with their largest number."""
+    from ray._private.state import state  # Ray has no public way to ask
+
+    config = state.get_cluster_config()
+    groups = config.node_group_configs if config else []
+    return [(dict(group.resources), group.max_count) for group in groups if group.max_count]
+
+
+# what a worker does
+
+
+def given(config: TrialConfig) -> dict[str, Any]:
+    """A config as plain words: what differs from the defaults, and the places."""
+    flat = config.flat()
+    return {**config.canonical(), **{word: flat[word] for word in PLACES if flat[word]}}
+
+
+def _settle(threads: int, share: float) -> None:
+    """One explicit thread count a trial, and no more of a shared GPU's memory than its share."""
+    torch.set_num_threads(threads)
+    if 0 < share < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
+
+
+@ray.remote(max_retries=RETRIES)
+def _prefix(words: dict[str, Any], anchors: tuple[int, ...], root: str, threads: int, share: float) -> None:
+    """Train and measure the dense network of a config, keeping the anchors that other trials will want."""
+    _settle(threads, share)
+    for event in run(TrialConfig.from_flat(words), Store(root), anchors=anchors):
+        if isinstance(event, Round):
+            return
+
+
+def _trial(config: dict[str, Any]) -> None:
+    """One Tune trial: a whole trajectory, each Round committed before it is reported."""
+    task = config["task"]
+    _settle(task["threads"], task["gpus"])
+    store = Store(task["root"])
+    ledger, number, last = Ledger(store, task["call"]), task["number"], 0
+    try:
+        for event in run(TrialConfig.from_flat(task["words"]), store):
+            if isinstance(event, Round) and event.index:
+                last = event.index
+                tune.report({"round": last, "score": event.metrics["loss/excess"], "metrics": event.metrics})
+        ledger.finish(number, DONE)
+    except OSError:
+        raise  # disk, network, a lost node: infrastructure, tried again by Tune
+    except (MemoryError, torch.OutOfMemoryError):
+        if not ledger.first_time(number, "oom"):
+            ledger.finish(number, FAILED, "out of memory, twice", traceback.format_exc())
+            tune.report({"round": last, "score": float("nan")})
+            return
+        raise
+    except Exception as error:  # everything else would fail again the same way
+        ledger.finish(number, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        tune.report({"round": last, "score": float("nan")})
+
+
+# what the driver does
+
+
+def prepare(call: Call, store: Store, watch: Watch, stop: Stop) -> None:
+    """Make what several trials share, as tasks of their own: extractors, dense runs with all their anchors."""
+    wanted: dict[str, tuple[TrialConfig, set[int]]] = {}
+    for config in call.shared():
+        found = plan(config)
+        if found.referee:
+            wanted.setdefault(found.referee.rungs[0].round, (found.referee.config, set()))
+        dense = found.rungs[0]
+        wanted.setdefault(dense.round, (config, set()))[1].update(dense.chain.anchors)
+    share = gpus(call)
+    task = _prefix.options(num_cpus=call.options.cpus_per_trial, num_gpus=share)
+    pending = [
+        task.remote(given(config), tuple(sorted(anchors)), str(store.root), call.options.cpus_per_trial, share)
+        for key, (config, anchors) in wanted.items()
+        if not store.parts(key)
+    ]
+    if pending:
+        watch.say(f"first what the trials share: {len(pending)} dense runs")
+    while pending and not stop.asked.is_set():
+        _, pending = ray.wait(pending, timeout=1.0)  # a failure here comes again, and is told, in the trials themselves
+        watch.update()
+
+
+class Searching(OptunaSearch):
+    """OptunaSearch that takes its points from the ledger first, and never holds up a trial cut short as a good one."""
+
+    def __init__(self, desk: "Desk"):
+        call, storage = desk.call, InMemoryStorage()
+        study = memory(call.space, call.options.seed, call.study.startup, desk.past(), storage)
+        for entry in desk.waiting:
+            study.enqueue_trial(entry.point["words"])
+        super().__init__(desk.draw, "score", "min", sampler=study.sampler, storage=storage, study_name=study.study_name)
+        self.desk = desk
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        words = super().suggest(trial_id)
+        return None if words is None else {"task": self.desk.task(words)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if result and result["round"] < self.desk.call.rungs:  # cut short: PRUNED, compared at its rung
+            self.on_trial_result(trial_id, result)
+            result = None
+        super().on_trial_complete(trial_id, result, error)
+
+
+class Rungs(FIFOScheduler):
+    """Early stopping whose rung is the density ladder and whose score is the paired excess over the trial's own dense
+    network: asynchronous successive halving, refilled from the ledger when a study goes on."""
+
+    def __init__(self, desk: "Desk"):
+        super().__init__()
+        self.desk = desk
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        number, rung, score = trial.config["task"]["number"], result["round"], result["score"]
+        if rung not in self.desk.call.stops or score != score:
+            return self.CONTINUE
+        scores = self.desk.scores.setdefault(rung, {})
+        earlier = [other for n, other in scores.items() if n != number]
+        scores[number] = score
+        if promoted(score, earlier, self.desk.call.study.reduction):
+            return self.CONTINUE
+        best = f"not among the best 1/{self.desk.call.study.reduction} of {len(earlier) + 1}"
+        self.desk.ledger.finish(number, STOPPED, f"excess {score:+.2%} at round {rung}: {best}")
+        return self.STOP
+
+
+class Telling(tune.Callback):
+    """Tune's events as progress."""
+
+    def __init__(self, desk: "Desk", watch: Watch):
+        self.desk, self.watch = desk, watch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        self.watch.update()
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        task = trial.config["task"]
+        if "metrics" in result:
+            name = f"trial {task['number']} {task['name']}"
+            self.watch.say(round_line(name, result["round"], self.desk.call.rungs, result["metrics"]))
+
+
+class Desk:
+    """Gives out points: what the ledger holds unfinished first, then the next of the list or of the search."""
+
+    def __init__(self, call: Call, ledger: Ledger):
+        self.call, self.ledger = call, ledger
+        entries = list(ledger)
+        self.waiting = deque(entry for entry in entries if entry.end is None)
+        self.begun = len(entries)
+        self.finished = [entry for entry in entries if entry.end]
+        self.scores: dict[int, dict[int, float]] = {}
+
+    @property
+    def left(self) -> int:
+        """Trials to run."""
+        return len(self.waiting) + max(0, self.call.trials - self.begun)
+
+    def draw(self, trial: Any) -> dict[str, Any]:
+        return draw(self.call.space, trial, self.call.config.flat())
+
+    def task(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """The next trial, entered in the ledger before anything of it is made."""
+        if self.waiting:
+            entry = self.waiting.popleft()
+            number, point = entry.number, entry.point
+        else:
+            number = self.begun
+            self.begun += 1
+            point = self.ledger.begin(number, point_of(self.call.config_of(number, words), dict(words), "search"))
+        return {
+            "number": number,
+            "name": point["name"],
+            "words": {**point["config"], **point["places"]},
+            "root": str(self.ledger.store.root),
+            "call": self.ledger.key,
+            "threads": self.call.options.cpus_per_trial,
+            "gpus": gpus(self.call),
+        }
+
+    def past(self) -> list[tuple[dict[str, Any], list[float], bool]]:
+        """Finished trials as a search remembers them, and their scores on the rungs."""
+        remembered = []
+        for entry in self.finished:
+            items = [self.ledger.store.find(key) for key in entry.point["rounds"][1:]]
+            scores = [item.facts["metrics"]["loss/excess"] for item in items if item]
+            if entry.end and entry.end["status"] != FAILED:
+                remembered.append((entry.point["words"], scores, entry.end["status"] == DONE))
+            for rung, score in enumerate(scores, 1):
+                self.scores.setdefault(rung, {})[entry.number] = score
+        return remembered
+
+
+def _fit(call: Call, ledger: Ledger, watch: Watch, stop: Stop, slots: int, scratch: str) -> None:
+    """One Tuner over what is unfinished; returns when it is done or stopped."""
+    desk = Desk(call, ledger)
+    if call.points:
+        words = [entry.point["words"] for entry in desk.waiting] + [call.point(i) for i in range(desk.begun, call.trials)]
+        space, search, samples = {"task": tune.grid_search([desk.task(w) for w in words])}, None, 1
+    else:
+        space, samples, search = {}, desk.left, Searching(desk)
+    tune.Tuner(
+        tune.with_resources(_trial, {"cpu": call.options.cpus_per_trial, "gpu": gpus(call)}),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            search_alg=search,
+            scheduler=Rungs(desk),
+            num_samples=samples,
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[Telling(desk, watch)],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            stop=stop,
+        ),
+    ).fit()

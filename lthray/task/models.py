@@ -1,0 +1,163 @@
+"""The networks: diffusers' UNet2DModel, LeNet-300-100, a small convolutional classifier; fresh or from a folder."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lthray.config import FEATURES, ConfigError, Model
+from lthray.seeds import seed_of
+
+PLAIN = (nn.Conv2d, nn.Linear)
+
+
+def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """A network for images of `shape` (channels, height, width); its weights are a function of `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("init", seed))
+        return MODELS[model.name](model, shape, classes)
+
+
+def digest_of(folder: str) -> str:
+    """The content of a pretrained folder, for keys; empty for none."""
+    if not folder:
+        return ""
+    digest = hashlib.sha256()
+    for path in (Path(folder) / "config.json", Path(folder) / "diffusion_pytorch_model.safetensors"):
+        if not path.is_file():
+            raise ConfigError([f"model.pretrained = {folder!r}: has no {path.name} (a saved UNet2DModel, safetensors)"])
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
+    """Weight name -> shape of every layer that may be pruned, in forward order as seen by hooks.
+
+    Raises ValueError for a layer that transforms its weight before use: its mask would mean nothing (METHODS: weight
+    standardisation turns stored zeros into non-zeros).
+    """
+    order: list[str] = []
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            if type(module) not in PLAIN or "weight" not in dict(module.named_parameters(recurse=False)):
+                raise ValueError(f"{name}: {type(module).__name__} transforms its weight, so it cannot be pruned")
+            hooks.append(module.register_forward_pre_hook(lambda _m, _x, name=name: order.append(f"{name}.weight")))
+    with torch.no_grad():
+        network(*example)
+    for hook in hooks:
+        hook.remove()
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    return {name: shapes[name] for name in dict.fromkeys(order)}
+
+
+def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into a network, wherever it is."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(weights[name])
+
+
+def features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The hidden layer of a classifier, images [n, C, H, W] -> [n, d]."""
+    if not isinstance(network, LeNet300 | LeNet5):
+        raise TypeError(f"{type(network).__name__} has no hidden layer to look at")
+    return network.features
+
+
+def block_of(layer: str) -> str:
+    """The block that a layer belongs to: a U-Net level (down_blocks.0, mid_block, ...), else the layer itself."""
+    first, second, *_ = (*layer.split("."), "")
+    return f"{first}.{second}" if second.isdigit() else first
+
+
+def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    from diffusers import UNet2DModel
+
+    if model.pretrained:
+        return _pretrained(model.pretrained, shape)
+    levels = range(len(model.channels))
+    return UNet2DModel(
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
+        block_out_channels=model.channels,
+        layers_per_block=model.layers,
+        down_block_types=tuple("AttnDownBlock2D" if i in model.attention else "DownBlock2D" for i in levels),
+        up_block_types=tuple("AttnUpBlock2D" if i in model.attention else "UpBlock2D" for i in reversed(levels)),
+        add_attention=bool(model.attention),
+        attention_head_dim=model.head,
+        norm_num_groups=model.groups,
+    )
+
+
+def _pretrained(folder: str, shape: tuple[int, int, int]) -> nn.Module:
+    from diffusers import UNet2DModel
+
+    try:
+        network = UNet2DModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except Exception as error:  # whatever diffusers raises, the folder cannot be used
+        raise ConfigError([f"model.pretrained = {folder!r}: {type(error).__name__}: {error}"]) from None
+    if network.config.in_channels != shape[0]:
+        raise ConfigError([f"model.pretrained = {folder!r}: has {network.config.in_channels} channels, data {shape[0]}"])
+    return network
+
+
+class LeNet300(nn.Module):
+    """Fully connected classifier, 300-100 units (LeCun et al. 1998; the first network of Frankle and Carbin 2019)."""
+
+    def __init__(self, size: int, hidden: tuple[int, ...], classes: int):
+        super().__init__()
+        widths = (size, *hidden)
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.output = nn.Linear(widths[-1], classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer, [n, hidden[-1]]."""
+        x = x.flatten(1)
+        for layer in self.hidden:
+            x = layer(x).relu()
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.features(x))
+
+
+class LeNet5(nn.Module):
+    """Two or more 3x3 convolutions with pooling, then one narrow hidden layer: the extractor of sample metrics."""
+
+    def __init__(self, shape: tuple[int, int, int], channels: tuple[int, ...], classes: int):
+        super().__init__()
+        widths = (shape[0], *channels)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
+        self.hidden = nn.Linear(channels[-1] * 16, FEATURES)
+        self.output = nn.Linear(FEATURES, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The hidden layer, [n, 32]."""
+        for i, conv in enumerate(self.convs):
+            x = conv(x).relu()
+            if i and x.shape[-1] > 4:
+                x = nn.functional.max_pool2d(x, 2)
+        return self.hidden(nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)).relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.features(x))
+
+
+def _lenet300(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return LeNet300(shape[0] * shape[1] * shape[2], model.hidden, classes)
+
+
+def _lenet5(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return LeNet5(shape, model.channels, classes)
+
+
+MODELS: dict[str, Callable[[Model, tuple[int, int, int], int], nn.Module]] = {
+    "unet": _unet,
+    "lenet300": _lenet300,
+    "lenet5": _lenet5,
+}

@@ -1,0 +1,139 @@
+"""What is learnt: noise prediction (Ho et al. 2020, arXiv 2006.11239) or classification.
+
+Policy of the average: raw weights are pruned, the exponential moving average of this round is what is measured.
+
+    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   L = E_{x_0, t, eps} |eps - eps_theta(x_t, t)|^2 / dim
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lthray.config import Objective
+from lthray.seeds import generator
+
+Inputs = tuple[Tensor, ...]
+
+
+class Task(Protocol):
+    """An objective on one device."""
+
+    def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        """The inputs of one training step; every random number is a function of (stream, step)."""
+        ...
+
+    def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """The loss of each image, [n]."""
+        ...
+
+    def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
+        """The fixed inputs that every network of a study is measured on, one column a timestep."""
+        ...
+
+    def example(self, x: Tensor) -> Inputs:
+        """What the network is called with, for images x."""
+        ...
+
+
+class Classify:
+    """Cross-entropy."""
+
+    def __init__(self, objective: Objective, device: torch.device | str):
+        pass
+
+    def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        return x, y
+
+    def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        x, y = inputs
+        return nn.functional.cross_entropy(network(x), y, reduction="none")
+
+    def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
+        yield x, y
+
+    def example(self, x: Tensor) -> Inputs:
+        return (x,)
+
+
+class Denoise:
+    """Noise prediction; T timesteps, uniform t, squared error averaged over the pixels."""
+
+    def __init__(self, objective: Objective, device: torch.device | str):
+        abar = trained_scheduler(objective).alphas_cumprod.to(device)
+        self.timesteps = objective.timesteps
+        self.signal, self.noise = abar.sqrt(), (1 - abar).sqrt()  # [T]
+
+    def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        g = generator("noise", stream, step, device=x.device)
+        t = torch.randint(0, self.timesteps, (len(x),), generator=g, device=x.device)
+        return self._noised(x, t, torch.randn(x.shape, generator=g, device=x.device))
+
+    def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        x_t, t, eps = inputs
+        return (network(x_t, t, return_dict=False)[0] - eps).square().flatten(1).mean(1)
+
+    def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
+        for k, t in enumerate(self.strata(columns)):
+            eps = torch.randn(x.shape, generator=generator("panel", k, device=x.device), device=x.device)
+            yield self._noised(x, torch.full((len(x),), t, device=x.device), eps)
+
+    def example(self, x: Tensor) -> Inputs:
+        return x, torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+    def strata(self, columns: int) -> list[int]:
+        """The middle timesteps of `columns` equal parts of the schedule."""
+        return [int((k + 0.5) * self.timesteps / columns) for k in range(columns)]
+
+    def _noised(self, x: Tensor, t: Tensor, eps: Tensor) -> Inputs:
+        return self.signal[t][:, None, None, None] * x + self.noise[t][:, None, None, None] * eps, t, eps
+
+
+def trained_scheduler(objective: Objective):
+    """The diffusers scheduler of training, every value named: from_config drops values left at their defaults."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(
+        num_train_timesteps=objective.timesteps,
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule=objective.schedule,
+        variance_type="fixed_small",
+        clip_sample=True,
+        clip_sample_range=1.0,
+        prediction_type="epsilon",
+        timestep_spacing="trailing",
+    )
+
+
+def sample(network: nn.Module, objective: Objective, sampler: str, steps: int, x_T: Tensor) -> Tensor:
+    """Images in [-1, 1] that `network` makes of the noise `x_T` [n, C, H, W] in `steps` calls.
+
+    Equal x_T and (for ddpm) equal fresh noise for every network, so images can be compared one by one.
+    """
+    scheduler = SAMPLERS[sampler](trained_scheduler(objective).config)
+    scheduler.set_timesteps(steps, device=x_T.device)
+    x = x_T * scheduler.init_noise_sigma
+    with torch.no_grad():
+        for i, t in enumerate(scheduler.timesteps):
+            eps = torch.cat([network(part, t, return_dict=False)[0] for part in x.split(512)])
+            g = generator("ancestral", i, device=x.device)
+            x = scheduler.step(eps, t, x, generator=g, return_dict=False)[0]
+    return x
+
+
+def _ddim(config):
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler.from_config(config, timestep_spacing="trailing")
+
+
+def _ddpm(config):
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler.from_config(config, timestep_spacing="trailing")
+
+
+OBJECTIVES: dict[str, Callable[[Objective, torch.device | str], Task]] = {"denoise": Denoise, "classify": Classify}
+SAMPLERS: dict[str, Callable] = {"ddim": _ddim, "ddpm": _ddpm}

@@ -1,0 +1,326 @@
+"""The one function: `run(config, store)` trains, prunes and rewinds, rung by rung, and yields what it measured.
+
+    init weights; train dense 0 -> T (its state at step k is the anchor)
+    for each rung:  prune (criterion, budget, unit; on the trained weights, within the old mask)
+                    -> rewind -> train -> measure -> yield Round
+
+Every step asks the store first whether it is done, so stopping early is `break` and resuming is calling again. Each thing
+is made on demand from what it is made from: if a stored object is damaged, its makers run again and nobody else notices.
+"""
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from lthray import states
+from lthray.config import IMAGES, POLICY, TrialConfig
+from lthray.measure import cost, quality, samples
+from lthray.plan import Plan, Run, Rung, fresh_seed, plan
+from lthray.prune import budgets, criteria, units
+from lthray.prune.controls import CONTROLS
+from lthray.prune.rewinds import REWINDS, signs
+from lthray.seeds import seed_of
+from lthray.store import Store
+from lthray.task import data, models
+from lthray.task.objectives import OBJECTIVES
+from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed, Weights, read_ticket
+from lthray.training import Learner, State
+
+COMMIT = 5.0  # seconds of training after which the state is committed
+T = TypeVar("T")
+Steps = Generator[Progress, None, T]
+
+
+class Collapsed(TrialFailed):
+    """A layer has no weight left."""
+
+
+def run(
+    config: TrialConfig,
+    store: Store,
+    *,
+    device: str | torch.device | None = None,
+    anchors: tuple[int, ...] = (),
+    commit: float = COMMIT,
+) -> Iterator[Progress | Round]:
+    """Run a trial, or go on with it: yields Progress where a state was committed, and each Round once it is stored.
+
+    `device` is CUDA where there is one; `anchors` are further steps of the dense run to keep, for trials that will share
+    it; `commit` is the time in seconds between commits inside a training run. Raises TrialFailed where trying again
+    would fail again: a loss that is not finite, a layer without weights.
+    """
+    trial = Trial(config, store, device, anchors, commit)
+    for rung in trial.plan.rungs:
+        yield (yield from trial.round(rung))
+
+
+def check(config: TrialConfig) -> None:
+    """Refuse, before anything is made, what only the data and the network can show (ConfigError, TicketError)."""
+    setting = Setting(config, torch.device("cpu"))
+    _ = setting.dials, setting.given
+
+
+def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
+    """Parameters of the network, and seconds that one training step takes here, now."""
+    setting = Setting(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    states_of = setting.learner.run(State.begin(setting.weights(0), 0), Mask({}), stream=0, stops=[3, 3 + steps])
+    warm = next(states_of).seconds
+    return sum(w.numel() for w in setting.weights(0).values()), (next(states_of).seconds - warm) / steps
+
+
+class Setting:
+    """What is the same for all rungs of a trial: data, networks, the layers and their rules."""
+
+    def __init__(self, config: TrialConfig, device: torch.device):
+        self.config, self.device = config, device
+
+    @cached_property
+    def images(self) -> data.Images:
+        """The data set on the device."""
+        return data.load(self.config.data).to(self.device)
+
+    def network(self, seed: int) -> nn.Module:
+        """A fresh network on the CPU."""
+        return models.build(self.config.model, self.images.shape, IMAGES[self.config.data.name][2], seed)
+
+    def weights(self, seed: int) -> Weights:
+        """The weights of a fresh network."""
+        return {name: p.detach().clone() for name, p in self.network(seed).named_parameters()}
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The network in training."""
+        task = OBJECTIVES[self.config.objective.name](self.config.objective, self.device)
+        return Learner(self.network(self.config.seed), task, self.images, self.config.train)
+
+    @cached_property
+    def twin(self) -> nn.Module:
+        """The network that is measured, so that measuring never touches the one in training."""
+        return self.network(self.config.seed).to(self.device).eval()
+
+    @cached_property
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """What the network is called with, for one blank image."""
+        return self.learner.task.example(torch.zeros(1, *self.images.shape, device=self.device))
+
+    @cached_property
+    def rules(self) -> dict[str, float | str]:
+        """Layer -> fixed density or "free", for every layer that could be pruned, in forward order."""
+        return budgets.assign(self.shapes, self.config.prune.layers or POLICY[self.config.model.name])
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Layer -> shape of its weight, in forward order."""
+        return models.layers(self.learner.network, self.example)
+
+    @property
+    def whole(self) -> Mask:
+        """The mask of the dense network: it covers every layer that no rule keeps whole."""
+        return Mask.full({name: shape for name, shape in self.shapes.items() if self.rules[name] != 1.0})
+
+    @property
+    def free(self) -> list[str]:
+        """Layers whose density the budget decides."""
+        return [name for name, rule in self.rules.items() if rule == "free"]
+
+    @cached_property
+    def dials(self) -> dict[str, float]:
+        """Layer -> dial of its block, for the sampled budget."""
+        return budgets.dial_of({name: models.block_of(name) for name in self.free}, self.config.prune)
+
+    @cached_property
+    def given(self) -> Ticket | None:
+        """The ticket of `origin`, checked against this network."""
+        shapes = {name: mask.shape for name, mask in self.whole.items()}
+        return read_ticket(Path(self.config.origin).read_bytes(), shapes)[0] if self.config.origin else None
+
+
+class Trial(Setting):
+    """A trial at work; all that it makes goes through the store."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        store: Store,
+        device: str | torch.device | None = None,
+        anchors: tuple[int, ...] = (),
+        commit: float = COMMIT,
+    ):
+        super().__init__(config, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        self.store, self.commit = store, commit
+        self.plan: Plan = plan(config, anchors)
+        self.committed = time.monotonic()
+        self.referee: samples.Referee | None = None
+
+    def mask(self, rung: Rung) -> Steps[Mask]:
+        """The chain's mask at a rung."""
+        if rung.index == 0:
+            return self.whole
+        if self.given:
+            return self.given.mask
+        if item := self.store.find(rung.mask):
+            return Mask.unpacked(item.tensors["mask"], {name: mask.shape for name, mask in self.whole.items()})
+        last = self.plan.rungs[rung.index - 1]
+        within = yield from self.mask(last)
+        trained = yield from self.reach(last, last.chain, last.chain.end)
+        models.set_weights(self.learner.network, trained.weights)
+        prune = self.config.prune
+        probe = Probe(seed=seed_of(self.config.seed, rung.index))
+        scores = criteria.score(prune.criterion, self.learner.network, within, probe)
+        counts = budgets.allot(scores, self.rules, rung.density, prune, self.dials)
+        if gone := [name for name, count in counts.items() if count == 0]:
+            raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
+        mask = units.UNITS[prune.unit](scores, counts)
+        if not mask.within(within):
+            raise AssertionError(f"masks do not nest at round {rung.index}")
+        self.store.put(rung.mask, facts={"counts": counts, "rules": self.rules}, tensors={"mask": mask.packed()})
+        return mask
+
+    def start(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
+        """The mask and the state from which a run begins: the chain's own, or the control's in its place."""
+        mask = yield from self.mask(rung)
+        if rung.index == 0:
+            return mask, State.begin(self.weights(self.config.seed), 0)
+        state = yield from self._rewound(rung, mask)
+        if run.key != rung.chain.key:
+            seed = fresh_seed(self.config, rung.index)
+            ticket = Ticket(mask, state.weights, state.step)
+            control = CONTROLS[self.config.control](ticket, self.weights(seed), seed)
+            mask = control.mask
+            if control.weights is not ticket.weights:
+                state = State.begin(control.weights, control.start)
+        return mask, state.masked(mask)
+
+    def _rewound(self, rung: Rung, mask: Mask) -> Steps[State]:
+        """Whole weights, before the mask, as the rule's row says; with moments and average where it carries them."""
+        rewind, row = self.config.rewind, REWINDS[self.config.rewind.rule]
+        last, start = self.plan.rungs[rung.index - 1], rung.chain.start
+        if row.weights == "fresh":
+            return State.begin(self.weights(fresh_seed(self.config, rung.index)), start)
+        if row.weights == "sign":
+            return State.begin(signs(self.weights(self.config.seed), mask), start)
+        if row.weights == "trained":
+            trained = yield from self.reach(last, last.chain, last.chain.end)
+            return State.begin(trained.weights, start)
+        if start == 0:
+            return State.begin(self.weights(self.config.seed), 0)
+        source = last if rewind.anchor == "previous" else self.plan.rungs[0]
+        anchor = yield from self.reach(source, source.chain, source.chain.start + self.plan.k)
+        if rewind.state == "reset":
+            return State.begin(anchor.weights, start)
+        return State(start, anchor.age, anchor.weights, anchor.average, anchor.moments)
+
+    def reach(self, rung: Rung, run: Run, target: int, *, measured: bool = False) -> Steps[State]:
+        """The state of a run at a step, on the CPU: stored, or trained from the nearest earlier stored state.
+
+        `measured`: the curve along the run is wanted too.
+        """
+        if (state := self._done(rung, run, target, measured)) is None:
+            mask, begin = yield from self.start(rung, run)
+            with self.store.lock(run.key):
+                if self._done(rung, run, target, measured) is None:
+                    yield from self._train(rung, run, target, mask, begin, measured)
+            state = states.load(self.store, run, target)
+        if state is None:
+            raise OSError(f"the state of run {run.key[:12]} at step {target} was stored and cannot be read back")
+        return state
+
+    def _done(self, rung: Rung, run: Run, target: int, measured: bool) -> State | None:
+        if measured and states.load_curve(self.store, run, rung.curve) is None:
+            return None
+        return states.load(self.store, run, target)
+
+    def _train(self, rung: Rung, run: Run, target: int, mask: Mask, begin: State, measured: bool) -> Steps[None]:
+        points = quality.marks(run.start, run.end, self.config.measure.checkpoints) if measured else []
+        state, curve = states.nearest(self.store, run, target, rung.curve, points) or (begin, [])
+        keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
+        stops = sorted(keep | set(points))
+        for live in self.learner.run(state, mask, stream=self.config.stream, stops=stops, due=self._due):
+            if live.step in points:
+                curve.append([live.step, live.loss_sum, live.losses, self._along(live)])
+            if live.step in keep or self._due():
+                curves = {rung.curve: curve} if measured else {}
+                states.save(self.store, run, live, curves, fingerprint(self.device))
+                self.committed = time.monotonic()
+                yield Progress(rung.index, live.step, run.end, live.loss_sum / live.losses, live.seconds)
+        if measured:
+            states.save_curve(self.store, run, rung.curve, curve)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self.committed >= self.commit
+
+    def _along(self, live: State) -> float:
+        models.set_weights(self.twin, live.average)
+        return quality.along(self.twin, self.learner.task, self.images, self.config.measure)
+
+    def round(self, rung: Rung) -> Steps[Round]:
+        """The Round of a rung, from the store or made now."""
+        if item := self.store.find(rung.round):
+            return Round.of(item.facts, item.tensors, item.files)
+        dense = (yield from self.round(self.plan.rungs[0])).arrays if rung.index else {}
+        state = yield from self.reach(rung, rung.shown, rung.shown.end, measured=True)
+        mask, begin = yield from self.start(rung, rung.shown)
+        referee = (yield from self._judged()) if rung.sampled else None
+        began = time.perf_counter()
+        models.set_weights(self.twin, state.average)
+        metrics, arrays = quality.paired(self.twin, self.learner.task, self.images, self.config.measure, dense)
+        metrics |= cost.parameters(self.twin, mask, self.free) | cost.macs(self.twin, mask, self.example)
+        metrics |= {"cost/steps_of_weights": rung.shown.history, "cost/steps_spent": rung.spent}
+        metrics |= {"cost/train_seconds": state.seconds}
+        files: dict[str, bytes] = {}
+        if referee:
+            named, files = samples.examine(self.twin, self.config, self.images, referee)
+            metrics |= named
+        if rung.index:
+            files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)
+            metrics["cost/ticket_bytes"] = len(files["ticket"])
+        arrays["curve"] = quality.curve(states.load_curve(self.store, rung.shown, rung.curve) or [])
+        facts = {"metrics": metrics, "densities": mask.densities}
+        facts["seconds"] = {"train": state.seconds, "measure": time.perf_counter() - began}
+        return self._keep(rung, facts, arrays, files)
+
+    def _ticket(self, rung: Rung, mask: Mask, begin: State) -> tuple[bytes, int]:
+        """The ticket file, which names its weights by store key, and how long it would be with them."""
+        lineage = {"mask": rung.mask, "weights": rung.shown.key, "dense": self.plan.rungs[0].chain.key}
+        facts = {"config": self.config.canonical(), "round": rung.index, **lineage}
+        ticket = Ticket(mask, begin.weights, begin.step)
+        return ticket.to_bytes(facts), len(ticket.to_bytes(facts, with_weights=True))
+
+    def _keep(self, rung: Rung, facts: dict[str, Any], arrays: dict, files: dict[str, bytes]) -> Round:
+        wrong = [name for name, value in facts["metrics"].items() if not math.isfinite(value)]
+        if wrong:
+            raise TrialFailed(f"not finite at round {rung.index}: {', '.join(wrong)}")
+        facts |= {
+            "index": rung.index,
+            "density": rung.density,
+            "created": time.time(),
+            "made": fingerprint(self.device),
+        }
+        facts["keys"] = {"round": rung.round, "mask": rung.mask, "weights": rung.shown.key}
+        item = self.store.put(rung.round, facts=facts, tensors=arrays, files=files)
+        return Round.of(item.facts, item.tensors, item.files)
+
+    def _judged(self) -> Steps[samples.Referee]:
+        """The extractor of sample metrics: the dense run of another plan, trained once for each data set."""
+        if self.referee is None:
+            assert self.plan.referee is not None
+            judge = Trial(self.plan.referee.config, self.store, self.device, commit=self.commit)
+            rung = judge.plan.rungs[0]
+            yield from judge.round(rung)
+            state = yield from judge.reach(rung, rung.chain, rung.chain.end)
+            models.set_weights(judge.twin, state.average)
+            real = data.to_bytes(self.images.scaled(self.images.splits["train"][: samples.REAL]))
+            self.referee = samples.Referee("lenet", models.features_of(judge.twin.cpu()), real)
+        return self.referee
+
+
+def fingerprint(device: torch.device) -> dict[str, Any]:
+    """What bits depend on beside the key: recorded with every object, never hashed."""
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "device": f"{device.type} {chip}", "threads": torch.get_num_threads()}
