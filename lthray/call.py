@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, words
+from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_name, words
 from lthray.options import Options, folder_fault, split
 from lthray.space import Choice, Space, draw, memory, without
 
@@ -32,6 +32,10 @@ class Study:
     smoke_trials: int = 2
     startup: int = 4
     """Random trials before TPE learns."""
+    first: Sequence[Mapping[str, Any]] = ()
+    """Points that a search tries before it draws."""
+    surface: tuple[str, str] | None = None
+    """Of a list: the word that makes the columns of its table, and the metric in it, by density."""
     grace: int = 2
     """First rung at which a search may stop a trial."""
     reduction: int = 2
@@ -61,6 +65,14 @@ class Call:
         if self.points:
             return min(asked or 10**9, len(self.points) * len(self.seeds))
         return asked or (self.study.smoke_trials if self.options.smoke else self.study.trials)
+
+    @property
+    def first(self) -> list[Mapping[str, Any]]:
+        """Points that a search tries before it draws, as far as the user has left them open."""
+        points: list[Mapping[str, Any]] = [
+            {word: v for word, v in point.items() if word in self.space} for point in self.study.first
+        ]
+        return points if not self.options.smoke else points[:1]
 
     @property
     def rungs(self) -> int:
@@ -121,10 +133,9 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     options, given = Options(), {word: value for word, value in flat.items() if word not in mine}
     try:
         options = from_flat(Options, {word: value for word, value in flat.items() if word in mine})
+        preset_name(options.preset)
     except ConfigError as error:
         faults += [flagged(fault) for fault in error.faults]
-    if options.preset not in PRESETS:
-        faults.append(f"--preset {options.preset!r}: must be one of {', '.join(PRESETS)}")
     if options.gpus_per_trial and options.gpus_per_trial > 1 and options.gpus_per_trial % 1:
         faults.append(f"--gpus-per-trial {options.gpus_per_trial}: a fraction of one GPU or a whole number")
     if len(set(options.seeds)) < len(options.seeds):
@@ -162,4 +173,6 @@ def preview(call: Call) -> list[TrialConfig]:
     if call.points:
         return [call.config_of(i, call.point(i)) for i in range(call.trials)]
     study, fixed = memory(call.space, call.options.seed, call.study.startup), call.config.flat()
+    for point in call.first:
+        study.enqueue_trial(dict(point))
     return [call.config_of(i, draw(call.space, study.ask(), fixed)) for i in range(call.trials)]

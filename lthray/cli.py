@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lthray import __version__, options
 from lthray.call import OURS, Call, Study, flagged, resolve
-from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, words
+from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_name, words
 
 if TYPE_CHECKING:
     from lthray.ledger import Ledger
@@ -32,7 +32,7 @@ def study(page: Study, argv: Sequence[str] | None = None) -> int:
         usage = f"python studies/{page.name}.py [OPTIONS]"
         print(options.help_text(usage, page.about, {"study": words(options.Options), **_config_groups()}))
         return options.DONE
-    return _guarded(lambda: _study(resolve(page, argv)))
+    return guarded(lambda: _study(resolve(page, argv)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,29 +47,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return options.DONE
     if command not in COMMANDS:
-        return _guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
-    return _guarded(lambda: COMMANDS[command](rest))
+        return guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
+    return guarded(lambda: COMMANDS[command](rest))
 
 
-def trial(argv: Sequence[str]) -> int:
-    """One trial in this process, without Ray: for a look, or a debugger."""
-    mine = {word: words(options.Options)[word] for word in ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial")}
+def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig, options.Options]:
+    """The config that a command line makes of a preset; ConfigError with every fault, --help leaves."""
+    wanted = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial")
+    mine = {word: words(options.Options)[word] for word in wanted}
     if options.asks_for_help(argv):
-        print(options.help_text("lthray trial [OPTIONS]", trial.__doc__ or "", {"trial": mine, **_config_groups(())}))
-        return options.DONE
+        print(options.help_text(f"{usage} [OPTIONS]", about, {"options": mine, **_config_groups(())}))
+        raise SystemExit(options.DONE)
     flat, faults = options.split(argv, {**mine, **words(TrialConfig)})
-    given = {word: value for word, value in flat.items() if word not in mine}
-    chosen = from_flat(options.Options, {word: value for word, value in flat.items() if word in mine})
-    if chosen.preset not in PRESETS:
-        faults.append(f"--preset {chosen.preset!r}: must be one of {', '.join(PRESETS)}")
+    chosen, base = options.Options(), {}
+    try:
+        chosen = from_flat(options.Options, {word: value for word, value in flat.items() if word in mine})
+        base = PRESETS[preset_name(chosen.preset)]
+    except ConfigError as error:
+        faults += [flagged(fault) for fault in error.faults]
     place = {"data.root": chosen.data_root} if chosen.data_root else {}
     try:
-        config = TrialConfig.from_flat({**PRESETS.get(chosen.preset, {}), **place, **given})
+        config = TrialConfig.from_flat({**base, **place, **{w: v for w, v in flat.items() if w not in mine}})
     except ConfigError as error:
         faults += [flagged(fault) for fault in error.faults]
     if faults:
         raise ConfigError(faults)
-    return _one(config, chosen, argv)
+    return config, chosen
+
+
+def trial(argv: Sequence[str]) -> int:
+    """One trial in this process, without Ray: for a look, or a debugger."""
+    return _one(*configured(argv, "lthray trial", trial.__doc__ or ""), argv)
 
 
 def record(argv: Sequence[str]) -> int:
@@ -147,7 +155,9 @@ def _end(call: Call, held: "Store", ledger: "Ledger", link: str | None, behind: 
     out.print()
     out.print(console.trial_table(trials))
     out.print()
-    for line in console.best_lines(trials, call.rungs):
+    if call.study.surface:
+        out.print(console.surface_table(trials, *call.study.surface))
+    for line in console.best_lines(trials, call.rungs, call.options.out) if call.space else []:
         out.print(line)
     if behind:
         out.print(f"MLflow is behind ({behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
@@ -227,7 +237,7 @@ def _dry_run(call: Call) -> int:
     return options.DONE
 
 
-def _guarded(run: Callable[[], int]) -> int:
+def guarded(run: Callable[[], int]) -> int:
     """Run, and turn what can go wrong outside a trial into one line a fault and an exit code."""
     logging.basicConfig(format="warning: %(message)s")
     try:

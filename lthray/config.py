@@ -112,7 +112,7 @@ class Objective:
 class Train:
     """One training run."""
 
-    steps: Count = 500
+    steps: Count = 400
     """Optimizer steps of a full run."""
     batch: Count = 32
     """Images a step."""
@@ -300,9 +300,14 @@ def from_flat(cls: type[T], flat: dict[str, Any], base: T | None = None) -> T:
 
 def preset(name: str) -> TrialConfig:
     """A preset by name; see PRESETS."""
+    return TrialConfig.from_flat(PRESETS[preset_name(name)])
+
+
+def preset_name(name: str) -> str:
+    """The name, if there is such a preset; ConfigError otherwise."""
     if name not in PRESETS:
         raise ConfigError([f"preset = {name!r}: must be {_either(PRESETS)}{_meant(name, PRESETS)}"])
-    return TrialConfig.from_flat(PRESETS[name])
+    return name
 
 
 def _walk(tree: dict[str, Any], prefix: str):

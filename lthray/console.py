@@ -1,5 +1,7 @@
 """What a study shows: progress with the time left, the table of trials, the plan of a dry run."""
 
+import shlex
+import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from lthray.config import TrialConfig
 from lthray.ledger import Ledger
 from lthray.plan import Plan
 from lthray.results import Trial, ranked
@@ -96,47 +99,63 @@ def duration(seconds: float) -> str:
 def round_line(name: str, index: int, last: int, metrics: Mapping[str, float]) -> str:
     """One round in one line."""
     excess = f"excess {metrics['loss/excess']:+.2%} ± {metrics['loss/excess_se']:.2%}"
-    return f"{name}: round {index}/{last}, density {metrics['density/prunable']:.4g}, {excess}"
+    known = f", accuracy {metrics['quality/accuracy']:.2%}" if "quality/accuracy" in metrics else ""
+    return f"{name}: round {index}/{last}, density {metrics['density/prunable']:.4g}, {excess}{known}"
+
+
+# column -> (metric, format), each shown where any trial has the metric at its last round
+SHOWN = {
+    "accuracy": ("quality/accuracy", "{:.2%}"),
+    "KID ddim": ("quality/ddim/kid_lenet", "{:.4f}"),
+    "FID ddim": ("quality/ddim/fid_lenet", "{:.2f}"),
+    "KID ddpm": ("quality/ddpm/kid_lenet", "{:.4f}"),
+    "FID ddpm": ("quality/ddpm/fid_lenet", "{:.2f}"),
+    "steps": ("cost/steps_of_weights", "{:.0f}"),
+}
 
 
 def trial_table(found: Sequence[Trial]) -> Table:
     """The trials, best first: those that went furthest, then by excess at their last rung."""
     table = Table(title="trials, best first", title_justify="left", box=None, pad_edge=False)
-    for column in (
-        "trial",
-        "recipe",
-        "end",
-        "density",
-        "excess ± SE",
-        "matches to",
-        "KID",
-        "FID",
-        "steps",
-        "train s",
-        "measure s",
-    ):
+    shown = {c: s for c, s in SHOWN.items() if any(t.rounds and s[0] in t.rounds[-1].metrics for t in found)}
+    for column in ("trial", "recipe", "end", "density", "excess ± SE", "matches to", *shown, "train s", "measure s"):
         table.add_column(column, justify="left" if column in ("recipe", "end") else "right")
     for trial in ranked(found):
-        figures = _figures(trial) if len(trial.rounds) > 1 else ["–"] * 8
-        table.add_row(str(trial.entry.number), trial.name, trial.status, *figures)
+        m = trial.rounds[-1].metrics if len(trial.rounds) > 1 else {}
+        table.add_row(
+            *(str(trial.entry.number), trial.name, trial.status),
+            f"{m['density/prunable']:.4g}" if m else "–",
+            f"{m['loss/excess']:+.2%} ± {m['loss/excess_se']:.2%}" if m else "–",
+            f"{trial.matching:.4g}" if trial.matching else "–",
+            *(form.format(m[metric]) if metric in m else "–" for metric, form in shown.values()),
+            *(f"{sum(r.seconds[part] for r in trial.rounds):.0f}" for part in ("train", "measure")),
+        )
     return table
 
 
-def _figures(trial: Trial) -> list[str]:
-    m = trial.rounds[-1].metrics
-    sampled = {name.rsplit("/", 1)[1].split("_")[0]: value for name, value in m.items() if name.endswith("_lenet")}
-    return [
-        f"{m['density/prunable']:.4g}",
-        f"{m['loss/excess']:+.2%} ± {m['loss/excess_se']:.2%}",
-        f"{trial.matching:.4g}" if trial.matching else "–",
-        f"{sampled['kid']:.4f}" if "kid" in sampled else "–",
-        f"{sampled['fid']:.2f}" if "fid" in sampled else "–",
-        f"{m['cost/steps_of_weights']:.0f}",
-        *(f"{sum(r.seconds[part] for r in trial.rounds):.0f}" for part in ("train", "measure")),
-    ]
+def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
+    """A metric by density (rows) and by one word of the config (columns): mean and spread over the trials in each cell."""
+    cells: dict[tuple[int, float], dict[str, list[float]]] = {}
+    for trial in found:
+        column = str(TrialConfig.from_flat({**trial.entry.point["config"], **trial.entry.point["places"]}).flat()[word])
+        for r in trial.rounds:
+            row = cells.setdefault((r.index, r.metrics["density/prunable"]), {})
+            row.setdefault(column, []).append(r.metrics[metric])
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    table = Table(title=f"{metric} by density and {word}", title_justify="left", box=None, pad_edge=False)
+    for title in ("density", *columns):
+        table.add_column(title, justify="right")
+    for (_, density), row in sorted(cells.items()):
+        table.add_row(f"{density:.4g}", *(_cell(row.get(column, [])) for column in columns))
+    return table
 
 
-def best_lines(found: Sequence[Trial], rungs: int) -> list[str]:
+def _cell(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread} ({len(values)})" if values else "–"
+
+
+def best_lines(found: Sequence[Trial], rungs: int, out: str) -> list[str]:
     """The best recipe that went the whole ladder at the dense network's own training budget, and the best without it."""
     whole = [trial for trial in ranked(found) if rungs and len(trial.rounds) == rungs + 1]
     fair = [trial for trial in whole if not trial.older]
@@ -149,13 +168,13 @@ def best_lines(found: Sequence[Trial], rungs: int) -> list[str]:
                 f"{title}: {trial[0].name} (excess {last['loss/excess']:+.2%} ± {last['loss/excess_se']:.2%} "
                 f"at density {last['density/prunable']:.4g}; {known})"
             )
-            words = {**trial[0].entry.point["config"], **trial[0].entry.point["places"]}
+            words = {"out": out, **trial[0].entry.point["config"], **trial[0].entry.point["places"]}
             lines.append("  again:  lthray trial " + " ".join(f"--{w} {_text(v)}" for w, v in words.items()))
     return lines
 
 
 def _text(value: object) -> str:
-    return " ".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
+    return " ".join(shlex.quote(str(v)) for v in (value if isinstance(value, list | tuple) else [value]))
 
 
 def plan_lines(plans: Sequence[Plan], parameters: int, per_step: float, slots: int) -> list[str]:

@@ -12,7 +12,6 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,9 @@ from ray.tune.search.optuna import OptunaSearch
 from lthray.call import Call
 from lthray.config import PLACES, TrialConfig
 from lthray.console import Watch, round_line
-from lthray.ledger import DONE, FAILED, STOPPED, Ledger
+from lthray.desk import Desk
+from lthray.ledger import DONE, FAILED, Ledger
 from lthray.plan import plan
-from lthray.plan import point as point_of
-from lthray.space import draw, memory, promoted
 from lthray.store import Store
 from lthray.ticket import Round
 from lthray.trajectory import run
@@ -94,9 +92,7 @@ def execute(call: Call, store: Store, ledger: Ledger, watch: Watch) -> bool:
         watch.say(f"{slots} trials at a time, {call.options.cpus_per_trial} threads each, {gpus(call):g} GPUs each")
         prepare(call, store, watch, stop)
         for _ in range(RETRIES):
-            left = [entry for entry in ledger if entry.end is None]
-            begun = sum(1 for _ in ledger)
-            if stop.asked.is_set() or (not left and begun >= call.trials):
+            if stop.asked.is_set() or not Desk(call, ledger).left:
                 break
             try:
                 _fit(call, ledger, watch, stop, slots, scratch)
@@ -258,19 +254,17 @@ def prepare(call: Call, store: Store, watch: Watch, stop: Stop) -> None:
 
 
 class Searching(OptunaSearch):
-    """OptunaSearch that takes its points from the ledger first, and never holds up a trial cut short as a good one."""
+    """OptunaSearch over the desk, which never takes a trial that was cut short for a good one."""
 
-    def __init__(self, desk: "Desk"):
-        call, storage = desk.call, InMemoryStorage()
-        study = memory(call.space, call.options.seed, call.study.startup, desk.past(), storage)
-        for entry in desk.waiting:
-            study.enqueue_trial(entry.point["words"])
+    def __init__(self, desk: Desk, gpus: float):
+        storage = InMemoryStorage()
+        study = desk.memory(storage)
         super().__init__(desk.draw, "score", "min", sampler=study.sampler, storage=storage, study_name=study.study_name)
-        self.desk = desk
+        self.desk, self.gpus = desk, gpus
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         words = super().suggest(trial_id)
-        return None if words is None else {"task": self.desk.task(words)}
+        return None if words is None else {"task": self.desk.task(words, self.gpus)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if result and result["round"] < self.desk.call.rungs:  # cut short: PRUNED, compared at its rung
@@ -281,30 +275,21 @@ class Searching(OptunaSearch):
 
 class Rungs(FIFOScheduler):
     """Early stopping whose rung is the density ladder and whose score is the paired excess over the trial's own dense
-    network: asynchronous successive halving, refilled from the ledger when a study goes on."""
+    network. The desk decides, so a study that goes on decides with all that it knew."""
 
-    def __init__(self, desk: "Desk"):
+    def __init__(self, desk: Desk):
         super().__init__()
         self.desk = desk
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number, rung, score = trial.config["task"]["number"], result["round"], result["score"]
-        if rung not in self.desk.call.stops or score != score:
-            return self.CONTINUE
-        scores = self.desk.scores.setdefault(rung, {})
-        earlier = [other for n, other in scores.items() if n != number]
-        scores[number] = score
-        if promoted(score, earlier, self.desk.call.study.reduction):
-            return self.CONTINUE
-        best = f"not among the best 1/{self.desk.call.study.reduction} of {len(earlier) + 1}"
-        self.desk.ledger.finish(number, STOPPED, f"excess {score:+.2%} at round {rung}: {best}")
-        return self.STOP
+        number = trial.config["task"]["number"]
+        return self.CONTINUE if self.desk.goes_on(number, result["round"], result["score"]) else self.STOP
 
 
 class Telling(tune.Callback):
     """Tune's events as progress."""
 
-    def __init__(self, desk: "Desk", watch: Watch):
+    def __init__(self, desk: Desk, watch: Watch):
         self.desk, self.watch = desk, watch
 
     def __getstate__(self) -> dict[str, Any]:
@@ -320,67 +305,15 @@ class Telling(tune.Callback):
             self.watch.say(round_line(name, result["round"], self.desk.call.rungs, result["metrics"]))
 
 
-class Desk:
-    """Gives out points: what the ledger holds unfinished first, then the next of the list or of the search."""
-
-    def __init__(self, call: Call, ledger: Ledger):
-        self.call, self.ledger = call, ledger
-        entries = list(ledger)
-        self.waiting = deque(entry for entry in entries if entry.end is None)
-        self.begun = len(entries)
-        self.finished = [entry for entry in entries if entry.end]
-        self.scores: dict[int, dict[int, float]] = {}
-
-    @property
-    def left(self) -> int:
-        """Trials to run."""
-        return len(self.waiting) + max(0, self.call.trials - self.begun)
-
-    def draw(self, trial: Any) -> dict[str, Any]:
-        return draw(self.call.space, trial, self.call.config.flat())
-
-    def task(self, words: Mapping[str, Any]) -> dict[str, Any]:
-        """The next trial, entered in the ledger before anything of it is made."""
-        if self.waiting:
-            entry = self.waiting.popleft()
-            number, point = entry.number, entry.point
-        else:
-            number = self.begun
-            self.begun += 1
-            point = self.ledger.begin(number, point_of(self.call.config_of(number, words), dict(words), "search"))
-        return {
-            "number": number,
-            "name": point["name"],
-            "words": {**point["config"], **point["places"]},
-            "root": str(self.ledger.store.root),
-            "call": self.ledger.key,
-            "threads": self.call.options.cpus_per_trial,
-            "gpus": gpus(self.call),
-        }
-
-    def past(self) -> list[tuple[dict[str, Any], list[float], bool]]:
-        """Finished trials as a search remembers them, and their scores on the rungs."""
-        remembered = []
-        for entry in self.finished:
-            items = [self.ledger.store.find(key) for key in entry.point["rounds"][1:]]
-            scores = [item.facts["metrics"]["loss/excess"] for item in items if item]
-            if entry.end and entry.end["status"] != FAILED:
-                remembered.append((entry.point["words"], scores, entry.end["status"] == DONE))
-            for rung, score in enumerate(scores, 1):
-                self.scores.setdefault(rung, {})[entry.number] = score
-        return remembered
-
-
 def _fit(call: Call, ledger: Ledger, watch: Watch, stop: Stop, slots: int, scratch: str) -> None:
     """One Tuner over what is unfinished; returns when it is done or stopped."""
-    desk = Desk(call, ledger)
-    if call.points:
-        words = [entry.point["words"] for entry in desk.waiting] + [call.point(i) for i in range(desk.begun, call.trials)]
-        space, search, samples = {"task": tune.grid_search([desk.task(w) for w in words])}, None, 1
+    desk, share = Desk(call, ledger), gpus(call)
+    if call.space:
+        space, samples, search = {}, desk.left, Searching(desk, share)
     else:
-        space, samples, search = {}, desk.left, Searching(desk)
+        space, samples, search = {"task": tune.grid_search([desk.task(words, share) for words in desk.queue()])}, 1, None
     tune.Tuner(
-        tune.with_resources(_trial, {"cpu": call.options.cpus_per_trial, "gpu": gpus(call)}),
+        tune.with_resources(_trial, {"cpu": call.options.cpus_per_trial, "gpu": share}),
         param_space=space,
         tune_config=tune.TuneConfig(
             search_alg=search,

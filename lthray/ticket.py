@@ -94,12 +94,13 @@ class Mask(Mapping[str, Tensor]):
     def apply_(self, weights: Mapping[str, Tensor]) -> None:
         """Set every cut weight to zero in place; tensors that have no mask stay as they are."""
         self._fits(weights, exact=False)
-        with torch.no_grad():
-            torch._foreach_mul_([weights[name] for name in self], [self[name] for name in self])
+        if self:
+            with torch.no_grad():
+                torch._foreach_mul_([weights[name] for name in self], [self[name] for name in self])
 
     def holds(self, weights: Mapping[str, Tensor]) -> bool:
         """Whether every cut weight is exactly zero."""
-        return not any(bool(weights[name][~mask].any()) for name, mask in self.items())
+        return not any(bool(((weights[name] != 0) > mask).any()) for name, mask in self.items())
 
     def to(self, device: torch.device | str) -> "Mask":
         """The same mask on another device."""

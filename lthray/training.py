@@ -145,7 +145,7 @@ class Learner:
         images, task, train = self.images, self.task, self.train
         everything, averages = list(parameters.values()), list(average.values())
         weights = [p.detach() for p in everything]
-        masked = [(parameters[name], bits) for name, bits in mask.to(self.device).items() if not bool(bits.all())]
+        masked = [(parameters[name], bits.float()) for name, bits in mask.to(self.device).items() if not bool(bits.all())]
         cut, bits = [p for p, _ in masked], [b.to(memory_format=_format(b, self.format)) for _, b in masked]
 
         def step(live: State) -> Tensor:

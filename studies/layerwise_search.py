@@ -8,7 +8,7 @@ A search (seeded TPE) over whole trajectories, one a trial. Its score is the pai
 over the trial's own dense network at each density of one common ladder; at the second rung, the fourth, ... the better
 half goes on (asynchronous successive halving). A trial that was cut short never counts as a good one.
 
-Cost: digits, one dense network and at most trials x 4 rungs of 500 steps. Expect, on digits: magnitude far ahead of
+Cost: digits, one dense network and at most trials x 4 rungs of 400 steps. Expect, on digits: magnitude far ahead of
 random; overall and LAMP ahead of uniform at low density; late rewinding ahead of random weights. An adaptive search says
 which recipe is best, not how often tickets exist.
 """
@@ -41,7 +41,8 @@ STUDY = Study(
     name="layerwise_search",
     about=__doc__,
     seeds=(0,),
-    trials=10,
+    trials=8,
+    first=[{"prune.budget": "overall", "prune.criterion": "magnitude", "rewind.rule": "late", "rewind.fraction": 0.05}],
     space=space,
     smoke={
         "train.steps": 50,

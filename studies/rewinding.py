@@ -1,0 +1,32 @@
+"""To which step must a ticket be rewound? The surface of excess loss over (density x k).
+
+    python studies/rewinding.py                    digits, two CPU cores, about ten minutes
+    python studies/rewinding.py --seeds 0 1 2 3 4  more seeds
+
+The same recipe (global magnitude, one ladder) with k from 0 to 40 % of the training, crossed with seeds; all trials of a
+seed share its dense run, which keeps every anchor. Rewinding later leaves fewer steps after it: k and the steps that are
+left move together here. Cost: seeds x 6 points x rungs runs. Expect: small k > 0 better than k = 0 (Frankle et al. 2020,
+arXiv 1912.05671), late k worse again.
+"""
+
+import sys
+
+from lthray.call import Study
+from lthray.cli import study
+
+K = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+STUDY = Study(
+    name="rewinding",
+    about=__doc__,
+    seeds=(0, 1, 2),
+    points=lambda config: (
+        [{"rewind.rule": "init", "rewind.fraction": 0.0}] + [{"rewind.rule": "late", "rewind.fraction": k} for k in K]
+    ),
+    words={"measure.rounds": (0,)},
+    smoke={"train.steps": 50, "prune.ladder": (0.5, 0.1), "measure.images": 100, "measure.samples": 320},
+    surface=("rewind.fraction", "loss/excess"),
+)
+
+if __name__ == "__main__":
+    sys.exit(study(STUDY))

@@ -1,0 +1,45 @@
+"""Is the machinery right? LeNet-300-100 must show what Frankle and Carbin (2019, arXiv 1803.03635) published.
+
+    python studies/sanity.py                                       digits, two CPU cores, about three minutes
+    python studies/sanity.py --preset mnist --data-root DATA       the published setting, about half an hour
+
+Iterative magnitude pruning by a fifth to a half a round, layer by layer, back to the initial weights, against the same
+masks over new weights (reinit) and the same layer densities at random places (shuffle). Cost: seeds x 3 arms x rungs short
+runs. Expect, as in their figures 3 and 4: tickets as accurate as the dense network, or a little better, down to a few per
+cent of the weights; re-initialised ones fall behind steadily as the network gets sparser.
+"""
+
+import sys
+
+from lthray.call import Study
+from lthray.cli import study
+
+LENET = {
+    "model.name": "lenet300",
+    "objective.name": "classify",
+    "prune.budget": "uniform",
+    "rewind.rule": "init",
+    "train.lr": 1.2e-3,
+    "train.batch": 60,
+    "train.clip": 0.0,
+    "train.ema": 0.0,
+    "measure.samples": 0,
+    "measure.images": 10_000,
+}
+
+STUDY = Study(
+    name="sanity",
+    about=__doc__,
+    seeds=(0, 1, 2, 3, 4),
+    points=lambda config: [{"control": control} for control in ("none", "reinit", "shuffle")],
+    words=LENET | {"train.steps": 1500, "prune.ladder": (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)},
+    presets={
+        name: {"train.steps": 8000, "prune.ladder": (0.512, 0.262, 0.134, 0.069, 0.035, 0.018, 0.009, 0.005)}
+        for name in ("mnist", "fashion_mnist")
+    },
+    smoke={"train.steps": 100, "prune.ladder": (0.25, 0.05)},
+    surface=("control", "quality/accuracy"),
+)
+
+if __name__ == "__main__":
+    sys.exit(study(STUDY))
