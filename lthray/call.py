@@ -8,6 +8,7 @@ from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_n
 from lthray.options import Options, folder_fault, split
 from lthray.space import Choice, Space, draw, memory, without
 
+MINE = words(Options)
 OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
 
 
@@ -123,19 +124,14 @@ class Call:
 
 def known_words() -> dict[str, Any]:
     """Every word that a study's command line may have."""
-    return {**words(Options), **{word: about for word, about in words(TrialConfig).items() if word not in OURS}}
+    return {**MINE, **{word: about for word, about in words(TrialConfig).items() if word not in OURS}}
 
 
 def resolve(study: Study, argv: Sequence[str]) -> Call:
     """The call of a command line; ConfigError with every fault."""
     flat, faults = split(argv, known_words())
-    mine = words(Options)
-    options, given = Options(), {word: value for word, value in flat.items() if word not in mine}
-    try:
-        options = from_flat(Options, {word: value for word, value in flat.items() if word in mine})
-        preset_name(options.preset)
-    except ConfigError as error:
-        faults += [flagged(fault) for fault in error.faults]
+    mine, given = {w: v for w, v in flat.items() if w in MINE}, {w: v for w, v in flat.items() if w not in MINE}
+    options = read_options(mine, faults)
     if options.gpus_per_trial and options.gpus_per_trial > 1 and options.gpus_per_trial % 1:
         faults.append(f"--gpus-per-trial {options.gpus_per_trial}: a fraction of one GPU or a whole number")
     if len(set(options.seeds)) < len(options.seeds):
@@ -160,6 +156,20 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     listed = study.points(config) if study.points else () if space else ({},)
     points = {repr(sorted(p.items())): p for p in ({w: v for w, v in point.items() if w not in given} for point in listed)}
     return Call(study, options, config, space, tuple(points.values()), tuple(argv))
+
+
+def read_options(flat: Mapping[str, Any], faults: list[str]) -> Options:
+    """The options of a command line; what is wrong with them is added to `faults`, and left at its default."""
+    good: dict[str, Any] = {}
+    for word, value in flat.items():
+        try:
+            from_flat(Options, {word: value})
+            if word == "preset":
+                preset_name(value)
+            good[word] = value
+        except ConfigError as error:
+            faults += [flagged(fault) for fault in error.faults]
+    return from_flat(Options, good)
 
 
 def flagged(fault: str) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lthray import __version__, options
-from lthray.call import OURS, Call, Study, flagged, resolve
-from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_name, words
+from lthray.call import OURS, Call, Study, flagged, read_options, resolve
+from lthray.config import PRESETS, ConfigError, TrialConfig, words
 
 if TYPE_CHECKING:
     from lthray.ledger import Ledger
@@ -59,12 +59,8 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
         print(options.help_text(f"{usage} [OPTIONS]", about, {"options": mine, **_config_groups(())}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, {**mine, **words(TrialConfig)})
-    chosen, base = options.Options(), {}
-    try:
-        chosen = from_flat(options.Options, {word: value for word, value in flat.items() if word in mine})
-        base = PRESETS[preset_name(chosen.preset)]
-    except ConfigError as error:
-        faults += [flagged(fault) for fault in error.faults]
+    chosen = read_options({word: value for word, value in flat.items() if word in mine}, faults)
+    base = PRESETS[chosen.preset]
     place = {"data.root": chosen.data_root} if chosen.data_root else {}
     try:
         config = TrialConfig.from_flat({**base, **place, **{w: v for w, v in flat.items() if w not in mine}})
@@ -272,9 +268,10 @@ def _chosen(name: str, about: str | None, argv: Sequence[str], wanted: Sequence[
         print(options.help_text(f"lthray {name} [OPTIONS]", about or "", {"options": mine}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, mine)
+    chosen = read_options(flat, faults)
     if faults:
         raise ConfigError(faults)
-    return from_flat(options.Options, flat)
+    return chosen
 
 
 def _store(chosen: options.Options) -> "Store":

@@ -7,6 +7,7 @@ held equal to the family's own table by a test. Nothing here imports torch, so a
 import difflib
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -228,7 +229,7 @@ class TrialConfig:
             raise ValueError("\n".join(faults))
 
     @classmethod
-    def from_flat(cls, flat: dict[str, Any], base: "TrialConfig | None" = None) -> "TrialConfig":
+    def from_flat(cls, flat: Mapping[str, Any], base: "TrialConfig | None" = None) -> "TrialConfig":
         """The config that `flat` ({"prune.criterion": "random"}) makes of `base`; ConfigError lists every fault."""
         return from_flat(cls, flat, base)
 
@@ -272,7 +273,7 @@ def words(cls: type, prefix: str = "") -> dict[str, tuple[Any, Any, str]]:
     return found
 
 
-def from_flat(cls: type[T], flat: dict[str, Any], base: T | None = None) -> T:
+def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T:
     """`base` (or the default) with the dotted words of `flat` set; raises ConfigError with all faults at once.
 
     An indexed word sets one entry of a tuple: {"prune.dials.0": 0.5, "prune.dials.1": -0.5}.
@@ -280,22 +281,32 @@ def from_flat(cls: type[T], flat: dict[str, Any], base: T | None = None) -> T:
     known = words(cls)
     flat = _gather(flat, known)
     faults = [_unknown(word, value, known) for word, value in flat.items() if word not in known]
-    nested: dict[str, Any] = {}
     before = dict(_walk(asdict(base), "")) if base else {}  # type: ignore[call-overload]
-    for word, value in {**before, **flat}.items():
-        *path, last = word.split(".")
-        if word in known:
-            room = nested
-            for name in path:
-                room = room.setdefault(name, {})
-            room[last] = value
-    try:
-        made = TypeAdapter(cls).validate_python(nested)
-    except ValidationError as error:
-        faults += [line for fault in error.errors() for line in _lines(fault)]
+    good = {**before, **{word: value for word, value in flat.items() if word in known}}
+    while True:
+        try:
+            made = TypeAdapter(cls).validate_python(_nested(good))
+            break
+        except ValidationError as error:
+            bad, lines = _faults(error)
+            faults += lines
+            good = {word: value for word, value in good.items() if word not in bad}
+            if not bad:  # only fields that contradict each other are left, and they have had their say
+                break
     if faults:
         raise ConfigError(faults)
     return made
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for word, value in flat.items():
+        *path, last = word.split(".")
+        room = nested
+        for name in path:
+            room = room.setdefault(name, {})
+        room[last] = value
+    return nested
 
 
 def preset(name: str) -> TrialConfig:
@@ -318,7 +329,7 @@ def _walk(tree: dict[str, Any], prefix: str):
             yield prefix + name, value
 
 
-def _gather(flat: dict[str, Any], known: dict) -> dict[str, Any]:
+def _gather(flat: Mapping[str, Any], known: Mapping) -> dict[str, Any]:
     """Indexed words collected into the tuple that they belong to."""
     gathered: dict[str, Any] = {}
     entries: dict[str, dict[int, Any]] = {}
@@ -345,16 +356,26 @@ def _unknown(word: str, value: Any, known: dict) -> str:
     return f"{word} = {value!r}: no such field{near}"
 
 
-def _lines(fault: Any) -> list[str]:
-    """pydantic's account of one fault as lines of ours: word = value: what is allowed."""
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"]).split("\n")
-    word = ".".join(str(place) for place in fault["loc"] if not str(place).startswith(("constrained-", "literal[")))
-    allowed = fault["msg"].replace("Input should be", "must be").replace(" or ", ", ")
+def _faults(error: ValidationError) -> tuple[set[str], list[str]]:
+    """The bad words, and pydantic's account as lines of ours, one a word: word = value: what is allowed."""
+    bad: dict[str, tuple[Any, list[str]]] = {}
+    lines: list[str] = []
+    for fault in error.errors():
+        if fault["type"] == "value_error":
+            lines += str(fault["ctx"]["error"]).split("\n")
+            continue
+        places = [str(place) for place in fault["loc"] if not str(place).startswith(("constrained-", "literal[", "tuple["))]
+        word = ".".join(itertools.takewhile(lambda place: not place.isdigit(), places))
+        entry = f" (entry {'.'.join(places[len(word.split('.')) :])})" if len(places) > len(word.split(".")) else ""
+        bad.setdefault(word, (fault["input"], []))[1].append(_allowed(fault) + entry)
+    return set(bad), lines + [f"{word} = {value!r}: {' or '.join(allowed)}" for word, (value, allowed) in bad.items()]
+
+
+def _allowed(fault: Any) -> str:
     if fault["type"] == "literal_error":
         expected = [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        allowed = f"must be {_either(expected)}{_meant(fault['input'], expected)}"
-    return [f"{word} = {fault['input']!r}: {allowed}"]
+        return f"must be {_either(expected)}{_meant(fault['input'], expected)}"
+    return fault["msg"].replace("Input should be", "must be")
 
 
 def _model(c: TrialConfig):
@@ -424,15 +445,31 @@ def _measure(c: TrialConfig):
 
 CHECKS = (_model, _train, _prune, _rewind, _measure)
 
+GREY = {
+    "model.channels": (32, 64, 64),
+    "train.steps": 3000,
+    "train.batch": 128,
+    "train.lr": 1e-3,
+    "train.ema": 0.999,
+    "prune.ladder": (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625),
+    "measure.images": 1000,
+    "measure.samples": 1000,
+    "measure.sampling_steps": 50,
+}
+COLOUR = GREY | {
+    "data.augment": "flip",
+    "model.channels": (64, 128, 128, 128),
+    "model.layers": 2,
+    "model.attention": (1,),
+    "model.groups": 32,
+    "train.steps": 20_000,
+    "train.lr": 5e-4,
+    "measure.samples": 5000,
+}
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {},
-    "mnist": {
-        "data.name": "mnist",
-        "model.channels": (32, 64, 64),
-        "train.steps": 3000,
-        "train.batch": 128,
-        "train.ema": 0.999,
-        "measure.images": 1000,
-        "measure.samples": 1000,
-    },
+    "digits": {},  # two CPU cores
+    "mnist": GREY | {"data.name": "mnist"},  # a GPU, or smaller channels
+    "fashion_mnist": GREY | {"data.name": "fashion_mnist"},
+    "cifar10": COLOUR | {"data.name": "cifar10"},  # a GPU
+    "cifar100": COLOUR | {"data.name": "cifar100"},
 }

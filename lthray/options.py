@@ -75,8 +75,8 @@ def split(argv: Sequence[str], known: Words) -> tuple[dict[str, Any], list[str]]
             found[word].append(text)
     flat: dict[str, Any] = {}
     for word, texts in found.items():
-        if word in known:
-            flat[word] = _value(word, texts, known[word][0], faults)
+        if word in known and (value := _value(word, texts, known[word][0], faults)) is not None:
+            flat[word] = value
     return flat, faults
 
 

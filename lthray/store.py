@@ -118,19 +118,20 @@ class Store:
                 _write(folder / name, data)
             _write(folder / "manifest.json", _sealed(manifest))
             _sync(folder)
-            target.mkdir(parents=True, exist_ok=True)
             while True:
                 if (taken := self._attempts(key, part)) and (found := self.find(key, part)):
                     return found
+                target.mkdir(parents=True, exist_ok=True)
                 attempt = target / f"{max((int(a.name) for a in taken), default=-1) + 1:03d}"
                 try:
                     os.rename(folder, attempt)
                     break
-                except OSError:
-                    if not attempt.is_dir():  # another writer's attempt is looked at again; anything else is a fault
+                except OSError:  # another writer was first, or dropped the part: look again; anything else is a fault
+                    if target.is_dir() and not attempt.is_dir():
                         raise
-        for place in (target, target.parent, target.parent.parent):
-            _sync(place)
+        with contextlib.suppress(FileNotFoundError):  # dropped again already
+            for place in (target, target.parent, target.parent.parent):
+                _sync(place)
         return Item(json.loads(canonical(manifest))["facts"], contents)
 
     def drop(self, key: str, part: str = "whole") -> None:

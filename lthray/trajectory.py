@@ -219,13 +219,13 @@ class Trial(Setting):
     def reach(self, rung: Rung, run: Run, target: int, *, measured: bool = False) -> Steps[State]:
         """The state of a run at a step, on the CPU: stored, or trained from the nearest earlier stored state.
 
-        `measured`: the curve along the run is wanted too.
+        A run that is trained to its end is measured along the way; `measured`: a stored one counts only with its curve.
         """
         if (state := self._done(rung, run, target, measured)) is None:
             mask, begin = yield from self.start(rung, run)
             with self.store.lock(run.key):
                 if self._done(rung, run, target, measured) is None:
-                    yield from self._train(rung, run, target, mask, begin, measured)
+                    yield from self._train(rung, run, target, mask, begin)
             state = states.load(self.store, run, target)
         if state is None:
             raise OSError(f"the state of run {run.key[:12]} at step {target} was stored and cannot be read back")
@@ -236,21 +236,20 @@ class Trial(Setting):
             return None
         return states.load(self.store, run, target)
 
-    def _train(self, rung: Rung, run: Run, target: int, mask: Mask, begin: State, measured: bool) -> Steps[None]:
-        points = quality.marks(run.start, run.end, self.config.measure.checkpoints) if measured else []
+    def _train(self, rung: Rung, run: Run, target: int, mask: Mask, begin: State) -> Steps[None]:
+        points = quality.marks(run.start, run.end, self.config.measure.checkpoints) if target == run.end else []
         state, curve = states.nearest(self.store, run, target, rung.curve, points) or (begin, [])
         keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
         stops = sorted(keep | set(points))
         for live in self.learner.run(state, mask, stream=self.config.stream, stops=stops, due=self._due):
             if live.step in points:
                 curve.append([live.step, live.loss_sum, live.losses, self._along(live)])
+            if live.step == run.end:
+                states.save_curve(self.store, run, rung.curve, curve)
             if live.step in keep or self._due():
-                curves = {rung.curve: curve} if measured else {}
-                states.save(self.store, run, live, curves, fingerprint(self.device))
+                states.save(self.store, run, live, {rung.curve: curve} if points else {}, fingerprint(self.device))
                 self.committed = time.monotonic()
                 yield Progress(rung.index, live.step, run.end, live.loss_sum / live.losses, live.seconds)
-        if measured:
-            states.save_curve(self.store, run, rung.curve, curve)
 
     def _due(self) -> bool:
         return time.monotonic() - self.committed >= self.commit

@@ -1,0 +1,179 @@
+"""A config validates as a whole, says all that is wrong at once, and has one canonical form."""
+
+import dataclasses
+import json
+
+import pytest
+
+from lthray.config import PLACES, PRESETS, ConfigError, TrialConfig, preset, words
+
+from .conftest import tiny
+
+# every field, a bad value for it, and what its line must say; the next test holds that no field is missing
+BAD = {
+    "seed": (-1, "greater than or equal to 0"),
+    "stream": (2**31, "less than"),
+    "data.name": ("mnits", "did you mean 'mnist'?"),
+    "data.root": (3, "valid string"),
+    "data.download": ("perhaps", "valid boolean"),
+    "data.fraction": (0, "greater than 0"),
+    "data.augment": ("flipp", "did you mean 'flip'?"),
+    "model.name": ("unett", "did you mean 'unet'?"),
+    "model.channels": ((16, 0), "greater than or equal to 1"),
+    "model.layers": (0, "greater than or equal to 1"),
+    "model.attention": ((-1,), "greater than or equal to 0"),
+    "model.groups": (0, "greater than or equal to 1"),
+    "model.head": ("many", "valid integer"),
+    "model.hidden": ((3.5,), "valid integer"),
+    "model.pretrained": (1, "valid string"),
+    "objective.name": ("denoize", "did you mean 'denoise'?"),
+    "objective.timesteps": (0, "greater than or equal to 1"),
+    "objective.schedule": ("liner", "did you mean 'linear'?"),
+    "train.steps": (0, "greater than or equal to 1"),
+    "train.batch": (0, "greater than or equal to 1"),
+    "train.optimizer": ("adan", "did you mean 'adam"),
+    "train.lr": (float("nan"), "finite"),
+    "train.warmup": (-1, "greater than or equal to 0"),
+    "train.decay": ("cosin", "did you mean 'cosine'?"),
+    "train.floor": (2, "less than or equal to 1"),
+    "train.momentum": (1, "less than 1"),
+    "train.weight_decay": (-1, "greater than or equal to 0"),
+    "train.clip": (float("inf"), "finite"),
+    "train.ema": (1.0, "less than 1"),
+    "train.autocast": ("bf16", "one of none, bfloat16"),
+    "train.channels_last": (7, "valid boolean"),
+    "train.compile": ("max", "one of none, default, reduce-overhead"),
+    "prune.criterion": ("magnitud", "did you mean 'magnitude'?"),
+    "prune.budget": ("lamb", "did you mean 'lamp'?"),
+    "prune.slope": (float("inf"), "finite"),
+    "prune.dials": (("a",), "valid number"),
+    "prune.unit": ("wieght", "did you mean 'weight'?"),
+    "prune.ladder": ((0.5, 1.5), "less than 1"),
+    "prune.layers": ((("conv_in", 0.0),), "greater than 0"),
+    "rewind.rule": ("lat", "did you mean 'late'?"),
+    "rewind.fraction": (1.0, "less than 1"),
+    "rewind.anchor": ("denes", "did you mean 'dense'?"),
+    "rewind.state": ("rest", "did you mean 'reset'?"),
+    "control": ("shufle", "did you mean 'shuffle'?"),
+    "measure.split": ("train", "one of validation, test"),
+    "measure.images": (0, "greater than or equal to 1"),
+    "measure.timesteps": (0, "greater than or equal to 1"),
+    "measure.checkpoints": (-1, "greater than or equal to 0"),
+    "measure.samples": (-1, "greater than or equal to 0"),
+    "measure.samplers": (("ddimm",), "did you mean 'ddim'?"),
+    "measure.sampling_steps": (0, "greater than or equal to 1"),
+    "measure.rounds": (("last",), "valid integer"),
+    "measure.inception": (1, "valid string"),
+    "origin": (1, "valid string"),
+}
+
+# faults that only several fields together show
+TOGETHER = [
+    ({"model.name": "lenet300"}, "model.name = 'lenet300': objective.name = 'denoise' needs 'unet'"),
+    ({"objective.name": "classify"}, "needs 'lenet300' or 'lenet5'"),
+    ({"model.channels": (16,) * 5}, "5 levels, but 8 is no multiple"),
+    ({"model.channels": ()}, "0 levels"),
+    ({"model.channels": (12, 24)}, "12 is no multiple of model.groups = 8"),
+    ({"model.attention": (1,), "model.head": 5}, "no multiple of model.head = 5"),
+    ({"model.attention": (2,)}, "levels are 0 to 1"),
+    ({"model.name": "lenet300", "objective.name": "classify", "model.pretrained": "x"}, "only for model.name = 'unet'"),
+    ({"train.batch": 1198}, "at most the 1197 training images"),
+    ({"train.batch": 700, "data.fraction": 0.5}, "at most the 599 training images"),
+    ({"train.warmup": 400}, "must be less than train.steps"),
+    ({"prune.ladder": (0.5, 0.5)}, "must fall from rung to rung"),
+    ({"prune.slope": 1.0}, "only for prune.budget = 'ramp'"),
+    ({"prune.dials": (1.0,)}, "for prune.budget = 'sampled'"),
+    ({"prune.budget": "sampled"}, "one a block"),
+    ({"origin": "t", "prune.budget": "erk"}, "leave prune.criterion and prune.budget"),
+    ({"rewind.fraction": 0.001}, "late needs 1 <= k < steps"),
+    ({"rewind.rule": "init", "rewind.anchor": "previous"}, "only for rewind.rule = 'late'"),
+    ({"control": "shuffle", "rewind.rule": "lr"}, "keeps trained weights"),
+    ({"origin": "t", "rewind.rule": "tuned"}, "this trial's own dense run"),
+    ({"measure.samples": 319}, "at least 320"),
+    ({"measure.sampling_steps": 1001}, "at most objective.timesteps"),
+    ({"measure.timesteps": 1001}, "at most objective.timesteps"),
+    ({"measure.rounds": (5,)}, "0 (dense) to 4"),
+]
+
+
+def faults(flat):
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig.from_flat(flat)
+    return caught.value.faults
+
+
+def test_every_field_has_a_bad_value_here():
+    assert set(BAD) == set(words(TrialConfig))
+
+
+@pytest.mark.parametrize("word", BAD)
+def test_a_bad_value_gets_one_line_naming_word_value_and_what_is_allowed(word):
+    value, allowed = BAD[word]
+    lines = faults({word: value})
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{word}")
+    assert allowed in lines[0]
+    assert "\n" not in lines[0]
+
+
+@pytest.mark.parametrize(("flat", "said"), TOGETHER)
+def test_fields_that_contradict_each_other(flat, said):
+    assert any(said in line for line in faults(flat))
+
+
+def test_all_faults_at_once():
+    lines = faults({word: value for word, (value, _) in BAD.items()} | {"prune.criterio": 1})
+    assert {line.split(" = ")[0].split(".")[0] for line in lines} >= {"data", "train", "prune", "rewind", "measure"}
+    assert len(lines) == len(BAD) + 1
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("prune.criterio", "prune.criterion"), ("criterion", "prune.criterion"), ("sed", "seed")]
+)
+def test_unknown_words_name_the_near_one(word, meant):
+    (line,) = faults({word: 1})
+    assert f"did you mean '{meant}'?" in line
+
+
+def test_parts_refuse_what_they_do_not_know_and_are_frozen():
+    with pytest.raises(Exception, match="nonsense"):
+        TrialConfig(nonsense=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrialConfig().train.steps = 3
+
+
+def test_every_field_is_described():
+    assert [word for word, (_, _, text) in words(TrialConfig).items() if len(text) < 5] == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_and_survive_flat_and_json(name):
+    config = preset(name)
+    assert config.data.name == name
+    assert TrialConfig.from_flat(config.flat()) == config
+    assert TrialConfig.from_flat(json.loads(json.dumps(config.canonical()))) == config
+
+
+def test_the_default_is_the_digits_preset_and_its_canonical_form_is_empty():
+    assert TrialConfig() == preset("digits")
+    assert TrialConfig().canonical() == {}
+
+
+def test_canonical_leaves_out_defaults_and_places():
+    config = TrialConfig.from_flat({"train.lr": 1e-3, "data.root": "/x", "train.steps": TrialConfig().train.steps})
+    assert config.canonical() == {"train.lr": 1e-3}
+    assert config.canonical("prune") == {}
+    assert set(PLACES) < set(words(TrialConfig))
+
+
+def test_indexed_words_make_a_tuple_and_text_makes_numbers():
+    config = tiny(**{"prune.budget": "sampled", "prune.dials.1": "0.5", "prune.dials.0": -1, "train.steps": "12"})
+    assert config.prune.dials == (-1.0, 0.5)
+    assert config.train.steps == 12
+
+
+def test_from_flat_changes_a_base():
+    base = tiny(seed=3)
+    assert TrialConfig.from_flat({"train.lr": 1e-4}, base) == dataclasses.replace(
+        base, train=dataclasses.replace(base.train, lr=1e-4)
+    )

@@ -1,0 +1,133 @@
+"""Data are split once and for all, and a batch is a function of (stream, step)."""
+
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from lthray.config import ConfigError, Data
+from lthray.task.data import AUGMENT, load, to_bytes
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load(Data())
+
+
+def test_splits_are_disjoint_cover_everything_and_never_change(digits):
+    index = torch.cat(list(digits.splits.values()))
+    assert sorted(index.tolist()) == list(range(1797))
+    assert {name: len(rows) for name, rows in digits.splits.items()} == {"test": 300, "validation": 300, "train": 1197}
+    assert digits.digest == "773b614c" + digits.digest[8:]
+    for rows in digits.splits.values():
+        assert torch.bincount(digits.labels[rows], minlength=10).min() > 0.06 * len(rows)
+
+
+def test_images_are_scaled_to_minus_one_and_one_and_back(digits):
+    x = digits.scaled(torch.arange(1797))
+    assert (x.min(), x.max()) == (-1, 1)
+    assert x.dtype == torch.float32
+    assert torch.equal(to_bytes(x).float(), (digits.images.float() * (255 / 16)).round())
+
+
+def test_batches_are_stateless_and_streams_differ(digits):
+    forwards = [digits.batch(3, step, 32)[0] for step in range(5)]
+    backwards = [digits.batch(3, step, 32)[0] for step in reversed(range(5))][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert not torch.equal(forwards[0], digits.batch(4, 0, 32)[0])
+
+
+def test_an_epoch_shows_each_image_at_most_once_and_epochs_differ(digits):
+    steps = 1197 // 32
+    labels = [torch.cat([digits.batch(0, e * steps + s, 32)[0] for s in range(steps)]).flatten(1) for e in range(2)]
+    train = digits.scaled(digits.splits["train"]).flatten(1)
+    unique = len(torch.unique(train, dim=0))
+    assert len(torch.unique(labels[0], dim=0)) >= steps * 32 - (1197 - unique)
+    assert not torch.equal(labels[0], labels[1])
+
+
+def test_held_out_images_are_never_trained_on(digits):
+    train, test = set(digits.splits["train"].tolist()), digits.splits["test"].tolist()
+    assert not train & set(test)
+    x, y = digits.held_out("test", 10)
+    assert torch.equal(x, digits.scaled(digits.splits["test"][:10]))
+    assert len(y) == 10
+
+
+def test_a_fraction_is_nested_and_leaves_held_out_splits_alone(digits):
+    half = load(Data(fraction=0.5))
+    assert half.splits["train"].tolist() == digits.splits["train"][:599].tolist()
+    assert torch.equal(half.splits["test"], digits.splits["test"])
+    assert half.digest == digits.digest
+
+
+def test_augmentation_is_stateless_and_does_what_it_says(digits):
+    x = digits.scaled(digits.splits["train"][:64])
+    for name, augment in AUGMENT.items():
+        assert torch.equal(augment(x, 1, 2), augment(x, 1, 2))
+        assert augment(x, 1, 2).shape == x.shape
+        assert (name == "none") == torch.equal(augment(x, 1, 2), x)
+    flipped = AUGMENT["flip"](x, 1, 2)
+    each = [torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flipped, x, strict=True)]
+    assert all(each)
+    inner = torch.zeros(64, 1, 8, 8)
+    inner[:, :, 3, 3] = 1.0
+    moved = AUGMENT["shift"](inner * 2 - 1, 0, 0)
+    places = moved[:, 0].flatten(1).argmax(1)
+    assert set((places // 8).tolist()) == {2, 3, 4}
+    assert set((places % 8).tolist()) == {2, 3, 4}
+    assert torch.equal(moved.flatten(1).sum(1), torch.full((64,), -62.0))
+
+
+def fake_mnist(root, folder="MNIST", images=120):
+    """A tiny data set in the IDX files that torchvision reads."""
+    raw = root / folder / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for stem, n in (("train", images), ("t10k", 30)):
+        x, y = rng.integers(0, 256, (n, 28, 28), np.uint8), rng.integers(0, 10, n).astype(np.uint8)
+        (raw / f"{stem}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + x.tobytes())
+        (raw / f"{stem}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + y.tobytes())
+        for part in ("images-idx3", "labels-idx1"):
+            path = raw / f"{stem}-{part}-ubyte"
+            (raw / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_torchvision_sets_are_read_from_their_files(tmp_path, name, folder):
+    fake_mnist(tmp_path, folder)
+    images = load(Data(name=name, root=str(tmp_path)))
+    assert images.shape == (1, 28, 28)
+    assert {name: len(rows) for name, rows in images.splits.items()} == {"test": 30, "validation": 12, "train": 108}
+    assert sorted(images.splits["test"].tolist()) == list(range(120, 150))
+    assert images.levels == 255
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    for name in ("a", "b", "c"):
+        fake_mnist(tmp_path / name)
+    labels = tmp_path / "c" / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    data = bytearray(labels.read_bytes())
+    data[-1] ^= 1
+    labels.write_bytes(data)
+    a, b, c = (load(Data(name="mnist", root=str(tmp_path / name))).digest for name in "abc")
+    assert a == b != c
+    assert len(a) == len(hashlib.sha256().hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (Data(name="mnist"), "needs the folder that holds torchvision's MNIST"),
+        (Data(name="cifar10", root="/nowhere"), "no usable CIFAR10 below /nowhere; --data.download true fetches it"),
+    ],
+)
+def test_missing_files_are_one_line(data, said):
+    with pytest.raises(ConfigError) as caught:
+        load(data)
+    (line,) = caught.value.faults
+    assert said in line
+    assert "\n" not in line

@@ -1,0 +1,118 @@
+"""Networks are functions of their seed, and layers are seen in the order in which data meets them."""
+
+import pytest
+import torch
+from torch import nn
+
+from lthray.config import ConfigError, Model
+from lthray.task import models
+
+SHAPE = (1, 8, 8)
+EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_weights_are_a_function_of_the_seed_alone(name):
+    config = Model(name=name)
+    before = torch.random.get_rng_state()
+    a, b, c = (models.build(config, SHAPE, 10, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
+
+
+def test_parameter_counts_are_the_published_ones():
+    def count(model, shape, classes=10):
+        return sum(p.numel() for p in models.build(model, shape, classes, 0).parameters())
+
+    assert count(Model(), SHAPE) == 159_697
+    assert count(Model(name="lenet300"), (1, 28, 28)) == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10 == 266_610
+    ddpm = Model(channels=(128, 256, 256, 256), layers=2, attention=(1,), groups=32, head=256)
+    assert count(ddpm, (3, 32, 32)) == 35_746_307
+
+
+def test_forward_order_is_what_hooks_see():
+    found = list(models.layers(models.build(Model(attention=(1,)), SHAPE, 10, 0), EXAMPLE))
+    blocks = list(dict.fromkeys(models.block_of(name) for name in found))
+    assert blocks == [
+        "time_embedding",
+        "conv_in",
+        "down_blocks.0",
+        "down_blocks.1",
+        "mid_block",
+        "up_blocks.0",
+        "up_blocks.1",
+    ] + ["conv_out"]
+    modules = [n for n, _ in models.build(Model(attention=(1,)), SHAPE, 10, 0).named_modules()]
+    assert modules.index("up_blocks") < modules.index("mid_block")  # which is why named_modules() will not do
+    assert found.index("mid_block.resnets.0.conv1.weight") < found.index("mid_block.attentions.0.to_q.weight")
+    assert found.index("mid_block.attentions.0.to_q.weight") < found.index("mid_block.resnets.1.conv1.weight")
+
+
+def test_layers_are_convolutions_and_linear_maps_and_hooks_are_gone():
+    network = models.build(Model(), SHAPE, 10, 0)
+    found = models.layers(network, EXAMPLE)
+    assert len(found) == 35
+    assert all(dict(network.named_parameters())[name].shape == shape for name, shape in found.items())
+    assert not any("norm" in name or name.endswith("bias") for name in found)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+class Standardised(nn.Conv2d):
+    """A layer whose stored zeros are no zeros in use."""
+
+    def forward(self, x):
+        w = (self.weight - self.weight.mean()) / self.weight.std()
+        return nn.functional.conv2d(x, w, self.bias, padding=self.padding)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Standardised(1, 4, 3, padding=1),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 4, 3, padding=1)),
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(1, 4, 3, padding=1)),
+    ],
+)
+def test_layers_that_transform_their_weight_are_refused(layer):
+    with pytest.raises(ValueError, match=r"1: .*transforms its weight"):
+        models.layers(nn.Sequential(nn.Identity(), layer), EXAMPLE[:1])
+
+
+def test_the_effective_weight_of_every_layer_is_the_stored_one():
+    network = models.build(Model(channels=(8,), groups=4), SHAPE, 10, 0)
+    before = network(*EXAMPLE, return_dict=False)[0]
+    for name in models.layers(network, EXAMPLE):
+        nn.init.zeros_(dict(network.named_parameters())[name])
+    after = network(torch.randn(1, 1, 8, 8), EXAMPLE[1], return_dict=False)[0]
+    assert not torch.equal(before, after)
+    bias = network.conv_out.bias.detach().reshape(1, -1, 1, 1).expand_as(after)
+    assert torch.equal(after, bias)  # with all stored weights zero, nothing but the last bias comes out
+
+
+def test_a_pretrained_folder_gives_its_weights_and_its_digest(tmp_path):
+    saved = models.build(Model(), SHAPE, 10, 7)
+    saved.save_pretrained(tmp_path / "net")
+    found = models.build(Model(pretrained=str(tmp_path / "net")), SHAPE, 10, 0)
+    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), found.parameters(), strict=True))
+    digest = models.digest_of(str(tmp_path / "net"))
+    models.build(Model(), SHAPE, 10, 8).save_pretrained(tmp_path / "other")
+    assert digest != models.digest_of(str(tmp_path / "other"))
+    assert models.digest_of("") == ""
+
+
+@pytest.mark.parametrize("case", ["empty", "pickle only", "wrong channels", "damaged"])
+def test_a_pretrained_folder_that_will_not_do_is_one_line(tmp_path, case):
+    folder = tmp_path / "net"
+    models.build(Model(), (3, 8, 8) if case == "wrong channels" else SHAPE, 10, 7).save_pretrained(folder)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    if case == "empty":
+        (folder / "config.json").unlink()
+    elif case == "pickle only":
+        weights.rename(folder / "diffusion_pytorch_model.bin")
+    elif case == "damaged":
+        weights.write_bytes(weights.read_bytes()[:100])
+    look = models.digest_of if case in ("empty", "pickle only") else lambda f: models.build(Model(pretrained=f), SHAPE, 10, 0)
+    with pytest.raises(ConfigError, match=r"model.pretrained = ") as caught:
+        look(str(folder))
+    assert len(caught.value.faults) == 1

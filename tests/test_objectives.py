@@ -1,0 +1,97 @@
+"""Noise, loss and samplers agree with diffusers."""
+
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+
+from lthray.config import Model, Objective
+from lthray.task import models
+from lthray.task.data import load
+from lthray.task.objectives import SAMPLERS, Classify, Denoise, sample, trained_scheduler
+
+from .conftest import tiny
+
+
+@pytest.fixture(scope="module")
+def network():
+    return models.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
+
+
+@pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
+def test_noised_images_and_loss_are_those_of_diffusers(network, schedule):
+    objective = Objective(schedule=schedule)
+    task, x = Denoise(objective, "cpu"), torch.randn(16, 1, 8, 8)
+    x_t, t, eps = task.draw(x, torch.zeros(16), 5, 7)
+    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule=schedule)
+    assert torch.allclose(x_t, scheduler.add_noise(x, eps, t), atol=1e-6)
+    reference = torch.nn.functional.mse_loss(network(x_t, t).sample, eps)
+    assert torch.allclose(task.errors(network, x_t, t, eps).mean(), reference, atol=1e-6)
+
+
+def test_draws_are_functions_of_stream_and_step():
+    task, x = Denoise(Objective(), "cpu"), torch.zeros(64, 1, 8, 8)
+    a, b, c, d = (task.draw(x, x, stream, step) for stream, step in ((0, 3), (0, 3), (1, 3), (0, 4)))
+    assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+    assert not torch.equal(a[2], c[2])
+    assert not torch.equal(a[2], d[2])
+    t = torch.cat([task.draw(x, x, 0, step)[1] for step in range(200)])
+    assert (int(t.min()), int(t.max())) == (0, 999)
+    assert abs(float(t.float().mean()) - 499.5) < 10
+
+
+def test_the_panel_is_fixed_and_stratified():
+    task, x = Denoise(Objective(), "cpu"), torch.randn(6, 1, 8, 8)
+    first, again = list(task.panel(x, x, 20)), list(task.panel(x, x, 20))
+    assert task.strata(20) == [25 + 50 * k for k in range(20)]
+    assert [int(t[0]) for _, t, _ in first] == task.strata(20)
+    assert all(torch.equal(a[2], b[2]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0][2], first[1][2])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_share_the_training_schedule_and_start_at_its_end(name):
+    trained = trained_scheduler(Objective())
+    scheduler = SAMPLERS[name](trained.config)
+    assert torch.equal(scheduler.alphas_cumprod, trained.alphas_cumprod)
+    assert torch.equal(trained.alphas_cumprod, DDPMScheduler(beta_start=1e-4, beta_end=0.02).alphas_cumprod)
+    scheduler.set_timesteps(10)
+    assert int(scheduler.timesteps[0]) == 999
+    assert scheduler.config.prediction_type == "epsilon"
+    assert scheduler.config.clip_sample is True
+
+
+def test_ddim_samples_are_those_of_the_diffusers_pipeline(network):
+    scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing", clip_sample=True)
+    pipe = DDIMPipeline(network, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    g = torch.Generator().manual_seed(0)
+    x_T = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    theirs = pipe(batch_size=3, generator=g, num_inference_steps=5, output_type="np").images.transpose(0, 3, 1, 2)
+    ours = sample(network, Objective(), "ddim", 5, x_T)
+    assert torch.allclose((ours / 2 + 0.5).clamp(0, 1), torch.from_numpy(theirs), atol=1e-5)
+
+
+def test_ddpm_samples_follow_the_diffusers_scheduler_with_fixed_noise(network):
+    x_T = torch.randn(3, 1, 8, 8)
+    assert torch.equal(sample(network, Objective(), "ddpm", 5, x_T), sample(network, Objective(), "ddpm", 5, x_T))
+    scheduler = DDPMScheduler(beta_start=1e-4, beta_end=0.02, timestep_spacing="trailing")
+    pipe = DDPMPipeline(network, scheduler)
+    assert pipe.scheduler.config.variance_type == trained_scheduler(Objective()).config.variance_type
+    scheduler.set_timesteps(5)
+    from lthray.seeds import generator
+
+    x = x_T
+    for i, t in enumerate(scheduler.timesteps):
+        eps = network(x, t).sample.detach()
+        x = scheduler.step(eps, t, x, generator=generator("ancestral", i)).prev_sample
+    assert torch.allclose(x, sample(network, Objective(), "ddpm", 5, x_T), atol=1e-5)
+
+
+def test_classification_is_cross_entropy():
+    images = load(tiny().data)
+    net = models.build(Model(name="lenet300"), images.shape, 10, 0)
+    task = Classify(Objective(name="classify"), "cpu")
+    x, y = images.batch(0, 0, 16)
+    inputs = task.draw(x, y, 0, 0)
+    assert torch.allclose(task.errors(net, *inputs).mean(), torch.nn.functional.cross_entropy(net(x), y))
+    assert len(list(task.panel(x, y, 20))) == 1

@@ -1,0 +1,295 @@
+"""What is cut: counts are exact, masks nest, budgets equal independent computations."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from lthray.config import POLICY, ConfigError, Model, Prune
+from lthray.prune import budgets, criteria, rewinds, units
+from lthray.prune.controls import CONTROLS
+from lthray.seeds import generator
+from lthray.task import models
+from lthray.ticket import Mask, Probe, Ticket
+
+EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
+LADDER = (0.7, 0.31, 0.1, 0.013)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A U-Net whose layers differ in scale, so that budgets differ, and have no two equal weights."""
+    found = models.build(Model(), (1, 8, 8), 10, 0)
+    for i, p in enumerate(found.parameters()):
+        nn.init.normal_(p, std=0.02 * (1 + i % 7), generator=generator("prune", i))
+    return found
+
+
+@pytest.fixture(scope="module")
+def layers(network):
+    rules = budgets.assign(models.layers(network, EXAMPLE), POLICY["unet"])
+    return {n: s for n, s in models.layers(network, EXAMPLE).items() if rules[n] == "free"}
+
+
+def free_scores(network, layers, within=None, criterion="magnitude"):
+    return criteria.score(criterion, network, within or Mask.full(layers), Probe(seed=1))
+
+
+def dials_of(layers) -> dict[str, float]:
+    blocks = list(dict.fromkeys(models.block_of(n) for n in layers))
+    return {n: (-1.0, 0.7, 0.0, 1.3, -0.4)[blocks.index(models.block_of(n))] for n in layers}
+
+
+def cut(network, layers, budget, density, within=None, criterion="magnitude", slope=1.5):
+    scores = free_scores(network, layers, within, criterion)
+    keep = round(density * sum(s.numel() for s in scores.values()))
+    counts = budgets.BUDGETS[budget](scores, keep, slope=slope if budget == "ramp" else 0.0, dials=dials_of(layers))
+    return units.weight(scores, counts), counts, keep
+
+
+# laws of every criterion x budget
+
+
+@pytest.mark.parametrize("criterion", criteria.CRITERIA)
+@pytest.mark.parametrize("budget", budgets.BUDGETS)
+def test_masks_nest_and_counts_are_exact(network, layers, budget, criterion):
+    within = Mask.full(layers)
+    for density in LADDER:
+        mask, counts, keep = cut(network, layers, budget, density, within, criterion)
+        assert mask.kept == keep == sum(counts.values())
+        assert {n: int(m.sum()) for n, m in mask.items()} == counts
+        assert mask.within(within)
+        within = mask
+
+
+@pytest.mark.parametrize("budget", budgets.BUDGETS)
+def test_a_rung_in_one_cut_or_in_many_has_the_same_layer_counts_where_scores_stay(network, layers, budget):
+    at_once = cut(network, layers, budget, 0.1)[0]
+    by_steps = cut(network, layers, budget, 0.1, within=cut(network, layers, budget, 0.6)[0])[0]
+    assert at_once.overlap(by_steps) > 0.999
+
+
+@pytest.mark.parametrize("budget", budgets.BUDGETS)
+def test_ties_are_broken_by_index_and_stay_exact(layers, budget):
+    scores = {n: torch.ones(s) for n, s in layers.items()}
+    keep = round(0.37 * sum(s.numel() for s in scores.values()))
+    counts = budgets.BUDGETS[budget](scores, keep, slope=0.0, dials=dials_of(layers))
+    mask = units.weight(scores, counts)
+    assert mask.kept == keep
+    for name, bits in mask.items():  # the first of each layer, by index
+        assert bits.flatten()[: counts[name]].all()
+
+
+@pytest.mark.parametrize("budget", budgets.BUDGETS)
+def test_keeping_everything_keeps_everything(network, layers, budget):
+    mask, _, _ = cut(network, layers, budget, 1.0)
+    assert mask.density == 1
+
+
+# references
+
+
+def test_overall_is_torchs_global_unstructured_pruning(network, layers):
+    modules = dict(network.named_modules())
+    copies = {n: nn.Module() for n in layers}
+    for name, holder in copies.items():
+        holder.weight = nn.Parameter(modules[name.removesuffix(".weight")].weight.detach().clone())
+    for density in LADDER:
+        mask, _, keep = cut(network, layers, "overall", density)
+        fresh = {n: nn.Module() for n in layers}
+        for name, holder in fresh.items():
+            holder.weight = nn.Parameter(copies[name].weight.detach().clone())
+        total = sum(h.weight.numel() for h in fresh.values())
+        torch_prune.global_unstructured(
+            [(h, "weight") for h in fresh.values()], torch_prune.L1Unstructured, amount=total - keep
+        )
+        assert all(torch.equal(mask[n], h.weight_mask.bool()) for n, h in fresh.items())
+
+
+def test_uniform_is_torchs_l1_pruning_of_each_layer(network, layers):
+    mask, counts, _ = cut(network, layers, "uniform", 0.3)
+    for name, shape in layers.items():
+        assert abs(counts[name] - 0.3 * math.prod(shape)) < 1
+        holder = nn.Module()
+        holder.weight = nn.Parameter(dict(network.named_parameters())[name].detach().clone())
+        torch_prune.l1_unstructured(holder, "weight", amount=math.prod(shape) - counts[name])
+        assert torch.equal(mask[name], holder.weight_mask.bool())
+
+
+@pytest.mark.parametrize("density", LADDER)
+def test_erk_is_the_published_allocation(layers, density):
+    """Evci et al.'s code, written down independently: raise dense layers until no probability exceeds one."""
+    shapes, dense = list(layers.values()), set()
+    while True:
+        raw = [sum(s) / math.prod(s) for s in shapes]
+        target = density * sum(map(math.prod, shapes)) - sum(math.prod(s) for i, s in enumerate(shapes) if i in dense)
+        divisor = sum(r * math.prod(s) for i, (r, s) in enumerate(zip(raw, shapes, strict=True)) if i not in dense)
+        epsilon = target / divisor
+        worst = max((i for i in range(len(shapes)) if i not in dense), key=lambda i: raw[i])
+        if raw[worst] * epsilon <= 1:
+            break
+        dense |= {i for i in range(len(shapes)) if raw[i] == raw[worst]}
+    expected = [1.0 if i in dense else r * epsilon for i, r in enumerate(raw)]
+    scores = {n: torch.rand(s) for n, s in layers.items()}
+    keep = round(density * sum(s.numel() for s in scores.values()))
+    counts = budgets.erk(scores, keep, slope=0.0, dials={})
+    for count, share, shape in zip(counts.values(), expected, shapes, strict=True):
+        assert abs(count - share * math.prod(shape)) < 1
+
+
+def test_lamp_is_the_published_score(network, layers):
+    """Lee et al.'s score by brute force on the sorted squares of each layer, then one global threshold."""
+    weights = dict(network.named_parameters())
+    lamp = {}
+    for name in layers:
+        w2 = weights[name].detach().double().flatten().square().numpy()
+        order = np.argsort(w2)
+        tails = np.array([w2[order[i:]].sum() for i in range(0, len(w2), max(1, len(w2) // 97))])
+        lamp[name] = (order, w2, tails)
+    scores = {n: budgets._lamp(weights[n].detach().abs()).numpy() for n in layers}
+    for name, (order, w2, tails) in lamp.items():
+        step = max(1, len(w2) // 97)
+        assert np.allclose(scores[name][order[::step]], w2[order[::step]] / tails, rtol=1e-6)
+    keep = round(0.1 * sum(s.size for s in scores.values()))
+    threshold = np.sort(np.concatenate(list(scores.values())))[-keep]
+    counts = budgets.lamp(free_scores(network, layers), keep, slope=0.0, dials={})
+    assert counts == {n: int((s >= threshold).sum()) for n, s in scores.items()}
+
+
+def test_lamp_of_a_layer_already_cut_counts_only_what_is_left():
+    values = torch.tensor([3.0, -torch.inf, 1.0, 2.0])
+    assert torch.allclose(budgets._lamp(values), torch.tensor([1.0, -torch.inf, 1 / 14, 4 / 13], dtype=torch.float64))
+
+
+def test_a_ramp_falls_with_depth_and_its_reverse_rises(network, layers):
+    for slope in (1.5, -1.5):
+        _, counts, _ = cut(network, layers, "ramp", 0.2, slope=slope)
+        densities = [counts[n] / math.prod(s) for n, s in layers.items()]
+        assert spearmanr(range(len(densities)), densities)[0] == pytest.approx(-math.copysign(1, slope), abs=0.01)
+    _, flat, _ = cut(network, layers, "ramp", 0.2, slope=0.0)
+    assert flat == cut(network, layers, "uniform", 0.2)[1]
+
+
+def test_dials_move_blocks_and_only_their_differences_matter(layers):
+    scores = {n: torch.rand(s) for n, s in layers.items()}
+    keep = round(0.1 * sum(s.numel() for s in scores.values()))
+    dials = dials_of(layers)
+    counts = budgets.sampled(scores, keep, slope=0.0, dials=dials)
+    assert counts == budgets.sampled(scores, keep, slope=0.0, dials={n: d + 0.3 for n, d in dials.items()})
+    density = {n: counts[n] / math.prod(s) for n, s in layers.items()}
+    first, last = "down_blocks.0.resnets.0.conv1.weight", "up_blocks.0.resnets.0.conv2.weight"
+    assert density[last] / density[first] == pytest.approx(math.exp(1.3 + 1.0), rel=0.01)
+
+
+def test_random_knows_nothing_of_the_weights(network, layers):
+    scores, weights = free_scores(network, layers, criterion="random"), dict(network.named_parameters())
+    for name, values in scores.items():
+        rho = spearmanr(values.flatten(), weights[name].detach().abs().flatten())
+        assert abs(rho.statistic) < 4 / math.sqrt(values.numel())
+    assert torch.equal(free_scores(network, layers, criterion="random")[name], values)
+
+
+def test_scores_that_are_not_finite_are_refused(layers):
+    broken = models.build(Model(), (1, 8, 8), 10, 0)
+    with torch.no_grad():
+        broken.mid_block.resnets[0].conv1.weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"mid_block.resnets.0.conv1.weight"):
+        free_scores(broken, layers)
+
+
+# rules of layers
+
+
+def test_the_first_pattern_that_matches_decides():
+    rules = budgets.assign(["conv_in.weight", "mid.a.weight", "mid.b.weight"], (("mid.a", 0.5), ("mid.*", "free"), ("*", 1.0)))
+    assert rules == {"conv_in.weight": 1.0, "mid.a.weight": 0.5, "mid.b.weight": "free"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ((("mid.*", "free"),), "no pattern covers 'conv_in'"),
+        ((("conv_inn", 1.0), ("*", "free")), "'conv_inn' matches no layer"),
+        ((("*", 1.0),), "leaves no layer free"),
+    ],
+)
+def test_rules_that_leave_something_open_are_refused(rules, said):
+    with pytest.raises(ConfigError, match=said):
+        budgets.assign(["conv_in.weight", "mid.a.weight"], rules)
+
+
+def test_a_fixed_layer_keeps_its_own_density_at_every_rung(network, layers):
+    first = next(iter(layers))
+    rules = {n: 0.3 if n == first else "free" for n in layers}
+    for density in (0.5, 0.1):
+        counts = budgets.allot(free_scores(network, layers), rules, density, Prune(), {})
+        assert counts[first] == round(0.3 * math.prod(layers[first]))
+        others = sum(math.prod(s) for n, s in layers.items() if n != first)
+        assert sum(c for n, c in counts.items() if n != first) == round(density * others)
+
+
+def test_dials_must_be_one_a_block(layers):
+    blocks = {n: models.block_of(n) for n in layers}
+    found = budgets.dial_of(blocks, Prune(budget="sampled", dials=(1.0, 2.0, 3.0, 4.0, 5.0)))
+    assert found["mid_block.resnets.0.conv1.weight"] == 3.0
+    with pytest.raises(ConfigError, match=r"needs 5, one each for down_blocks.0, .*up_blocks.1"):
+        budgets.dial_of(blocks, Prune(budget="sampled", dials=(1.0,)))
+
+
+# from where the rest begins again
+
+
+def test_the_table_of_rewinds():
+    assert {rule: (row.weights, row.start) for rule, row in rewinds.REWINDS.items()} == {
+        "init": ("anchor", "0"),
+        "late": ("anchor", "k"),
+        "tuned": ("trained", "T"),
+        "lr": ("trained", "k"),
+        "random": ("fresh", "0"),
+        "sign": ("sign", "0"),
+    }
+    spans = {rule: rewinds.span(rule, 20, 400) for rule in rewinds.REWINDS}
+    assert spans["late"] == spans["lr"] == (20, 400)
+    assert spans["tuned"] == (400, 780)
+    assert {spans[rule] for rule in ("init", "random", "sign")} == {(0, 400)}
+
+
+def test_signs_keep_the_sign_and_one_magnitude_a_layer(layers):
+    weights = {n: torch.randn(s) * 3 for n, s in layers.items()} | {"norm.weight": torch.randn(8)}
+    found = rewinds.signs(weights, Mask.full(layers))
+    for name in layers:
+        assert torch.equal(found[name].sign(), weights[name].sign())
+        assert torch.allclose(found[name].abs(), weights[name].std(correction=0).expand_as(found[name]))
+    assert torch.equal(found["norm.weight"], weights["norm.weight"])
+
+
+# controls
+
+
+def test_shuffling_moves_the_mask_but_no_layers_density(network, layers):
+    mask = cut(network, layers, "overall", 0.2)[0]
+    ticket = Ticket(mask, dict(network.named_parameters()), 20)
+    found = CONTROLS["shuffle"](ticket, {}, 5)
+    assert found.mask.densities == mask.densities
+    assert found.mask != mask
+    assert abs(found.mask.overlap(mask) - expected_overlap(mask)) < 0.02
+    assert found.weights is ticket.weights
+    assert found.start == 20
+    assert CONTROLS["shuffle"](ticket, {}, 5).mask == found.mask
+    assert CONTROLS["shuffle"](ticket, {}, 6).mask != found.mask
+
+
+def expected_overlap(mask: Mask) -> float:
+    both = sum(m.numel() * (int(m.sum()) / m.numel()) ** 2 for m in mask.values())
+    return both / (2 * mask.kept - both)
+
+
+def test_reinit_keeps_the_mask_and_changes_everything_else(network, layers):
+    mask, fresh = cut(network, layers, "overall", 0.2)[0], {"w": torch.zeros(1)}
+    found = CONTROLS["reinit"](Ticket(mask, {}, 20), fresh, 5)
+    assert found == replace(found, mask=mask, weights=fresh, start=0)

@@ -1,0 +1,180 @@
+"""Masks obey their algebra; a ticket file comes back whole, and nothing else is taken for one."""
+
+import json
+import pickle
+import struct
+import zipfile
+from io import BytesIO
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from lthray.seeds import generator, seed_of
+from lthray.ticket import MAX_HEADER, Mask, Ticket, TicketError, read_ticket
+
+SHAPES = {"b.weight": (4, 3, 3, 3), "a.weight": (7, 5)}  # not in alphabetical order, and not a multiple of eight
+
+
+def drawn(density: float, seed: int = 0) -> Mask:
+    return Mask({n: torch.rand(s, generator=generator(n, seed)) < density for n, s in SHAPES.items()})
+
+
+def ticket(density: float = 0.3) -> Ticket:
+    mask = drawn(density)
+    weights = {n: torch.randn(s, generator=generator("w", n)) for n, s in SHAPES.items()} | {"bias": torch.randn(4)}
+    mask.apply_(weights)
+    return Ticket(mask, weights, 20)
+
+
+def test_mask_counts_and_order():
+    mask = drawn(0.3)
+    assert mask.kept == sum(int(m.sum()) for m in mask.values())
+    assert mask.size == 4 * 27 + 35
+    assert mask.density == mask.kept / mask.size
+    assert list(mask.densities) == list(SHAPES)
+    assert Mask.full(SHAPES).density == 1
+
+
+def test_mask_algebra():
+    a, b = drawn(0.3, 1), drawn(0.6, 2)
+    both = a & b
+    assert both.within(a)
+    assert both.within(b)
+    assert not a.within(both)
+    assert a.overlap(a) == 1
+    assert a.overlap(b) == pytest.approx(both.kept / (a.kept + b.kept - both.kept))
+    assert a == drawn(0.3, 1)
+    assert a != b
+
+
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.5, 1.0])
+def test_packing_is_exact_and_an_eighth_of_a_byte_a_weight(density):
+    mask = drawn(density)
+    packed = mask.packed()
+    assert packed.numel() == -(-mask.size // 8)
+    assert Mask.unpacked(packed, SHAPES) == mask
+
+
+def test_apply_and_holds():
+    mask, weights = drawn(0.5), {n: torch.ones(s) for n, s in SHAPES.items()}
+    assert not mask.holds(weights)
+    mask.apply_(weights)
+    assert mask.holds(weights)
+    assert all(torch.equal(weights[n], m.float()) for n, m in mask.items())
+    weights["a.weight"].view(-1)[(~mask["a.weight"]).flatten().nonzero()[0]] = float("nan")
+    assert not mask.holds(weights)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"a.weight": torch.ones(7, 5, dtype=torch.bool)}, "differ in names: b.weight"),
+        ({n: torch.ones(2, dtype=torch.bool) for n in SHAPES}, "shape"),
+        ({**{n: torch.ones(s, dtype=torch.bool) for n, s in SHAPES.items()}, "c": torch.ones(1, dtype=torch.bool)}, "names: c"),
+    ],
+)
+def test_mask_refuses_other_names_and_shapes(other, said):
+    with pytest.raises(ValueError, match=said):
+        drawn(0.5) & Mask(other)
+
+
+def test_mask_refuses_numbers():
+    with pytest.raises(ValueError, match=r"torch.float32, expected torch.bool"):
+        Mask({"a": torch.ones(2)})
+
+
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_a_ticket_file_comes_back_whole(with_weights):
+    made = ticket()
+    found, facts = read_ticket(made.to_bytes({"round": 3, "weights": "k"}, with_weights=with_weights), SHAPES)
+    assert found.mask == made.mask
+    assert found.start == 20
+    assert facts["round"] == 3
+    assert found.weights.keys() == (made.weights.keys() if with_weights else set())
+    assert all(torch.equal(found.weights[n], made.weights[n]) for n in found.weights)
+
+
+def test_the_same_ticket_is_the_same_bytes():
+    assert ticket().to_bytes({"a": 1, "b": [2]}) == ticket().to_bytes({"a": 1, "b": [2]})
+
+
+def header(facts: object, tensors: dict | None = None, **more: object) -> bytes:
+    """A file with the right mask and the given header facts."""
+    text = facts if isinstance(facts, str) else json.dumps(facts)
+    return save(tensors or {"mask": ticket().mask.packed()}, {"lthray": text, **{k: str(v) for k, v in more.items()}})
+
+
+class Canary:
+    """Says so if anybody unpickles it."""
+
+    def __reduce__(self):
+        return (open, ("canary-was-executed", "w"))
+
+
+def hostile() -> dict[str, tuple[bytes, str]]:
+    good, shapes = ticket().to_bytes({}), {n: list(s) for n, s in SHAPES.items()}
+    zipped = BytesIO()
+    with zipfile.ZipFile(zipped, "w") as file:
+        file.writestr("archive/data.pkl", pickle.dumps(Canary()))
+    length = struct.unpack("<Q", good[:8])[0]
+    twice = good[8 : 8 + length].decode().replace('{"__metadata__"', '{"mask":0,"__metadata__"')
+    none = {"mask": torch.zeros(18, dtype=torch.uint8)}
+    weights = {"mask": ticket().mask.packed()}
+    kept = int(ticket().mask["a.weight"].sum())
+    facts = {"shapes": shapes, "start": 0}
+    return {
+        "empty": (b"", "not a safetensors file"),
+        "pickle": (pickle.dumps(Canary()), "never loads pickles"),
+        "torch zip": (zipped.getvalue(), "not a safetensors file"),
+        "huge header": (struct.pack("<Q", 2**40) + b"{}", "not a safetensors file"),
+        "header over the limit": (struct.pack("<Q", MAX_HEADER + 1) + b" " * (MAX_HEADER + 9), "not a safetensors file"),
+        "truncated": (good[:-3], "not a safetensors file"),
+        "trailing bytes": (good + b"x", "not a safetensors file"),
+        "not json": (struct.pack("<Q", 4) + b"oops", "not a ticket"),
+        "duplicate names": (struct.pack("<Q", len(twice)) + twice.encode() + good[8 + length :], "duplicate names"),
+        "deep nesting": (struct.pack("<Q", 100_000) + b"[" * 100_000, "not a ticket"),
+        "no metadata": (save({"mask": ticket().mask.packed()}), "__metadata__"),
+        "no shapes": (header({"start": 0}), "'shapes'"),
+        "start is text": (header({"shapes": shapes, "start": "0"}), "malformed"),
+        "start below zero": (header({"shapes": shapes, "start": -1}), "malformed"),
+        "huge shape": (header({"shapes": {"a.weight": [2**40, 2]}, "start": 0}), "malformed"),
+        "shapes is a list": (header({"shapes": [1], "start": 0}), "not a ticket"),
+        "other network": (header({"shapes": {"c.weight": [143]}, "start": 0}), "another network"),
+        "a name as a path": (header({"shapes": {**shapes, "../../x": [1]}, "start": 0}), "another network"),
+        "mask too short": (header(facts, {"mask": torch.ones(3, dtype=torch.uint8)}), "expected 18 packed bytes"),
+        "mask of floats": (header(facts, {"mask": torch.ones(18)}), "expected 18 packed bytes"),
+        "mask keeps nothing": (header(facts, none), "keeps no weight"),
+        "nan weights": (header(facts, {**weights, "weights.a.weight": torch.full((kept,), torch.nan)}), "finite"),
+        "too many weights": (header(facts, {**weights, "weights.a.weight": torch.ones(kept + 1)}), "the mask keeps"),
+        "integer weights": (header(facts, {**weights, "weights.a.weight": torch.ones(kept, dtype=torch.int64)}), "finite"),
+        "stray tensor": (header(facts, {**weights, "optimizer": torch.ones(3)}), "kept weights"),
+    }
+
+
+@pytest.mark.parametrize("name", hostile())
+def test_what_is_no_ticket_is_refused_and_nothing_of_it_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, said = hostile()[name]
+    with pytest.raises(TicketError, match=said):
+        read_ticket(data, SHAPES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_flipped_bit_of_the_header_is_noticed_or_harmless():
+    good = ticket().to_bytes({"round": 1})
+    for position in range(0, 8 * (8 + struct.unpack("<Q", good[:8])[0]), 13):
+        data = bytearray(good)
+        data[position // 8] ^= 1 << (position % 8)
+        try:
+            found, _ = read_ticket(bytes(data), SHAPES)
+        except TicketError:
+            continue
+        assert found.mask == ticket().mask
+
+
+def test_streams_are_functions_of_their_words():
+    a, b = torch.rand(4, generator=generator("x", 1)), torch.rand(4, generator=generator("x", 1))
+    assert torch.equal(a, b)
+    assert len({seed_of("x", 1), seed_of("x", 11), seed_of("x1", 1), seed_of("x", 1, 1)}) == 4
+    assert seed_of("noise", 0, 0) == 6036130306559937497  # the same on every machine

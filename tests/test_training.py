@@ -1,0 +1,259 @@
+"""A training run is what it is, wherever it is cut; and under a mask, what is cut stays cut everywhere."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from diffusers.training_utils import EMAModel
+
+from lthray.config import TrialConfig
+from lthray.task import models
+from lthray.task.data import load
+from lthray.task.objectives import OBJECTIVES
+from lthray.ticket import Mask
+from lthray.training import CHUNK, Learner, NonFinite, State, decay_of, learning_rate
+
+from .conftest import lenet, tiny
+
+STEPS = 12
+
+
+def learner_of(config: TrialConfig) -> Learner:
+    images = load(config.data)
+    network = models.build(config.model, images.shape, 10, config.seed)
+    return Learner(network, OBJECTIVES[config.objective.name](config.objective, "cpu"), images, config.train)
+
+
+def mask_of(learner: Learner, density: float = 0.3) -> Mask:
+    x = torch.zeros(1, *learner.images.shape)
+    shapes = models.layers(learner.network, learner.task.example(x))
+    return Mask({n: torch.rand(s, generator=torch.Generator().manual_seed(1)) < density for n, s in shapes.items()})
+
+
+def begin(learner: Learner, mask: Mask, step: int = 0) -> State:
+    return State.begin({n: p.detach().clone() for n, p in learner.network.named_parameters()}, step).masked(mask)
+
+
+def frozen(live: State) -> State:
+    """A copy that does not change with the next step."""
+    groups = [{n: t.clone() for n, t in group.items()} for group in (live.weights, live.average, live.moments)]
+    return State(live.step, live.age, *groups, live.seconds, live.loss_sum, live.losses)
+
+
+def states(config: TrialConfig, stops, start: State | None = None, mask: Mask | None = None, **options) -> list[State]:
+    learner = learner_of(config)
+    mask = mask if mask is not None else mask_of(learner)
+    state = start or begin(learner, mask)
+    return [frozen(live) for live in learner.run(state, mask, stream=config.stream, stops=stops, **options)]
+
+
+def assert_equal(a: State, b: State) -> None:
+    assert (a.step, a.age, a.loss_sum, a.losses) == (b.step, b.age, b.loss_sum, b.losses)
+    for group in ("weights", "average", "moments"):
+        left, right = getattr(a, group), getattr(b, group)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[n], right[n]) for n in left), group
+
+
+CONFIGS = {
+    "unet": tiny(),
+    "attention": tiny(model__attention=(0,), train__warmup=3, train__decay="cosine"),
+    "adamw": tiny(train__optimizer="adamw", train__weight_decay=0.1),
+    "sgd": tiny(train__optimizer="sgd", train__decay="linear", train__weight_decay=0.01),
+    "no average": tiny(train__ema=0.0, train__clip=0.0),
+    "channels last": tiny(train__channels_last=True),
+    "bfloat16": tiny(train__autocast="bfloat16"),
+    "shifted": tiny(data__augment="shift"),
+    "lenet300": lenet(),
+    "lenet5": lenet(model__name="lenet5", model__channels=(4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_cut_at_every_step_and_continued_equals_whole_bit_for_bit(name):
+    config = CONFIGS[name]
+    whole = states(config, [STEPS])[-1]
+    at_each = states(config, range(1, STEPS + 1))
+    assert_equal(at_each[-1], whole)
+    for cut in at_each[:-1]:
+        assert_equal(states(config, [STEPS], start=cut)[-1], whole)
+
+
+@pytest.mark.parametrize("lost", ["average", "moments", "age", "step"])
+def test_dropping_a_part_of_the_state_is_noticed(lost):
+    """Guards the test above: were a part of the state without effect, equality would prove nothing."""
+    config = tiny(train__decay="cosine")
+    whole, cut = states(config, [STEPS])[-1], states(config, [5])[-1]
+    if lost == "average":
+        cut.average = {n: w.clone() for n, w in cut.weights.items()}
+    elif lost == "moments":
+        cut.moments = {}
+    elif lost == "age":
+        cut.age = 0
+    else:
+        cut.step = 4
+    other = states(config, [STEPS], start=cut)[-1]
+    groups = ("average",) if lost == "average" else ("weights",)
+    assert not all(torch.equal(getattr(other, g)[n], getattr(whole, g)[n]) for g in groups for n in whole.weights)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_zeros_of_weights_average_and_moments_are_the_mask_after_every_step(name):
+    config = CONFIGS[name]
+    learner = learner_of(config)
+    mask = mask_of(learner)
+    for live in learner.run(begin(learner, mask), mask, stream=0, stops=range(1, STEPS + 1)):
+        slots = {key.split("/")[0] for key in live.moments}
+        groups = [live.weights, live.average] + [{n: live.moments[f"{s}/{n}"] for n in mask} for s in slots]
+        for group in groups:
+            assert mask.holds(group)
+        for tensors in (live.weights, live.average):  # and nothing else is zero
+            assert all(torch.equal(tensors[n] != 0, bits) for n, bits in mask.items())
+        assert all(torch.equal(p != 0, mask[n]) for n, p in learner.network.named_parameters() if n in mask)
+
+
+def test_weights_without_a_mask_all_train():
+    config = tiny()
+    learner = learner_of(config)
+    mask = mask_of(learner)
+    start = begin(learner, mask)
+    (end,) = states(config, [STEPS], start=start, mask=mask)
+    assert all(not torch.equal(end.weights[n], w) for n, w in start.weights.items() if n not in mask)
+
+
+def test_the_dense_step_is_torchs_own_loop():
+    """The same run written as anybody would write it: Adam, clipping, an average by diffusers' EMAModel."""
+    config = tiny(train__ema=0.999)
+    learner = learner_of(config)
+    mine = states(config, [STEPS], mask=Mask({}))[-1]
+    network = models.build(config.model, learner.images.shape, 10, config.seed).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.train.lr)
+    average = EMAModel(network.parameters(), decay=0.999)
+    total = 0.0
+    for step in range(STEPS):
+        x, y = learner.images.batch(config.stream, step, config.train.batch)
+        x_t, t, eps = learner.task.draw(x, y, config.stream, step)
+        loss = torch.nn.functional.mse_loss(network(x_t, t).sample, eps)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.step(network.parameters())
+        total += loss.item()
+    for name, parameter in network.named_parameters():
+        assert torch.allclose(mine.weights[name], parameter, atol=1e-5), name
+    assert mine.loss_sum == pytest.approx(total, rel=1e-5)
+    assert mine.losses == STEPS
+    decays = [(1 + n) / (10 + n) for n in range(STEPS)]
+    assert [decay_of(config.train, n) for n in range(STEPS)] == decays
+    # diffusers' first update has decay 0 and its ramp begins one step later; past that the rule is the same
+    assert average.get_decay(7) == decay_of(config.train, 6)
+
+
+def test_the_average_is_the_lerp_of_its_own_weights():
+    config = tiny(train__ema=0.5)
+    each = states(config, range(1, 5), mask=Mask({}))
+    for age, (a, b) in enumerate(itertools.pairwise(each), 1):
+        d = decay_of(config.train, age)
+        for name in a.weights:
+            assert torch.allclose(b.average[name], d * a.average[name] + (1 - d) * b.weights[name], atol=1e-7)
+
+
+def test_gradients_are_masked_before_they_are_clipped(monkeypatch):
+    """METHODS 14.7: clipped first, the gradients of dead weights shrink the step of the living."""
+    seen: list[float] = []
+    real = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit):
+        parameters = list(parameters)
+        names = [n for n, _ in learner.network.named_parameters()]
+        assert all(bool((p.grad[~mask[n]] == 0).all()) for n, p in zip(names, parameters, strict=True) if n in mask)
+        seen.append(float(real(parameters, limit)))
+        return seen[-1]
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    config = tiny()
+    learner = learner_of(config)
+    mask = mask_of(learner)
+    list(learner.run(begin(learner, mask), mask, stream=0, stops=[3]))
+    assert len(seen) == 3
+
+
+def test_two_runs_of_one_learner_share_nothing():
+    config = tiny()
+    learner = learner_of(config)
+    mask = mask_of(learner)
+    start = begin(learner, mask)
+    first = [frozen(s) for s in learner.run(start, mask, stream=0, stops=[STEPS])][-1]
+    list(learner.run(begin(learner, Mask({})), Mask({}), stream=9, stops=[7]))
+    again = [frozen(s) for s in learner.run(start, mask, stream=0, stops=[STEPS])][-1]
+    assert_equal(first, again)
+
+
+def test_commits_between_stops_come_at_chunk_ends_and_change_nothing():
+    config = tiny(train__steps=60)
+    whole = states(config, [60])[-1]
+    each = states(config, [60], due=lambda: True)
+    assert [s.step for s in each] == [CHUNK, 2 * CHUNK, 60]
+    assert_equal(each[-1], whole)
+    assert_equal(states(config, [60], start=each[0])[-1], whole)
+
+
+@pytest.mark.parametrize("bad_step", [0, 4, CHUNK, CHUNK + 3])
+def test_the_first_loss_that_is_not_finite_is_named_and_nothing_after_it_is_yielded(bad_step, monkeypatch):
+    config = tiny()
+    learner = learner_of(config)
+    real, calls = learner.task.errors, []
+
+    def errors(network, *inputs):
+        calls.append(1)
+        return real(network, *inputs) * (math.nan if len(calls) == bad_step + 1 else 1.0)
+
+    monkeypatch.setattr(learner.task, "errors", errors)
+    seen = []
+    with pytest.raises(NonFinite, match=f"nan at step {bad_step}$"):
+        seen.extend(
+            live.step for live in learner.run(begin(learner, Mask({})), Mask({}), stream=0, stops=[60], due=lambda: True)
+        )
+    assert all(step <= bad_step for step in seen)
+    assert len(calls) <= (bad_step // CHUNK + 1) * CHUNK
+
+
+@pytest.mark.parametrize("group", ["weights", "average", "moments"])
+def test_a_state_that_is_not_finite_or_not_masked_is_never_committed(group):
+    learner = learner_of(tiny())
+    mask = mask_of(learner)
+    (live,) = [frozen(s) for s in learner.run(begin(learner, mask), mask, stream=0, stops=[2])]
+    live.check(mask)
+    tensor = next(t for n, t in getattr(live, group).items() if n.split("/")[-1] in mask)
+    name = next(iter(mask))
+    tensor = getattr(live, group)[name if group != "moments" else f"exp_avg/{name}"]
+    dead = (~mask[name]).flatten().nonzero()[0]
+    tensor.view(-1)[dead] = 1.0
+    with pytest.raises(AssertionError, match="a cut weight is not zero at step 2"):
+        live.check(mask)
+    tensor.view(-1)[dead] = torch.inf
+    with pytest.raises(NonFinite, match=f"{name} is not finite at step 2"):
+        live.check(mask)
+
+
+def test_the_rate_of_each_step():
+    train = tiny(train__steps=100, train__warmup=10, train__decay="cosine", train__lr=1.0, train__floor=0.1).train
+    rates = [learning_rate(train, s) for s in range(140)]
+    assert rates[:10] == pytest.approx([(s + 1) / 10 for s in range(10)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[100:] == pytest.approx([0.1] * 40)
+    linear = tiny(train__steps=100, train__decay="linear", train__lr=1.0, train__floor=0.5).train
+    assert learning_rate(linear, 50) == 0.75
+    assert {learning_rate(tiny(train__lr=0.3).train, s) for s in range(50)} == {0.3}
+
+
+def test_the_optimizer_gets_that_rate(monkeypatch):
+    config = tiny(train__decay="linear", train__lr=0.01)
+    learner, rates = learner_of(config), []
+    real = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), real(self))[1])
+    list(learner.run(begin(learner, Mask({}), step=2), Mask({}), stream=0, stops=[8]))
+    assert rates == [learning_rate(config.train, s) for s in range(2, 8)]

@@ -1,0 +1,42 @@
+"""Every family's words in config.py are exactly the names in its table."""
+
+from typing import get_args
+
+import pytest
+
+from lthray import config
+from lthray.measure import samples
+from lthray.prune import budgets, controls, criteria, rewinds, units
+from lthray.task import data, models, objectives
+
+
+@pytest.mark.parametrize(
+    ("words", "table"),
+    [
+        (config.DataName, data.SETS),
+        (config.DataName, config.IMAGES),
+        (config.Augment, data.AUGMENT),
+        (config.ModelName, models.MODELS),
+        (config.ModelName, config.POLICY),
+        (config.ObjectiveName, objectives.OBJECTIVES),
+        (config.Criterion, criteria.CRITERIA),
+        (config.Budget, budgets.BUDGETS),
+        (config.Unit, units.UNITS),
+        (config.RewindRule, rewinds.REWINDS),
+        (config.Control, {"none": None, **controls.CONTROLS}),
+        (config.Sampler, objectives.SAMPLERS),
+        (config.Split, {"validation": 0, "test": 0}),
+    ],
+)
+def test_words_are_the_table(words, table):
+    assert set(get_args(words)) == set(table)
+
+
+def test_images_table_is_what_digits_are():
+    images = data.load(config.Data())
+    channels, side, classes, train = config.IMAGES["digits"]
+    assert images.shape == (channels, side, side)
+    assert int(images.labels.max()) + 1 == classes
+    assert len(images.splits["train"]) == train
+    assert models.build(config.Model(name="lenet5"), images.shape, 10, 0).hidden.out_features == config.FEATURES
+    assert train <= samples.REAL
