@@ -76,6 +76,13 @@ class Call:
         return points if not self.options.smoke else points[:1]
 
     @property
+    def varied(self) -> list[str]:
+        """Words that differ between trials, for charts; not those that belong to one value of another word."""
+        drawn = [word for word, dial in self.space.items() if dial.when is None or len(dial.when[1]) > 1]
+        listed = [word for point in self.points for word in point]
+        return list(dict.fromkeys([*drawn, *listed, *(["seed"] if len(self.seeds) > 1 else [])]))
+
+    @property
     def rungs(self) -> int:
         """Rounds after the dense one."""
         return 1 if self.config.origin else len(self.config.prune.ladder)

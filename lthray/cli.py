@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lthray.store import Store
 
 PATIENCE = 60.0  # seconds that a finished study waits for MLflow
-CHARTS = "runs?compareRunsMode=CHART&workflowType=machine_learning"
 
 
 def study(page: Study, argv: Sequence[str] | None = None) -> int:
@@ -124,7 +123,8 @@ def _study(call: Call) -> int:
     from lthray.recording import Projector
 
     held = _store(call.options)
-    ledger = Ledger.freeze(held, call.plan(images.digest), _about(call.study.name, call.study.about, call.options, call.argv))
+    about = _about(call.study.name, call.study.about, call.options, call.argv, call.varied)
+    ledger = Ledger.freeze(held, call.plan(images.digest), about)
     with held.lock(ledger.key, wait=False) as mine:
         if not mine:
             print(f"error: another process is running this study in {call.options.out}", file=sys.stderr)
@@ -144,7 +144,7 @@ def _study(call: Call) -> int:
 
 def _end(call: Call, held: "Store", ledger: "Ledger", link: str | None, behind: str | None, interrupted: bool) -> int:
     """The table, the best recipe, how to look closer or go on; the exit code."""
-    from lthray import console, results
+    from lthray import charts, console, results
 
     trials = list(results.trials(held, ledger))
     out = console.console()
@@ -161,7 +161,7 @@ def _end(call: Call, held: "Store", ledger: "Ledger", link: str | None, behind: 
         out.print(f"look:  mlflow ui --port 5000 --backend-store-uri {_uri(call.options)}")
     if link:
         base = call.options.tracking_uri if call.options.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
-        out.print(f"then:  {base.rstrip('/')}/#/experiments/{link}/{CHARTS}")
+        out.print(f"then:  {charts.link(base, link)}")
     unfinished = len(trials) < call.trials or any(t.entry.end is None for t in trials)
     if interrupted or unfinished:
         out.print(f"{'interrupted' if interrupted else 'unfinished'}; to go on, the same command:  {_command(call.argv)}")
@@ -284,11 +284,13 @@ def _uri(chosen: options.Options) -> str:
     return chosen.tracking_uri or f"sqlite:///{Path(chosen.out).absolute() / 'mlflow.db'}"
 
 
-def _about(name: str, question: str, chosen: options.Options, argv: Sequence[str]) -> Mapping[str, Any]:
+def _about(
+    name: str, question: str, chosen: options.Options, argv: Sequence[str], varied: Sequence[str] = ()
+) -> dict[str, Any]:
     """What is recorded beside a plan."""
     here = Path(__file__).parent
     git = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    facts = {"study": name, "preset": chosen.preset, "smoke": chosen.smoke, "question": question}
+    facts = {"study": name, "preset": chosen.preset, "smoke": chosen.smoke, "question": question, "varied": list(varied)}
     return facts | {"command": _command(argv), "commit": git.stdout.strip(), "lthray": __version__}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from safetensors.torch import save as save_tensors
 
+from lthray import charts
 from lthray.config import TrialConfig
 from lthray.ledger import FAILED, Ledger
 from lthray.results import Trial, trials, verdict
@@ -56,9 +57,21 @@ class Recorder:
             place = (self.artifacts / name).as_uri() if self.artifacts else None
             self.client.create_experiment(name, artifact_location=place)
         found = self.client.get_experiment_by_name(name)
-        if found.tags.get("mlflow.note.content") != about["question"]:
-            self.client.set_experiment_tag(found.experiment_id, "mlflow.note.content", about["question"])
+        self._tag(found, "mlflow.note.content", about["question"])
         return found.experiment_id
+
+    def charts(self, found: list[Trial]) -> None:
+        """Arrange the experiment's chart page for what its runs have recorded."""
+        rounds = [r for trial in found for r in trial.rounds]
+        if rounds:
+            about, last = found[0].about, max(r.index for r in rounds)
+            pictures = {name for r in rounds for name in r.files if name != "ticket"}
+            view = charts.tag({name for r in rounds for name in r.metrics}, pictures, about["varied"], last)
+            self._tag(self.client.get_experiment(self.experiment(about)), *view)
+
+    def _tag(self, experiment: Any, name: str, value: str) -> None:
+        if experiment.tags.get(name) != value:
+            self.client.set_experiment_tag(experiment.experiment_id, name, value)
 
     def record(self, trial: Trial) -> None:
         """Bring the trial's run up to what is stored; what was recorded before is not sent again."""
@@ -194,9 +207,11 @@ def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | N
     """Record the trials of a call but those to skip; the numbers of those that are finished for good."""
     complete = set()
     with store.lock(key_of("recording", 1, recorder.client.tracking_uri)):
-        for trial in trials(store, ledger, skip or ()):
+        found = list(trials(store, ledger, skip or ()))
+        for trial in found:
             recorder.record(trial)
             complete |= {trial.entry.number} if trial.entry.end else set()
+        recorder.charts(found)
     return complete
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["config", "ticket", "store", "options", "seeds"],
     1: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
-    + ["prune.controls", "statistics", "ledger", "space"],
+    + ["prune.controls", "statistics", "ledger", "space", "charts"],
     2: ["training", "measure.quality", "measure.samples", "measure.cost", "plan", "call", "results"],
     3: ["states", "desk", "console", "recording"],
     4: ["trajectory"],

@@ -1,0 +1,73 @@
+"""Costs are counted, not guessed."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lthray.config import Model
+from lthray.measure import cost
+from lthray.task import models
+from lthray.ticket import Mask
+
+EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
+
+
+def flops_of(network, example) -> int:
+    """torch's own counter: two a multiply-accumulate."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*example)
+    return counter.get_total_flops()
+
+
+def test_dense_macs_are_half_of_torchs_flops():
+    for config, example in ((Model(), EXAMPLE), (Model(name="lenet300"), EXAMPLE[:1]), (Model(name="lenet5"), EXAMPLE[:1])):
+        network = models.build(config, (1, 8, 8), 10, 0)
+        assert 2 * cost.macs(network, Mask({}), example)["cost/macs_dense"] == flops_of(network, example)
+
+
+def test_macs_are_of_one_image_whatever_the_batch():
+    network = models.build(Model(), (1, 8, 8), 10, 0)
+    many = (torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.int64))
+    assert cost.macs(network, Mask({}), many) == cost.macs(network, Mask({}), EXAMPLE)
+
+
+def test_masked_macs_count_kept_weights_once_for_every_use():
+    network = models.build(Model(), (1, 8, 8), 10, 0)
+    shapes = models.layers(network, EXAMPLE)
+    mask = Mask({n: torch.rand(s, generator=torch.Generator().manual_seed(0)) < 0.1 for n, s in shapes.items()})
+    found = cost.macs(network, mask, EXAMPLE)
+    assert 0.09 < found["cost/macs_masked"] / found["cost/macs_dense"] < 0.11
+    name = "down_blocks.0.resnets.0.conv1.weight"
+    only = cost.macs(network, Mask({name: mask[name]}), EXAMPLE)
+    cut = int((~mask[name]).sum()) * 64  # each weight of a convolution on 8 x 8 is used 64 times
+    assert only["cost/macs_dense"] - only["cost/macs_masked"] == cut
+
+
+def test_parameters_are_counted_over_everything():
+    network = models.build(Model(), (1, 8, 8), 10, 0)
+    shapes = models.layers(network, EXAMPLE)
+    free = [n for n in shapes if not n.startswith(("conv_in", "conv_out", "time_embedding"))]
+    mask = Mask({n: torch.zeros(shapes[n], dtype=torch.bool).flatten().index_fill(0, torch.tensor([0]), True).reshape(shapes[n])
+                 for n in free})  # fmt: skip
+    found = cost.parameters(network, mask, free)
+    assert found["cost/parameters"] == 159_697
+    assert found["cost/prunable"] == mask.size
+    assert found["cost/kept"] == 159_697 - mask.size + len(free)
+    assert found["density/prunable"] == len(free) / mask.size
+    assert found["density/total"] == found["cost/kept"] / 159_697
+
+
+def test_a_ticket_is_small(store):
+    """Bits and a config are at most a twenty-fifth of the dense weights; the digits network at density 0.1."""
+    from lthray.config import TrialConfig
+
+    from .conftest import rounds
+
+    config = TrialConfig.from_flat(
+        {"train.steps": 2, "rewind.rule": "init", "prune.ladder": (0.1,), "prune.budget": "uniform", "measure.samples": 0}
+        | {"measure.images": 8, "measure.checkpoints": 0}
+    )
+    ticket = rounds(config, store)[1]
+    dense = 4 * ticket.metrics["cost/parameters"]
+    assert ticket.metrics["cost/ticket_bytes"] == len(ticket.files["ticket"])
+    assert dense / ticket.metrics["cost/ticket_bytes"] >= 25
+    assert dense / ticket.metrics["cost/ticket_bytes_with_weights"] >= 4.5

@@ -1,0 +1,116 @@
+"""Keys say what a thing is: they change with what changes it, and with nothing else. The golden ones pin them."""
+
+import pytest
+
+from lthray.config import TrialConfig, words
+from lthray.plan import fresh_seed, name_of, plan, point
+
+from .conftest import tiny
+
+
+def keys(**flat) -> dict[str, list[str]]:
+    found = plan(TrialConfig.from_flat({w.replace("__", "."): v for w, v in flat.items()}))
+    return {
+        "dense": [found.rungs[0].chain.key],
+        "masks": [r.mask for r in found.rungs[1:]],
+        "runs": [r.shown.key for r in found.rungs[1:]],
+        "rounds": [r.round for r in found.rungs],
+    }
+
+
+BASE = keys()
+
+
+# word and value -> which keys stay as they are
+@pytest.mark.parametrize(
+    ("word", "value", "same"),
+    [
+        ("data.root", "/elsewhere", {"dense", "masks", "runs", "rounds"}),
+        ("data.download", True, {"dense", "masks", "runs", "rounds"}),
+        ("measure.split", "test", {"dense", "masks", "runs"}),
+        ("measure.images", 100, {"dense", "masks", "runs"}),
+        ("measure.checkpoints", 5, {"dense", "masks", "runs"}),
+        ("measure.samples", 0, {"dense", "masks", "runs"}),
+        ("rewind.fraction", 0.1, {"dense"}),
+        ("rewind.rule", "init", {"dense"}),
+        ("rewind.state", "reset", {"dense"}),
+        ("control", "reinit", {"dense", "masks"}),
+        ("prune.criterion", "random", {"dense"}),
+        ("prune.budget", "erk", {"dense"}),
+        ("prune.layers", (("*", "free"),), {"dense"}),
+        ("seed", 1, set()),
+        ("stream", 1, set()),
+        ("train.lr", 1e-3, set()),
+        ("train.steps", 800, set()),
+        ("train.compile", "default", set()),
+        ("train.channels_last", True, set()),
+        ("data.augment", "flip", set()),
+        ("data.fraction", 0.5, set()),
+        ("model.channels", (16, 16), set()),
+        ("objective.schedule", "squaredcos_cap_v2", set()),
+    ],
+)
+def test_what_a_word_changes(word, value, same):
+    found = keys(**{word: value})
+    assert {kind for kind in BASE if found[kind] == BASE[kind]} == same
+
+
+def test_a_ladder_shares_its_beginning():
+    found = keys(**{"prune.ladder": (0.5, 0.25, 0.1)})
+    assert found["masks"][:2] == BASE["masks"][:2]
+    assert found["masks"][2] != BASE["masks"][2]
+    assert found["rounds"][1] == BASE["rounds"][1]
+
+
+def test_rules_that_share_a_first_cut_share_its_mask():
+    assert keys(**{"rewind.rule": "init"})["masks"][0] == BASE["masks"][0]
+    assert keys(**{"rewind.rule": "init"})["masks"][1] != BASE["masks"][1]
+
+
+def test_golden_keys():
+    """If this fails, stored results of others no longer match: raise the kind's version and say so in the commit."""
+    found = [key[:12] for kind in ("dense", "masks", "runs", "rounds") for key in BASE[kind][:2]]
+    assert found == GOLDEN_KEYS
+
+
+GOLDEN_KEYS: list[str] = []
+
+
+def test_golden_defaults():
+    """A changed default changes every key that leaves it out: keep this list, or raise the versions."""
+    assert {word: default for word, (_, default, _) in words(TrialConfig).items()} == GOLDEN_DEFAULTS
+
+
+GOLDEN_DEFAULTS: dict[str, object] = {}
+
+
+def test_costs_of_a_plan():
+    found = plan(tiny())
+    assert [r.shown.steps for r in found.rungs] == [8, 6, 6]
+    assert [r.shown.history for r in found.rungs] == [8, 8, 8]
+    assert [r.spent for r in found.rungs] == [8, 14, 20]
+    tuned = plan(tiny(rewind__rule="tuned"))
+    assert [r.shown.history for r in tuned.rungs] == [8, 14, 20]
+    reinit = plan(tiny(control="reinit"))
+    assert [r.shown.history for r in reinit.rungs] == [8, 8, 8]
+    assert [r.spent for r in reinit.rungs] == [8, 16, 22]
+    assert len(reinit.runs) == 4  # dense, the first rung's chain, two controls
+
+
+def test_fresh_seeds_never_meet_initial_ones():
+    seeds = {fresh_seed(tiny(seed=s), i) for s in range(50) for i in range(1, 40)}
+    assert len(seeds) == 50 * 39
+    assert min(seeds) >= 2**31
+
+
+def test_names_are_short_and_tell_the_recipe():
+    assert name_of(tiny()) == "overall late25% s0"
+    assert name_of(tiny(prune__budget="ramp", prune__slope=1.25, rewind__rule="init", seed=3)) == "ramp+1.2 init s3"
+    assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "random reinit overall lr25% s0"
+
+
+def test_a_point_holds_all_that_recording_needs_without_the_data():
+    found = point(tiny(), {"prune.criterion": "magnitude"}, "search")
+    assert TrialConfig.from_flat(found["config"] | found["places"]) == tiny()
+    assert found["rounds"] == [r.round for r in plan(tiny()).rungs]
+    assert found["runs"] == {k: [r.start, r.end] for k, r in plan(tiny()).runs.items()}

@@ -1,0 +1,293 @@
+"""What is measured agrees with independent formulas."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import linalg
+from torch import nn
+
+from lthray.config import FEATURES, Model, Objective
+from lthray.measure import quality, samples
+from lthray.statistics import relative_excess
+from lthray.task import models
+from lthray.task.data import load, to_bytes
+from lthray.task.objectives import Classify, Denoise
+
+from .conftest import lenet, rounds, tiny
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load(tiny().data)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return models.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
+
+
+# the paired panel
+
+
+def test_the_panel_is_the_plain_loss_at_each_image_and_timestep(images, network):
+    task = Denoise(Objective(), "cpu")
+    x, y = images.held_out("test", 7)
+    found = quality.panel(network, task, x, y, 4)
+    assert found.shape == (7, 4)
+    for k, (x_t, t, eps) in enumerate(task.panel(x, y, 4)):
+        for i in range(7):
+            one = network(x_t[i : i + 1], t[i : i + 1]).sample.detach()
+            assert float(found[i, k]) == pytest.approx(float((one - eps[i : i + 1]).square().mean()), rel=1e-4)
+
+
+def test_the_panel_does_not_depend_on_how_it_is_cut_into_batches(images, network, monkeypatch):
+    task = Denoise(Objective(), "cpu")
+    x, y = images.held_out("test", 20)
+    whole = quality.panel(network, task, x, y, 3)
+    monkeypatch.setattr(quality, "SPLIT", 7)
+    assert torch.allclose(quality.panel(network, task, x, y, 3), whole, atol=1e-5)
+
+
+def test_bands_are_means_of_equal_parts_named_by_their_first_timestep():
+    losses = torch.arange(20.0).expand(3, 20)
+    found = dict(quality.bands(losses, Denoise(Objective(), "cpu").strata(20)))
+    assert found == {"loss/t000": 1.5, "loss/t200": 5.5, "loss/t400": 9.5, "loss/t600": 13.5, "loss/t800": 17.5}
+
+
+def test_a_network_has_no_excess_over_itself_and_pairs_by_image(images, network):
+    task, measure = Denoise(Objective(), "cpu"), tiny(measure__images=50).measure
+    metrics, arrays = quality.paired(network, task, images, measure, {})
+    assert (metrics["loss/excess"], metrics["loss/excess_se"]) == (0.0, 0.0)
+    doubled = {"loss": arrays["loss"] / 2}
+    metrics, _ = quality.paired(network, task, images, measure, doubled)
+    assert metrics["loss/excess"] == pytest.approx(1.0, abs=1e-6)
+    assert metrics["loss/excess_se"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["loss/heldout"] == pytest.approx(float(arrays["loss"].mean()))
+    x = images.scaled(images.splits["train"][:50])
+    assert metrics["loss/train"] == pytest.approx(float(quality.panel(network, task, x, x, 4).mean()))
+
+
+def test_the_error_of_the_excess_is_that_of_a_bootstrap_over_images():
+    rng = np.random.default_rng(0)
+    dense = rng.gamma(4, 1, 300)
+    ticket = dense * 1.03 + rng.normal(0, 0.2, 300)
+    excess, error = relative_excess(ticket, dense)
+    draws = [rng.integers(0, 300, 300) for _ in range(4000)]
+    boot = [ticket[d].mean() / dense[d].mean() - 1 for d in draws]
+    assert excess == pytest.approx(ticket.mean() / dense.mean() - 1)
+    assert error == pytest.approx(np.std(boot), rel=0.05)
+    unpaired = np.std(
+        [ticket[rng.permutation(300)[:150]].mean() / dense[rng.permutation(300)[:150]].mean() for _ in range(999)]
+    )
+    assert error < unpaired / 3  # pairing is what makes a margin of one per cent resolvable
+
+
+def test_an_excess_of_matrices_takes_the_image_as_the_unit():
+    rng = np.random.default_rng(1)
+    a, b = rng.gamma(4, 1, (40, 20)), rng.gamma(4, 1, (40, 20))
+    assert relative_excess(a, b) == pytest.approx(relative_excess(a.mean(1), b.mean(1)))
+
+
+def test_accuracy_is_counted(images):
+    net, task = models.build(Model(name="lenet300"), images.shape, 10, 0), Classify(Objective(name="classify"), "cpu")
+    metrics, arrays = quality.paired(net, task, images, lenet(measure__images=80).measure, {})
+    x, y = images.held_out("validation", 80)
+    assert metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
+    assert arrays["correct"].shape == (80,)
+    assert metrics["loss/heldout"] == pytest.approx(float(nn.functional.cross_entropy(net(x), y)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "points"), [(0, 400, 10), (20, 400, 10), (400, 780, 10), (0, 8, 2), (0, 3, 10), (5, 9, 0)]
+)
+def test_marks_end_where_the_run_ends(start, end, points):
+    found = quality.marks(start, end, points)
+    assert len(found) == min(points, end - start)
+    assert found == sorted(set(found))
+    assert all(start < mark <= end for mark in found)
+    assert not found or found[-1] == end
+
+
+def test_the_curve_along_training_ends_at_the_panels_own_part(store):
+    found = rounds(tiny(measure__checkpoints=4, measure__images=40, measure__timesteps=4, train__steps=40), store)
+    for r in found:
+        curve = r.arrays["curve"]
+        assert curve.shape == (4, 3)
+        assert bool((curve[1:, 0] > curve[:-1, 0]).all())
+        assert float(curve[-1, 2]) == pytest.approx(float(r.arrays["loss"][::4].mean()), rel=0.8)
+    assert found[0].arrays["curve"][0, 2] > found[0].arrays["curve"][-1, 2]
+    losses = found[0].arrays["curve"][:, 1]
+    assert bool((losses > 0).all())
+
+
+# samples
+
+
+def features_of(images: torch.Tensor) -> torch.Tensor:
+    """Eight fixed random features."""
+    g = torch.Generator().manual_seed(0)
+    return torch.tanh(images.flatten(1) @ torch.randn(images[0].numel(), 8, generator=g) / 4)
+
+
+def fid(a: np.ndarray, b: np.ndarray) -> float:
+    """|mu_a - mu_b|^2 + tr(A + B - 2 (AB)^1/2), by scipy's matrix square root (Heusel et al. 2017)."""
+    A, B = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A + B - 2 * linalg.sqrtm(A @ B).real))
+
+
+@pytest.fixture(scope="module")
+def real(images):
+    return to_bytes(images.scaled(images.splits["train"]))
+
+
+@pytest.fixture(scope="module")
+def referee(real):
+    return samples.Referee("test", features_of, real[:600])
+
+
+def measured(fakes, referee) -> dict[str, float]:
+    return dict(samples.sample_metrics(fakes, referee))
+
+
+def test_features_are_standardised_by_the_real_images(referee):
+    seen = referee(referee.real)
+    assert torch.allclose(seen.mean(0), torch.zeros(8), atol=1e-5)
+    assert torch.allclose(seen.std(0), torch.ones(8), atol=1e-4)
+
+
+def test_fid_is_that_of_an_independent_formula(real, referee):
+    fakes = spoilt(real)
+    a, b = referee(fakes).double().numpy(), referee(referee.real).double().numpy()
+    assert measured(fakes, referee)["fid_test"] == pytest.approx(fid(a, b), rel=1e-4)
+
+
+def test_kid_is_the_unbiased_sum_over_pairs_and_torch_fidelitys_where_both_sets_are_as_large(real):
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    small = samples.Referee("small", features_of, real[:100])
+    a, b = small(spoilt(real)[:100]), small(real[100:200])
+    x, y = a.double().numpy(), b.double().numpy()
+    k = lambda u, v: (float(u @ v) / 8 + 1) ** 3  # noqa: E731
+    inner = [np.mean([k(u[i], u[j]) for i in range(100) for j in range(100) if i != j]) for u in (x, y)]
+    expected = sum(inner) - 2 * np.mean([k(u, v) for u in x for v in y])
+    assert samples.kid(a, b) == pytest.approx(expected, rel=1e-9)
+    theirs = kid_features_to_metric(a, b, kid_subsets=1, kid_subset_size=100, verbose=False)
+    assert samples.kid(a, b) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+
+
+def spoilt(images: torch.Tensor) -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    return to_bytes(to_float(images[600:1000]) * 0.8 + 0.1 * torch.randn(400, 1, 8, 8, generator=g))
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    return images.float() / 127.5 - 1
+
+
+def test_fid_of_a_set_with_itself_is_zero_and_its_kid_negative(referee):
+    found = measured(referee.real, referee)
+    assert found["fid_test"] == pytest.approx(0, abs=1e-6)
+    assert found["kid_test"] < 0
+    assert found["precision_test"] == found["recall_test"] == 1
+
+
+def test_fid_does_not_care_for_the_order_of_images(real, referee):
+    """SCIENCE 0.1: the published FID took its covariance between images, so it did."""
+    fakes = real[600:1000]
+    again = fakes[torch.randperm(400, generator=torch.Generator().manual_seed(1))]
+    a, b = measured(fakes, referee), measured(again, referee)
+    assert a["fid_test"] == pytest.approx(b["fid_test"], rel=1e-5)
+    assert a["precision_test"] == pytest.approx(b["precision_test"])
+
+
+def test_fid_of_the_same_distribution_falls_with_n_and_kid_does_not(real, referee):
+    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(2))
+    few = [measured(real[order[i * 100 : (i + 1) * 100]], referee) for i in range(5)]
+    many = measured(real[order[:1000]], referee)
+    assert np.mean([m["fid_test"] for m in few]) > 2 * many["fid_test"]
+    assert abs(np.mean([m["kid_test"] for m in few]) - many["kid_test"]) < 0.03
+
+
+def test_worse_images_have_worse_numbers(real, referee):
+    noise = torch.randint(0, 256, (400, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    good, bad = measured(real[600:1000], referee), measured(noise, referee)
+    assert bad["fid_test"] > 10 * good["fid_test"]
+    assert bad["kid_test"] > 10 * abs(good["kid_test"])
+    assert bad["precision_test"] < 0.5 < good["precision_test"]
+
+
+def test_images_of_one_class_only_are_precise_and_lack_recall(images, referee):
+    index = images.splits["train"][600:]
+    ones = to_bytes(images.scaled(index[images.labels[index] == 1]))
+    found = measured(ones[torch.arange(200) % len(ones)], referee)
+    assert found["precision_test"] > 0.7
+    assert found["recall_test"] < 0.3
+
+
+def test_too_few_images_for_the_features_are_refused(real, referee):
+    with pytest.raises(ValueError, match="79 images for 8 features: FID needs ten a feature"):
+        measured(real[:79], referee)
+
+
+def test_a_second_referee_of_the_same_name_is_not_confused_with_the_first(real, referee):
+    other = samples.Referee("test", lambda x: features_of(x.flip(-1).roll(1, -2)), real[:600])
+    a, b = measured(real[600:1000], referee), measured(real[600:1000], other)
+    assert a["fid_test"] != b["fid_test"]
+    assert measured(real[600:1000], referee) == a
+
+
+def test_memorised_images_are_found(real):
+    copies = torch.unique(real.flatten(1), dim=0).reshape(-1, 1, 8, 8)[:50]
+    assert samples.memorised(copies, copies) == 1.0
+    assert samples.memorised(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), real) == 0.0
+    half = torch.cat([copies, torch.full_like(copies, 128)])
+    assert samples.memorised(half, copies) == pytest.approx(0.5)
+
+
+def test_inception_reads_only_safetensors_and_gives_both_metrics(tmp_path, real, monkeypatch):
+    from safetensors.torch import save_file
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load_state_dict_from_url", lambda *a, **k: {})
+        patch.setattr(nn.Module, "load_state_dict", lambda *a, **k: None)
+        torch.manual_seed(0)
+        weights = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
+    save_file({n: t.contiguous() for n, t in weights.items()}, tmp_path / "inception.safetensors")
+    found = dict(samples.inception_metrics(real[:6], real[6:12], str(tmp_path / "inception.safetensors")))
+    assert found.keys() == {"fid_inception", "kid_inception"}
+    assert all(math.isfinite(value) for value in found.values())
+    (tmp_path / "evil.safetensors").write_bytes(b"\x80\x04cos\nsystem\n")
+    with pytest.raises(Exception, match="header"):
+        dict(samples.inception_metrics(real[:6], real[6:12], str(tmp_path / "evil.safetensors")))
+
+
+def test_a_grid_is_a_picture_of_the_first_images(real):
+    png = Image.open(io.BytesIO(samples.grid(real[:70])))
+    assert png.size == (8 * 26 + 2, 8 * 26 + 2)
+    first = np.asarray(png)[2:26, 2:26, 0].reshape(8, 3, 8, 3)[:, 0, :, 0]
+    assert (first == real[0, 0].numpy()).all()
+    assert samples.grid(real[:70]) == samples.grid(real[:64])
+
+
+def test_a_sampled_round_carries_its_metrics_by_sampler_and_extractor_and_a_picture(store):
+    config = tiny(measure__samples=320, measure__sampling_steps=2, measure__rounds=(-1,), measure__samplers=("ddim", "ddpm"))
+    dense, _, last = rounds(config, store)
+    assert not any(name.startswith("quality/") for name in dense.metrics)
+    for sampler in ("ddim", "ddpm"):
+        names = {f"quality/{sampler}/{m}" for m in ("fid_lenet", "kid_lenet", "precision_lenet", "recall_lenet", "memorised")}
+        assert names <= last.metrics.keys()
+        assert last.files[f"samples_{sampler}"].startswith(b"\x89PNG")
+
+
+def test_the_registered_extractor_knows_the_digits(store):
+    """A referee that cannot tell digits apart would judge nothing."""
+    from lthray.plan import referee_config
+
+    (r,) = rounds(referee_config(tiny()), store)
+    assert r.metrics["quality/accuracy"] > 0.95
+    assert FEATURES * 10 <= 400
