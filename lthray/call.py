@@ -159,7 +159,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
         faults += [flagged(fault) for fault in error.faults]
     if faults:
         raise ConfigError(faults)
-    space = without(study.space(config), given) if study.space else {}
+    space = without(study.space(config), given, config.flat()) if study.space else {}
     listed = study.points(config) if study.points else () if space else ({},)
     points = {repr(sorted(p.items())): p for p in ({w: v for w, v in point.items() if w not in given} for point in listed)}
     return Call(study, options, config, space, tuple(points.values()), tuple(argv))

@@ -201,7 +201,7 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
         out.print(f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}")
         return options.INTERRUPTED
     except TrialFailed as error:
-        ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         code = options.PARTIAL
     recording.replay(held, _uri(chosen), Path(chosen.out) / "artifacts", only=ledger)

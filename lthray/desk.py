@@ -22,7 +22,7 @@ class Desk:
         self.scores: dict[int, dict[int, float]] = {}
         for entry in entries:
             if entry.end and entry.end["status"] != FAILED:
-                scores = self._scores(entry.point["rounds"][1:])
+                scores = self._scores(entry.rounds[1:])
                 self.past.append((entry.point["words"], scores, entry.end["status"] == DONE))
                 for rung, score in enumerate(scores, 1):
                     self.scores.setdefault(rung, {})[entry.number] = score
@@ -72,7 +72,7 @@ class Desk:
         if promoted(score, earlier, self.call.study.reduction):
             return True
         place = f"not among the best 1/{self.call.study.reduction} of {len(earlier) + 1}"
-        self.ledger.finish(number, STOPPED, f"excess {score:+.2%} at round {rung}: {place}")
+        self.ledger.finish(number, STOPPED, f"excess {score:+.2%} at round {rung}: {place}", last=rung)
         return False
 
     def _scores(self, keys: list[str]) -> list[float]:

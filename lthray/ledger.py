@@ -23,7 +23,13 @@ class Entry:
     point: dict[str, Any]
     """words: what was sampled; config: all that differs from the defaults; rounds, trial: store keys; phase, seed, name."""
     end: dict[str, Any] | None
-    """status (done, stopped by the rungs, failed), reason, at (Unix time); None while it is unfinished."""
+    """status (done, stopped by the rungs, failed), reason, last round, at (Unix time); None while it is unfinished."""
+
+    @property
+    def rounds(self) -> list[str]:
+        """Store keys of its rounds, as far as it went: another trial may have made what it would have come to."""
+        last = self.end["last"] if self.end else None
+        return self.point["rounds"][: None if last is None else last + 1]
 
 
 class Ledger:
@@ -57,9 +63,9 @@ class Ledger:
         """Give out a point; what was given out first stays."""
         return self.store.put(self.key, f"trial-{number:04d}-point", facts=dict(point)).facts
 
-    def finish(self, number: int, status: str, reason: str = "", trace: str = "") -> None:
-        """Say how a trial ended."""
-        facts = {"status": status, "reason": reason, "at": time.time()}
+    def finish(self, number: int, status: str, reason: str = "", *, trace: str = "", last: int | None = None) -> None:
+        """Say how a trial ended, and after which round if it was before its last."""
+        facts = {"status": status, "reason": reason, "last": last, "at": time.time()}
         files = {"traceback": trace.encode()} if trace else {}
         self.store.put(self.key, f"trial-{number:04d}-end", facts=facts, files=files)
 

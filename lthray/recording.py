@@ -49,6 +49,7 @@ class Recorder:
             logging.getLogger(name).setLevel(logging.ERROR)
         self.client = MlflowClient(uri)
         self.artifacts = None if uri.startswith("http") else artifacts.absolute()
+        self.shown: dict[str, tuple[set[str], set[str], int]] = {}
 
     def experiment(self, about: Mapping[str, Any]) -> str:
         """The id of a call's experiment, made and described if it is new."""
@@ -60,14 +61,12 @@ class Recorder:
         self._tag(found, "mlflow.note.content", about["question"])
         return found.experiment_id
 
-    def charts(self, found: list[Trial]) -> None:
+    def charts(self, about: Mapping[str, Any]) -> None:
         """Arrange the experiment's chart page for what its runs have recorded."""
-        rounds = [r for trial in found for r in trial.rounds]
-        if rounds:
-            about, last = found[0].about, max(r.index for r in rounds)
-            pictures = {name for r in rounds for name in r.files if name != "ticket"}
-            view = charts.tag({name for r in rounds for name in r.metrics}, pictures, about["varied"], last)
-            self._tag(self.client.get_experiment(self.experiment(about)), *view)
+        metrics, pictures, last = self.shown.get(experiment_name(about), (set(), set(), 0))
+        if metrics:
+            experiment = self.client.get_experiment(self.experiment(about))
+            self._tag(experiment, *charts.tag(metrics, pictures, about["varied"], last))
 
     def _tag(self, experiment: Any, name: str, value: str) -> None:
         if experiment.tags.get(name) != value:
@@ -76,8 +75,12 @@ class Recorder:
     def record(self, trial: Trial) -> None:
         """Bring the trial's run up to what is stored; what was recorded before is not sent again."""
         state = f"{len(trial.rounds)} {trial.status}"
+        for r in trial.rounds:
+            metrics, pictures, last = self.shown.get(experiment_name(trial.about), (set(), set(), 0))
+            found = metrics | r.metrics.keys(), pictures | r.files.keys() - {"ticket"}, max(last, r.index)
+            self.shown[experiment_name(trial.about)] = found
         run = self._run(trial)
-        recorded = run.data.tags.get("lthray.recorded", "0 unfinished")
+        recorded = run.data.tags.get("lthray.recorded") or self._describe(run.info.run_id, trial)
         if recorded != state:
             for r in trial.rounds[int(recorded.split()[0]) :]:
                 self._round(run.info.run_id, trial, r)
@@ -86,52 +89,42 @@ class Recorder:
     def _run(self, trial: Trial):
         experiment = self.experiment(trial.about)
         found = self.client.search_runs([experiment], f"tags.`lthray.trial` = '{trial.id}'", max_results=1)
-        return found[0] if found else self._new(trial, experiment)
+        began = int(1000 * trial.entry.point["at"])
+        tags = {"lthray.trial": trial.id}
+        return found[0] if found else self.client.create_run(experiment, start_time=began, tags=tags, run_name=trial.name)
 
-    def _new(self, trial: Trial, experiment: str):
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+    def _describe(self, run_id: str, trial: Trial) -> str:
+        """What is known of a trial before its first round; returns what of it counts as recorded."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         point, about = trial.entry.point, trial.about
-        told = {
-            "study": about["study"],
-            "call": trial.ledger.key[:12],
-            "phase": point["phase"],
-            "control": point["control"],
-        }
-        told |= {
-            "seed": str(point["seed"]),
-            "key": point["trial"],
-            "commit": about["commit"],
-            "lthray": about["lthray"],
-        }
-        tags = {"lthray.trial": trial.id, "mlflow.source.name": about["command"], "mlflow.user": "lthray", **told}
-        began = int(1000 * point["at"])
-        run = self.client.create_run(experiment, start_time=began, tags=tags, run_name=trial.name)
         flat = TrialConfig.from_flat(point["config"] | point["places"]).flat()
         params = [Param(word, value if isinstance(value, str) else json.dumps(value)) for word, value in flat.items()]
-        self.client.log_batch(run.info.run_id, params=params)
         name, digest = point["data"]
         source = canonical({"digest": digest, "root": point["places"].get("data.root", "")})
         used = DatasetInput(Dataset(name, digest[:32], "local", source), [InputTag("mlflow.data.context", "training")])
-        self.client.log_inputs(run.info.run_id, [used])
-        self._files(run.info.run_id, {"config.json": flat, "requirements.txt": _installed()})
-        return run
+        self.client.log_inputs(run_id, [used])
+        self._files(run_id, {"config.json": flat, "requirements.txt": _installed()})
+        tags = {"study": about["study"], "call": trial.ledger.key[:12], "phase": point["phase"], "control": point["control"]}
+        tags |= {"seed": str(point["seed"]), "key": point["trial"], "commit": about["commit"], "lthray": about["lthray"]}
+        tags |= {"mlflow.source.name": about["command"], "mlflow.user": "lthray", "status": "unfinished"}
+        tags["lthray.recorded"] = "0 unfinished"
+        self.client.log_batch(run_id, params=params, tags=[RunTag(name, text) for name, text in tags.items()])
+        return tags["lthray.recorded"]
 
     def _round(self, run_id: str, trial: Trial, r: Round) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, RunTag
 
         at, place = int(1000 * r.created), f"rounds/{r.index:02d}"
-        files: dict[str, Any] = {
-            f"{place}/round.json": facts_of(r),
-            f"{place}/arrays.safetensors": save_tensors(r.arrays),
-        }
+        files: dict[str, Any] = {f"{place}/round.json": facts_of(r), f"{place}/arrays.safetensors": save_tensors(r.arrays)}
         for name, data in r.files.items():
             if name == "ticket":
                 files[f"{place}/ticket.safetensors"] = data
             else:
                 files |= {f"{place}/{name}.png": data, **dict(_pictures(trial.id, name, r.index, at, data))}
         self._files(run_id, files)
-        self.client.log_batch(run_id, metrics=[Metric(name, value, at, r.index) for name, value in r.metrics.items()])
+        metrics = [Metric(name, value, at, r.index) for name, value in r.metrics.items()]
+        self.client.log_batch(run_id, metrics, tags=[RunTag("lthray.recorded", f"{r.index + 1} unfinished")])
 
     def _finish(self, run_id: str, trial: Trial, state: str) -> None:
         from mlflow.entities import Metric, RunTag
@@ -145,9 +138,9 @@ class Recorder:
         tags = {"lthray.recorded": state, "status": trial.status, "mlflow.note.content": verdict(trial)}
         if any(name != "ticket" for r in rounds for name in r.files):
             tags["mlflow.loggedImages"] = "true"
-        self.client.log_batch(run_id, metrics=metrics, tags=[RunTag(name, text) for name, text in tags.items()])
         if end:
             self.client.set_terminated(run_id, "FAILED" if end["status"] == FAILED else "FINISHED", end_time=last)
+        self.client.log_batch(run_id, metrics=metrics, tags=[RunTag(name, text) for name, text in tags.items()])
 
     def _files(self, run_id: str, files: Mapping[str, Any]) -> None:
         """Log files as artifacts in one call; what is not bytes is written as JSON."""
@@ -207,11 +200,10 @@ def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | N
     """Record the trials of a call but those to skip; the numbers of those that are finished for good."""
     complete = set()
     with store.lock(key_of("recording", 1, recorder.client.tracking_uri)):
-        found = list(trials(store, ledger, skip or ()))
-        for trial in found:
+        for trial in trials(store, ledger, skip or ()):
             recorder.record(trial)
             complete |= {trial.entry.number} if trial.entry.end else set()
-        recorder.charts(found)
+        recorder.charts(ledger.about)
     return complete
 
 

@@ -59,7 +59,7 @@ def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[
     about = ledger.about
     for entry in ledger:
         if entry.number not in skip:
-            found = (store.find(key) for key in entry.point["rounds"])
+            found = (store.find(key) for key in entry.rounds)
             yield Trial(ledger, about, entry, tuple(Round.of(i.facts, i.tensors, i.files) for i in found if i))
 
 

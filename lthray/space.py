@@ -1,7 +1,7 @@
 """A search space as a table: word of the config -> what may be drawn for it, and when; and how a search remembers."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,14 @@ def draw(space: Space, trial: "optuna.Trial", fixed: Mapping[str, Any]) -> dict[
     return words
 
 
-def without(space: Space, given: Mapping[str, Any]) -> dict[str, Dial]:
-    """The space that is left when the user fixes some words; fixing a tuple fixes its entries."""
-    return {word: d for word, d in space.items() if word not in given and word.rpartition(".")[0] not in given}
+def without(space: Space, given: Container[str], fixed: Mapping[str, Any]) -> dict[str, Dial]:
+    """The space that is left when the user gives some words (a tuple with its entries), so that `fixed` is the config."""
+    left = {word: dial for word, dial in space.items() if word not in given and word.rpartition(".")[0] not in given}
+    return {
+        word: dial
+        for word, dial in left.items()
+        if dial.when is None or dial.when[0] in left or fixed[dial.when[0]] in dial.when[1]
+    }
 
 
 Past = tuple[Mapping[str, Any], list[float], bool]  # words, score of each rung, whether it went to the last

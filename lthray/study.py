@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import traceback
@@ -43,6 +44,7 @@ from lthray.ticket import Round
 from lthray.trajectory import run
 
 RETRIES = 3  # of a trial that lost its worker or its node; one that fails by itself is not tried again
+UNBOUNDED = 1000  # nodes of a type whose number the autoscaler does not limit
 MEMORY = 1.5e9  # bytes of host memory a worker may need before it has done anything
 
 
@@ -75,10 +77,8 @@ class Stop(tune.Stopper):
             self.asked.set()
             watch.say("stopping; everything committed so far is kept")
 
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM) if main}
         try:
             yield self
         finally:
@@ -88,7 +88,7 @@ class Stop(tune.Stopper):
 
 def execute(call: Call, store: Store, ledger: Ledger, watch: Watch) -> bool:
     """Run what is unfinished of a call; returns whether it was interrupted. ClusterError before anything starts."""
-    with Stop().listening(watch) as stop, cluster(call) as (slots, scratch):
+    with cluster(call) as (slots, scratch), Stop().listening(watch) as stop:  # in this order: Ray takes SIGTERM for itself
         watch.say(f"{slots} trials at a time, {call.options.cpus_per_trial} threads each, {gpus(call):g} GPUs each")
         prepare(call, store, watch, stop)
         for _ in range(RETRIES):
@@ -125,8 +125,9 @@ def cluster(call: Call) -> Iterator[tuple[int, str]]:
         private = {"_temp_dir": scratch, "include_dashboard": False, "num_cpus": os.cpu_count()}
     try:
         try:
+            _reach(address)
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **private)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ClusterError(_connection(address, error)) from None
         shared = Path(call.options.out).absolute() / "tune" if address else Path(scratch) / "tune"
         yield _slots(call), str(shared)
@@ -135,6 +136,13 @@ def cluster(call: Call) -> Iterator[tuple[int, str]]:
         shutil.rmtree(scratch, ignore_errors=True)
         if address:
             shutil.rmtree(Path(call.options.out).absolute() / "tune", ignore_errors=True)
+
+
+def _reach(address: str) -> None:
+    """Knock at the address: where nobody answers, Ray itself would wait for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _connection(address: str, error: Exception) -> str:
@@ -174,7 +182,7 @@ def _declared() -> list[tuple[Mapping[str, float], int]]:
 
     config = state.get_cluster_config()
     groups = config.node_group_configs if config else []
-    return [(dict(group.resources), group.max_count) for group in groups if group.max_count]
+    return [(dict(g.resources), g.max_count if g.max_count > 0 else UNBOUNDED) for g in groups if g.max_count]
 
 
 # what a worker does
@@ -218,12 +226,12 @@ def _trial(config: dict[str, Any]) -> None:
         raise  # disk, network, a lost node: infrastructure, tried again by Tune
     except (MemoryError, torch.OutOfMemoryError):
         if not ledger.first_time(number, "oom"):
-            ledger.finish(number, FAILED, "out of memory, twice", traceback.format_exc())
+            ledger.finish(number, FAILED, "out of memory, twice", trace=traceback.format_exc())
             tune.report({"round": last, "score": float("nan")})
             return
         raise
     except Exception as error:  # everything else would fail again the same way
-        ledger.finish(number, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        ledger.finish(number, FAILED, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
         tune.report({"round": last, "score": float("nan")})
 
 
@@ -265,6 +273,9 @@ class Searching(OptunaSearch):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         words = super().suggest(trial_id)
         return None if words is None else {"task": self.desk.task(words, self.gpus)}
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()  # Tune's restore is never asked; what a search knows is in the ledger
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if result and result["round"] < self.desk.call.rungs:  # cut short: PRUNED, compared at its rung

@@ -1,0 +1,222 @@
+"""A page and a command line make one call, or every reason why not."""
+
+import pytest
+
+from lthray.call import Study, preview, resolve
+from lthray.config import ConfigError, TrialConfig, words
+from lthray.options import Options, help_text, split
+from lthray.space import Choice, Range, draw, memory, promoted, without
+
+SPACE = {
+    "prune.criterion": Choice(("magnitude", "random")),
+    "prune.budget": Choice(("overall", "ramp", "sampled")),
+    "prune.slope": Range(-2.0, 2.0, when=("prune.budget", ("ramp",))),
+    **{f"prune.dials.{i}": Range(-1.0, 1.0, when=("prune.budget", ("sampled",))) for i in range(5)},
+    "rewind.fraction": Choice((0.05, 0.1)),
+}
+SEARCH = Study(
+    name="search",
+    about="A question.",
+    seeds=(0, 1),
+    trials=6,
+    space=lambda config: SPACE,
+    words={"train.steps": 100},
+    presets={"mnist": {"train.steps": 200}},
+    smoke={"train.steps": 20},
+    first=[{"prune.criterion": "magnitude", "prune.budget": "overall", "rewind.fraction": 0.05}],
+)
+LIST = Study(
+    name="list",
+    about="Another.",
+    seeds=(0, 1, 2),
+    points=lambda config: [{"control": "none"}, {"control": "reinit"}, {"control": "shuffle"}],
+)
+
+
+def call(study: Study, *argv: str):
+    return resolve(study, argv)
+
+
+def faults(study: Study, *argv: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        call(study, *argv)
+    return caught.value.faults
+
+
+def test_presets_pages_smoke_and_command_line_come_in_this_order():
+    assert call(SEARCH).config.train.steps == 100
+    assert call(SEARCH, "--preset", "mnist").config.train.steps == 200
+    assert call(SEARCH, "--preset", "mnist", "--smoke").config.train.steps == 20
+    assert call(SEARCH, "--smoke", "--train.steps", "30").config.train.steps == 30
+    assert call(SEARCH, "--preset", "mnist", "--data-root", "/x").config.data.root == "/x"
+
+
+def test_giving_a_searched_word_fixes_it():
+    fixed = call(SEARCH, "--prune.criterion", "random", "--prune.budget", "sampled", "--prune.dials", "0", "0", "0", "1", "1")
+    assert set(fixed.space) == {"rewind.fraction"}
+    assert {c.prune.criterion for c in preview(fixed)} == {"random"}
+    assert all(c.prune.dials == (0, 0, 0, 1, 1) for c in preview(fixed))
+
+
+def test_fixing_everything_leaves_one_point_a_seed():
+    fixed = call(SEARCH, "--prune.criterion", "random", "--prune.budget", "overall", "--rewind.fraction", "0.1")
+    assert fixed.space == {}
+    assert fixed.points == ({},)
+    assert fixed.trials == 2
+
+
+def test_fixing_a_word_of_a_list_merges_its_points():
+    fixed = call(LIST, "--control", "reinit")
+    assert fixed.points == ({},)
+    assert fixed.trials == 3
+    assert {(c.control, c.seed, c.stream) for c in preview(fixed)} == {("reinit", s, s) for s in (0, 1, 2)}
+
+
+def test_a_list_crosses_its_points_with_the_seeds():
+    configs = preview(call(LIST))
+    assert [(c.control, c.seed) for c in configs] == [(k, s) for k in ("none", "reinit", "shuffle") for s in (0, 1, 2)]
+    assert call(LIST, "--seeds", "7", "8").trials == 6
+    assert call(LIST, "--trials", "4").trials == 4
+
+
+def test_a_search_walks_through_its_seeds_and_tries_the_first_points_first():
+    configs = preview(call(SEARCH))
+    assert [c.seed for c in configs] == [0, 1, 0, 1, 0, 1]
+    assert (configs[0].prune.criterion, configs[0].prune.budget, configs[0].rewind.fraction) == ("magnitude", "overall", 0.05)
+    assert preview(call(SEARCH)) == configs
+    assert preview(call(SEARCH, "--seed", "1"))[1:] != configs[1:]
+
+
+def test_conditional_words_are_drawn_only_with_theirs():
+    for config in preview(call(SEARCH, "--trials", "40")):
+        assert bool(config.prune.dials) == (config.prune.budget == "sampled")
+        assert config.prune.slope == 0 or config.prune.budget == "ramp"
+
+
+def test_the_plan_names_the_call():
+    plan = call(SEARCH).plan("data")
+    for same in (["--trials", "9"], ["--max-concurrent", "1"], ["--out", "elsewhere"], ["--cpus-per-trial", "2"]):
+        assert call(SEARCH, *same).plan("data") == plan
+    for other in (["--seed", "1"], ["--seeds", "3"], ["--smoke"], ["--train.lr", "0.1"], ["--prune.criterion", "random"]):
+        assert call(SEARCH, *other).plan("data") != plan
+    assert call(SEARCH).plan("other data") != plan
+
+
+def test_where_a_search_may_stop_a_trial():
+    assert call(SEARCH).stops == {2}
+    assert call(SEARCH, "--prune.ladder", *["0.8", "0.7", "0.6", "0.5", "0.4", "0.3", "0.2", "0.1", "0.05"]).stops == {2, 4, 8}
+    assert call(SEARCH, "--prune.ladder", "0.5").stops == set()
+
+
+def test_shared_configs_cover_every_seed_and_anchor():
+    shared = call(SEARCH).shared()
+    assert {(c.seed, c.rewind.fraction) for c in shared} == {(s, f) for s in (0, 1) for f in (0.05, 0.1)}
+
+
+# every bad word has its line
+
+BAD = [
+    (["--trials", "0"], "--trials = '0': must be greater than or equal to 1"),
+    (["--trials", "many"], "--trials = 'many'"),
+    (["--seed", "-1"], "--seed = '-1'"),
+    (["--seeds", "1", "1"], "--seeds 1 1: each seed once"),
+    (["--seeds", "a"], "--seeds = 'a': must be a valid integer"),
+    (["--max-concurrent", "0"], "--max-concurrent = '0'"),
+    (["--cpus-per-trial", "0"], "--cpus-per-trial = '0'"),
+    (["--gpus-per-trial", "-1"], "--gpus-per-trial = '-1'"),
+    (["--gpus-per-trial", "1.5"], "--gpus-per-trial 1.5: a fraction of one GPU or a whole number"),
+    (["--gpus-per-trial", "nan"], "--gpus-per-trial = 'nan'"),
+    (["--preset", "mnits"], "--preset = 'mnits': must be one of digits, mnist"),
+    (["--out", "/proc/version/x"], "is a file"),
+    (["--smoke", "perhaps"], "--smoke = 'perhaps'"),
+    (["--smoke", "--smoke"], "--smoke: given twice"),
+    (["--prune.criterio", "random"], "did you mean --prune.criterion?"),
+    (["--criterion", "random"], "did you mean --prune.criterion?"),
+    (["--trails", "3"], "did you mean --trials?"),
+    (["--prune.criterion"], "--prune.criterion: needs one value, got none"),
+    (["--prune.criterion", "random", "magnitude"], "needs one value, got random magnitude"),
+    (["random"], "'random': options begin with --"),
+    (["--prune.ladder", "0.5", "0.6"], "--prune.ladder = (0.5, 0.6): densities must fall"),
+    (["--train.lr=fast"], "--train.lr = 'fast'"),
+    (["--stream", "3"], "--stream: no such option"),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
+def test_bad_words(argv, said):
+    lines = faults(SEARCH, *argv)
+    assert any(said in line for line in lines), lines
+    assert all("\n" not in line for line in lines)
+
+
+def test_all_bad_words_at_once():
+    lines = faults(SEARCH, "--trials", "0", "--preset", "x", "--prune.ladder", "0.5", "0.6", "--rewind.rule", "y", "--nix", "1")
+    assert len(lines) == 5
+
+
+def test_ways_to_write_a_word():
+    known = {**words(Options), **words(TrialConfig)}
+    flat, wrong = split(["--max_concurrent=3", "--prune.ladder=0.5,0.25", "--train.channels-last", "--dry-run"], known)
+    assert wrong == []
+    assert flat == {"max_concurrent": "3", "prune.ladder": ["0.5", "0.25"], "train.channels_last": True, "dry_run": True}
+    flat, _ = split(["--prune.slope", "-1.5", "--prune.layers", "conv_in", "1", "*", "free"], known)
+    assert flat == {"prune.slope": "-1.5", "prune.layers": [["conv_in", "1"], ["*", "free"]]}
+
+
+def test_help_names_every_option_what_it_may_be_and_its_default():
+    text = help_text("usage", "About.", {"study": words(Options), "config": words(TrialConfig)})
+    for word in [*words(TrialConfig), *(w.replace("_", "-") for w in words(Options))]:
+        assert f"--{word}" in text
+    assert "--prune.criterion {magnitude,random} [magnitude]" in text
+    assert "--train.lr NUMBER [0.004]" in text
+    assert "exit codes" in text
+    assert max(map(len, text.splitlines())) <= 128
+
+
+# the memory of a search
+
+
+def test_a_trial_cut_short_never_looks_better_than_one_that_went_on():
+    import optuna
+
+    past = [({"rewind.fraction": 0.05}, [-0.05, -0.04], False), ({"rewind.fraction": 0.1}, [0.0, 0.1, 0.2, 0.3], True)]
+    study = memory(SPACE, 0, 4, past)
+    assert [t.state for t in study.trials] == [optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.COMPLETE]
+    assert study.best_trial.number == 1
+    assert study.trials[0].intermediate_values == {1: -0.05, 2: -0.04}
+
+
+def test_a_search_learns_from_what_it_remembers():
+    past = [({"rewind.fraction": f}, [0.0 if f == 0.1 else 1.0], True) for f in (0.05, 0.1) * 10]
+    study = memory({"rewind.fraction": SPACE["rewind.fraction"]}, 0, 4, past)
+    drawn = [draw({"rewind.fraction": SPACE["rewind.fraction"]}, study.ask(), {})["rewind.fraction"] for _ in range(20)]
+    assert drawn.count(0.1) > 14
+
+
+def test_seeds_decide_what_is_drawn():
+    def first(seed):
+        study = memory(SPACE, seed, 4)
+        return [draw(SPACE, study.ask(), {}) for _ in range(4)]
+
+    assert first(0) == first(0) != first(1)
+
+
+def test_halving_keeps_the_best_share_and_the_first_to_come():
+    assert promoted(9.0, [], 2)
+    assert not promoted(9.0, [1.0], 2)
+    assert promoted(0.5, [1.0], 2)
+    assert promoted(2.0, [1.0, 3.0], 2)
+    assert not promoted(4.0, [1.0, 3.0], 2)
+    assert promoted(9.0, [1.0, 2.0], 1)
+    scores = [0.3, 0.1, 0.4, 0.2, 0.5, 0.9, 0.6, 0.8]
+    kept = [s for i, s in enumerate(scores) if promoted(s, scores[:i], 2)]
+    assert 3 <= len(kept) <= 5
+
+
+def test_without_drops_entries_of_a_given_tuple_and_what_can_never_be_drawn():
+    assert not any(word.startswith("prune.dials") for word in without(SPACE, {"prune.dials"}, {"prune.budget": "sampled"}))
+    assert set(without(SPACE, {"prune.budget"}, {"prune.budget": "ramp"})) == {
+        "prune.criterion",
+        "prune.slope",
+        "rewind.fraction",
+    }

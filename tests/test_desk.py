@@ -1,0 +1,264 @@
+"""The ledger keeps what was given out; the desk gives out the rest; results read it back."""
+
+import json
+
+import pytest
+
+from lthray.call import Study, resolve
+from lthray.console import Tally, best_lines, duration, plan_lines, round_line, surface_table, trial_table
+from lthray.desk import Desk
+from lthray.ledger import DONE, FAILED, STOPPED, Ledger
+from lthray.plan import plan, point
+from lthray.results import ranked, trials, verdict
+from lthray.space import Choice
+from lthray.store import Store
+
+from .conftest import TINY, rounds, tiny
+
+SEARCH = Study(
+    name="search",
+    about="A question.",
+    seeds=(0,),
+    trials=3,
+    words=TINY | {"prune.ladder": (0.6, 0.5, 0.4)},
+    space=lambda config: {"prune.criterion": Choice(("magnitude", "random")), "rewind.fraction": Choice((0.25, 0.5))},
+)
+LIST = Study(
+    name="list",
+    about="Another.",
+    seeds=(0, 1),
+    words=TINY,
+    points=lambda config: [{"prune.criterion": "magnitude"}, {"prune.criterion": "random"}],
+    surface=("prune.criterion", "loss/excess"),
+)
+
+
+def opened(study: Study, store: Store, *argv: str):
+    call = resolve(study, ["--out", str(store.root.parent), *argv])
+    about = {"study": study.name, "preset": "digits", "smoke": False, "question": study.about, "varied": call.varied}
+    ledger = Ledger.freeze(store, call.plan("digest"), about | {"command": "", "commit": "", "lthray": "0"})
+    return call, ledger
+
+
+def console_text(table) -> str:
+    from rich.console import Console
+
+    console = Console(width=160)
+    with console.capture() as got:
+        console.print(table)
+    return got.get()
+
+
+def test_the_same_plan_is_the_same_call_and_its_first_story_stays(store):
+    _, a = opened(SEARCH, store)
+    _, b = opened(SEARCH, store, "--trials", "9")
+    _, c = opened(SEARCH, store, "--seed", "1")
+    assert a.key == b.key != c.key
+    assert {ledger.key for ledger in Ledger.all(store)} == {a.key, c.key}
+    assert a.about["question"] == "A question."
+
+
+def test_points_and_ends_are_written_once(store):
+    _, ledger = opened(SEARCH, store)
+    first = ledger.begin(0, point(tiny(), {}, "search"))
+    assert ledger.begin(0, point(tiny(seed=9), {}, "search")) == first
+    ledger.finish(0, STOPPED, "because")
+    ledger.finish(0, DONE)
+    (entry,) = ledger
+    assert entry.end["status"] == STOPPED
+    assert ledger.first_time(0, "oom")
+    assert not ledger.first_time(0, "oom")
+    ledger.begin(1, first)
+    ledger.finish(1, FAILED, "broken", trace="Traceback: ...")
+    assert ledger.traceback(1) == {"traceback.txt": b"Traceback: ..."}
+    assert ledger.traceback(0) == {}
+
+
+def test_a_search_gives_out_unfinished_points_again_and_then_new_ones(store):
+    call, ledger = opened(SEARCH, store)
+    desk = Desk(call, ledger)
+    assert desk.left == 3
+    given = [desk.task({"prune.criterion": c, "rewind.fraction": 0.25}, 0.0) for c in ("magnitude", "random")]
+    assert [t["number"] for t in given] == [0, 1]
+    ledger.finish(0, DONE)
+    again = Desk(call, ledger)
+    assert again.left == 2
+    study = again.memory(None)
+    assert study.ask().suggest_categorical("prune.criterion", ("magnitude", "random")) == "random"
+    task = again.task({"prune.criterion": "never asked"}, 0.0)
+    assert (task["number"], task["words"]) == (1, given[1]["words"])
+    assert again.task({"prune.criterion": "random", "rewind.fraction": 0.5}, 0.0)["number"] == 2
+    assert Desk(call, ledger).left == 2
+    more, _ = opened(SEARCH, store, "--trials", "5")
+    assert Desk(more, ledger).left == 4
+
+
+def test_a_memory_holds_finished_trials_and_enqueues_the_rest(store):
+    call, ledger = opened(SEARCH, store)
+    desk = Desk(call, ledger)
+    for criterion in ("magnitude", "random", "random"):
+        desk.task({"prune.criterion": criterion, "rewind.fraction": 0.25}, 0.0)
+    rounds(call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store)
+    ledger.finish(0, DONE)
+    ledger.finish(2, FAILED, "nan")
+    study = Desk(call, ledger).memory(None)
+    states = [t.state.name for t in study.trials]
+    assert states == ["COMPLETE", "WAITING"]  # a failure teaches nothing
+    assert len(study.trials[0].intermediate_values) == 3
+    asked = study.ask()
+    assert asked.suggest_categorical("prune.criterion", ("magnitude", "random")) == "random"
+
+
+def test_a_list_is_finished_in_order_wherever_it_was_left(store):
+    call, ledger = opened(LIST, store)
+    desk = Desk(call, ledger)
+    assert [w["prune.criterion"] for w in desk.queue()] == ["magnitude"] * 2 + ["random"] * 2
+    for words in desk.queue()[:2]:
+        desk.task(words, 0.0)
+    ledger.finish(1, DONE)
+    again = Desk(call, ledger)
+    assert [w["prune.criterion"] for w in again.queue()] == ["magnitude", "random", "random"]
+    numbers = [again.task(words, 0.0)["number"] for words in again.queue()]
+    assert numbers == [0, 2, 3]
+    assert {e.point["seed"] for e in ledger} == {0, 1}
+
+
+def test_the_rungs_stop_the_worse_half_and_remember_across_a_restart(store):
+    call, ledger = opened(SEARCH, store)
+    desk = Desk(call, ledger)
+    for _ in range(3):
+        desk.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
+    assert call.stops == {2}
+    assert desk.goes_on(0, 1, 9.0)  # no rung of the search
+    assert desk.goes_on(0, 2, 0.1)
+    assert desk.goes_on(0, 2, 0.1)  # reported again after a retry: still alone on its rung
+    assert not desk.goes_on(1, 2, 0.2)
+    assert desk.goes_on(2, 2, float("nan"))
+    ends = {e.number: e.end for e in ledger}
+    assert (ends[1]["status"], ends[1]["last"]) == (STOPPED, 2)
+    assert "excess +20.00% at round 2: not among the best 1/2 of 2" in ends[1]["reason"]
+
+
+def test_a_stopped_trial_does_not_take_rounds_that_another_made(store):
+    call, ledger = opened(SEARCH, store)
+    desk = Desk(call, ledger)
+    words = {"prune.criterion": "magnitude", "rewind.fraction": 0.25}
+    for _ in range(2):
+        desk.task(words, 0.0)
+    rounds(call.config_of(0, words), store)
+    ledger.finish(0, DONE)
+    ledger.finish(1, STOPPED, "worse", last=2)
+    assert [len(t.rounds) for t in trials(store, ledger)] == [4, 3]
+    assert [len(scores) for _, scores, _ in Desk(call, ledger).past] == [3, 2]
+
+
+def test_scores_come_back_from_the_store(store):
+    call, ledger = opened(SEARCH, store)
+    desk = Desk(call, ledger)
+    task = desk.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
+    found = rounds(call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store)
+    ledger.finish(task["number"], DONE)
+    again = Desk(call, ledger)
+    assert again.scores[2] == {0: found[2].metrics["loss/excess"]}
+    assert again.past[0][2] is True
+
+
+def test_a_list_is_never_cut_short(store):
+    call, ledger = opened(LIST, store)
+    desk = Desk(call, ledger)
+    desk.task(desk.queue()[0], 0.0)
+    assert all(desk.goes_on(0, r, 9.0) for r in (1, 2, 3, 4))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A list of four trials that has been run; the last failed."""
+    store = Store(tmp_path_factory.mktemp("finished") / "store")
+    call, ledger = opened(LIST, store)
+    desk = Desk(call, ledger)
+    for number, words in enumerate(desk.queue()):
+        desk.task(words, 0.0)
+        if number < 3:
+            rounds(call.config_of(number, words), store)
+            ledger.finish(number, DONE)
+    ledger.finish(3, FAILED, "NonFinite: training loss is nan at step 3", trace="Traceback")
+    return call, ledger, list(trials(store, ledger))
+
+
+def test_results_read_the_trials_back(finished):
+    _, ledger, found = finished
+    assert [t.status for t in found] == ["done", "done", "done", "failed"]
+    assert [len(t.rounds) for t in found] == [3, 3, 3, 1]  # the failed one shares a dense network that is there
+    assert found[0].id == f"{ledger.key[:16]}-0000"
+    assert [t.entry.number for t in trials(ledger.store, ledger, skip={0, 2})] == [1, 3]
+    assert ranked(found)[-1].status == "failed"
+    excess = [t.rounds[-1].metrics["loss/excess"] for t in ranked(found)[:3]]
+    assert excess == sorted(excess)
+
+
+def test_matching_goes_down_the_ladder_to_the_first_failure(finished):
+    trial = finished[2][0]
+    for metrics, expected in [
+        ([(0.0, 0.001), (0.005, 0.001)], 1),
+        ([(0.0, 0.001), (0.02, 0.001)], 0),
+        ([(0.02, 0.001), (0.0, 0.001)], None),
+        ([(0.0, 0.1), (0.0, 0.001)], None),  # too uncertain to be called matching
+    ]:
+        for r, (excess, error) in zip(trial.rounds[1:], metrics, strict=True):
+            r.metrics.update({"loss/excess": excess, "loss/excess_se": error})
+        want = None if expected is None else trial.rounds[1 + expected].metrics["density/prunable"]
+        assert trial.matching == want
+    assert not trial.older
+
+
+def test_verdicts_are_markdown_and_say_what_they_are_not(finished):
+    text = verdict(finished[2][1])
+    assert text.count("|---|---|---|") == 1
+    assert "A grade needs controls and fresh seeds." in text
+    assert "NonFinite" in verdict(finished[2][3])
+
+
+def test_tables_and_lines(finished):
+    call, _, found = finished
+    text = console_text(trial_table(found))
+    assert "failed" in text
+    assert found[0].name in text
+    surface = console_text(surface_table(found, *call.study.surface))
+    assert "magnitude" in surface
+    assert "(2)" in surface
+    lines = best_lines(found, call.rungs, "my runs")
+    assert lines[0].startswith("best recipe")
+    assert "--out 'my runs'" in lines[1]
+    assert "round 1/2, density 0.5, excess" in round_line("x", 1, 2, found[0].rounds[1].metrics)
+    assert (duration(3), duration(200), duration(9000)) == ("3 s", "3 min", "2.5 h")
+
+
+def test_the_best_recipe_is_named_at_the_dense_networks_own_budget(finished):
+    import copy
+
+    _, _, found = finished
+    older = copy.deepcopy(found[1])
+    older.rounds[-1].metrics.update({"loss/excess": -9.0, "cost/steps_of_weights": 999.0})
+    lines = best_lines([found[0], older], 2, "runs")
+    assert lines[0].startswith(f"best recipe: {found[0].name} ")
+    assert lines[2].startswith("best with more steps than dense: ")
+    assert "more optimizer steps" in verdict(older)
+
+
+def test_the_tally_counts_steps_as_the_store_shows_them(finished, store):
+    call, ledger, _ = finished
+    tally = Tally(ledger.store, ledger, call.trials)
+    unique = {k: r.steps for e in ledger for k, r in plan(call.config_of(e.number, e.point["words"])).runs.items()}
+    assert tally()[1] == sum(unique.values())
+    assert tally()[0] == tally()[1] - 12  # all but the rungs of the failed trial; what it shares is there
+    assert Tally(ledger.store, ledger, 8)()[1] == 2 * sum(unique.values())
+
+
+def test_a_dry_run_counts_shared_and_unshared_steps():
+    call = resolve(LIST, ["--dry-run"])
+    plans = [plan(call.config_of(i, call.point(i))) for i in range(4)]
+    lines = plan_lines(plans, 10_000, 0.01, 2)
+    alone = 4 * (8 + 6 + 6)
+    unique = 2 * 8 + 4 * 12
+    assert f"{unique} unique of {alone} if nothing were shared (80%)" in lines[0]
+    assert json.dumps(lines)

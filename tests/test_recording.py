@@ -1,0 +1,318 @@
+"""MLflow is a projection: recording twice changes nothing, an outage loses nothing, an empty one can be filled again."""
+
+import base64
+import http.server
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from lthray import charts
+from lthray.desk import Desk
+from lthray.ledger import DONE, FAILED, Ledger
+from lthray.recording import Projector, Recorder, experiment_name, replay
+from lthray.results import trials
+from lthray.store import Store
+from lthray.ticket import read_ticket
+
+from .conftest import TINY, rounds
+from .test_desk import LIST, opened
+
+SAMPLED = {"measure.samples": "320", "measure.sampling_steps": "2"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store with one call: three trials done, of which one sampled nothing, one failed."""
+    root = tmp_path_factory.mktemp("made")
+    store = Store(root / "store")
+    call, ledger = opened(LIST, store, *(text for word, value in SAMPLED.items() for text in (f"--{word}", value)))
+    desk = Desk(call, ledger)
+    for number, words in enumerate(desk.queue()):
+        desk.task(words, 0.0)
+        if number < 3:
+            rounds(call.config_of(number, words), store)
+            ledger.finish(number, DONE)
+    ledger.finish(3, FAILED, "NonFinite: nan at step 3", trace="Traceback: here")
+    return store, ledger
+
+
+def uri_of(folder: Path) -> str:
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def contents(uri: str) -> dict:
+    """Everything that MLflow holds, but for its own random ids."""
+    client, found = MlflowClient(uri), {}
+    for experiment in client.search_experiments():
+        if experiment.name == "Default":
+            continue
+        runs = {}
+        for run in client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL):
+            history = {
+                name: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+                for name in run.data.metrics
+            }
+            files = {
+                str(p.relative_to(place)): p.read_bytes()
+                for place in [Path(run.info.artifact_uri.removeprefix("file://"))]
+                for p in sorted(place.rglob("*"))
+                if p.is_file()
+            }
+            times = (run.info.start_time, run.info.end_time, run.info.status, run.info.run_name)
+            inputs = [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs]
+            key = run.data.tags["lthray.trial"]
+            assert key not in runs, "two runs of one trial"
+            runs[key] = (run.data.params, run.data.tags, history, files, times, inputs)
+        found[experiment.name] = (experiment.tags, runs)
+    return found
+
+
+@pytest.fixture(scope="module")
+def recorded(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recorded")
+    assert replay(made[0], uri_of(folder), folder / "artifacts") == 4
+    return folder, contents(uri_of(folder))
+
+
+def test_one_experiment_a_study_and_one_top_level_run_a_trial(recorded, made):
+    (name, (tags, runs)) = next(iter(recorded[1].items()))
+    assert name == "list.digits"
+    assert tags["mlflow.note.content"] == "Another."
+    assert len(runs) == 4
+    for params, run_tags, *_ in runs.values():
+        assert "mlflow.parentRunId" not in run_tags
+        assert run_tags["study"] == "list"
+        assert {"call", "phase", "seed", "control", "key", "commit", "status", "mlflow.note.content"} <= run_tags.keys()
+        assert params["prune.criterion"] in ("magnitude", "random")
+        assert params["train.steps"] == "8"
+    assert {run[4][2] for run in runs.values()} == {"FINISHED", "FAILED"}
+
+
+def test_every_round_is_there_with_its_metrics_at_its_step_and_its_own_time(recorded, made):
+    store, ledger = made
+    _, runs = recorded[1]["list.digits"]
+    for trial in trials(store, ledger):
+        _, _, history, files, _, inputs = runs[trial.id]
+        assert inputs == [("digits", trial.entry.point["data"][1][:32])]
+        for r in trial.rounds:
+            for name, value in r.metrics.items():
+                assert (r.index, int(1000 * r.created), value) in history[name]
+            place = f"rounds/{r.index:02d}"
+            facts = json.loads(files[f"{place}/round.json"])
+            assert facts["metrics"] == r.metrics
+            assert facts["densities"] == r.densities
+            assert facts["keys"] == r.keys
+            if r.index:
+                assert files[f"{place}/ticket.safetensors"] == r.files["ticket"]
+        summary = json.loads(files["trial.json"])
+        assert [s["index"] for s in summary["rounds"]] == [r.index for r in trial.rounds]
+        assert b"torch==" in files["requirements.txt"]
+        assert json.loads(files["config.json"])["train.steps"] == 8
+
+
+def test_a_recorded_ticket_can_be_read(recorded, made):
+    store, ledger = made
+    trial = next(iter(trials(store, ledger)))
+    files = recorded[1]["list.digits"][1][trial.id][3]
+    data = files["rounds/01/ticket.safetensors"]
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    shapes = json.loads(header["__metadata__"]["lthray"])["shapes"]
+    ticket, facts = read_ticket(data, shapes)
+    assert ticket.mask.densities == trial.rounds[1].densities
+    assert facts["weights"] == trial.rounds[1].keys["weights"]
+
+
+def test_failures_leave_their_reason_and_traceback(recorded, made):
+    _, runs = recorded[1]["list.digits"]
+    _, tags, history, files, _, _ = next(run for run in runs.values() if run[4][2] == "FAILED")
+    assert files["traceback.txt"] == b"Traceback: here"
+    assert "NonFinite: nan at step 3" in tags["mlflow.note.content"]
+    assert [step for step, _, _ in history["loss/excess"]] == [0]  # what was recorded before stays
+
+
+def test_pictures_are_where_the_image_grid_looks_for_them(recorded, made):
+    _, runs = recorded[1]["list.digits"]
+    for _, tags, _, files, times, _ in runs.values():
+        if times[2] == "FINISHED":
+            pictures = sorted(name for name in files if name.startswith("images/"))
+            assert len(pictures) == 4  # a PNG and a small copy at rounds 0 and 2
+            assert tags["mlflow.loggedImages"] == "true"
+            assert all("samples_ddim+step+" in name for name in pictures)
+
+
+def test_recording_twice_changes_nothing(recorded, made):
+    folder, before = recorded
+    replay(made[0], uri_of(folder), folder / "artifacts")
+    assert contents(uri_of(folder)) == before
+
+
+def test_an_empty_mlflow_is_filled_to_the_same_contents(recorded, made, tmp_path):
+    replay(made[0], uri_of(tmp_path), tmp_path / "artifacts")
+    assert contents(uri_of(tmp_path)) == recorded[1]
+
+
+def test_a_recording_cut_anywhere_and_done_again_ends_the_same(recorded, made, tmp_path, monkeypatch):
+    real, calls = MlflowClient.log_batch, []
+
+    def failing(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) % 3 == 0:
+            raise ConnectionError("gone")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", failing)
+    for _ in range(40):
+        try:
+            replay(made[0], uri_of(tmp_path), tmp_path / "artifacts")
+            break
+        except ConnectionError:
+            continue
+    assert len(calls) > 6
+    assert contents(uri_of(tmp_path)) == recorded[1]
+
+
+def test_a_trial_is_recorded_as_it_grows(tmp_path):
+    store = Store(tmp_path / "store")
+    call, ledger = opened(LIST, store)
+    desk = Desk(call, ledger)
+    task = desk.task(desk.queue()[0], 0.0)
+    recorder = Recorder(uri_of(tmp_path), tmp_path / "artifacts")
+
+    def seen() -> tuple[int, str]:
+        for trial in trials(store, ledger):
+            recorder.record(trial)
+        (run,) = recorder.client.search_runs([recorder.experiment(ledger.about)])
+        return len(recorder.client.get_metric_history(run.info.run_id, "loss/excess")), run.data.tags["status"]
+
+    assert seen() == (0, "unfinished")
+    found = call.config_of(task["number"], call.point(0))
+    from lthray.trajectory import run
+
+    events = run(found, store, device="cpu")
+    next(e for e in events if e.__class__.__name__ == "Round")
+    assert seen() == (1, "unfinished")
+    list(events)
+    assert seen() == (3, "unfinished")
+    ledger.finish(0, DONE)
+    assert seen() == (3, "done")
+
+
+def test_studies_presets_and_smoke_runs_are_separate_experiments():
+    about = {"study": "s", "preset": "mnist", "smoke": False}
+    assert experiment_name(about) == "s.mnist"
+    assert experiment_name(about | {"smoke": True}) == "s.mnist.smoke"
+
+
+# outages
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def server(folder: Path, port: int) -> subprocess.Popen:
+    folder.mkdir(exist_ok=True)
+    place = ["--backend-store-uri", uri_of(folder), "--artifacts-destination", str(folder / "artifacts")]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *place]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def test_a_server_that_is_away_at_first_gets_everything_when_it_comes(made, tmp_path):
+    store, ledger = made
+    port = free_port()
+    projector = Projector(store, ledger, f"http://127.0.0.1:{port}", tmp_path / "artifacts", every=0.2)
+    projector.start()
+    time.sleep(4)
+    assert projector.behind
+    process = server(tmp_path / "server", port)
+    try:
+        assert projector.close(patience=120) is None
+        client = MlflowClient(f"http://127.0.0.1:{port}")
+        runs = client.search_runs([projector.experiment])
+        assert len(runs) == 4
+        assert sorted(len(client.get_metric_history(r.info.run_id, "loss/excess")) for r in runs) == [1, 3, 3, 3]
+        assert {f.path for f in client.list_artifacts(runs[-1].info.run_id)} >= {"rounds", "trial.json", "config.json"}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class Stuck(http.server.BaseHTTPRequestHandler):
+    """A server that takes every request and never answers."""
+
+    def do_GET(self):
+        time.sleep(60)
+
+    do_POST = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["down", "stuck", "database locked"])
+def test_an_mlflow_that_does_not_answer_holds_nothing_up(made, tmp_path, kind):
+    store, ledger = made
+    uri = f"http://127.0.0.1:{free_port()}"
+    if kind == "stuck":
+        stuck = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stuck)
+        stuck.daemon_threads = True
+        threading.Thread(target=stuck.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{stuck.server_port}"
+    elif kind == "database locked":
+        uri = uri_of(tmp_path)
+        Recorder(uri, tmp_path / "artifacts")
+        holder = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+    projector = Projector(store, ledger, uri, tmp_path / "artifacts", every=0.2)
+    began = time.monotonic()
+    projector.start()
+    assert time.monotonic() - began < 0.5  # starting it costs the study nothing
+    assert projector.close(patience=3)  # it says what is in the way
+    assert time.monotonic() - began < 5
+
+
+# the chart page
+
+
+def test_the_view_has_charts_for_what_was_recorded_and_fits_a_tag(recorded, made):
+    tags, _ = recorded[1]["list.digits"]
+    text = tags[f"mlflow.sharedViewState.{charts.VIEW}"]
+    assert len(text) < 5000
+    view = json.loads(text)
+    state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+    shown = {c["type"]: c for c in state["compareRunCharts"]}
+    assert shown["PARALLEL"]["selectedParams"] == ["prune.criterion", "seed"]
+    assert shown["IMAGE"] | {"imageKeys": ["samples_ddim"], "step": 2} == shown["IMAGE"]
+    lines = {c["metricKey"]: c for c in state["compareRunCharts"] if c["type"] == "LINE"}
+    assert lines["loss/excess"]["selectedXAxisMetricKey"] == "density/prunable"
+    assert "quality/ddim/kid_lenet" in lines
+    sections = {s["uuid"] for s in state["compareRunSections"]}
+    assert {c["metricSectionId"] for c in state["compareRunCharts"]} == sections
+    assert len({c["uuid"] for c in state["compareRunCharts"]}) == len(state["compareRunCharts"])
+
+
+def test_the_link_names_the_view():
+    assert charts.link("http://h:5000/", "7") == (
+        "http://h:5000/#/experiments/7/runs?compareRunsMode=CHART&workflowType=machine_learning"
+        "&viewStateShareKey=lthray-tickets"
+    )
+
+
+def test_the_ledger_alone_is_enough_to_record(made, tmp_path):
+    """Recording asks for no data set: a store can be copied to where MLflow is."""
+    assert TINY["measure.samples"] == 0
+    (ledger,) = Ledger.all(made[0])
+    assert replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", only=ledger) == 4

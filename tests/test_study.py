@@ -1,0 +1,305 @@
+"""Studies on Ray, as a user runs them: from the command line, interrupted, resumed, extended, on a cluster.
+
+Each test starts Ray, so there are few; the faults of a single trial are tested without it.
+"""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lthray.ledger import Ledger
+from lthray.results import trials
+from lthray.store import Store
+
+from .conftest import TINY, same
+
+PAGE = f"""
+import sys
+from lthray.call import Study
+from lthray.cli import study
+from lthray.space import Choice
+
+WORDS = {TINY!r} | {{"measure.samples": 0}}
+SEARCH = Study(name="search", about="Tiny.", seeds=(0,), trials=4, words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
+               space=lambda config: {{"prune.criterion": Choice(("magnitude", "random")),
+                                      "rewind.fraction": Choice((0.25, 0.5))}})
+LIST = Study(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
+             points=lambda config: [{{"prune.criterion": "magnitude"}}, {{"prune.criterion": "random"}}],
+             surface=("prune.criterion", "loss/excess"))
+BROKEN = Study(name="broken", about="Tiny.", seeds=(0,), words=WORDS,
+               points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}}, {{"prune.ladder": (0.5, 0.0002)}}])
+sys.exit(study({{"search": SEARCH, "list": LIST, "broken": BROKEN}}[sys.argv[1]], sys.argv[2:]))
+"""
+LONG = ["--train.steps", "600", "--seeds", "0"]  # some seconds a run: time to be interrupted
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "page.py"
+    path.write_text(PAGE)
+    return path
+
+
+def command(page: Path, study: str, *argv: str) -> list[str]:
+    return [sys.executable, str(page), study, "--out", str(page.parent / "runs"), *argv]
+
+
+def go(page: Path, study: str, *argv: str, code: int = 0, env: dict | None = None) -> str:
+    """Run a study to its end; its output."""
+    done = subprocess.run(
+        command(page, study, *argv), capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def begin(page: Path, study: str, *argv: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(page, study, *argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def results(page: Path, root: str = "runs") -> dict[str, list]:
+    """Name -> trial of the only call."""
+    store = Store(page.parent / root / "store")
+    (ledger,) = Ledger.all(store)
+    return {trial.name: trial for trial in trials(store, ledger)}
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(
+        len(a[n].rounds) == len(b[n].rounds) and all(map(same, a[n].rounds, b[n].rounds)) for n in a
+    )
+
+
+def wait_for(page: Path, pattern: str, seconds: float = 90) -> None:
+    """Until the store has an object whose path matches."""
+    until = time.monotonic() + seconds
+    root = page.parent / "runs" / "store" / "objects"
+    while not any(re.search(pattern, str(path)) for path in root.rglob("*")):
+        assert time.monotonic() < until, f"nothing like {pattern} appeared"
+        time.sleep(0.1)
+
+
+def test_a_search_from_begin_to_end_then_again_then_extended(page):
+    text = go(page, "search")
+    assert "trials, best first" in text
+    assert "best recipe: " in text
+    assert "mlflow ui --port 5000 --backend-store-uri sqlite:///" in text
+    found = {t.entry.number: t for t in trials(*opened(page))}
+    assert sorted(found) == [0, 1, 2, 3]
+    assert {t.status for t in found.values()} <= {"done", "stopped"}
+    for trial in found.values():
+        assert len(trial.rounds) == (4 if trial.status == "done" else 3)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{page.parent / 'runs' / 'mlflow.db'}")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "search.digits")
+    assert len(client.search_runs([experiment.experiment_id])) == 4
+    before = listing(page)
+    again = go(page, "search")
+    assert listing(page) == before, "a finished study trained something"
+    assert "at a time" not in again  # Ray was not even started
+    assert "best recipe: " in again
+    go(page, "search", "--trials", "6")
+    assert len(list(trials(*opened(page)))) == 6
+    assert [t.entry.point["words"] for t in list(trials(*opened(page)))[:4]] == [f.entry.point["words"] for f in found.values()]
+
+
+def opened(page: Path):
+    store = Store(page.parent / "runs" / "store")
+    (ledger,) = Ledger.all(store)
+    return store, ledger
+
+
+def listing(page: Path) -> list[str]:
+    return sorted(str(p) for p in (page.parent / "runs" / "store" / "objects").rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The long list, uninterrupted and without Ray."""
+    from lthray.call import resolve
+    from lthray.desk import Desk
+    from lthray.ledger import DONE
+    from lthray.trajectory import run
+
+    from .test_desk import LIST
+
+    store = Store(tmp_path_factory.mktemp("reference") / "store")
+    call = resolve(LIST, LONG)
+    ledger = Ledger.freeze(store, call.plan("x"), {"study": "list", "preset": "digits", "smoke": False, "question": ""})
+    desk = Desk(call, ledger)
+    for words in desk.queue():
+        task = desk.task(words, 0.0)
+        list(run(call.config_of(task["number"], words), store, device="cpu"))
+        ledger.finish(task["number"], DONE)
+    return {trial.name: trial for trial in trials(store, ledger)}
+
+
+def test_sigterm_leaves_everything_resumable_and_the_same_command_goes_on_to_the_same_result(page, reference):
+    process = begin(page, "list", *LONG)
+    wait_for(page, r"trial-0001-point")
+    time.sleep(8)
+    process.send_signal(signal.SIGTERM)
+    text = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, text
+    assert "to go on, the same command:" in text
+    assert "--train.steps 600" in text
+    go(page, "list", *LONG)
+    assert equal(results(page), reference)
+
+
+def test_a_killed_worker_is_retried_and_a_killed_driver_is_run_again(page, reference):
+    process = begin(page, "list", *LONG)
+    wait_for(page, r"trial-0001-point")
+    time.sleep(6)
+    workers = subprocess.run(["pgrep", "-f", "ray::ImplicitFunc"], capture_output=True, text=True, check=False).stdout.split()
+    assert workers
+    os.kill(int(workers[0]), signal.SIGKILL)
+    time.sleep(3)
+    assert process.poll() is None  # the study goes on
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    time.sleep(1)
+    go(page, "list", *LONG)
+    assert equal(results(page), reference)
+
+
+def test_trials_that_fail_by_themselves_are_not_retried_and_the_study_goes_on(page):
+    text = go(page, "broken", code=5)
+    store, ledger = opened(page)
+    found = list(trials(store, ledger))
+    assert [t.status for t in found] == ["done", "failed", "failed"]
+    assert "NonFinite: " in found[1].entry.end["reason"]
+    assert re.search(r"Collapsed: no weight left at round 2, density 0.0002: .*conv", found[2].entry.end["reason"])
+    assert [len(t.rounds) for t in found] == [3, 0, 2]
+    assert b"Traceback" in ledger.traceback(1)["traceback.txt"]
+    assert text.count("failed") >= 2
+    go(page, "broken", code=5)  # and again: nothing to do, the same answer
+
+
+def test_a_second_driver_of_the_same_study_is_refused(page):
+    process = begin(page, "list", *LONG)
+    wait_for(page, r"trial-0000-point")
+    text = go(page, "list", *LONG, code=4)
+    assert "another process is running this study" in text
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+
+
+NODES = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0})
+for _ in range(2):
+    cluster.add_node(num_cpus=1, num_gpus=1)
+print("address", cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory):
+    """A cluster of two nodes with a declared GPU each, which asks for a token; its address and what a driver must know."""
+    token = tmp_path_factory.mktemp("token") / "token"
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}  # before Ray is imported, so in its own process
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-c", NODES], text=True, env={**os.environ, **env}, **pipes)
+    address = next(line.split()[1] for line in process.stdout if line.startswith("address"))
+    yield address, env
+    process.communicate("")
+
+
+def test_a_cluster_of_two_nodes_with_shares_of_their_gpus(page, two_nodes):
+    address, env = two_nodes
+    text = go(page, "search", "--address", address, "--gpus-per-trial", "0.5", env=env)
+    assert "2 trials at a time, 1 threads each, 0.5 GPUs each" in text
+    assert len(list(trials(*opened(page)))) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--gpus-per-trial", "2"], "--gpus-per-trial 2: no node has that much (nodes: "),
+        (["--cpus-per-trial", "3"], "--cpus-per-trial 3 --gpus-per-trial 0.25: no node has that much"),
+    ],
+)
+def test_what_no_node_can_carry_is_refused_before_the_start(page, two_nodes, asked, said):
+    address, env = two_nodes
+    text = go(page, "search", "--address", address, *asked, code=4, env=env)
+    assert said in text
+    assert "1 CPUs 1 GPUs" in text
+    assert not list((page.parent / "runs").rglob("trial-*"))
+
+
+DECLARE = """
+import sys
+from ray.core.generated import autoscaler_pb2
+from lthray import study
+study.ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+assert study._declared() == []
+config = autoscaler_pb2.ClusterConfig()
+config.node_group_configs.add(name="big", resources={"CPU": 8, "GPU": 4}, max_count=3)
+config.node_group_configs.add(name="any", resources={"CPU": 1}, max_count=-1)
+config.node_group_configs.add(name="none", resources={"CPU": 64}, max_count=0)
+study.ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
+print([(kind["CPU"], kind.get("GPU", 0), n) for kind, n in study._declared()])
+"""
+
+
+def test_node_types_that_an_autoscaler_may_start_count_as_there(two_nodes):
+    """A cluster that has too little yet, but whose autoscaler has declared that it can start more (keep this test last
+    of those that are refused: the declaration stays)."""
+    address, env = two_nodes
+    script = [sys.executable, "-c", DECLARE, address]
+    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+    assert "[(8, 4, 3), (1, 0, 1000)]" in done.stdout, done.stderr
+
+
+def test_how_many_trials_a_node_carries():
+    from lthray.study import _fit_on
+
+    node = {"CPU": 16.0, "GPU": 2.0}
+    assert [_fit_on(node, 1, share) for share in (0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0)] == [16, 8, 6, 4, 2, 1, 0]
+    assert _fit_on(node, 6, 0.25) == 2
+    assert _fit_on({"CPU": 4.0}, 1, 0.25) == 0
+
+
+@pytest.mark.parametrize("fault", ["nobody there", "wrong token"])
+def test_a_cluster_that_cannot_be_joined_is_one_line(page, two_nodes, fault):
+    address, env = two_nodes
+    if fault == "nobody there":
+        address = "127.0.0.1:1"
+    else:
+        wrong = page.parent / "wrong"
+        wrong.write_text("0" * 64)
+        env = env | {"RAY_AUTH_TOKEN_PATH": str(wrong)}
+    text = go(page, "search", "--address", address, code=4, env=env)
+    (line,) = (line for line in text.splitlines() if line.startswith("error: "))
+    assert "cannot join (is it running, is the token right (RAY_AUTH_TOKEN_PATH)" in line
+    assert "Traceback" not in text
+
+
+def test_ray_writes_nothing_outside_its_private_folder_and_leaves_nothing(page):
+    before = {p.name for p in Path("/tmp").iterdir()}
+    home = page.parent / "home"
+    home.mkdir()
+    go(page, "list", "--trials", "1", env={"HOME": str(home)})
+    left = {n for n in {p.name for p in Path("/tmp").iterdir()} - before if n.startswith(("ray", "lthray"))}
+    assert left == set()
+    assert not (home / ".ray").exists()
+    assert not (home / "ray_results").exists()
+    assert json.dumps(sorted(p.name for p in (page.parent / "runs").iterdir())) == '["artifacts", "mlflow.db", "store"]'
