@@ -281,7 +281,12 @@ def _store(chosen: options.Options) -> "Store":
 
 
 def _uri(chosen: options.Options) -> str:
-    return chosen.tracking_uri or f"sqlite:///{Path(chosen.out).absolute() / 'mlflow.db'}"
+    return uri_of(chosen.out, chosen.tracking_uri)
+
+
+def uri_of(out: str, tracking_uri: str = "") -> str:
+    """The MLflow that a root records to."""
+    return tracking_uri or f"sqlite:///{Path(out).absolute() / 'mlflow.db'}"
 
 
 def _about(

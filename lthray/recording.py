@@ -19,7 +19,7 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from lthray import charts
-from lthray.config import TrialConfig
+from lthray.config import ConfigError, TrialConfig
 from lthray.ledger import FAILED, Ledger
 from lthray.results import Trial, trials, verdict
 from lthray.store import Store, canonical, key_of
@@ -30,6 +30,7 @@ ENVIRON = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # its own retries would block for minutes; ours start from the store
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 
@@ -205,6 +206,32 @@ def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | N
             complete |= {trial.entry.number} if trial.entry.end else set()
         recorder.charts(ledger.about)
     return complete
+
+
+def recorded(uri: str, experiment: str) -> list[dict[str, Any]]:
+    """The finished trials of an experiment as analyses read them: the `trial.json` of each run, one call a run.
+
+    ConfigError where there is no such experiment, or nothing in it is finished.
+    """
+    os.environ.update(ENVIRON)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    place = client.get_experiment_by_name(experiment)
+    if place is None:
+        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
+        raise ConfigError([f"--experiment {experiment!r}: {uri} has {', '.join(names) or 'none'}"])
+    runs = client.search_runs([place.experiment_id], "tags.status != 'unfinished'", max_results=50_000)
+    if not runs:
+        raise ConfigError([f"--experiment {experiment!r}: no finished trial is recorded there"])
+    with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
+        found = (_read(client, run.info.run_id, Path(folder) / run.info.run_id) for run in runs)
+        return sorted(found, key=lambda trial: trial["id"])
+
+
+def _read(client: Any, run_id: str, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    return json.loads(Path(client.download_artifacts(run_id, "trial.json", str(folder))).read_bytes())
 
 
 def facts_of(r: Round) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def gpus(call: Call) -> float:
     if asked is not None:
         return asked
     if call.options.address:
-        return 0.25 if ray.cluster_resources().get("GPU") else 0.0
+        return 0.25 if any(kind.get("GPU") for kind, _ in _nodes() + _declared()) else 0.0
     return 0.25 if torch.cuda.device_count() else 0.0
 
 
@@ -153,8 +153,7 @@ def _connection(address: str, error: Exception) -> str:
 def _slots(call: Call) -> int:
     """How many trials fit at a time; ClusterError if not even one ever will."""
     cpus, share = call.options.cpus_per_trial, gpus(call)
-    nodes = [(node["Resources"], 1) for node in ray.nodes() if node["Alive"]]
-    declared = _declared()
+    nodes, declared = _nodes(), _declared()
     fits = [(_fit_on(kind, cpus, share), count) for kind, count in nodes + declared]
     if not any(n for n, _ in fits):
         seen = "; ".join(f"{k.get('CPU', 0):g} CPUs {k.get('GPU', 0):g} GPUs" for k, _ in nodes + declared)
@@ -174,6 +173,10 @@ def _fit_on(resources: Mapping[str, float], cpus: int, share: float) -> int:
         return by_cpu
     devices = int(resources.get("GPU", 0))
     return min(by_cpu, devices * int(1 / share + 1e-9) if share <= 1 else devices // int(share))
+
+
+def _nodes() -> list[tuple[Mapping[str, float], int]]:
+    return [(node["Resources"], 1) for node in ray.nodes() if node["Alive"]]
 
 
 def _declared() -> list[tuple[Mapping[str, float], int]]:

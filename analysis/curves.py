@@ -1,0 +1,104 @@
+"""A metric against density, for each value of one word: mean and standard deviation over the trials (seeds) of each.
+
+    python analysis/curves.py --experiment rewinding.digits --by rewind.fraction
+    python analysis/curves.py --experiment sanity.mnist --by control --metric quality/accuracy
+
+Reads MLflow only. Writes a table (CSV, Markdown) and a figure (PNG) to <out>/reports/<experiment>/ and prints the table.
+It describes what was recorded; it tests nothing.
+"""
+
+import argparse
+import csv
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from lthray.cli import guarded, uri_of
+from lthray.config import ConfigError, TrialConfig, words
+
+Cells = dict[tuple[str, float], list[float]]
+
+
+def cells_of(trials: list[dict[str, Any]], by: str, metric: str) -> Cells:
+    """(value of the word, density) -> the metric of every trial there."""
+    cells: Cells = {}
+    for trial in trials:
+        config = TrialConfig.from_flat(trial["point"]["config"] | trial["point"]["places"])
+        for r in trial["rounds"]:
+            if metric not in r["metrics"]:
+                continue
+            cells.setdefault((str(config.flat()[by]), r["metrics"]["density/prunable"]), []).append(r["metrics"][metric])
+    if not cells:
+        known = sorted({name for trial in trials for r in trial["rounds"] for name in r["metrics"]})
+        raise ConfigError([f"--metric {metric!r}: recorded are {', '.join(known)}"])
+    return cells
+
+
+def table(cells: Cells, by: str) -> list[list[str]]:
+    """Rows by density, columns by value: mean ± standard deviation (number)."""
+    values = list(dict.fromkeys(value for value, _ in cells))
+    densities = sorted({density for _, density in cells}, reverse=True)
+    head = ["density", *(f"{by} = {value}" for value in values)]
+    return [head] + [[f"{d:.4g}", *(_cell(cells.get((value, d), [])) for value in values)] for d in densities]
+
+
+def _cell(found: list[float]) -> str:
+    spread = f" ± {statistics.stdev(found):.4f}" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.4f}{spread} ({len(found)})" if found else ""
+
+
+def figure(cells: Cells, by: str, metric: str, path: Path) -> None:
+    """Curves over density on a logarithmic axis, a band of one standard deviation around each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    axes = plt.figure(figsize=(7, 4.2), dpi=150, layout="constrained").add_subplot()
+    for value in dict.fromkeys(value for value, _ in cells):
+        points = sorted((d, found) for (v, d), found in cells.items() if v == value)
+        x, mean = [d for d, _ in points], [statistics.mean(found) for _, found in points]
+        spread = [statistics.stdev(found) if len(found) > 1 else 0.0 for _, found in points]
+        (line,) = axes.plot(x, mean, marker="o", markersize=3, label=f"{by} = {value}")
+        low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set(xscale="log", xlabel="density of the prunable weights", ylabel=metric)
+    axes.invert_xaxis()
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    axes.figure.savefig(path)  # type: ignore[union-attr]
+    plt.close("all")
+
+
+def main() -> int:
+    """Write the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="runs", help="folder of the study [runs]")
+    parser.add_argument("--tracking-uri", default="", help="MLflow server or database; empty = sqlite in --out")
+    parser.add_argument("--experiment", required=True, help="study.preset, as MLflow names it")
+    parser.add_argument("--by", default="control", help="word of the config [control]")
+    parser.add_argument("--metric", default="loss/excess", help="recorded metric [loss/excess]")
+    args = parser.parse_args()
+    if args.by not in words(TrialConfig):
+        raise ConfigError([f"--by {args.by!r}: no word of a config"])
+    from lthray.recording import recorded
+
+    cells = cells_of(recorded(uri_of(args.out, args.tracking_uri), args.experiment), args.by, args.metric)
+    rows = table(cells, args.by)
+    folder = Path(args.out) / "reports" / args.experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{args.metric.replace('/', '_')}_by_{args.by}"
+    with open(folder / f"{stem}.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    (folder / f"{stem}.md").write_text("\n".join(lines) + "\n")
+    figure(cells, args.by, args.metric, folder / f"{stem}.png")
+    print("\n".join(lines))
+    print(f"{folder / stem}.csv .md .png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
