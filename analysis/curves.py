@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lthray import options
 from lthray.cli import guarded, uri_of
 from lthray.config import ConfigError, TrialConfig, words
 
@@ -82,6 +83,8 @@ def main() -> int:
     args = parser.parse_args()
     if args.by not in words(TrialConfig):
         raise ConfigError([f"--by {args.by!r}: no word of a config"])
+    if not options.NAME.fullmatch(args.experiment):
+        raise ConfigError([f"--experiment {args.experiment!r}: study.preset, such as rewinding.digits"])
     from lthray.recording import recorded
 
     cells = cells_of(recorded(uri_of(args.out, args.tracking_uri), args.experiment), args.by, args.metric)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_name, words
-from lthray.options import Options, folder_fault, split
+from lthray.options import Options, faults_of, named, split
 from lthray.space import Choice, Space, draw, memory, without
 
 MINE = words(Options)
@@ -41,6 +41,9 @@ class Study:
     """First rung at which a search may stop a trial."""
     reduction: int = 2
     """At a rung the best 1/reduction so far go on."""
+
+    def __post_init__(self) -> None:
+        named("Study.name", self.name)
 
 
 @dataclass(frozen=True)
@@ -139,12 +142,6 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     flat, faults = split(argv, known_words())
     mine, given = {w: v for w, v in flat.items() if w in MINE}, {w: v for w, v in flat.items() if w not in MINE}
     options = read_options(mine, faults)
-    if options.gpus_per_trial and options.gpus_per_trial > 1 and options.gpus_per_trial % 1:
-        faults.append(f"--gpus-per-trial {options.gpus_per_trial}: a fraction of one GPU or a whole number")
-    if len(set(options.seeds)) < len(options.seeds):
-        faults.append(f"--seeds {' '.join(map(str, options.seeds))}: each seed once")
-    if not options.dry_run and (fault := folder_fault(options.out)):
-        faults.append(fault)
     base: dict[str, Any] = {
         **PRESETS.get(options.preset, {}),
         **study.words,
@@ -176,7 +173,9 @@ def read_options(flat: Mapping[str, Any], faults: list[str]) -> Options:
             good[word] = value
         except ConfigError as error:
             faults += [flagged(fault) for fault in error.faults]
-    return from_flat(Options, good)
+    options = from_flat(Options, good)
+    faults += faults_of(options)
+    return options
 
 
 def flagged(fault: str) -> str:

@@ -29,8 +29,8 @@ def study(page: Study, argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if options.asks_for_help(argv):
         usage = f"python studies/{page.name}.py [OPTIONS]"
-        print(options.help_text(usage, page.about, {"study": words(options.Options), **_config_groups()}))
-        return options.DONE
+        groups = {"study": words(options.Options), **_config_groups()}
+        return guarded(lambda: _say(options.help_text(usage, page.about, groups)))
     return guarded(lambda: _study(resolve(page, argv)))
 
 
@@ -40,11 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, rest = (argv[0], argv[1:]) if argv else ("--help", [])
     if command in ("--help", "-h"):
         about = "\n".join(f"  {name:8} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items())
-        print(options.help_text("lthray COMMAND [OPTIONS]   (lthray COMMAND --help)", about, {}))
-        return options.DONE
+        return guarded(lambda: _say(options.help_text("lthray COMMAND [OPTIONS]   (lthray COMMAND --help)", about, {})))
     if command == "--version":
-        print(__version__)
-        return options.DONE
+        return guarded(lambda: _say(__version__))
     if command not in COMMANDS:
         return guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
     return guarded(lambda: COMMANDS[command](rest))
@@ -80,7 +78,7 @@ def record(argv: Sequence[str]) -> int:
     chosen = _chosen("record", record.__doc__, argv, ("out", "tracking_uri"))
     from lthray import recording
 
-    number = recording.replay(_store(chosen), _uri(chosen), Path(chosen.out) / "artifacts")
+    number = recording.replay(_existing(chosen), _uri(chosen), Path(chosen.out) / "artifacts")
     print(f"{number} trials recorded in {_uri(chosen)}")
     return options.DONE
 
@@ -89,10 +87,10 @@ def store(argv: Sequence[str]) -> int:
     """Look after a store: `lthray store verify | size | sweep`."""
     verbs = ("verify", "size", "sweep")
     verb, rest = (argv[0], argv[1:]) if argv else ("", [])
-    chosen = _chosen("store verify|size|sweep", store.__doc__, rest if verb in verbs else argv, ("out",))
-    if verb not in verbs:
+    if verb not in verbs and not options.asks_for_help(argv):
         raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(verbs)}"])
-    held = _store(chosen)
+    chosen = _chosen("store verify|size|sweep", store.__doc__, rest if verb in verbs else argv, ("out",))
+    held = _existing(chosen)
     if verb == "size":
         print(f"{held.size() / 1e6:,.1f} MB in {sum(1 for _ in held):,} objects")
     elif verb == "sweep":
@@ -114,7 +112,7 @@ def _study(call: Call) -> int:
 
     prune, config = call.config.prune, call.config
     images = data.load(config.data)
-    if prune.layers or prune.dials or config.origin or config.model.pretrained:
+    if prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
         trajectory.check(config)
     if call.options.dry_run:
         return _dry_run(call)
@@ -237,9 +235,14 @@ def guarded(run: Callable[[], int]) -> int:
     """Run, and turn what can go wrong outside a trial into one line a fault and an exit code."""
     logging.basicConfig(format="warning: %(message)s")
     try:
-        return run()
+        done = run()
+        sys.stdout.flush()
+        return done
     except KeyboardInterrupt:
         return options.KILLED
+    except BrokenPipeError:  # whoever read our output has left; nothing is lost, and nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return options.INTERRUPTED
     except Exception as error:
         code = _code(error)
         if code is None:
@@ -261,6 +264,11 @@ def _raise(error: Exception) -> int:
     raise error
 
 
+def _say(text: str) -> int:
+    print(text)
+    return options.DONE
+
+
 def _chosen(name: str, about: str | None, argv: Sequence[str], wanted: Sequence[str]) -> options.Options:
     """The few options of a small command."""
     mine = {word: words(options.Options)[word] for word in wanted}
@@ -278,6 +286,12 @@ def _store(chosen: options.Options) -> "Store":
     from lthray.store import Store
 
     return Store(Path(chosen.out) / "store")
+
+
+def _existing(chosen: options.Options) -> "Store":
+    if not (held := _store(chosen)).exists:
+        raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
+    return held
 
 
 def _uri(chosen: options.Options) -> str:

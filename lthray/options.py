@@ -7,10 +7,10 @@ once, one line each.
 
 import difflib
 import os
-import sys
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -18,6 +18,9 @@ from pydantic.dataclasses import dataclass
 DONE, BAD_INPUT, INTEGRITY, ENVIRONMENT, PARTIAL, INTERRUPTED, KILLED = 0, 2, 3, 4, 5, 75, 130
 EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file, 4 environment (disk, permissions, cluster),
 5 done but some trials failed, 75 interrupted and resumable, 130 second Ctrl-C"""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+TRACKERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 Words = Mapping[str, tuple[Any, Any, str]]  # word -> (type, default, description)
 
@@ -83,7 +86,7 @@ def split(argv: Sequence[str], known: Words) -> tuple[dict[str, Any], list[str]]
 def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
     if "tuple" in str(kind):
         parts = [text for part in texts for text in part.replace(",", " ").split()]
-        return [list(pair) for pair in zip(parts[::2], parts[1::2], strict=False)] if "tuple[tuple" in str(kind) else parts
+        return [parts[i : i + 2] for i in range(0, len(parts), 2)] if "tuple[tuple" in str(kind) else parts
     if kind is bool and not texts:
         return True
     if len(texts) != 1:
@@ -139,18 +142,32 @@ def _literals(kind: Any) -> list[str]:
     return [word for inner in getattr(kind, "__args__", ()) for word in _literals(inner)]
 
 
-def refuse(faults: Sequence[str], code: int = BAD_INPUT) -> NoReturn:
-    """Say what is wrong on stderr, one line a fault, and leave."""
-    for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
-    sys.exit(code)
-
-
-def folder_fault(out: str) -> str | None:
-    """Why nothing can be written below `out`, or None."""
+def folder_faults(out: str) -> list[str]:
+    """Why nothing can be written below `out`, if so."""
     place = os.path.abspath(out)
     while not os.path.exists(place):
         place = os.path.dirname(place)
     if not os.path.isdir(place):
-        return f"--out {out!r}: {place} is a file"
-    return None if os.access(place, os.W_OK | os.X_OK) else f"--out {out!r}: {place} cannot be written"
+        return [f"--out {out!r}: {place} is a file"]
+    return [] if os.access(place, os.W_OK | os.X_OK) else [f"--out {out!r}: {place} cannot be written"]
+
+
+def faults_of(options: Options) -> list[str]:
+    """What no type can say: folders that cannot be written, trackers that MLflow does not know, odd shares of GPUs."""
+    faults, share = [] if options.dry_run else folder_faults(options.out), options.gpus_per_trial
+    scheme = options.tracking_uri.partition(":")[0].partition("+")[0]
+    if options.tracking_uri and (scheme not in TRACKERS or "://" not in options.tracking_uri):
+        shown = re.sub(r"//[^/@]*@", "//***@", options.tracking_uri)
+        faults.append(f"--tracking-uri {shown!r}: must begin with one of {', '.join(f'{t}://' for t in TRACKERS)}")
+    if share and share > 1 and share % 1:
+        faults.append(f"--gpus-per-trial {share}: a fraction of one GPU or a whole number")
+    if len(set(options.seeds)) < len(options.seeds):
+        faults.append(f"--seeds {' '.join(map(str, options.seeds))}: each seed once")
+    return faults
+
+
+def named(word: str, name: str) -> str:
+    """`name`, if it can name a folder anywhere; ValueError otherwise."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{word} {name!r}: a name is up to 64 of a-z 0-9 . _ - and begins with a letter or digit")
+    return name

@@ -4,13 +4,15 @@ A key says what a thing is, never where it was cut or who made it. So trials tha
 in those keys, find each other's work in the store, and a study can count beforehand what it will share.
 """
 
+import hashlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lthray.config import PLACES, Data, Measure, Model, Objective, Prune, Train, TrialConfig
+from lthray.config import PLACES, ConfigError, Data, Measure, Model, Objective, Prune, Train, TrialConfig
 from lthray.prune.rewinds import REWINDS, span
-from lthray.store import digest_of, key_of
+from lthray.store import key_of
 from lthray.task import data, models
 
 # a kind's version is raised when its numbers change
@@ -73,7 +75,7 @@ class Plan:
 
 def plan(config: TrialConfig, anchors: tuple[int, ...] = ()) -> Plan:
     """The plan of a config; `anchors` are further steps of its dense run to keep for others."""
-    images, origin = data.load(config.data), digest_of(config.origin)
+    images, origin = data.load(config.data), given_digest("origin", config.origin)
     rungs = _Rungs(config, images.digest)
     found = [rungs.dense(anchors)]
     for density in (0.0,) if origin else config.prune.ladder:
@@ -141,9 +143,19 @@ class _Rungs:
         panel = {"split": m.split, "images": m.images, "timesteps": m.timesteps}
         curve = _key("measure", {**panel, "checkpoints": m.checkpoints}, self.digest)
         drawn = {"samples": m.samples, "samplers": m.samplers, "steps": m.sampling_steps} if sampled else {}
-        judges = (self.referee.rungs[0].round, digest_of(m.inception)) if sampled and self.referee else ()
+        judges = (
+            (self.referee.rungs[0].round, given_digest("measure.inception", m.inception)) if sampled and self.referee else ()
+        )
         key = _key("measure", {**panel, **drawn, "index": index}, shown.key, curve, dense, *judges)
         return Rung(index, density, mask, chain, shown, curve, key, sampled, spent)
+
+
+def given_digest(word: str, path: str) -> str:
+    """sha256 of a file that somebody gave; empty for no path, ConfigError where there is no such file."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+    except OSError as error:
+        raise ConfigError([f"{word} = {path!r}: {error.strerror}"]) from None
 
 
 def fresh_seed(config: TrialConfig, index: int) -> int:

@@ -46,11 +46,6 @@ def key_of(kind: str, version: int, spec: Any, *parents: str) -> str:
     return hashlib.sha256(canonical([kind, version, spec, parents]).encode()).hexdigest()
 
 
-def digest_of(path: str) -> str:
-    """sha256 of a file that somebody gave, for keys; empty for no path."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
-
-
 @dataclass(frozen=True)
 class Item:
     """An object as read: facts, and its files as bytes that were checked against the manifest."""
@@ -77,6 +72,11 @@ class Store:
             if found != FORMAT:
                 raise StoreError(f"{self.root}: store format {found}, this lthray reads {FORMAT}")
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever put."""
+        return self._mark.is_file()
+
     def find(self, key: str, part: str = "whole") -> Item | None:
         """The first attempt at (key, part) that verifies, or None."""
         for attempt in self._attempts(key, part):
@@ -90,7 +90,8 @@ class Store:
     def parts(self, key: str) -> list[str]:
         """Names of the parts of a key that have an attempt, sorted."""
         folder = self._folder(key)
-        return sorted(entry.name for entry in folder.iterdir() if PART.fullmatch(entry.name)) if folder.is_dir() else []
+        names = [entry.name for entry in folder.iterdir() if PART.fullmatch(entry.name)] if folder.is_dir() else []
+        return sorted(name for name in names if self._attempts(key, name))
 
     def put(
         self,

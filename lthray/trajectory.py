@@ -29,7 +29,7 @@ from lthray.seeds import seed_of
 from lthray.store import Store
 from lthray.task import data, models
 from lthray.task.objectives import OBJECTIVES
-from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed, Weights, read_ticket
+from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TicketError, TrialFailed, Weights, read_ticket
 from lthray.training import Learner, State
 
 COMMIT = 5.0  # seconds of training after which the state is committed
@@ -63,7 +63,9 @@ def run(
 def check(config: TrialConfig) -> None:
     """Refuse, before anything is made, what only the data and the network can show (ConfigError, TicketError)."""
     setting = Setting(config, torch.device("cpu"))
-    _ = setting.dials, setting.given
+    _ = plan(config), setting.dials, setting.given
+    if config.measure.inception:
+        samples.inception(config.measure.inception)
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
@@ -137,8 +139,12 @@ class Setting:
     @cached_property
     def given(self) -> Ticket | None:
         """The ticket of `origin`, checked against this network."""
-        shapes = {name: mask.shape for name, mask in self.whole.items()}
-        return read_ticket(Path(self.config.origin).read_bytes(), shapes)[0] if self.config.origin else None
+        if not (path := self.config.origin):
+            return None
+        try:
+            return read_ticket(Path(path).read_bytes(), {name: mask.shape for name, mask in self.whole.items()})[0]
+        except TicketError as error:
+            raise TicketError(f"origin = {path!r}: {error}") from None
 
 
 class Trial(Setting):

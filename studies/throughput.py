@@ -94,7 +94,7 @@ def measure(config: TrialConfig) -> dict[str, list[float]]:
 
 def main() -> int:
     """Print the table."""
-    config, options = configured(sys.argv[1:], "studies/throughput.py", __doc__ or "")
+    config, options = configured(sys.argv[1:], "python studies/throughput.py", __doc__ or "")
     torch.set_num_threads(options.cpus_per_trial)
     times = measure(config)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lthray.config import TrialConfig, words
-from lthray.plan import fresh_seed, name_of, plan, point
+from lthray.config import ConfigError, TrialConfig, words
+from lthray.plan import fresh_seed, given_digest, name_of, plan, point
 
 from .conftest import tiny
 
@@ -73,7 +73,7 @@ def test_golden_keys():
     assert found == GOLDEN_KEYS
 
 
-GOLDEN_KEYS: list[str] = []
+GOLDEN_KEYS = ["1213ba8c2e33", "ec7e5b274c04", "5e2e9e101a36", "33b03ed633f7", "9d5d30316bd6", "fd88f4994221", "0f78d7ab1e62"]
 
 
 def test_golden_defaults():
@@ -81,7 +81,62 @@ def test_golden_defaults():
     assert {word: default for word, (_, default, _) in words(TrialConfig).items()} == GOLDEN_DEFAULTS
 
 
-GOLDEN_DEFAULTS: dict[str, object] = {}
+GOLDEN_DEFAULTS: dict[str, object] = {
+    "seed": 0,
+    "stream": 0,
+    "data.name": "digits",
+    "data.root": "",
+    "data.download": False,
+    "data.fraction": 1.0,
+    "data.augment": "none",
+    "model.name": "unet",
+    "model.channels": (16, 32),
+    "model.layers": 1,
+    "model.attention": (),
+    "model.groups": 8,
+    "model.head": 8,
+    "model.hidden": (300, 100),
+    "model.pretrained": "",
+    "objective.name": "denoise",
+    "objective.timesteps": 1000,
+    "objective.schedule": "linear",
+    "train.steps": 400,
+    "train.batch": 32,
+    "train.optimizer": "adam",
+    "train.lr": 0.004,
+    "train.warmup": 0,
+    "train.decay": "constant",
+    "train.floor": 0.1,
+    "train.momentum": 0.9,
+    "train.weight_decay": 0.0,
+    "train.clip": 1.0,
+    "train.ema": 0.995,
+    "train.autocast": "none",
+    "train.channels_last": False,
+    "train.compile": "none",
+    "prune.criterion": "magnitude",
+    "prune.budget": "overall",
+    "prune.slope": 0.0,
+    "prune.dials": (),
+    "prune.unit": "weight",
+    "prune.ladder": (0.5, 0.25, 0.125, 0.0625),
+    "prune.layers": (),
+    "rewind.rule": "late",
+    "rewind.fraction": 0.05,
+    "rewind.anchor": "dense",
+    "rewind.state": "rewound",
+    "control": "none",
+    "measure.split": "validation",
+    "measure.images": 300,
+    "measure.timesteps": 20,
+    "measure.checkpoints": 10,
+    "measure.samples": 400,
+    "measure.samplers": ("ddim",),
+    "measure.sampling_steps": 20,
+    "measure.rounds": (0, -1),
+    "measure.inception": "",
+    "origin": "",
+}
 
 
 def test_costs_of_a_plan():
@@ -114,3 +169,11 @@ def test_a_point_holds_all_that_recording_needs_without_the_data():
     assert TrialConfig.from_flat(found["config"] | found["places"]) == tiny()
     assert found["rounds"] == [r.round for r in plan(tiny()).rungs]
     assert found["runs"] == {k: [r.start, r.end] for k, r in plan(tiny()).runs.items()}
+
+
+def test_a_given_file_enters_the_keys_by_its_content(tmp_path):
+    (tmp_path / "f").write_bytes(b"x")
+    assert given_digest("origin", str(tmp_path / "f")).startswith("2d711642b726b044")
+    assert given_digest("origin", "") == ""
+    with pytest.raises(ConfigError, match=r"origin = '/nix': No such file"):
+        given_digest("origin", "/nix")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lthray.store import Store, StoreError, canonical, digest_of, key_of
+from lthray.store import Store, StoreError, canonical, key_of
 
 KEY, OTHER = key_of("test", 1, "a"), key_of("test", 1, "b")
 FACTS = {"loss": 0.25, "name": "a"}
@@ -288,9 +288,3 @@ def test_dropped_objects_are_gone_and_can_be_made_again(tmp_path):
     store.put(KEY, facts=FACTS)
     assert store.find(KEY).facts == FACTS
     assert list((store.root / "tmp").iterdir()) == []
-
-
-def test_digest_of_a_file(tmp_path):
-    (tmp_path / "f").write_bytes(b"x")
-    assert digest_of(str(tmp_path / "f")).startswith("2d711642b726b044")
-    assert digest_of("") == ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lthray.config import TrialConfig
+from lthray.config import ConfigError, TrialConfig
 from lthray.seeds import generator
 from lthray.task.data import Images, to_bytes
 from lthray.task.objectives import sample
@@ -81,7 +81,7 @@ def inception_metrics(fakes: Tensor, real: Tensor, weights: str) -> Named:
     KID as torch-fidelity takes it: the mean over 100 subsets of at most 1000 images.
     """
     smaller = min(len(fakes), len(real[:REAL]), 1000)
-    found = _fidelity(_rgb(fakes), _rgb(real[:REAL].cpu()), _inception(weights), kid=True, kid_subset_size=smaller)
+    found = _fidelity(_rgb(fakes), _rgb(real[:REAL].cpu()), inception(weights), kid=True, kid_subset_size=smaller)
     yield "fid_inception", found["frechet_inception_distance"]
     yield "kid_inception", found["kernel_inception_distance_mean"]
 
@@ -182,9 +182,11 @@ def _registered(referee: Referee) -> str:
     return name
 
 
-def _inception(path: str) -> str:
+def inception(path: str) -> str:
+    """Inception-v3 with the weights of a safetensors file, under a name in the registry; ConfigError for another file."""
     from unittest.mock import patch
 
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from torch_fidelity import feature_extractor_inceptionv3 as module
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
@@ -192,9 +194,17 @@ def _inception(path: str) -> str:
     class Inception(module.FeatureExtractorInceptionV3):
         def __init__(self, name: str, features_list: list[str], **_: Any):
             # given a path, torch-fidelity would unpickle it; its download function is the seam for safe tensors
-            with patch.object(module, "load_state_dict_from_url", lambda *_a, **_k: load_file(path)):
+            with patch.object(module, "load_state_dict_from_url", lambda *_a, **_k: weights):
                 super().__init__(name, features_list)
 
+    try:
+        weights = load_file(path)
+        Inception("inception", ["2048"])
+    except (SafetensorError, OSError, RuntimeError) as error:
+        lines = str(error).splitlines()
+        raise ConfigError(
+            [f"measure.inception = {path!r}: not torch-fidelity's Inception as safetensors ({lines[0]})"]
+        ) from None
     FEATURE_EXTRACTORS_REGISTRY.pop("lthray-inception", None)
     register_feature_extractor("lthray-inception", Inception)
     return "lthray-inception"

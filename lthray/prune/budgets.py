@@ -33,7 +33,8 @@ def assign(layers: Iterable[str], rules: Iterable[Rule]) -> dict[str, float | st
     """
     names = [layer.removesuffix(".weight") for layer in layers]
     found = {name: next((v for p, v in rules if fnmatchcase(name, p)), None) for name in names}
-    faults = [f"prune.layers = {rules}: no pattern covers {name!r}" for name in names if found[name] is None]
+    bare = [name for name in names if found[name] is None]
+    faults = [f"prune.layers = {rules}: no pattern covers {bare[0]!r} and {len(bare) - 1} more ('*' would)"] if bare else []
     for pattern, _ in rules:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.5)

@@ -1,0 +1,276 @@
+"""The command line as its users meet it: help, bad input, hostile files, one trial, the store, interruption."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lthray import cli, options
+from lthray.config import PRESETS, TrialConfig
+from lthray.ledger import Ledger
+from lthray.recording import recorded
+from lthray.store import Store
+from lthray.ticket import Mask, Ticket
+from lthray.trajectory import Setting
+
+from .conftest import TINY, rounds, tiny
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path.name for path in (ROOT / "studies").glob("*.py"))
+
+
+def argv_of(flat: dict) -> list[str]:
+    """Words of a config as a command line."""
+    found = []
+    for word, value in flat.items():
+        found += [f"--{word}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return found
+
+
+SMALL = argv_of(TINY)
+
+
+def main(argv: list[str]) -> object:
+    """The exit code of a command, however it leaves."""
+    try:
+        return cli.main(argv)
+    except SystemExit as left:
+        return left.code
+
+
+# help
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_help_of_a_page_needs_neither_torch_nor_ray(page):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{page}', '--help']\n"
+        "try: runpy.run_path('studies/' + sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as left: assert not left.code, left.code\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'diffusers'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python studies/{page}" in done.stdout
+    assert "--prune.criterion {magnitude,random} [magnitude]" in done.stdout
+    if page != "throughput.py":  # which holds a diffusers loop of its own
+        assert "HEAVY []" in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["--help"], ["trial", "-h"], ["record", "--help"], ["store", "--help"]])
+def test_help_of_a_command(command, capsys):
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("usage: lthray")
+    assert shown.err == ""
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.count(".") == 2
+
+
+def test_a_reader_who_leaves_is_no_error():
+    pipe = subprocess.run(
+        f"{sys.executable} studies/sanity.py --help | true; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    assert pipe.stderr == ""
+    assert pipe.stdout.strip() in (str(options.INTERRUPTED), str(options.DONE))  # done, where the pipe took it all
+
+
+# bad input: one line a fault on stderr, exit 2, nothing written
+
+
+BAD = [
+    (["frob"], "'frob': must be one of trial, record, store"),
+    (
+        ["trial", "--prune.criterion", "magnitud"],
+        "--prune.criterion = 'magnitud': must be one of magnitude, random; did you mean",
+    ),
+    (["trial", "--prune.layers", "conv_in"], "--prune.layers"),
+    (["trial", "--prune.layers", "conv_in", "1"], "no pattern covers 'time_embedding.linear_1' and 33 more"),
+    (["trial", "--prune.layers", "conv_im", "1", "*", "free"], "'conv_im' matches no layer; layers are ['conv_in'"),
+    (["trial", "--prune.budget", "sampled", "--prune.dials", "0", "0"], "prune.dials"),
+    (["trial", "--preset", "cifar"], "--preset = 'cifar'"),
+    (["trial", "--preset", "cifar10"], "data.root = ''"),
+    (["trial", "--preset", "cifar10", "--data-root", "/nix"], "no usable CIFAR10 below /nix"),
+    (["trial", "--origin", "/nix"], "origin = '/nix': No such file"),
+    (["trial", "--model.pretrained", "/nix"], "model.pretrained = '/nix': has no config.json"),
+    (["trial", "--measure.inception", "/proc/version"], "measure.inception = '/proc/version': not torch-fidelity's"),
+    (["trial", "--tracking-uri", "htp://me:secret@host"], "--tracking-uri 'htp://***@host': must begin with one of http://"),
+    (["trial", "--out", "/proc/version"], "--out '/proc/version'"),
+    (["record", "--seed", "1"], "--seed: no such option"),
+    (["record"], "there is no lthray store below it"),
+    (["store", "verify"], "there is no lthray store below it"),
+    (["store", "frob"], "must be one of verify, size, sweep"),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
+def test_bad_input_is_one_line_and_exit_2(argv, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code = main(argv)
+    err = capsys.readouterr().err
+    assert code == options.BAD_INPUT
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert "secret" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_fault_of_a_line_at_once(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    faulty = ["--seed", "x", "--train.lr", "0", "--prune.ladder", "0.1", "0.5", "--nosuch", "1", "--out", "/proc/version"]
+    assert cli.main(["trial", *faulty]) == options.BAD_INPUT
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("error: --") for line in lines)
+
+
+@pytest.mark.parametrize("argv", [["--trials", "0"], ["--preset", "cifar10"], ["--train.steps", "0"], ["--origin", "/nix"]])
+def test_a_study_refuses_before_ray_is_loaded(argv, tmp_path):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['page.py'] + {argv!r}\n"
+        f"try: runpy.run_path({str(ROOT / 'studies/layerwise_search.py')!r}, run_name='__main__')\n"
+        "except SystemExit as left: print('LEFT', left.code, 'ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert done.stdout == "LEFT 2 False\n", done.stderr
+    assert done.stderr.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+# hostile and damaged tickets: one line, exit 3, nothing executed, nothing written
+
+
+class Evil:
+    """Touches a file where it is unpickled."""
+
+    def __reduce__(self):
+        return (os.system, ("touch EXECUTED",))
+
+
+def ticket_file() -> bytes:
+    """A fit ticket of the tiny network."""
+    setting = Setting(tiny(), torch.device("cpu"))
+    mask = Mask({name: torch.arange(m.numel()).reshape(m.shape) % 2 == 0 for name, m in setting.whole.items()})
+    return Ticket(mask, setting.weights(0), 0).to_bytes({"config": {}})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda good: pickle.dumps(Evil()), "never loads pickles"),
+        (lambda good: b"", "not a safetensors file"),
+        (lambda good: good[:-1], "not a safetensors file"),
+        (lambda good: good + b"x", "not a safetensors file"),
+        (lambda good: (2**40).to_bytes(8, "little") + good[8:], "not a safetensors file"),
+        (lambda good: good.replace(b"down_blocks", b"up__blocks_", 1), "another network"),
+    ],
+)
+def test_a_ticket_that_is_none_is_refused(make, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("bad").write_bytes(make(ticket_file()))
+    assert cli.main(["trial", *SMALL, "--origin", "bad"]) == options.INTEGRITY
+    err = capsys.readouterr().err
+    assert err.startswith("error: origin = 'bad': ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad"]
+
+
+# one trial, its record, its store
+
+
+def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["trial", *SMALL, "--seed", "3"]) == options.DONE
+    said = capsys.readouterr().out
+    assert "overall late25% s3: round 2/2, density 0.3" in said
+    store = Store("runs/store")
+    mine = rounds(tiny(seed=3), store)  # all found, none made again
+    assert [r.metrics for r in mine] == [r["metrics"] for r in recorded(cli.uri_of("runs"), "trial.digits")[0]["rounds"]]
+    (call,) = Ledger.all(store)
+    assert call.about["command"].startswith("python ")
+
+    assert cli.main(["record", "--tracking-uri", f"sqlite:///{tmp_path}/other.db"]) == options.DONE
+    assert capsys.readouterr().out.startswith("1 trials recorded in sqlite:///")
+    assert len(recorded(f"sqlite:///{tmp_path}/other.db", "trial.digits")) == 1
+
+    assert cli.main(["store", "verify"]) == options.DONE
+    intact = capsys.readouterr().out
+    assert intact.endswith(" objects verified, 0 damaged (set aside, made again when needed)\n")
+    assert cli.main(["store", "size"]) == options.DONE
+    assert " MB in " in capsys.readouterr().out
+    damaged = max(Path("runs/store/objects").rglob("tensors"), key=lambda path: path.stat().st_size)
+    damaged.chmod(0o600)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert cli.main(["store", "verify"]) == options.INTEGRITY
+    assert "1 damaged" in capsys.readouterr().out
+    assert cli.main(["store", "verify"]) == options.DONE
+
+
+def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    store = Store("runs/store")
+    last = rounds(tiny(), store)[-1]
+    Path("ticket.safetensors").write_bytes(last.files["ticket"])
+    assert cli.main(["trial", *SMALL, "--seed", "5", "--origin", "ticket.safetensors"]) == options.DONE
+    assert "origin overall late25% s5: round 1/1, density 0.3" in capsys.readouterr().out
+    moved = rounds(tiny(seed=5, origin="ticket.safetensors"), store)[-1]
+    assert moved.densities == last.densities
+
+
+def test_a_trial_that_fails_says_why_and_exits_5(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["trial", *SMALL, "--train.lr", "1e30"]) == options.PARTIAL
+    assert capsys.readouterr().err.startswith("error: NonFinite: training loss is ")
+    (call,) = Ledger.all(Store("runs/store"))
+    assert [entry.end["status"] for entry in call] == ["failed"]
+    assert b"NonFinite" in call.traceback(0)["traceback.txt"]
+
+
+def test_ctrl_c_leaves_a_trial_resumable(tmp_path):
+    long = argv_of(TINY | {"train.steps": 100_000})
+    worker = subprocess.Popen([sys.executable, "-m", "lthray", "trial", *long], cwd=tmp_path, text=True, stdout=subprocess.PIPE)
+    mark = tmp_path / "runs/store/lthray-store.json"
+    while not mark.exists():
+        assert worker.poll() is None
+        time.sleep(0.1)
+    time.sleep(1.0)
+    worker.send_signal(signal.SIGINT)
+    said, _ = worker.communicate(timeout=30)
+    assert worker.returncode == options.INTERRUPTED
+    assert "to go on, the same command:  lthray trial --model.channels 8" in said
+
+
+# the plan of every page
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "throughput.py"])
+@pytest.mark.parametrize("smoke", [[], ["--smoke"]])
+def test_dry_runs_print_the_plan_and_write_nothing(page, smoke, tmp_path):
+    command = [sys.executable, str(ROOT / "studies" / page), "--dry-run", *smoke]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    for said in ("trial 0: ", "unique of", "training time   at most", "store           about"):
+        assert said in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_trial_that_can_be_planned(preset):
+    config = TrialConfig.from_flat(PRESETS[preset])
+    assert TrialConfig.from_flat(json.loads(json.dumps(config.canonical()))) == config
