@@ -7,16 +7,30 @@ Reads MLflow only. Writes a table (CSV, Markdown) and a figure (PNG) to <out>/re
 It describes what was recorded; it tests nothing.
 """
 
-import argparse
 import csv
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-from lthray import options
-from lthray.cli import guarded, uri_of
+from pydantic.dataclasses import dataclass
+
+from lthray.cli import asked, guarded, uri_of
 from lthray.config import ConfigError, TrialConfig, words
+from lthray.options import NAME, OPTIONS, Root
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Wanted(Root):
+    """What is drawn."""
+
+    experiment: str = ""
+    """The study and its preset as MLflow names them, such as rewinding.digits; must be given."""
+    by: str = "control"
+    """Word of the config, one curve a value."""
+    metric: str = "loss/excess"
+    """Recorded metric."""
+
 
 Cells = dict[tuple[str, float], list[float]]
 
@@ -74,30 +88,25 @@ def figure(cells: Cells, by: str, metric: str, path: Path) -> None:
 
 def main() -> int:
     """Write the table and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="runs", help="folder of the study [runs]")
-    parser.add_argument("--tracking-uri", default="", help="MLflow server or database; empty = sqlite in --out")
-    parser.add_argument("--experiment", required=True, help="study.preset, as MLflow names it")
-    parser.add_argument("--by", default="control", help="word of the config [control]")
-    parser.add_argument("--metric", default="loss/excess", help="recorded metric [loss/excess]")
-    args = parser.parse_args()
-    if args.by not in words(TrialConfig):
-        raise ConfigError([f"--by {args.by!r}: no word of a config"])
-    if not options.NAME.fullmatch(args.experiment):
-        raise ConfigError([f"--experiment {args.experiment!r}: study.preset, such as rewinding.digits"])
+    wanted = asked(Wanted, sys.argv[1:], "python analysis/curves.py", __doc__ or "")
+    if not NAME.fullmatch(wanted.experiment):
+        raise ConfigError([f"--experiment {wanted.experiment!r}: study.preset, such as rewinding.digits"])
+    if wanted.by not in words(TrialConfig):
+        raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
     from lthray.recording import recorded
 
-    cells = cells_of(recorded(uri_of(args.out, args.tracking_uri), args.experiment), args.by, args.metric)
-    rows = table(cells, args.by)
-    folder = Path(args.out) / "reports" / args.experiment
+    trials = recorded(uri_of(wanted.out, wanted.tracking_uri), wanted.experiment)
+    cells = cells_of(trials, wanted.by, wanted.metric)
+    rows = table(cells, wanted.by)
+    folder = Path(wanted.out) / "reports" / wanted.experiment
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{args.metric.replace('/', '_')}_by_{args.by}"
+    stem = f"{wanted.metric.replace('/', '_')}_by_{wanted.by}"
     with open(folder / f"{stem}.csv", "w", newline="") as file:
         csv.writer(file).writerows(rows)
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
     (folder / f"{stem}.md").write_text("\n".join(lines) + "\n")
-    figure(cells, args.by, args.metric, folder / f"{stem}.png")
+    figure(cells, wanted.by, wanted.metric, folder / f"{stem}.png")
     print("\n".join(lines))
     print(f"{folder / stem}.csv .md .png")
     return 0

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_name, words
-from lthray.options import Options, faults_of, named, split
+from lthray.options import NAME, Options, split
 from lthray.space import Choice, Space, draw, memory, without
 
 MINE = words(Options)
+T = TypeVar("T")
 OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
 
 
@@ -43,7 +44,8 @@ class Study:
     """At a rung the best 1/reduction so far go on."""
 
     def __post_init__(self) -> None:
-        named("Study.name", self.name)
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"Study.name {self.name!r}: up to 64 of a-z 0-9 . _ - that begin with a letter or digit")
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     """The call of a command line; ConfigError with every fault."""
     flat, faults = split(argv, known_words())
     mine, given = {w: v for w, v in flat.items() if w in MINE}, {w: v for w, v in flat.items() if w not in MINE}
-    options = read_options(mine, faults)
+    options = read_options(Options, mine, faults)
     base: dict[str, Any] = {
         **PRESETS.get(options.preset, {}),
         **study.words,
@@ -162,20 +164,18 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     return Call(study, options, config, space, tuple(points.values()), tuple(argv))
 
 
-def read_options(flat: Mapping[str, Any], faults: list[str]) -> Options:
+def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
     """The options of a command line; what is wrong with them is added to `faults`, and left at its default."""
     good: dict[str, Any] = {}
     for word, value in flat.items():
         try:
-            from_flat(Options, {word: value})
+            from_flat(cls, {word: value})
             if word == "preset":
                 preset_name(value)
             good[word] = value
         except ConfigError as error:
             faults += [flagged(fault) for fault in error.faults]
-    options = from_flat(Options, good)
-    faults += faults_of(options)
-    return options
+    return from_flat(cls, good)
 
 
 def flagged(fault: str) -> str:

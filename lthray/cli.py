@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lthray import __version__, options
 from lthray.call import OURS, Call, Study, flagged, read_options, resolve
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lthray.ledger import Ledger
     from lthray.store import Store
 
+T = TypeVar("T")
 PATIENCE = 60.0  # seconds that a finished study waits for MLflow
 
 
@@ -56,7 +57,7 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
         print(options.help_text(f"{usage} [OPTIONS]", about, {"options": mine, **_config_groups(())}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, {**mine, **words(TrialConfig)})
-    chosen = read_options({word: value for word, value in flat.items() if word in mine}, faults)
+    chosen = read_options(options.Options, {w: value for w, value in flat.items() if w in mine}, faults)
     base = PRESETS[chosen.preset]
     place = {"data.root": chosen.data_root} if chosen.data_root else {}
     try:
@@ -75,7 +76,7 @@ def trial(argv: Sequence[str]) -> int:
 
 def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    chosen = _chosen("record", record.__doc__, argv, ("out", "tracking_uri"))
+    chosen = asked(options.Root, argv, "lthray record", record.__doc__ or "")
     from lthray import recording
 
     number = recording.replay(_existing(chosen), _uri(chosen), Path(chosen.out) / "artifacts")
@@ -89,7 +90,8 @@ def store(argv: Sequence[str]) -> int:
     verb, rest = (argv[0], argv[1:]) if argv else ("", [])
     if verb not in verbs and not options.asks_for_help(argv):
         raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(verbs)}"])
-    chosen = _chosen("store verify|size|sweep", store.__doc__, rest if verb in verbs else argv, ("out",))
+    rest, usage = rest if verb in verbs else argv, "lthray store verify|size|sweep"
+    chosen = asked(options.Root, rest, usage, store.__doc__ or "", hidden=("tracking_uri",))
     held = _existing(chosen)
     if verb == "size":
         print(f"{held.size() / 1e6:,.1f} MB in {sum(1 for _ in held):,} objects")
@@ -269,32 +271,32 @@ def _say(text: str) -> int:
     return options.DONE
 
 
-def _chosen(name: str, about: str | None, argv: Sequence[str], wanted: Sequence[str]) -> options.Options:
-    """The few options of a small command."""
-    mine = {word: words(options.Options)[word] for word in wanted}
+def asked(cls: type[T], argv: Sequence[str], usage: str, about: str, *, hidden: Sequence[str] = ()) -> T:
+    """The options of a small command or an analysis; ConfigError with every fault, --help leaves."""
+    mine = {word: told for word, told in words(cls).items() if word not in hidden}
     if options.asks_for_help(argv):
-        print(options.help_text(f"lthray {name} [OPTIONS]", about or "", {"options": mine}))
+        print(options.help_text(f"{usage} [OPTIONS]", about, {"options": mine}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, mine)
-    chosen = read_options(flat, faults)
+    chosen = read_options(cls, flat, faults)
     if faults:
         raise ConfigError(faults)
     return chosen
 
 
-def _store(chosen: options.Options) -> "Store":
+def _store(chosen: options.Root) -> "Store":
     from lthray.store import Store
 
     return Store(Path(chosen.out) / "store")
 
 
-def _existing(chosen: options.Options) -> "Store":
+def _existing(chosen: options.Root) -> "Store":
     if not (held := _store(chosen)).exists:
         raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
     return held
 
 
-def _uri(chosen: options.Options) -> str:
+def _uri(chosen: options.Root) -> str:
     return uri_of(chosen.out, chosen.tracking_uri)
 
 

@@ -262,7 +262,9 @@ def words(cls: type, prefix: str = "") -> dict[str, tuple[Any, Any, str]]:
     """Dotted word -> (type, default, description) of every field of a part and the parts below it."""
     found: dict[str, tuple[Any, Any, str]] = {}
     hints = get_type_hints(cls, include_extras=True)
-    known = cls.__pydantic_fields__  # type: ignore[attr-defined]
+    known: dict[str, Any] = {}
+    for part in cls.__mro__:  # a field has its docstring where it was first written
+        known |= getattr(part, "__pydantic_fields__", {})
     for field in fields(cls):
         if is_dataclass(hints[field.name]):
             found |= words(hints[field.name], f"{prefix}{field.name}.")
@@ -290,9 +292,9 @@ def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T
         except ValidationError as error:
             bad, lines = _faults(error)
             faults += lines
-            good = {word: value for word, value in good.items() if word not in bad}
-            if not bad:  # only fields that contradict each other are left, and they have had their say
+            if not bad & good.keys():  # only fields that contradict each other are left, and they have had their say
                 break
+            good = {word: value for word, value in good.items() if word not in bad}
     if faults:
         raise ConfigError(faults)
     return made

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 DONE, BAD_INPUT, INTEGRITY, ENVIRONMENT, PARTIAL, INTERRUPTED, KILLED = 0, 2, 3, 4, 5, 75, 130
@@ -22,32 +22,71 @@ EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file, 4 en
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 TRACKERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
+OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
 Words = Mapping[str, tuple[Any, Any, str]]  # word -> (type, default, description)
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
-class Options:
+def _writable(out: str) -> str:
+    place = os.path.abspath(out)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise ValueError(f"out = {out!r}: {place} is a file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"out = {out!r}: {place} cannot be written")
+    return out
+
+
+def _tracker(uri: str) -> str:
+    scheme, separator, _ = uri.partition("://")
+    if uri and (scheme.partition("+")[0] not in TRACKERS or not separator):
+        shown = re.sub(r"//[^/@]*@", "//***@", uri)
+        raise ValueError(f"tracking_uri = {shown!r}: must begin with one of {', '.join(f'{t}://' for t in TRACKERS)}")
+    return uri
+
+
+def _share(gpus: float | None) -> float | None:
+    if gpus and gpus > 1 and gpus % 1:
+        raise ValueError(f"gpus_per_trial = {gpus}: must be a fraction of one GPU or a whole number")
+    return gpus
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds = {' '.join(map(str, seeds))}: each seed once")
+    return seeds
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Root:
+    """Where everything is."""
+
+    out: Annotated[str, AfterValidator(_writable)] = "runs"
+    """Folder that holds everything: store, mlflow.db, artifacts, reports."""
+    tracking_uri: Annotated[str, AfterValidator(_tracker)] = ""
+    """MLflow server or database; empty = sqlite in --out."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Options(Root):
     """What a study is told besides the config of its trials."""
 
     preset: str = "digits"
     """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10 or cifar100."""
     data_root: str = ""
     """Folder of the torchvision data sets; the same as --data.root."""
-    out: str = "runs"
-    """Folder that holds everything: store, mlflow.db, artifacts, reports."""
-    tracking_uri: str = ""
-    """MLflow server or database; empty = sqlite in --out."""
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Trials in all; a larger number extends a finished study. Empty = the study's own."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the search."""
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = ()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
     """Seeds of the trials' weights and streams. Empty = the study's own."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at a time; empty = as many as the resources carry."""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1
     """CPU threads of one trial."""
-    gpus_per_trial: Annotated[float, Field(ge=0)] | None = None
+    gpus_per_trial: Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(_share)] = None
     """Share of a GPU of one trial: 0, a fraction such as 0.25, or a whole number. Empty = 0.25 where there is a GPU."""
     address: str = ""
     """Ray cluster to join; empty = a private Ray on this machine."""
@@ -140,34 +179,3 @@ def _literals(kind: Any) -> list[str]:
     if getattr(kind, "__origin__", None) is Literal:
         return [str(word) for word in kind.__args__]
     return [word for inner in getattr(kind, "__args__", ()) for word in _literals(inner)]
-
-
-def folder_faults(out: str) -> list[str]:
-    """Why nothing can be written below `out`, if so."""
-    place = os.path.abspath(out)
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    if not os.path.isdir(place):
-        return [f"--out {out!r}: {place} is a file"]
-    return [] if os.access(place, os.W_OK | os.X_OK) else [f"--out {out!r}: {place} cannot be written"]
-
-
-def faults_of(options: Options) -> list[str]:
-    """What no type can say: folders that cannot be written, trackers that MLflow does not know, odd shares of GPUs."""
-    faults, share = [] if options.dry_run else folder_faults(options.out), options.gpus_per_trial
-    scheme = options.tracking_uri.partition(":")[0].partition("+")[0]
-    if options.tracking_uri and (scheme not in TRACKERS or "://" not in options.tracking_uri):
-        shown = re.sub(r"//[^/@]*@", "//***@", options.tracking_uri)
-        faults.append(f"--tracking-uri {shown!r}: must begin with one of {', '.join(f'{t}://' for t in TRACKERS)}")
-    if share and share > 1 and share % 1:
-        faults.append(f"--gpus-per-trial {share}: a fraction of one GPU or a whole number")
-    if len(set(options.seeds)) < len(options.seeds):
-        faults.append(f"--seeds {' '.join(map(str, options.seeds))}: each seed once")
-    return faults
-
-
-def named(word: str, name: str) -> str:
-    """`name`, if it can name a folder anywhere; ValueError otherwise."""
-    if not NAME.fullmatch(name):
-        raise ValueError(f"{word} {name!r}: a name is up to 64 of a-z 0-9 . _ - and begins with a letter or digit")
-    return name

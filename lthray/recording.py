@@ -209,13 +209,16 @@ def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | N
 
 
 def recorded(uri: str, experiment: str) -> list[dict[str, Any]]:
-    """The finished trials of an experiment as analyses read them: the `trial.json` of each run, one call a run.
+    """The finished trials of an experiment as analyses read them, in their order: the `trial.json` of each run.
 
     ConfigError where there is no such experiment, or nothing in it is finished.
     """
     os.environ.update(ENVIRON)
     from mlflow import MlflowClient
 
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).is_file():  # MLflow would make it
+        raise ConfigError([f"--experiment {experiment!r}: there is no {file}"])
     client = MlflowClient(uri)
     place = client.get_experiment_by_name(experiment)
     if place is None:
@@ -226,7 +229,7 @@ def recorded(uri: str, experiment: str) -> list[dict[str, Any]]:
         raise ConfigError([f"--experiment {experiment!r}: no finished trial is recorded there"])
     with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
         found = (_read(client, run.info.run_id, Path(folder) / run.info.run_id) for run in runs)
-        return sorted(found, key=lambda trial: trial["id"])
+        return sorted(found, key=lambda trial: trial["point"]["at"])
 
 
 def _read(client: Any, run_id: str, folder: Path) -> dict[str, Any]:
