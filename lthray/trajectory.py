@@ -20,7 +20,7 @@ from torch import nn
 
 from lthray import states
 from lthray.config import IMAGES, POLICY, TrialConfig
-from lthray.measure import cost, quality, samples
+from lthray.measure import cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan
 from lthray.prune import budgets, criteria, units
 from lthray.prune.controls import CONTROLS
@@ -65,7 +65,7 @@ def check(config: TrialConfig) -> None:
     setting = Setting(config, torch.device("cpu"))
     _ = plan(config), setting.dials, setting.given
     if config.measure.inception:
-        samples.inception(config.measure.inception)
+        quality.inception(config.measure.inception)
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
@@ -162,7 +162,7 @@ class Trial(Setting):
         self.store, self.commit = store, commit
         self.plan: Plan = plan(config, anchors)
         self.committed = time.monotonic()
-        self.referee: samples.Referee | None = None
+        self.referee: quality.Referee | None = None
 
     def mask(self, rung: Rung) -> Steps[Mask]:
         """The chain's mask at a rung."""
@@ -243,7 +243,7 @@ class Trial(Setting):
         return states.load(self.store, run, target)
 
     def _train(self, rung: Rung, run: Run, target: int, mask: Mask, begin: State) -> Steps[None]:
-        points = quality.marks(run.start, run.end, self.config.measure.checkpoints) if target == run.end else []
+        points = loss.marks(run.start, run.end, self.config.measure.checkpoints) if target == run.end else []
         state, curve = states.nearest(self.store, run, target, rung.curve, points) or (begin, [])
         keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
         stops = sorted(keep | set(points))
@@ -262,7 +262,7 @@ class Trial(Setting):
 
     def _along(self, live: State) -> float:
         models.set_weights(self.twin, live.average)
-        return quality.along(self.twin, self.learner.task, self.images, self.config.measure)
+        return loss.along(self.twin, self.learner.task, self.images, self.config.measure)
 
     def round(self, rung: Rung) -> Steps[Round]:
         """The Round of a rung, from the store or made now."""
@@ -274,18 +274,18 @@ class Trial(Setting):
         referee = (yield from self._judged()) if rung.sampled else None
         began = time.perf_counter()
         models.set_weights(self.twin, state.average)
-        metrics, arrays = quality.paired(self.twin, self.learner.task, self.images, self.config.measure, dense)
+        metrics, arrays = loss.paired(self.twin, self.learner.task, self.images, self.config.measure, dense)
         metrics |= cost.parameters(self.twin, mask, self.free) | cost.macs(self.twin, mask, self.example)
         metrics |= {"cost/steps_of_weights": rung.shown.history, "cost/steps_spent": rung.spent}
         metrics |= {"cost/train_seconds": state.seconds}
         files: dict[str, bytes] = {}
         if referee:
-            named, files = samples.examine(self.twin, self.config, self.images, referee)
+            named, files = quality.examine(self.twin, self.config, self.images, referee)
             metrics |= named
         if rung.index:
             files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)
             metrics["cost/ticket_bytes"] = len(files["ticket"])
-        arrays["curve"] = quality.curve(states.load_curve(self.store, rung.shown, rung.curve) or [])
+        arrays["curve"] = loss.curve(states.load_curve(self.store, rung.shown, rung.curve) or [])
         facts = {"metrics": metrics, "densities": mask.densities}
         facts["seconds"] = {"train": state.seconds, "measure": time.perf_counter() - began}
         return self._keep(rung, facts, arrays, files)
@@ -311,7 +311,7 @@ class Trial(Setting):
         item = self.store.put(rung.round, facts=facts, tensors=arrays, files=files)
         return Round.of(item.facts, item.tensors, item.files)
 
-    def _judged(self) -> Steps[samples.Referee]:
+    def _judged(self) -> Steps[quality.Referee]:
         """The extractor of sample metrics: the dense run of another plan, trained once for each data set."""
         if self.referee is None:
             assert self.plan.referee is not None
@@ -320,8 +320,8 @@ class Trial(Setting):
             yield from judge.round(rung)
             state = yield from judge.reach(rung, rung.chain, rung.chain.end)
             models.set_weights(judge.twin, state.average)
-            real = data.to_bytes(self.images.scaled(self.images.splits["train"][: samples.REAL]))
-            self.referee = samples.Referee("lenet", models.features_of(judge.twin.cpu()), real)
+            real = data.to_bytes(self.images.scaled(self.images.splits["train"][: quality.REAL]))
+            self.referee = quality.Referee("lenet", models.features_of(judge.twin.cpu()), real)
         return self.referee
 
 

@@ -11,7 +11,7 @@ from scipy import linalg
 from torch import nn
 
 from lthray.config import FEATURES, Model, Objective
-from lthray.measure import quality, samples
+from lthray.measure import loss, quality
 from lthray.statistics import relative_excess
 from lthray.task import models
 from lthray.task.data import load, to_bytes
@@ -36,7 +36,7 @@ def network():
 def test_the_panel_is_the_plain_loss_at_each_image_and_timestep(images, network):
     task = Denoise(Objective(), "cpu")
     x, y = images.held_out("test", 7)
-    found = quality.panel(network, task, x, y, 4)
+    found = loss.panel(network, task, x, y, 4)
     assert found.shape == (7, 4)
     for k, (x_t, t, eps) in enumerate(task.panel(x, y, 4)):
         for i in range(7):
@@ -47,28 +47,28 @@ def test_the_panel_is_the_plain_loss_at_each_image_and_timestep(images, network)
 def test_the_panel_does_not_depend_on_how_it_is_cut_into_batches(images, network, monkeypatch):
     task = Denoise(Objective(), "cpu")
     x, y = images.held_out("test", 20)
-    whole = quality.panel(network, task, x, y, 3)
+    whole = loss.panel(network, task, x, y, 3)
     monkeypatch.setattr(quality, "SPLIT", 7)
-    assert torch.allclose(quality.panel(network, task, x, y, 3), whole, atol=1e-5)
+    assert torch.allclose(loss.panel(network, task, x, y, 3), whole, atol=1e-5)
 
 
 def test_bands_are_means_of_equal_parts_named_by_their_first_timestep():
     losses = torch.arange(20.0).expand(3, 20)
-    found = dict(quality.bands(losses, Denoise(Objective(), "cpu").strata(20)))
+    found = dict(loss.bands(losses, Denoise(Objective(), "cpu").strata(20)))
     assert found == {"loss/t000": 1.5, "loss/t200": 5.5, "loss/t400": 9.5, "loss/t600": 13.5, "loss/t800": 17.5}
 
 
 def test_a_network_has_no_excess_over_itself_and_pairs_by_image(images, network):
     task, measure = Denoise(Objective(), "cpu"), tiny(measure__images=50).measure
-    metrics, arrays = quality.paired(network, task, images, measure, {})
+    metrics, arrays = loss.paired(network, task, images, measure, {})
     assert (metrics["loss/excess"], metrics["loss/excess_se"]) == (0.0, 0.0)
     doubled = {"loss": arrays["loss"] / 2}
-    metrics, _ = quality.paired(network, task, images, measure, doubled)
+    metrics, _ = loss.paired(network, task, images, measure, doubled)
     assert metrics["loss/excess"] == pytest.approx(1.0, abs=1e-6)
     assert metrics["loss/excess_se"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["loss/heldout"] == pytest.approx(float(arrays["loss"].mean()))
     x = images.scaled(images.splits["train"][:50])
-    assert metrics["loss/train"] == pytest.approx(float(quality.panel(network, task, x, x, 4).mean()))
+    assert metrics["loss/train"] == pytest.approx(float(loss.panel(network, task, x, x, 4).mean()))
 
 
 def test_the_error_of_the_excess_is_that_of_a_bootstrap_over_images():
@@ -94,7 +94,7 @@ def test_an_excess_of_matrices_takes_the_image_as_the_unit():
 
 def test_accuracy_is_counted(images):
     net, task = models.build(Model(name="lenet300"), images.shape, 10, 0), Classify(Objective(name="classify"), "cpu")
-    metrics, arrays = quality.paired(net, task, images, lenet(measure__images=80).measure, {})
+    metrics, arrays = loss.paired(net, task, images, lenet(measure__images=80).measure, {})
     x, y = images.held_out("validation", 80)
     assert metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
     assert arrays["correct"].shape == (80,)
@@ -105,7 +105,7 @@ def test_accuracy_is_counted(images):
     ("start", "end", "points"), [(0, 400, 10), (20, 400, 10), (400, 780, 10), (0, 8, 2), (0, 3, 10), (5, 9, 0)]
 )
 def test_marks_end_where_the_run_ends(start, end, points):
-    found = quality.marks(start, end, points)
+    found = loss.marks(start, end, points)
     assert len(found) == min(points, end - start)
     assert found == sorted(set(found))
     assert all(start < mark <= end for mark in found)
@@ -146,11 +146,11 @@ def real(images):
 
 @pytest.fixture(scope="module")
 def referee(real):
-    return samples.Referee("test", features_of, real[:600])
+    return quality.Referee("test", features_of, real[:600])
 
 
 def measured(fakes, referee) -> dict[str, float]:
-    return dict(samples.sample_metrics(fakes, referee))
+    return dict(quality.sample_metrics(fakes, referee))
 
 
 def test_features_are_standardised_by_the_real_images(referee):
@@ -168,15 +168,15 @@ def test_fid_is_that_of_an_independent_formula(real, referee):
 def test_kid_is_the_unbiased_sum_over_pairs_and_torch_fidelitys_where_both_sets_are_as_large(real):
     from torch_fidelity.metric_kid import kid_features_to_metric
 
-    small = samples.Referee("small", features_of, real[:100])
+    small = quality.Referee("small", features_of, real[:100])
     a, b = small(spoilt(real)[:100]), small(real[100:200])
     x, y = a.double().numpy(), b.double().numpy()
     k = lambda u, v: (float(u @ v) / 8 + 1) ** 3  # noqa: E731
     inner = [np.mean([k(u[i], u[j]) for i in range(100) for j in range(100) if i != j]) for u in (x, y)]
     expected = sum(inner) - 2 * np.mean([k(u, v) for u in x for v in y])
-    assert samples.kid(a, b) == pytest.approx(expected, rel=1e-9)
+    assert quality.kid(a, b) == pytest.approx(expected, rel=1e-9)
     theirs = kid_features_to_metric(a, b, kid_subsets=1, kid_subset_size=100, verbose=False)
-    assert samples.kid(a, b) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+    assert quality.kid(a, b) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
 
 
 def spoilt(images: torch.Tensor) -> torch.Tensor:
@@ -234,7 +234,7 @@ def test_too_few_images_for_the_features_are_refused(real, referee):
 
 
 def test_a_second_referee_of_the_same_name_is_not_confused_with_the_first(real, referee):
-    other = samples.Referee("test", lambda x: features_of(x.flip(-1).roll(1, -2)), real[:600])
+    other = quality.Referee("test", lambda x: features_of(x.flip(-1).roll(1, -2)), real[:600])
     a, b = measured(real[600:1000], referee), measured(real[600:1000], other)
     assert a["fid_test"] != b["fid_test"]
     assert measured(real[600:1000], referee) == a
@@ -242,10 +242,10 @@ def test_a_second_referee_of_the_same_name_is_not_confused_with_the_first(real, 
 
 def test_memorised_images_are_found(real):
     copies = torch.unique(real.flatten(1), dim=0).reshape(-1, 1, 8, 8)[:50]
-    assert samples.memorised(copies, copies) == 1.0
-    assert samples.memorised(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), real) == 0.0
+    assert quality.memorised(copies, copies) == 1.0
+    assert quality.memorised(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), real) == 0.0
     half = torch.cat([copies, torch.full_like(copies, 128)])
-    assert samples.memorised(half, copies) == pytest.approx(0.5)
+    assert quality.memorised(half, copies) == pytest.approx(0.5)
 
 
 def test_inception_reads_only_safetensors_and_gives_both_metrics(tmp_path, real, monkeypatch):
@@ -258,20 +258,20 @@ def test_inception_reads_only_safetensors_and_gives_both_metrics(tmp_path, real,
         torch.manual_seed(0)
         weights = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
     save_file({n: t.contiguous() for n, t in weights.items()}, tmp_path / "inception.safetensors")
-    found = dict(samples.inception_metrics(real[:6], real[6:12], str(tmp_path / "inception.safetensors")))
+    found = dict(quality.inception_metrics(real[:6], real[6:12], str(tmp_path / "inception.safetensors")))
     assert found.keys() == {"fid_inception", "kid_inception"}
     assert all(math.isfinite(value) for value in found.values())
     (tmp_path / "evil.safetensors").write_bytes(b"\x80\x04cos\nsystem\n")
     with pytest.raises(Exception, match="header"):
-        dict(samples.inception_metrics(real[:6], real[6:12], str(tmp_path / "evil.safetensors")))
+        dict(quality.inception_metrics(real[:6], real[6:12], str(tmp_path / "evil.safetensors")))
 
 
 def test_a_grid_is_a_picture_of_the_first_images(real):
-    png = Image.open(io.BytesIO(samples.grid(real[:70])))
+    png = Image.open(io.BytesIO(quality.grid(real[:70])))
     assert png.size == (8 * 26 + 2, 8 * 26 + 2)
     first = np.asarray(png)[2:26, 2:26, 0].reshape(8, 3, 8, 3)[:, 0, :, 0]
     assert (first == real[0, 0].numpy()).all()
-    assert samples.grid(real[:70]) == samples.grid(real[:64])
+    assert quality.grid(real[:70]) == quality.grid(real[:64])
 
 
 def test_a_sampled_round_carries_its_metrics_by_sampler_and_extractor_and_a_picture(store):

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from lthray import config
-from lthray.measure import samples
+from lthray.measure import quality
 from lthray.prune import budgets, controls, criteria, rewinds, units
 from lthray.task import data, models, objectives
 
@@ -39,4 +39,4 @@ def test_images_table_is_what_digits_are():
     assert int(images.labels.max()) + 1 == classes
     assert len(images.splits["train"]) == train
     assert models.build(config.Model(name="lenet5"), images.shape, 10, 0).hidden.out_features == config.FEATURES
-    assert train <= samples.REAL
+    assert train <= quality.REAL

@@ -1,87 +1,218 @@
-"""How good a network is: the paired panel loss, against the dense network and along training; accuracy.
+"""How good a network's samples are: FID, KID, precision and recall through torch-fidelity, memorisation, grids.
 
-The panel is one fixed set of held-out images x stratified timesteps x noise, so that every network of a study answers
-the same questions and differences are paired.
+Metrics carry the sampler and the extractor that saw the images: quality/ddim/fid_lenet is not quality/ddim/fid_inception.
 """
 
-import math
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from lthray.config import Measure
-from lthray.statistics import relative_excess
-from lthray.task.data import Images
-from lthray.task.objectives import Denoise, Task
+from lthray.config import ConfigError, TrialConfig
+from lthray.seeds import generator
+from lthray.task.data import Images, to_bytes
+from lthray.task.objectives import sample
 
 SPLIT = 512  # images a forward pass
-QUARTER = 4  # along training a quarter of the images and half the timesteps are measured
+REAL = 10_000  # at most so many real images stand on the other side of FID and KID
+NEIGHBOURS = 3  # of precision and recall (Kynkaanniemi et al. 2019, arXiv 1904.06991)
+COPIED = 1 / 3  # nearest over second-nearest distance below which a sample counts as memorised
+
 Named = Iterator[tuple[str, float]]
 
 
-def panel(network: nn.Module, task: Task, x: Tensor, y: Tensor, columns: int) -> Tensor:
-    """The loss of every image at every stratified timestep, [images, columns] float32 on the CPU."""
-    with torch.no_grad():
-        return torch.stack(
-            [
-                torch.cat([task.errors(network, *part) for part in zip(*(i.split(SPLIT) for i in inputs), strict=True)])
-                for inputs in task.panel(x, y, columns)
-            ],
-            dim=1,
-        ).float().cpu()  # fmt: skip
+def examine(
+    network: nn.Module, config: TrialConfig, images: Images, referee: "Referee"
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Metrics and picture grids of the samples that `network` makes of one fixed bank of noise, for each sampler."""
+    device = images.images.device
+    bank = torch.randn(config.measure.samples, *images.shape, generator=generator("bank", device=device), device=device)
+    metrics: dict[str, float] = {}
+    grids: dict[str, bytes] = {}
+    for sampler in config.measure.samplers:
+        fakes = to_bytes(sample(network, config.objective, sampler, config.measure.sampling_steps, bank)).cpu()
+        named = dict(sample_metrics(fakes, referee))
+        named["memorised"] = memorised(fakes, referee.real)
+        if config.measure.inception:
+            named |= dict(inception_metrics(fakes, referee.real, config.measure.inception))
+        metrics |= {f"quality/{sampler}/{name}": value for name, value in named.items()}
+        grids[f"samples_{sampler}"] = grid(fakes)
+    return metrics, grids
 
 
-def bands(losses: Tensor, strata: list[int], parts: int = 5) -> Named:
-    """Mean loss of each of `parts` equal bands of timesteps, named by the first timestep of the band."""
-    timesteps = strata[-1] + strata[0]
-    for i, band in enumerate(losses.mean(0).tensor_split(parts)):
-        if len(band):
-            yield f"loss/t{round(i * timesteps / parts):03d}", float(band.mean())
+class Referee:
+    """A feature extractor as torch-fidelity wants it: a classifier's hidden layer, standardised by the real images."""
+
+    def __init__(self, name: str, features: Callable[[Tensor], Tensor], real: Tensor):
+        """`features` maps float images in [-1, 1] to [n, d]; `real` are uint8 images [n, C, H, W]."""
+        self.name, self.real = name, real[:REAL].cpu()
+        with torch.no_grad():
+            seen = torch.cat([features(_floats(part)) for part in self.real.split(SPLIT)])
+        self.mean, self.scale = seen.mean(0), seen.std(0).clamp_min(1e-6)
+        self.features, self.width = features, seen.shape[1]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Standardised features of uint8 images, [n, d]."""
+        return (self.features(_floats(images)) - self.mean) / self.scale
 
 
-def correct(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Whether each image is classified rightly, [n] bool on the CPU."""
-    with torch.no_grad():
-        return torch.cat([(network(a).argmax(1) == b) for a, b in zip(x.split(SPLIT), y.split(SPLIT), strict=True)]).cpu()
+def sample_metrics(fakes: Tensor, referee: Referee) -> Named:
+    """FID, KID, precision and recall of uint8 images `fakes` against the referee's real ones.
+
+    FID, precision and recall by torch-fidelity; its KID is a mean over random subsets, with their noise, so KID is taken
+    here over all of both sets. ValueError below ten images a feature.
+    """
+    smaller = min(len(fakes), len(referee.real))
+    if smaller < 10 * referee.width:
+        raise ValueError(f"{smaller} images for {referee.width} features: FID needs ten a feature")
+    found = _fidelity(fakes, referee.real, _registered(referee), prc=True)
+    yield f"fid_{referee.name}", found["frechet_inception_distance"]
+    yield f"kid_{referee.name}", kid(referee(fakes), referee(referee.real))
+    yield f"precision_{referee.name}", found["precision"]
+    yield f"recall_{referee.name}", found["recall"]
 
 
-def marks(start: int, end: int, points: int) -> list[int]:
-    """The steps of a run at which its curve is measured: `points` equal parts, the last at its end."""
-    return sorted({start + math.ceil((end - start) * j / points) for j in range(1, points + 1)})
+def inception_metrics(fakes: Tensor, real: Tensor, weights: str) -> Named:
+    """FID and KID with torch-fidelity's Inception-v3, its weights read from a safetensors file (never a pickle).
+
+    KID as torch-fidelity takes it: the mean over 100 subsets of at most 1000 images.
+    """
+    smaller = min(len(fakes), len(real[:REAL]), 1000)
+    found = _fidelity(_rgb(fakes), _rgb(real[:REAL].cpu()), inception(weights), kid=True, kid_subset_size=smaller)
+    yield "fid_inception", found["frechet_inception_distance"]
+    yield "kid_inception", found["kernel_inception_distance_mean"]
 
 
-def along(network: nn.Module, task: Task, images: Images, measure: Measure) -> float:
-    """The panel loss at one point of a training run, on a part of the panel."""
-    x, y = images.held_out(measure.split, measure.images)
-    columns = max(1, measure.timesteps // 2)
-    return float(panel(network, task, x[::QUARTER], y[::QUARTER], columns).mean())
+def kid(a: Tensor, b: Tensor) -> float:
+    """Unbiased MMD^2 with the kernel (x.y / d + 1)^3 over all of two feature sets [n, d], [m, d]; may be negative
+    (Binkowski et al. 2018, arXiv 1801.01401)."""
+    a, b = a.double(), b.double()
+    within = [(_kernel_sum(x, x) - float(_kernel(x, x, paired=True).sum())) / (len(x) * (len(x) - 1)) for x in (a, b)]
+    return sum(within) - 2 * _kernel_sum(a, b) / (len(a) * len(b))
 
 
-def paired(
-    network: nn.Module, task: Task, images: Images, measure: Measure, dense: dict[str, Tensor]
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Metrics and arrays of the whole panel; `dense` holds the arrays of the dense network (empty for itself)."""
-    x, y = images.held_out(measure.split, measure.images)
-    arrays = {"loss": panel(network, task, x, y, measure.timesteps)}
-    index = images.splits["train"][: len(x)]
-    seen = panel(network, task, images.scaled(index), images.labels[index], measure.timesteps)
-    reference = dense.get("loss", arrays["loss"])
-    excess, error = relative_excess(arrays["loss"].numpy(), reference.numpy())
-    metrics = {"loss/heldout": float(arrays["loss"].mean()), "loss/train": float(seen.mean())}
-    metrics |= {"loss/excess": excess, "loss/excess_se": error}
-    if isinstance(task, Denoise):
-        metrics |= dict(bands(arrays["loss"], task.strata(measure.timesteps)))
-    else:
-        arrays["correct"] = correct(network, x, y)
-        metrics["quality/accuracy"] = float(arrays["correct"].double().mean())
-    return metrics, arrays
+def _kernel(x: Tensor, y: Tensor, *, paired: bool = False) -> Tensor:
+    products = (x * y).sum(1) if paired else x @ y.T
+    return (products / x.shape[1] + 1) ** 3
 
 
-def curve(points: list) -> Tensor:
-    """[points, 3]: step, mean training loss since the point before, held-out loss; from (step, sum, number, held-out)."""
-    before, rows = (0.0, 0), []
-    for step, total, number, held_out in points:
-        rows.append([step, (total - before[0]) / max(number - before[1], 1), held_out])
-        before = (total, number)
-    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
+def _kernel_sum(x: Tensor, y: Tensor) -> float:
+    return sum(float(_kernel(part, y).sum()) for part in x.split(SPLIT))
+
+
+def memorised(fakes: Tensor, real: Tensor) -> float:
+    """Share of fakes that lie three times nearer to one training image than to the next (iDDPM's check)."""
+    a, b = fakes.flatten(1).float(), real.flatten(1).float()
+    nearest = torch.cat([torch.cdist(part, b).topk(2, largest=False).values for part in a.split(SPLIT)])
+    return float((nearest[:, 0] < COPIED * nearest[:, 1]).double().mean())
+
+
+def grid(images: Tensor, columns: int = 8) -> bytes:
+    """A PNG of the first columns^2 uint8 images [n, C, H, W], small ones enlarged by whole factors."""
+    from PIL import Image
+    from torchvision.utils import make_grid
+
+    factor = max(1, 24 // images.shape[-1])
+    large = images[: columns**2].cpu().repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    sheet = make_grid(large, nrow=columns, padding=2, pad_value=96)
+    file = io.BytesIO()
+    Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+class _Images(Dataset):
+    def __init__(self, images: Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def _fidelity(fakes: Tensor, real: Tensor, extractor: str, **wanted: Any) -> dict[str, float]:
+    from torch_fidelity import calculate_metrics
+
+    return calculate_metrics(
+        input1=_Images(fakes.cpu()),
+        input2=_Images(real),
+        feature_extractor=extractor,
+        batch_size=SPLIT,
+        fid=True,
+        prc_neighborhood=NEIGHBOURS,
+        cuda=torch.cuda.is_available(),
+        cache=False,  # its cache knows neither the images nor the extractor's weights
+        save_cpu_ram=True,  # no loader processes inside a worker
+        verbose=False,
+        **wanted,
+    )
+
+
+def _registered(referee: Referee) -> str:
+    """The referee under a name of its own in torch-fidelity's registry."""
+    from torch_fidelity import FeatureExtractorBase
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+
+    class Registered(FeatureExtractorBase):
+        def __init__(self, name: str, features_list: list[str], **_: Any):
+            super().__init__(name, features_list)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return (str(referee.width),)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return str(referee.width)
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            return (referee(x),)
+
+    name = f"lthray-{referee.name}"
+    FEATURE_EXTRACTORS_REGISTRY.pop(name, None)  # one referee a name at a time; the registry refuses a second
+    register_feature_extractor(name, Registered)
+    return name
+
+
+def inception(path: str) -> str:
+    """Inception-v3 with the weights of a safetensors file, under a name in the registry; ConfigError for another file."""
+    from unittest.mock import patch
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+
+    class Inception(module.FeatureExtractorInceptionV3):
+        def __init__(self, name: str, features_list: list[str], **_: Any):
+            # given a path, torch-fidelity would unpickle it; its download function is the seam for safe tensors
+            with patch.object(module, "load_state_dict_from_url", lambda *_a, **_k: weights):
+                super().__init__(name, features_list)
+
+    try:
+        weights = load_file(path)
+        Inception("inception", ["2048"])
+    except (SafetensorError, OSError, RuntimeError) as error:
+        lines = str(error).splitlines()
+        raise ConfigError(
+            [f"measure.inception = {path!r}: not torch-fidelity's Inception as safetensors ({lines[0]})"]
+        ) from None
+    FEATURE_EXTRACTORS_REGISTRY.pop("lthray-inception", None)
+    register_feature_extractor("lthray-inception", Inception)
+    return "lthray-inception"
+
+
+def _floats(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1
+
+
+def _rgb(images: Tensor) -> Tensor:
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

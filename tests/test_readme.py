@@ -1,0 +1,73 @@
+"""The README's commands are those that the gate runs, its links lead somewhere, its figures are recorded ones."""
+
+import csv
+import re
+import subprocess
+from pathlib import Path
+
+from lthray import cli
+from lthray.config import TrialConfig, words
+from lthray.options import Options
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S)
+
+
+def test_two_commands_that_differ_only_in_what_they_do_at_last():
+    install = [command.split(" && ")[:-1] for command in COMMANDS]
+    assert len(COMMANDS) == 2
+    assert install[0] == install[1]
+    assert [command.split(" && ")[-1].strip() for command in COMMANDS] == [
+        ".venv/bin/python studies/layerwise_search.py",
+        ".venv/bin/python -m pytest",
+    ]
+    assert "requirements.lock" in COMMANDS[0]
+    assert README.index(COMMANDS[1]) < 2500  # near the top
+
+
+def test_the_gate_runs_the_second_command_as_it_stands_here():
+    script = (ROOT / ".ci/run").read_text()
+    function = re.search(r"^command_of_readme\(\).*?^}$", script, re.M | re.S)
+    shell = f"{function[0]}\ncommand_of_readme 2"
+    found = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert found == COMMANDS[1]
+    assert 'bash -euc "$(command_of_readme 2)"' in script
+    assert "--smoke" in script
+
+
+def test_links_and_files_that_are_named_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
+    named = re.findall(
+        r"`((?:studies|analysis|task|prune|measure)/[a-z_/]*\.py|[a-z_]+\.py|cluster\.yaml|CITATION\.cff)`", README
+    )
+    assert len(named) > 8
+    for name in named:
+        assert (ROOT / name).is_file() or (ROOT / "lthray" / name).is_file(), name
+
+
+def test_options_and_commands_that_are_named_exist():
+    known = {word.replace("_", "-") for word in words(Options)} | set(words(TrialConfig)) | {"help"}
+    for option in re.findall(r"`--([a-z._-]+)", README):
+        assert option in known, option
+    for command in re.findall(r"`lthray ([a-z]+)", README):
+        assert command in cli.COMMANDS, command
+
+
+def test_tables_of_results_are_the_recorded_ones():
+    """Each is the CSV that the command above it wrote."""
+    for path in sorted((ROOT / ".readme").glob("*.csv")):
+        rows = list(csv.reader(path.read_text().splitlines()))
+        assert len(rows) > 3
+        for row in rows:
+            assert "| " + " | ".join(row) + " |" in README, path.name
+
+
+def test_the_lock_has_versions_and_hashes_but_no_addresses():
+    lock = (ROOT / "requirements.lock").read_text()
+    pins = re.findall(r"^[a-z0-9].*==", lock, re.M)
+    assert len(pins) > 100
+    assert lock.count("--hash=sha256:") >= len(pins)
+    assert "://" not in lock
+    assert "index-url" not in lock
