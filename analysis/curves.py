@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from lthray.cli import asked, guarded, uri_of
 from lthray.config import ConfigError, TrialConfig, words
 from lthray.options import NAME, OPTIONS, Root
+from lthray.results import config_of, surface
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
@@ -39,28 +40,13 @@ def cells_of(trials: list[dict[str, Any]], by: str, metric: str) -> Cells:
     """(value of the word, density) -> the metric of every trial there."""
     cells: Cells = {}
     for trial in trials:
-        config = TrialConfig.from_flat(trial["point"]["config"] | trial["point"]["places"])
-        for r in trial["rounds"]:
-            if metric not in r["metrics"]:
-                continue
-            cells.setdefault((str(config.flat()[by]), r["metrics"]["density/prunable"]), []).append(r["metrics"][metric])
+        value = str(config_of(trial["point"]).flat()[by])
+        for found in (r["metrics"] for r in trial["rounds"] if metric in r["metrics"]):
+            cells.setdefault((value, found["density/prunable"]), []).append(found[metric])
     if not cells:
         known = sorted({name for trial in trials for r in trial["rounds"] for name in r["metrics"]})
         raise ConfigError([f"--metric {metric!r}: recorded are {', '.join(known)}"])
     return cells
-
-
-def table(cells: Cells, by: str) -> list[list[str]]:
-    """Rows by density, columns by value: mean ± standard deviation (number)."""
-    values = list(dict.fromkeys(value for value, _ in cells))
-    densities = sorted({density for _, density in cells}, reverse=True)
-    head = ["density", *(f"{by} = {value}" for value in values)]
-    return [head] + [[f"{d:.4g}", *(_cell(cells.get((value, d), [])) for value in values)] for d in densities]
-
-
-def _cell(found: list[float]) -> str:
-    spread = f" ± {statistics.stdev(found):.4f}" if len(found) > 1 else ""
-    return f"{statistics.mean(found):.4f}{spread} ({len(found)})" if found else ""
 
 
 def figure(cells: Cells, by: str, metric: str, path: Path) -> None:
@@ -97,7 +83,7 @@ def main() -> int:
 
     trials = recorded(uri_of(wanted.out, wanted.tracking_uri), wanted.experiment)
     cells = cells_of(trials, wanted.by, wanted.metric)
-    rows = table(cells, wanted.by)
+    rows = surface(cells, wanted.by)
     folder = Path(wanted.out) / "reports" / wanted.experiment
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{wanted.metric.replace('/', '_')}_by_{wanted.by}"

@@ -1,7 +1,6 @@
 """What a study shows: progress with the time left, the table of trials, the plan of a dry run."""
 
 import shlex
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -10,10 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lthray.config import TrialConfig
 from lthray.ledger import Ledger
 from lthray.plan import Plan
-from lthray.results import Trial, ranked
+from lthray.results import Trial, config_of, ranked, surface
 from lthray.store import Store
 
 
@@ -134,25 +132,19 @@ def trial_table(found: Sequence[Trial]) -> Table:
 
 
 def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
-    """A metric by density (rows) and by one word of the config (columns): mean and spread over the trials in each cell."""
-    cells: dict[tuple[int, float], dict[str, list[float]]] = {}
+    """A metric by density (rows) and by one word of the config (columns), over the trials in each cell."""
+    cells: dict[tuple[str, float], list[float]] = {}
     for trial in found:
-        column = str(TrialConfig.from_flat({**trial.entry.point["config"], **trial.entry.point["places"]}).flat()[word])
+        value = str(config_of(trial.entry.point).flat()[word])
         for r in trial.rounds:
-            row = cells.setdefault((r.index, r.metrics["density/prunable"]), {})
-            row.setdefault(column, []).append(r.metrics[metric])
-    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+            cells.setdefault((value, r.metrics["density/prunable"]), []).append(r.metrics[metric])
+    head, *rows = surface(cells, word)
     table = Table(title=f"{metric} by density and {word}", title_justify="left", box=None, pad_edge=False)
-    for title in ("density", *columns):
+    for title in head:
         table.add_column(title, justify="right")
-    for (_, density), row in sorted(cells.items()):
-        table.add_row(f"{density:.4g}", *(_cell(row.get(column, [])) for column in columns))
+    for row in rows:
+        table.add_row(*row)
     return table
-
-
-def _cell(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{spread} ({len(values)})" if values else "–"
 
 
 def best_lines(found: Sequence[Trial], rungs: int, out: str) -> list[str]:

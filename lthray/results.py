@@ -1,9 +1,11 @@
-"""What became of the trials of a call, read back from the store; and what each says by itself."""
+"""What became of the trials of a call, read back from the store; what each says by itself, and several in a table."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+import statistics
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lthray.config import TrialConfig
 from lthray.ledger import Entry, Ledger
 from lthray.store import Store
 from lthray.ticket import Round
@@ -90,3 +92,24 @@ def verdict(trial: Trial) -> str:
             lines.append("Its weights have seen more optimizer steps than the dense network's, which flatters it.")
         lines.append("A grade needs controls and fresh seeds.")
     return "\n".join(lines)
+
+
+def config_of(point: Mapping[str, Any]) -> TrialConfig:
+    """The config of a trial, from its point in the ledger or in MLflow."""
+    return TrialConfig.from_flat({**point["config"], **point["places"]})
+
+
+def surface(cells: Mapping[tuple[str, float], Sequence[float]], word: str) -> list[list[str]]:
+    """(value of the word, density) -> numbers, as rows of text: a row a density, a column a value, a head above.
+
+    Each cell is the mean, the standard deviation over the trials and their number.
+    """
+    values = list(dict.fromkeys(value for value, _ in cells))
+    densities = sorted({density for _, density in cells}, reverse=True)
+    rows = [[f"{density:.4g}", *(_cell(cells.get((value, density), ())) for value in values)] for density in densities]
+    return [["density", *(f"{word} = {value}" for value in values)], *rows]
+
+
+def _cell(found: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(found):.4f}" if len(found) > 1 else ""
+    return f"{statistics.mean(found):.4f}{spread} ({len(found)})" if found else "–"

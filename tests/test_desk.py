@@ -40,6 +40,16 @@ def opened(study: Study, store: Store, *argv: str):
     return call, ledger
 
 
+def work_off(call, ledger: Ledger, store: Store, *, last: int) -> None:
+    """Give out every trial of a list, and run those up to `last` to their end."""
+    desk = Desk(call, ledger)
+    for number, words in enumerate(desk.queue()):
+        desk.task(words, 0.0)
+        if number <= last:
+            rounds(call.config_of(number, words), store)
+            ledger.finish(number, DONE)
+
+
 def console_text(table) -> str:
     from rich.console import Console
 
@@ -175,12 +185,7 @@ def finished(tmp_path_factory):
     """A list of four trials that has been run; the last failed."""
     store = Store(tmp_path_factory.mktemp("finished") / "store")
     call, ledger = opened(LIST, store)
-    desk = Desk(call, ledger)
-    for number, words in enumerate(desk.queue()):
-        desk.task(words, 0.0)
-        if number < 3:
-            rounds(call.config_of(number, words), store)
-            ledger.finish(number, DONE)
+    work_off(call, ledger, store, last=2)
     ledger.finish(3, FAILED, "NonFinite: training loss is nan at step 3", trace="Traceback")
     return call, ledger, list(trials(store, ledger))
 

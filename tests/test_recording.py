@@ -26,8 +26,8 @@ from lthray.results import trials
 from lthray.store import Store
 from lthray.ticket import read_ticket
 
-from .conftest import TINY, rounds
-from .test_desk import LIST, opened
+from .conftest import TINY
+from .test_desk import LIST, opened, work_off
 
 SAMPLED = {"measure.samples": "320", "measure.sampling_steps": "2"}
 
@@ -38,12 +38,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("made")
     store = Store(root / "store")
     call, ledger = opened(LIST, store, *(text for word, value in SAMPLED.items() for text in (f"--{word}", value)))
-    desk = Desk(call, ledger)
-    for number, words in enumerate(desk.queue()):
-        desk.task(words, 0.0)
-        if number < 3:
-            rounds(call.config_of(number, words), store)
-            ledger.finish(number, DONE)
+    work_off(call, ledger, store, last=2)
     ledger.finish(3, FAILED, "NonFinite: nan at step 3", trace="Traceback: here")
     return store, ledger
 

@@ -54,6 +54,7 @@ class Referee:
         self.mean, self.scale = seen.mean(0), seen.std(0).clamp_min(1e-6)
         self.features, self.width = features, seen.shape[1]
 
+    @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Standardised features of uint8 images, [n, d]."""
         return (self.features(_floats(images)) - self.mean) / self.scale
