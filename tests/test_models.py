@@ -116,3 +116,12 @@ def test_a_pretrained_folder_that_will_not_do_is_one_line(tmp_path, case):
     with pytest.raises(ConfigError, match=r"model.pretrained = ") as caught:
         look(str(folder))
     assert len(caught.value.faults) == 1
+
+
+def test_lenet300_is_the_published_network():
+    net = models.build(Model(name="lenet300"), (1, 28, 28), 10, 0)
+    for layer in (*net.hidden, net.output):
+        glorot = (2 / (layer.in_features + layer.out_features)) ** 0.5
+        assert layer.weight.std().item() == pytest.approx(glorot, rel=0.05)
+        assert not layer.bias.any()
+    assert not net(torch.full((1, 1, 28, 28), -1.0)).any()  # the background is grey level 0: no weight acts as a bias

@@ -107,17 +107,24 @@ def _pretrained(folder: str, shape: tuple[int, int, int]) -> nn.Module:
 
 
 class LeNet300(nn.Module):
-    """Fully connected classifier, 300-100 units (LeCun et al. 1998; the first network of Frankle and Carbin 2019)."""
+    """Fully connected classifier, 300-100 units (LeCun et al. 1998; the first network of Frankle and Carbin 2019).
+
+    As there: grey levels from 0 to 1 and Glorot's normal weights. Over levels from -1 to 1 the background would act as
+    hundreds of biases a unit, and magnitudes would say little of what a weight is for.
+    """
 
     def __init__(self, size: int, hidden: tuple[int, ...], classes: int):
         super().__init__()
         widths = (size, *hidden)
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.output = nn.Linear(widths[-1], classes)
+        for layer in (*self.hidden, self.output):
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [n, hidden[-1]]."""
-        x = x.flatten(1)
+        """The last hidden layer, [n, hidden[-1]], of images in [-1, 1]."""
+        x = (x.flatten(1) + 1) / 2
         for layer in self.hidden:
             x = layer(x).relu()
         return x
