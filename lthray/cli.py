@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lthray.config import PRESETS, ConfigError, TrialConfig, words
 
 if TYPE_CHECKING:
     from lthray.ledger import Ledger
+    from lthray.results import Trial
     from lthray.store import Store
 
 T = TypeVar("T")
@@ -109,6 +111,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record":
 
 
 def _study(call: Call) -> int:
+    began = time.time()
     from lthray import trajectory
     from lthray.task import data
 
@@ -131,23 +134,24 @@ def _study(call: Call) -> int:
             return options.ENVIRONMENT
         projector = Projector(held, ledger, _uri(call.options), Path(call.options.out) / "artifacts")
         projector.start()
-        interrupted = False
+        interrupted, slots = False, 1
         entries = list(ledger)
         if len(entries) < call.trials or any(entry.end is None for entry in entries):
             from lthray.study import execute
 
             with Watch(Tally(held, ledger, call.trials), call.study.name) as watch:
                 interrupted = execute(call, held, ledger, watch)
+                slots = watch.slots
         behind = projector.close(5.0 if interrupted else PATIENCE)
-    return _end(call, held, ledger, projector.experiment, behind, interrupted)
+    trials = _show(call, held, ledger, began, slots)
+    return _end(call, trials, projector.experiment, behind, interrupted)
 
 
-def _end(call: Call, held: "Store", ledger: "Ledger", link: str | None, behind: str | None, interrupted: bool) -> int:
-    """The table, the best recipe, how to look closer or go on; the exit code."""
-    from lthray import charts, console, results
+def _show(call: Call, held: "Store", ledger: "Ledger", began: float, slots: int) -> "list[Trial]":
+    """The table of trials, the best recipe, how the time was spent."""
+    from lthray import console, results
 
-    trials = list(results.trials(held, ledger))
-    out = console.console()
+    trials, out = list(results.trials(held, ledger)), console.console()
     out.print()
     out.print(console.trial_table(trials))
     out.print()
@@ -155,6 +159,16 @@ def _end(call: Call, held: "Store", ledger: "Ledger", link: str | None, behind: 
         out.print(console.surface_table(trials, *call.study.surface))
     for line in console.best_lines(trials, call.rungs, call.options.out) if call.space else []:
         out.print(line)
+    for line in console.closing_lines(trials, held, began, slots):
+        out.print(line)
+    return trials
+
+
+def _end(call: Call, trials: "list[Trial]", link: str | None, behind: str | None, interrupted: bool) -> int:
+    """How to look closer, or to go on; the exit code."""
+    from lthray import charts, console
+
+    out = console.console()
     if behind:
         out.print(f"MLflow is behind ({behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
     if not call.options.tracking_uri:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lthray.ledger import Ledger
 from lthray.plan import Plan
-from lthray.results import Trial, config_of, ranked, surface
+from lthray.results import Trial, config_of, ranked, spent, surface
 from lthray.store import Store
 
 
@@ -53,7 +53,7 @@ class Watch:
     """Progress of a study: a bar on a terminal, a line a round in a log."""
 
     def __init__(self, tally: Tally, title: str, every: float = 2.0):
-        self.tally, self.every, self.left = tally, every, ""
+        self.tally, self.every, self.left, self.slots = tally, every, "", 1
         self.began: tuple[float, int] | None = None
         self.looked = 0.0
         self.console = console()
@@ -126,7 +126,7 @@ def trial_table(found: Sequence[Trial]) -> Table:
             f"{m['loss/excess']:+.2%} ± {m['loss/excess_se']:.2%}" if m else "–",
             f"{trial.matching:.4g}" if trial.matching else "–",
             *(form.format(m[metric]) if metric in m else "–" for metric, form in shown.values()),
-            *(f"{sum(r.seconds[part] for r in trial.rounds):.0f}" for part in ("train", "measure")),
+            *(f"{sum(r.metrics[f'cost/{part}_seconds'] for r in trial.rounds):.0f}" for part in ("train", "measure")),
         )
     return table
 
@@ -145,6 +145,20 @@ def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def closing_lines(found: Sequence[Trial], store: Store, since: float, slots: int) -> list[str]:
+    """How the time since a moment was spent, and what the trials had in common."""
+    runs = [(key, end - start) for t in found for key, (start, end) in t.entry.point["runs"].items()]
+    made = {key: steps for key, steps in runs if "final" in store.parts(key)}
+    unshared = sum(steps for key, steps in runs if key in made)
+    lines = [f"{sum(made.values()):,} training steps served for {unshared:,}, which the trials would have needed alone"]
+    first, busy = spent(found, since)
+    if busy:
+        wall = time.time() - since
+        share = f"{busy / (wall * slots):.0%} of {slots} slots trained or measured"
+        lines.append(f"{duration(wall)}; the first step after {first - since:.0f} s; {share}")
+    return lines
 
 
 def best_lines(found: Sequence[Trial], rungs: int, out: str) -> list[str]:

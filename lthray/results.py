@@ -94,6 +94,14 @@ def verdict(trial: Trial) -> str:
     return "\n".join(lines)
 
 
+def spent(found: Iterable[Trial], since: float) -> tuple[float, float]:
+    """Of the rounds committed since a moment, each once: when the first began, and seconds of training and measuring."""
+    fresh = {r.keys["round"]: r for trial in found for r in trial.rounds if r.created >= since}.values()
+    runs = {r.keys["weights"]: r.seconds["train"] + r.seconds["along"] for r in fresh}
+    first = min((r.created - sum(r.seconds.values()) for r in fresh), default=since)
+    return first, sum(runs.values()) + sum(r.seconds["measure"] for r in fresh)
+
+
 def config_of(point: Mapping[str, Any]) -> TrialConfig:
     """The config of a trial, from its point in the ledger or in MLflow."""
     return TrialConfig.from_flat({**point["config"], **point["places"]})

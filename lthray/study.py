@@ -89,6 +89,7 @@ class Stop(tune.Stopper):
 def execute(call: Call, store: Store, ledger: Ledger, watch: Watch) -> bool:
     """Run what is unfinished of a call; returns whether it was interrupted. ClusterError before anything starts."""
     with cluster(call) as (slots, scratch), Stop().listening(watch) as stop:  # in this order: Ray takes SIGTERM for itself
+        watch.slots = slots
         watch.say(f"{slots} trials at a time, {call.options.cpus_per_trial} threads each, {gpus(call):g} GPUs each")
         prepare(call, store, watch, stop)
         for _ in range(RETRIES):

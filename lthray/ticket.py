@@ -256,7 +256,7 @@ class Round:
     densities: dict[str, float] = field(repr=False)
     """Density of each layer that may be cut, in forward order."""
     seconds: dict[str, float]
-    """train: of the run that is shown, whoever spent it; measure."""
+    """train: of the run that is shown, whoever spent it; along: measured along it; measure: at its end."""
     keys: dict[str, str]
     """Store keys: round, mask, weights (the run; its end is part `final`)."""
     created: float

@@ -249,7 +249,8 @@ class Trial(Setting):
         stops = sorted(keep | set(points))
         for live in self.learner.run(state, mask, stream=self.config.stream, stops=stops, due=self._due):
             if live.step in points:
-                curve.append([live.step, live.loss_sum, live.losses, self._along(live)])
+                began, held_out = time.perf_counter(), self._along(live)
+                curve.append([live.step, live.loss_sum, live.losses, held_out, time.perf_counter() - began])
             if live.step == run.end:
                 states.save_curve(self.store, run, rung.curve, curve)
             if live.step in keep or self._due():
@@ -277,7 +278,6 @@ class Trial(Setting):
         metrics, arrays = loss.paired(self.twin, self.learner.task, self.images, self.config.measure, dense)
         metrics |= cost.parameters(self.twin, mask, self.free) | cost.macs(self.twin, mask, self.example)
         metrics |= {"cost/steps_of_weights": rung.shown.history, "cost/steps_spent": rung.spent}
-        metrics |= {"cost/train_seconds": state.seconds}
         files: dict[str, bytes] = {}
         if referee:
             named, files = quality.examine(self.twin, self.config, self.images, referee)
@@ -285,9 +285,12 @@ class Trial(Setting):
         if rung.index:
             files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)
             metrics["cost/ticket_bytes"] = len(files["ticket"])
-        arrays["curve"] = loss.curve(states.load_curve(self.store, rung.shown, rung.curve) or [])
-        facts = {"metrics": metrics, "densities": mask.densities}
-        facts["seconds"] = {"train": state.seconds, "measure": time.perf_counter() - began}
+        points = states.load_curve(self.store, rung.shown, rung.curve) or []
+        arrays["curve"] = loss.curve(points)
+        along = sum(seconds for *_, seconds in points)
+        spent = {"train": state.seconds, "along": along, "measure": time.perf_counter() - began}
+        metrics |= {"cost/train_seconds": spent["train"], "cost/measure_seconds": spent["along"] + spent["measure"]}
+        facts = {"metrics": metrics, "densities": mask.densities, "seconds": spent}
         return self._keep(rung, facts, arrays, files)
 
     def _ticket(self, rung: Rung, mask: Mask, begin: State) -> tuple[bytes, int]:

@@ -62,7 +62,7 @@ def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:
 
 def same(a: Round, b: Round) -> bool:
     """Equal bit for bit, but for the clock."""
-    timed = ("cost/train_seconds",)
+    timed = ("cost/train_seconds", "cost/measure_seconds")
     metrics = [{n: v for n, v in r.metrics.items() if n not in timed} for r in (a, b)]
     arrays = a.arrays.keys() == b.arrays.keys() and all(torch.equal(a.arrays[n], b.arrays[n]) for n in a.arrays)
     return metrics[0] == metrics[1] and arrays and a.files == b.files and a.keys == b.keys and a.densities == b.densities

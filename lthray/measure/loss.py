@@ -79,9 +79,9 @@ def paired(
 
 
 def curve(points: list) -> Tensor:
-    """[points, 3]: step, mean training loss since the point before, held-out loss; from (step, sum, number, held-out)."""
+    """[points, 3]: step, mean training loss since the point before, held-out loss; from (step, sum, number, held-out, ...)."""
     before, rows = (0.0, 0), []
-    for step, total, number, held_out in points:
+    for step, total, number, held_out, *_ in points:
         rows.append([step, (total - before[0]) / max(number - before[1], 1), held_out])
         before = (total, number)
     return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
