@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from lthray.cli import asked, guarded, uri_of
-from lthray.config import ConfigError, TrialConfig, words
+from lthray.cli import asked, guarded
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError, words
 from lthray.options import NAME, OPTIONS, Root
 from lthray.results import config_of, surface
 
@@ -81,7 +82,7 @@ def main() -> int:
         raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
     from lthray.recording import recorded
 
-    trials = recorded(uri_of(wanted.out, wanted.tracking_uri), wanted.experiment)
+    trials = recorded(wanted.uri, wanted.experiment)
     cells = cells_of(trials, wanted.by, wanted.metric)
     rows = surface(cells, wanted.by)
     folder = Path(wanted.out) / "reports" / wanted.experiment

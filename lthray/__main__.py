@@ -1,8 +1,122 @@
-"""`python -m lthray` and the `lthray` command."""
+"""The `lthray` command: one trial without Ray, the record, the store."""
 
+import shlex
 import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from lthray.cli import main
+from lthray import __version__, options
+from lthray.cli import about_of, asked, configured, guarded, say, store_of
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError
+
+if TYPE_CHECKING:
+    from lthray.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """lthray COMMAND [OPTIONS]"""
+    argv = sys.argv[1:] if argv is None else argv
+    command, rest = (argv[0], argv[1:]) if argv else ("--help", [])
+    if command in ("--help", "-h"):
+        about = "\n".join(f"  {name:8} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items())
+        return guarded(lambda: say(options.help_text("lthray COMMAND [OPTIONS]   (lthray COMMAND --help)", about, {})))
+    if command == "--version":
+        return guarded(lambda: say(__version__))
+    if command not in COMMANDS:
+        return guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
+    return guarded(lambda: COMMANDS[command](rest))
+
+
+def trial(argv: Sequence[str]) -> int:
+    """One trial in this process, without Ray: for a look, or a debugger."""
+    return _one(*configured(argv, "lthray trial", trial.__doc__ or ""), argv)
+
+
+def record(argv: Sequence[str]) -> int:
+    """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
+    chosen = asked(options.Root, argv, "lthray record", record.__doc__ or "")
+    from lthray import recording
+
+    number = recording.replay(_existing(chosen), chosen.uri, chosen.artifacts)
+    print(f"{number} trials recorded in {chosen.uri}")
+    return options.DONE
+
+
+def store(argv: Sequence[str]) -> int:
+    """Look after a store: `lthray store verify | size | sweep`."""
+    verbs = ("verify", "size", "sweep")
+    verb, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if verb not in verbs and not options.asks_for_help(argv):
+        raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(verbs)}"])
+    rest, usage = rest if verb in verbs else argv, "lthray store verify|size|sweep"
+    chosen = asked(options.Root, rest, usage, store.__doc__ or "", hidden=("tracking_uri",))
+    held = _existing(chosen)
+    if verb == "size":
+        print(f"{held.size() / 1e6:,.1f} MB in {sum(1 for _ in held):,} objects")
+    elif verb == "sweep":
+        print(f"{held.sweep()} abandoned or damaged objects removed")
+    else:
+        names = list(held)
+        bad = [name for name in names if held.find(*name) is None]
+        print(f"{len(names) - len(bad)} objects verified, {len(bad)} damaged (set aside, made again when needed)")
+        return options.INTEGRITY if bad else options.DONE
+    return options.DONE
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record": record, "store": store}
+
+
+def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> int:
+    import torch
+
+    from lthray import console, recording, trajectory
+    from lthray.ledger import DONE, FAILED, Ledger
+    from lthray.plan import point
+    from lthray.setting import check
+    from lthray.ticket import Round, TrialFailed
+
+    torch.set_num_threads(chosen.cpus_per_trial)
+    check(config)
+    held, out = store_of(chosen), console.console()
+    plan = {
+        "study": "trial",
+        "preset": chosen.preset,
+        "smoke": False,
+        "config": config.canonical(),
+        "seed": config.seed,
+    }
+    ledger = Ledger.freeze(held, plan, about_of("trial", trial.__doc__ or "", chosen, argv))
+    facts = ledger.begin(0, point(config, {}, "single"))
+    last, code = len(facts["rounds"]) - 1, options.DONE
+    try:
+        for event in trajectory.run(config, held):
+            if isinstance(event, Round):
+                out.print(console.round_line(facts["name"], event.index, last, event.metrics))
+            else:
+                out.print(f"  round {event.round}, step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s")
+        ledger.finish(0, DONE)
+    except KeyboardInterrupt:
+        out.print(f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}")
+        return options.INTERRUPTED
+    except TrialFailed as error:
+        ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        code = options.PARTIAL
+    recording.replay(held, chosen.uri, chosen.artifacts, only=ledger)
+    return code
+
+
+def _existing(chosen: options.Root) -> "Store":
+    if not (held := store_of(chosen)).exists:
+        raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
+    return held
+
+
+def _raise(error: Exception) -> int:
+    raise error
+
 
 if __name__ == "__main__":
     sys.exit(main())

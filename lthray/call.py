@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lthray.config import PRESETS, ConfigError, TrialConfig, from_flat, preset_name, words
+from lthray.config import PRESETS, TrialConfig, preset_name
+from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, split
 from lthray.space import Choice, Space, draw, memory, without
 

@@ -1,4 +1,4 @@
-"""The command lines: a study's page, and `lthray trial | record | store`.
+"""Command lines: how a study's page is run, and what every command shares.
 
 Imports are late on purpose: bad words are refused, and --help is printed, before torch or Ray is loaded.
 """
@@ -9,14 +9,14 @@ import shlex
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lthray import __version__, options
 from lthray.call import OURS, Call, Study, flagged, read_options, resolve
-from lthray.config import PRESETS, ConfigError, TrialConfig, words
+from lthray.config import PRESETS, TrialConfig
+from lthray.flat import ConfigError, words
 
 if TYPE_CHECKING:
     from lthray.ledger import Ledger
@@ -33,22 +33,8 @@ def study(page: Study, argv: Sequence[str] | None = None) -> int:
     if options.asks_for_help(argv):
         usage = f"python studies/{page.name}.py [OPTIONS]"
         groups = {"study": words(options.Options), **_config_groups()}
-        return guarded(lambda: _say(options.help_text(usage, page.about, groups)))
+        return guarded(lambda: say(options.help_text(usage, page.about, groups)))
     return guarded(lambda: _study(resolve(page, argv)))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """lthray COMMAND [OPTIONS]"""
-    argv = sys.argv[1:] if argv is None else argv
-    command, rest = (argv[0], argv[1:]) if argv else ("--help", [])
-    if command in ("--help", "-h"):
-        about = "\n".join(f"  {name:8} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items())
-        return guarded(lambda: _say(options.help_text("lthray COMMAND [OPTIONS]   (lthray COMMAND --help)", about, {})))
-    if command == "--version":
-        return guarded(lambda: _say(__version__))
-    if command not in COMMANDS:
-        return guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
-    return guarded(lambda: COMMANDS[command](rest))
 
 
 def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig, options.Options]:
@@ -71,68 +57,29 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
     return config, chosen
 
 
-def trial(argv: Sequence[str]) -> int:
-    """One trial in this process, without Ray: for a look, or a debugger."""
-    return _one(*configured(argv, "lthray trial", trial.__doc__ or ""), argv)
-
-
-def record(argv: Sequence[str]) -> int:
-    """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    chosen = asked(options.Root, argv, "lthray record", record.__doc__ or "")
-    from lthray import recording
-
-    number = recording.replay(_existing(chosen), _uri(chosen), Path(chosen.out) / "artifacts")
-    print(f"{number} trials recorded in {_uri(chosen)}")
-    return options.DONE
-
-
-def store(argv: Sequence[str]) -> int:
-    """Look after a store: `lthray store verify | size | sweep`."""
-    verbs = ("verify", "size", "sweep")
-    verb, rest = (argv[0], argv[1:]) if argv else ("", [])
-    if verb not in verbs and not options.asks_for_help(argv):
-        raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(verbs)}"])
-    rest, usage = rest if verb in verbs else argv, "lthray store verify|size|sweep"
-    chosen = asked(options.Root, rest, usage, store.__doc__ or "", hidden=("tracking_uri",))
-    held = _existing(chosen)
-    if verb == "size":
-        print(f"{held.size() / 1e6:,.1f} MB in {sum(1 for _ in held):,} objects")
-    elif verb == "sweep":
-        print(f"{held.sweep()} abandoned or damaged objects removed")
-    else:
-        names = list(held)
-        bad = [name for name in names if held.find(*name) is None]
-        print(f"{len(names) - len(bad)} objects verified, {len(bad)} damaged (set aside, made again when needed)")
-        return options.INTEGRITY if bad else options.DONE
-    return options.DONE
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record": record, "store": store}
-
-
 def _study(call: Call) -> int:
     began = time.time()
-    from lthray import trajectory
+    from lthray import setting
     from lthray.task import data
 
     prune, config = call.config.prune, call.config
     images = data.load(config.data)
     if prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
-        trajectory.check(config)
+        setting.check(config)
     if call.options.dry_run:
         return _dry_run(call)
     from lthray.console import Tally, Watch
     from lthray.ledger import Ledger
     from lthray.recording import Projector
 
-    held = _store(call.options)
-    about = _about(call.study.name, call.study.about, call.options, call.argv, call.varied)
+    held = store_of(call.options)
+    about = about_of(call.study.name, call.study.about, call.options, call.argv, call.varied)
     ledger = Ledger.freeze(held, call.plan(images.digest), about)
     with held.lock(ledger.key, wait=False) as mine:
         if not mine:
             print(f"error: another process is running this study in {call.options.out}", file=sys.stderr)
             return options.ENVIRONMENT
-        projector = Projector(held, ledger, _uri(call.options), Path(call.options.out) / "artifacts")
+        projector = Projector(held, ledger, call.options.uri, call.options.artifacts)
         projector.start()
         interrupted, slots = False, 1
         entries = list(ledger)
@@ -172,7 +119,7 @@ def _end(call: Call, trials: "list[Trial]", link: str | None, behind: str | None
     if behind:
         out.print(f"MLflow is behind ({behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
     if not call.options.tracking_uri:
-        out.print(f"look:  mlflow ui --port 5000 --backend-store-uri {_uri(call.options)}")
+        out.print(f"look:  mlflow ui --port 5000 --backend-store-uri {call.options.uri}")
     if link:
         base = call.options.tracking_uri if call.options.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
         out.print(f"then:  {charts.link(base, link)}")
@@ -183,45 +130,6 @@ def _end(call: Call, trials: "list[Trial]", link: str | None, behind: str | None
     return options.PARTIAL if any(t.entry.end and t.entry.end["status"] == "failed" for t in trials) else options.DONE
 
 
-def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> int:
-    import torch
-
-    from lthray import console, recording, trajectory
-    from lthray.ledger import DONE, FAILED, Ledger
-    from lthray.plan import point
-    from lthray.ticket import Round, TrialFailed
-
-    torch.set_num_threads(chosen.cpus_per_trial)
-    trajectory.check(config)
-    held, out = _store(chosen), console.console()
-    plan = {
-        "study": "trial",
-        "preset": chosen.preset,
-        "smoke": False,
-        "config": config.canonical(),
-        "seed": config.seed,
-    }
-    ledger = Ledger.freeze(held, plan, _about("trial", trial.__doc__ or "", chosen, argv))
-    facts = ledger.begin(0, point(config, {}, "single"))
-    last, code = len(facts["rounds"]) - 1, options.DONE
-    try:
-        for event in trajectory.run(config, held):
-            if isinstance(event, Round):
-                out.print(console.round_line(facts["name"], event.index, last, event.metrics))
-            else:
-                out.print(f"  round {event.round}, step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s")
-        ledger.finish(0, DONE)
-    except KeyboardInterrupt:
-        out.print(f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}")
-        return options.INTERRUPTED
-    except TrialFailed as error:
-        ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        code = options.PARTIAL
-    recording.replay(held, _uri(chosen), Path(chosen.out) / "artifacts", only=ledger)
-    return code
-
-
 def _dry_run(call: Call) -> int:
     """Print the plan of a call; write nothing."""
     import torch
@@ -229,7 +137,7 @@ def _dry_run(call: Call) -> int:
     from lthray import console
     from lthray.call import preview
     from lthray.plan import name_of, plan
-    from lthray.trajectory import pace
+    from lthray.setting import pace
 
     out, configs = console.console(), preview(call)
     out.print(f"{call.study.name}: {call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}")
@@ -276,11 +184,8 @@ def _code(error: Exception) -> int | None:
     return {**names, "ClusterError": options.ENVIRONMENT}.get(type(error).__name__)
 
 
-def _raise(error: Exception) -> int:
-    raise error
-
-
-def _say(text: str) -> int:
+def say(text: str) -> int:
+    """Print, and be done."""
     print(text)
     return options.DONE
 
@@ -298,28 +203,14 @@ def asked(cls: type[T], argv: Sequence[str], usage: str, about: str, *, hidden: 
     return chosen
 
 
-def _store(chosen: options.Root) -> "Store":
+def store_of(chosen: options.Root) -> "Store":
+    """The store of a root."""
     from lthray.store import Store
 
     return Store(Path(chosen.out) / "store")
 
 
-def _existing(chosen: options.Root) -> "Store":
-    if not (held := _store(chosen)).exists:
-        raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
-    return held
-
-
-def _uri(chosen: options.Root) -> str:
-    return uri_of(chosen.out, chosen.tracking_uri)
-
-
-def uri_of(out: str, tracking_uri: str = "") -> str:
-    """The MLflow that a root records to."""
-    return tracking_uri or f"sqlite:///{Path(out).absolute() / 'mlflow.db'}"
-
-
-def _about(
+def about_of(
     name: str, question: str, chosen: options.Options, argv: Sequence[str], varied: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What is recorded beside a plan."""

@@ -4,15 +4,16 @@
 held equal to the family's own table by a test. Nothing here imports torch, so a bad word is refused in a moment.
 """
 
-import difflib
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from lthray.flat import ConfigError, either, from_flat, meant, walk
 
 DataName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 Augment = Literal["none", "flip", "shift"]
@@ -235,7 +236,7 @@ class TrialConfig:
 
     def flat(self) -> dict[str, Any]:
         """Every field by its dotted word."""
-        return dict(_walk(asdict(self), ""))
+        return dict(walk(asdict(self)))
 
     def canonical(self, *prefixes: str) -> dict[str, Any]:
         """Fields that differ from the default, by dotted word, places left out; only those under `prefixes` if given."""
@@ -247,70 +248,6 @@ class TrialConfig:
         }
 
 
-class ConfigError(ValueError):
-    """A config, or the words that should make one, cannot be used; `faults` has one line for each fault."""
-
-    def __init__(self, faults: list[str]):
-        super().__init__("\n".join(faults))
-        self.faults = faults
-
-
-T = TypeVar("T")
-
-
-def words(cls: type, prefix: str = "") -> dict[str, tuple[Any, Any, str]]:
-    """Dotted word -> (type, default, description) of every field of a part and the parts below it."""
-    found: dict[str, tuple[Any, Any, str]] = {}
-    hints = get_type_hints(cls, include_extras=True)
-    known: dict[str, Any] = {}
-    for part in cls.__mro__:  # a field has its docstring where it was first written
-        known |= getattr(part, "__pydantic_fields__", {})
-    for field in fields(cls):
-        if is_dataclass(hints[field.name]):
-            found |= words(hints[field.name], f"{prefix}{field.name}.")
-        else:
-            info = known[field.name]
-            default = field.default if field.default is not MISSING else info.get_default(call_default_factory=True)
-            found[prefix + field.name] = (hints[field.name], default, " ".join((info.description or "").split()))
-    return found
-
-
-def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T:
-    """`base` (or the default) with the dotted words of `flat` set; raises ConfigError with all faults at once.
-
-    An indexed word sets one entry of a tuple: {"prune.dials.0": 0.5, "prune.dials.1": -0.5}.
-    """
-    known = words(cls)
-    flat = _gather(flat, known)
-    faults = [_unknown(word, value, known) for word, value in flat.items() if word not in known]
-    before = dict(_walk(asdict(base), "")) if base else {}  # type: ignore[call-overload]
-    good = {**before, **{word: value for word, value in flat.items() if word in known}}
-    while True:
-        try:
-            made = TypeAdapter(cls).validate_python(_nested(good))
-            break
-        except ValidationError as error:
-            bad, lines = _faults(error)
-            faults += lines
-            if not bad & good.keys():  # only fields that contradict each other are left, and they have had their say
-                break
-            good = {word: value for word, value in good.items() if word not in bad}
-    if faults:
-        raise ConfigError(faults)
-    return made
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for word, value in flat.items():
-        *path, last = word.split(".")
-        room = nested
-        for name in path:
-            room = room.setdefault(name, {})
-        room[last] = value
-    return nested
-
-
 def preset(name: str) -> TrialConfig:
     """A preset by name; see PRESETS."""
     return TrialConfig.from_flat(PRESETS[preset_name(name)])
@@ -319,65 +256,8 @@ def preset(name: str) -> TrialConfig:
 def preset_name(name: str) -> str:
     """The name, if there is such a preset; ConfigError otherwise."""
     if name not in PRESETS:
-        raise ConfigError([f"preset = {name!r}: must be {_either(PRESETS)}{_meant(name, PRESETS)}"])
+        raise ConfigError([f"preset = {name!r}: must be {either(PRESETS)}{meant(name, PRESETS)}"])
     return name
-
-
-def _walk(tree: dict[str, Any], prefix: str):
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _walk(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _gather(flat: Mapping[str, Any], known: Mapping) -> dict[str, Any]:
-    """Indexed words collected into the tuple that they belong to."""
-    gathered: dict[str, Any] = {}
-    entries: dict[str, dict[int, Any]] = {}
-    for word, value in flat.items():
-        stem, _, index = word.rpartition(".")
-        if stem in known and index.isdigit():
-            entries.setdefault(stem, {})[int(index)] = value
-        else:
-            gathered[word] = value
-    return gathered | {stem: [found[i] for i in sorted(found)] for stem, found in entries.items()}
-
-
-def _either(allowed) -> str:
-    return "one of " + ", ".join(str(word) for word in allowed)
-
-
-def _meant(word: str, allowed) -> str:
-    near = difflib.get_close_matches(str(word), [str(a) for a in allowed], n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _unknown(word: str, value: Any, known: dict) -> str:
-    near = _meant(word, known) or _meant(word.split(".")[-1], [k.split(".")[-1] for k in known])
-    return f"{word} = {value!r}: no such field{near}"
-
-
-def _faults(error: ValidationError) -> tuple[set[str], list[str]]:
-    """The bad words, and pydantic's account as lines of ours, one a word: word = value: what is allowed."""
-    bad: dict[str, tuple[Any, list[str]]] = {}
-    lines: list[str] = []
-    for fault in error.errors():
-        if fault["type"] == "value_error":
-            lines += str(fault["ctx"]["error"]).split("\n")
-            continue
-        places = [str(place) for place in fault["loc"] if not str(place).startswith(("constrained-", "literal[", "tuple["))]
-        word = ".".join(itertools.takewhile(lambda place: not place.isdigit(), places))
-        entry = f" (entry {'.'.join(places[len(word.split('.')) :])})" if len(places) > len(word.split(".")) else ""
-        bad.setdefault(word, (fault["input"], []))[1].append(_allowed(fault) + entry)
-    return set(bad), lines + [f"{word} = {value!r}: {' or '.join(allowed)}" for word, (value, allowed) in bad.items()]
-
-
-def _allowed(fault: Any) -> str:
-    if fault["type"] == "literal_error":
-        expected = [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        return f"must be {_either(expected)}{_meant(fault['input'], expected)}"
-    return fault["msg"].replace("Input should be", "must be")
 
 
 def _model(c: TrialConfig):

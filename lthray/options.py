@@ -10,6 +10,7 @@ import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -66,6 +67,16 @@ class Root:
     """Folder that holds everything: store, mlflow.db, artifacts, reports."""
     tracking_uri: Annotated[str, AfterValidator(_tracker)] = ""
     """MLflow server or database; empty = sqlite in --out."""
+
+    @property
+    def uri(self) -> str:
+        """The MLflow that is recorded to."""
+        return self.tracking_uri or f"sqlite:///{os.path.abspath(self.out)}/mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow keeps files, unless a server decides."""
+        return Path(self.out) / "artifacts"
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lthray.config import PLACES, ConfigError, Data, Measure, Model, Objective, Prune, Train, TrialConfig
+from lthray.config import PLACES, Data, Measure, Model, Objective, Prune, Train, TrialConfig
+from lthray.flat import ConfigError
 from lthray.prune.rewinds import REWINDS, span
 from lthray.store import key_of
 from lthray.task import data, models

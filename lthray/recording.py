@@ -19,7 +19,8 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from lthray import charts
-from lthray.config import ConfigError, TrialConfig
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError
 from lthray.ledger import FAILED, Ledger
 from lthray.results import Trial, trials, verdict
 from lthray.store import Store, canonical, key_of

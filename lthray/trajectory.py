@@ -11,26 +11,23 @@ is made on demand from what it is made from: if a stored object is damaged, its 
 import math
 import time
 from collections.abc import Generator, Iterator
-from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from lthray import states
-from lthray.config import IMAGES, POLICY, TrialConfig
+from lthray.config import TrialConfig
 from lthray.measure import cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan
 from lthray.prune import budgets, criteria, units
 from lthray.prune.controls import CONTROLS
 from lthray.prune.rewinds import REWINDS, signs
 from lthray.seeds import seed_of
+from lthray.setting import Setting
 from lthray.store import Store
 from lthray.task import data, models
-from lthray.task.objectives import OBJECTIVES
-from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TicketError, TrialFailed, Weights, read_ticket
-from lthray.training import Learner, State
+from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed
+from lthray.training import State
 
 COMMIT = 5.0  # seconds of training after which the state is committed
 T = TypeVar("T")
@@ -58,93 +55,6 @@ def run(
     trial = Trial(config, store, device, anchors, commit)
     for rung in trial.plan.rungs:
         yield (yield from trial.round(rung))
-
-
-def check(config: TrialConfig) -> None:
-    """Refuse, before anything is made, what only the data and the network can show (ConfigError, TicketError)."""
-    setting = Setting(config, torch.device("cpu"))
-    _ = plan(config), setting.dials, setting.given
-    if config.measure.inception:
-        quality.inception(config.measure.inception)
-
-
-def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
-    """Parameters of the network, and seconds that one training step takes here, now."""
-    setting = Setting(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    states_of = setting.learner.run(State.begin(setting.weights(0), 0), Mask({}), stream=0, stops=[3, 3 + steps])
-    warm = next(states_of).seconds
-    return sum(w.numel() for w in setting.weights(0).values()), (next(states_of).seconds - warm) / steps
-
-
-class Setting:
-    """What is the same for all rungs of a trial: data, networks, the layers and their rules."""
-
-    def __init__(self, config: TrialConfig, device: torch.device):
-        self.config, self.device = config, device
-
-    @cached_property
-    def images(self) -> data.Images:
-        """The data set on the device."""
-        return data.load(self.config.data).to(self.device)
-
-    def network(self, seed: int) -> nn.Module:
-        """A fresh network on the CPU."""
-        return models.build(self.config.model, self.images.shape, IMAGES[self.config.data.name][2], seed)
-
-    def weights(self, seed: int) -> Weights:
-        """The weights of a fresh network."""
-        return {name: p.detach().clone() for name, p in self.network(seed).named_parameters()}
-
-    @cached_property
-    def learner(self) -> Learner:
-        """The network in training."""
-        task = OBJECTIVES[self.config.objective.name](self.config.objective, self.device)
-        return Learner(self.network(self.config.seed), task, self.images, self.config.train)
-
-    @cached_property
-    def twin(self) -> nn.Module:
-        """The network that is measured, so that measuring never touches the one in training."""
-        return self.network(self.config.seed).to(self.device).eval()
-
-    @cached_property
-    def example(self) -> tuple[torch.Tensor, ...]:
-        """What the network is called with, for one blank image."""
-        return self.learner.task.example(torch.zeros(1, *self.images.shape, device=self.device))
-
-    @cached_property
-    def rules(self) -> dict[str, float | str]:
-        """Layer -> fixed density or "free", for every layer that could be pruned, in forward order."""
-        return budgets.assign(self.shapes, self.config.prune.layers or POLICY[self.config.model.name])
-
-    @cached_property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Layer -> shape of its weight, in forward order."""
-        return models.layers(self.learner.network, self.example)
-
-    @property
-    def whole(self) -> Mask:
-        """The mask of the dense network: it covers every layer that no rule keeps whole."""
-        return Mask.full({name: shape for name, shape in self.shapes.items() if self.rules[name] != 1.0})
-
-    @property
-    def free(self) -> list[str]:
-        """Layers whose density the budget decides."""
-        return [name for name, rule in self.rules.items() if rule == "free"]
-
-    @cached_property
-    def dials(self) -> dict[str, float]:
-        """Layer -> dial of its block, for the sampled budget."""
-        return budgets.dial_of({name: models.block_of(name) for name in self.free}, self.config.prune)
-
-    @cached_property
-    def given(self) -> Ticket | None:
-        """The ticket of `origin`, checked against this network."""
-        if not (path := self.config.origin):
-            return None
-        try:
-            return read_ticket(Path(path).read_bytes(), {name: mask.shape for name, mask in self.whole.items()})[0]
-        except TicketError as error:
-            raise TicketError(f"origin = {path!r}: {error}") from None
 
 
 class Trial(Setting):

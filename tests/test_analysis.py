@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lthray import cli
+from lthray.__main__ import main
+from lthray.options import Root
 from lthray.recording import recorded
 
 from .conftest import TINY
@@ -25,7 +26,7 @@ def root(tmp_path_factory):
     for control in ("none", "reinit"):
         for seed in ("0", "1"):
             argv = ["trial", *words, "--control", control, "--seed", seed, "--out", str(place / "runs")]
-            assert cli.main(argv) == 0
+            assert main(argv) == 0
     shutil.rmtree(place / "runs/store")  # what an analysis says, it says from MLflow
     return place
 
@@ -43,7 +44,7 @@ def test_curves_are_means_over_the_recorded_trials(monkeypatch, root, capsys):
     rows = list(csv.reader((folder / "loss_excess_by_control.csv").read_text().splitlines()))
     assert rows[0] == ["density", "control = none", "control = reinit"]
     assert [row[0] for row in rows[1:]] == ["1", "0.5", "0.3"]
-    found = recorded(cli.uri_of(str(root / "runs")), "trial.digits")
+    found = recorded(Root(out=str(root / "runs")).uri, "trial.digits")
     mine = [t["rounds"][1]["metrics"]["loss/excess"] for t in found if t["point"]["control"] == "reinit"]
     assert len(mine) == 2
     assert rows[2][2] == f"{statistics.mean(mine):.4f} ± {statistics.stdev(mine):.4f} (2)"

@@ -3,7 +3,8 @@
 import pytest
 
 from lthray.call import Study, preview, resolve
-from lthray.config import ConfigError, TrialConfig, words
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError, words
 from lthray.options import Options, help_text, split
 from lthray.space import Choice, Range, draw, memory, promoted, without
 

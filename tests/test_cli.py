@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lthray import cli, options
+from lthray import options
+from lthray.__main__ import main as command
 from lthray.config import PRESETS, TrialConfig
 from lthray.ledger import Ledger
+from lthray.options import Root
 from lthray.recording import recorded
+from lthray.setting import Setting
 from lthray.store import Store
 from lthray.ticket import Mask, Ticket
-from lthray.trajectory import Setting
 
 from .conftest import TINY, rounds, tiny
 
@@ -40,7 +42,7 @@ SMALL = argv_of(TINY)
 def main(argv: list[str]) -> object:
     """The exit code of a command, however it leaves."""
     try:
-        return cli.main(argv)
+        return command(argv)
     except SystemExit as left:
         return left.code
 
@@ -75,7 +77,7 @@ def test_help_of_a_command(command, capsys):
 
 
 def test_version(capsys):
-    assert cli.main(["--version"]) == 0
+    assert command(["--version"]) == 0
     assert capsys.readouterr().out.count(".") == 2
 
 
@@ -132,7 +134,7 @@ def test_bad_input_is_one_line_and_exit_2(argv, said, capsys, monkeypatch, tmp_p
 def test_every_fault_of_a_line_at_once(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     faulty = ["--seed", "x", "--train.lr", "0", "--prune.ladder", "0.1", "0.5", "--nosuch", "1", "--out", "/proc/version"]
-    assert cli.main(["trial", *faulty]) == options.BAD_INPUT
+    assert command(["trial", *faulty]) == options.BAD_INPUT
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5
     assert all(line.startswith("error: --") for line in lines)
@@ -183,7 +185,7 @@ def ticket_file() -> bytes:
 def test_a_ticket_that_is_none_is_refused(make, said, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("bad").write_bytes(make(ticket_file()))
-    assert cli.main(["trial", *SMALL, "--origin", "bad"]) == options.INTEGRITY
+    assert command(["trial", *SMALL, "--origin", "bad"]) == options.INTEGRITY
     err = capsys.readouterr().err
     assert err.startswith("error: origin = 'bad': ")
     assert err.count("\n") == 1
@@ -196,30 +198,30 @@ def test_a_ticket_that_is_none_is_refused(make, said, capsys, monkeypatch, tmp_p
 
 def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["trial", *SMALL, "--seed", "3"]) == options.DONE
+    assert command(["trial", *SMALL, "--seed", "3"]) == options.DONE
     said = capsys.readouterr().out
     assert "overall late25% s3: round 2/2, density 0.3" in said
     store = Store("runs/store")
     mine = rounds(tiny(seed=3), store)  # all found, none made again
-    assert [r.metrics for r in mine] == [r["metrics"] for r in recorded(cli.uri_of("runs"), "trial.digits")[0]["rounds"]]
+    assert [r.metrics for r in mine] == [r["metrics"] for r in recorded(Root(out="runs").uri, "trial.digits")[0]["rounds"]]
     (call,) = Ledger.all(store)
     assert call.about["command"].startswith("python ")
 
-    assert cli.main(["record", "--tracking-uri", f"sqlite:///{tmp_path}/other.db"]) == options.DONE
+    assert command(["record", "--tracking-uri", f"sqlite:///{tmp_path}/other.db"]) == options.DONE
     assert capsys.readouterr().out.startswith("1 trials recorded in sqlite:///")
     assert len(recorded(f"sqlite:///{tmp_path}/other.db", "trial.digits")) == 1
 
-    assert cli.main(["store", "verify"]) == options.DONE
+    assert command(["store", "verify"]) == options.DONE
     intact = capsys.readouterr().out
     assert intact.endswith(" objects verified, 0 damaged (set aside, made again when needed)\n")
-    assert cli.main(["store", "size"]) == options.DONE
+    assert command(["store", "size"]) == options.DONE
     assert " MB in " in capsys.readouterr().out
     damaged = max(Path("runs/store/objects").rglob("tensors"), key=lambda path: path.stat().st_size)
     damaged.chmod(0o600)
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert cli.main(["store", "verify"]) == options.INTEGRITY
+    assert command(["store", "verify"]) == options.INTEGRITY
     assert "1 damaged" in capsys.readouterr().out
-    assert cli.main(["store", "verify"]) == options.DONE
+    assert command(["store", "verify"]) == options.DONE
 
 
 def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp_path):
@@ -227,7 +229,7 @@ def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp
     store = Store("runs/store")
     last = rounds(tiny(), store)[-1]
     Path("ticket.safetensors").write_bytes(last.files["ticket"])
-    assert cli.main(["trial", *SMALL, "--seed", "5", "--origin", "ticket.safetensors"]) == options.DONE
+    assert command(["trial", *SMALL, "--seed", "5", "--origin", "ticket.safetensors"]) == options.DONE
     assert "origin overall late25% s5: round 1/1, density 0.3" in capsys.readouterr().out
     moved = rounds(tiny(seed=5, origin="ticket.safetensors"), store)[-1]
     assert moved.densities == last.densities
@@ -235,7 +237,7 @@ def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp
 
 def test_a_trial_that_fails_says_why_and_exits_5(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["trial", *SMALL, "--train.lr", "1e30"]) == options.PARTIAL
+    assert command(["trial", *SMALL, "--train.lr", "1e30"]) == options.PARTIAL
     assert capsys.readouterr().err.startswith("error: NonFinite: training loss is ")
     (call,) = Ledger.all(Store("runs/store"))
     assert [entry.end["status"] for entry in call] == ["failed"]

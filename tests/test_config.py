@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from lthray.config import PLACES, PRESETS, ConfigError, TrialConfig, preset, words
+from lthray.config import PLACES, PRESETS, TrialConfig, preset
+from lthray.flat import ConfigError, words
 
 from .conftest import tiny
 

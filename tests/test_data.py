@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lthray.config import ConfigError, Data
+from lthray.config import Data
+from lthray.flat import ConfigError
 from lthray.task.data import AUGMENT, load, to_bytes
 
 

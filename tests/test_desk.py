@@ -5,11 +5,11 @@ import json
 import pytest
 
 from lthray.call import Study, resolve
-from lthray.console import Tally, best_lines, duration, plan_lines, round_line, surface_table, trial_table
+from lthray.console import Tally, best_lines, closing_lines, duration, plan_lines, round_line, surface_table, trial_table
 from lthray.desk import Desk
 from lthray.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.plan import plan, point
-from lthray.results import ranked, trials, verdict
+from lthray.results import ranked, spent, trials, verdict
 from lthray.space import Choice
 from lthray.store import Store
 
@@ -236,6 +236,22 @@ def test_tables_and_lines(finished):
     assert "--out 'my runs'" in lines[1]
     assert "round 1/2, density 0.5, excess" in round_line("x", 1, 2, found[0].rounds[1].metrics)
     assert (duration(3), duration(200), duration(9000)) == ("3 s", "3 min", "2.5 h")
+
+
+def test_the_end_says_what_was_shared_and_how_the_time_was_spent(finished):
+    _, ledger, found = finished
+    began = min(r.created for t in found for r in t.rounds) - 10
+    done, shared = closing_lines(found, ledger.store, began, 2)
+    # one dense run of 8 steps a seed and two rungs of 6 a trial; the fourth has only the dense run of its seed
+    assert done == "52 training steps served for 68, which the trials would have needed alone"
+    first, busy = spent(found, began)
+    rounds_of = {r.keys["round"]: r for t in found for r in t.rounds}.values()
+    assert len(rounds_of) == 2 + 3 * 2
+    assert busy == pytest.approx(sum(sum(r.seconds.values()) for r in rounds_of))
+    assert began + 9 < first < began + 10
+    assert f"; the first step after {first - began:.0f} s; " in shared
+    assert shared.endswith("% of 2 slots trained or measured")
+    assert closing_lines(found, ledger.store, began + 1e6, 2) == [done]  # nothing was made since
 
 
 def test_the_best_recipe_is_named_at_the_dense_networks_own_budget(finished):

@@ -9,15 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    0: ["config", "ticket", "store", "options", "seeds"],
-    1: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
+    0: ["flat", "ticket", "store", "options", "seeds"],
+    1: ["config"],
+    2: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
     + ["prune.controls", "statistics", "ledger", "space", "charts"],
-    2: ["training", "measure.loss", "measure.quality", "measure.cost", "plan", "call", "results"],
-    3: ["states", "desk", "console", "recording"],
-    4: ["trajectory"],
-    5: ["study"],
-    6: ["cli"],
-    7: ["__main__"],
+    3: ["training", "measure.loss", "measure.quality", "measure.cost", "plan", "call", "results"],
+    4: ["setting", "states", "desk", "console", "recording"],
+    5: ["trajectory"],
+    6: ["study"],
+    7: ["cli"],
+    8: ["__main__"],
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
 HOMES = {

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lthray.config import ConfigError, Model
+from lthray.config import Model
+from lthray.flat import ConfigError
 from lthray.task import models
 
 SHAPE = (1, 8, 8)

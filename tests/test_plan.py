@@ -2,7 +2,8 @@
 
 import pytest
 
-from lthray.config import ConfigError, TrialConfig, words
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError, words
 from lthray.plan import fresh_seed, given_digest, name_of, plan, point
 
 from .conftest import tiny

@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from lthray.config import POLICY, ConfigError, Model, Prune
+from lthray.config import POLICY, Model, Prune
+from lthray.flat import ConfigError
 from lthray.prune import budgets, criteria, rewinds, units
 from lthray.prune.controls import CONTROLS
 from lthray.seeds import generator

@@ -5,8 +5,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from lthray import cli
-from lthray.config import TrialConfig, words
+from lthray.__main__ import COMMANDS as PROGRAMS
+from lthray.config import TrialConfig
+from lthray.flat import words
 from lthray.options import Options
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +53,7 @@ def test_options_and_commands_that_are_named_exist():
     for option in re.findall(r"`--([a-z._-]+)", README):
         assert option in known, option
     for command in re.findall(r"`lthray ([a-z]+)", README):
-        assert command in cli.COMMANDS, command
+        assert command in PROGRAMS, command
 
 
 def test_tables_of_results_are_the_recorded_ones():

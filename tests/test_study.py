@@ -93,6 +93,7 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     text = go(page, "search")
     assert "trials, best first" in text
     assert "best recipe: " in text
+    assert re.search(r"the first step after \d+ s; \d+% of \d slots trained or measured", text)
     assert "mlflow ui --port 5000 --backend-store-uri sqlite:///" in text
     found = {t.entry.number: t for t in trials(*opened(page))}
     assert sorted(found) == [0, 1, 2, 3]
@@ -109,6 +110,7 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     assert listing(page) == before, "a finished study trained something"
     assert "at a time" not in again  # Ray was not even started
     assert "best recipe: " in again
+    assert "slots trained" not in again
     go(page, "search", "--trials", "6")
     assert len(list(trials(*opened(page)))) == 6
     assert [t.entry.point["words"] for t in list(trials(*opened(page)))[:4]] == [f.entry.point["words"] for f in found.values()]

@@ -16,12 +16,14 @@ import pytest
 import torch
 
 from lthray import states
-from lthray.config import ConfigError, TrialConfig
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError
 from lthray.plan import plan
+from lthray.setting import Setting, check, pace
 from lthray.store import Store
 from lthray.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
 from lthray.training import Learner
-from lthray.trajectory import Collapsed, Setting, Trial, check, pace, run
+from lthray.trajectory import Collapsed, Trial, run
 
 from .conftest import lenet, rounds, same, tiny
 

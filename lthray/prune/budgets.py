@@ -16,7 +16,8 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from lthray.config import ConfigError, Prune
+from lthray.config import Prune
+from lthray.flat import ConfigError
 from lthray.ticket import Scores
 
 Counts = dict[str, int]

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lthray.config import ConfigError, Data
+from lthray.config import Data
+from lthray.flat import ConfigError
 from lthray.seeds import generator
 
 

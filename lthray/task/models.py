@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lthray.config import FEATURES, ConfigError, Model
+from lthray.config import FEATURES, Model
+from lthray.flat import ConfigError
 from lthray.seeds import seed_of
 
 PLAIN = (nn.Conv2d, nn.Linear)
