@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from lthray.config import PRESETS, TrialConfig, preset_name
 from lthray.flat import ConfigError, from_flat, words
-from lthray.options import NAME, Options, split
+from lthray.options import NAME, Options, Root, split
 from lthray.space import Choice, Space, draw, memory, without
 
 MINE = words(Options)
@@ -168,7 +168,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
 def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
     """The options of a command line; what is wrong with them is added to `faults`, and left at its default."""
     good: dict[str, Any] = {}
-    for word, value in flat.items():
+    for word, value in {"out": Root().out, **flat}.items():  # a root that nobody named can be as bad as a named one
         try:
             from_flat(cls, {word: value})
             if word == "preset":

@@ -131,6 +131,14 @@ def test_bad_input_is_one_line_and_exit_2(argv, said, capsys, monkeypatch, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_default_root_is_checked_too(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_text("mine")
+    assert command(["trial", *SMALL]) == options.BAD_INPUT
+    assert capsys.readouterr().err == f"error: --out = 'runs': {tmp_path}/runs is a file\n"
+    assert Path("runs").read_text() == "mine"
+
+
 def test_every_fault_of_a_line_at_once(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     faulty = ["--seed", "x", "--train.lr", "0", "--prune.ladder", "0.1", "0.5", "--nosuch", "1", "--out", "/proc/version"]
