@@ -5,6 +5,7 @@ import pytest
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError, words
 from lthray.plan import fresh_seed, given_digest, name_of, plan, point
+from lthray.task import models
 
 from .conftest import tiny
 
@@ -66,6 +67,14 @@ def test_a_ladder_shares_its_beginning():
 def test_rules_that_share_a_first_cut_share_its_mask():
     assert keys(**{"rewind.rule": "init"})["masks"][0] == BASE["masks"][0]
     assert keys(**{"rewind.rule": "init"})["masks"][1] != BASE["masks"][1]
+
+
+def test_random_masks_over_given_weights_differ_by_seed(monkeypatch):
+    monkeypatch.setattr(models, "digest_of", lambda folder: "given" if folder else "")
+    words = {"model.pretrained": "folder", "prune.criterion": "random", "measure.samples": 0}
+    a, b = (keys(**words, seed=seed) for seed in (0, 1))
+    assert a["dense"] == b["dense"]  # the same weights, the same stream
+    assert not set(a["masks"]) & set(b["masks"])
 
 
 def test_golden_keys():

@@ -18,9 +18,11 @@ import torch
 from lthray import states
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError
+from lthray.measure import loss
 from lthray.plan import plan
 from lthray.setting import Setting, check, pace
 from lthray.store import Store
+from lthray.task import models
 from lthray.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
 from lthray.training import Learner
 from lthray.trajectory import Collapsed, Trial, run
@@ -146,6 +148,20 @@ def State_at(trial: Trial, step: int):
 
     start = State.begin(trial.weights(trial.config.seed), 0).masked(Mask({}))
     return next(trial.learner.run(start, Mask({}), stream=trial.config.stream, stops=[step]))
+
+
+def test_what_is_measured_is_the_average_of_this_round(store):
+    config = tiny()
+    found, setting = rounds(config, store), Setting(config, torch.device("cpu"))
+    x, y = setting.images.held_out("validation", config.measure.images)
+    for r in found:
+        state = final(config, store, r.index)
+        shown = {}
+        for name, weights in (("average", state.average), ("weights", state.weights)):
+            models.set_weights(setting.twin, weights)
+            shown[name] = loss.panel(setting.twin, setting.learner.task, x, y, config.measure.timesteps)
+        assert torch.equal(r.arrays["loss"], shown["average"])
+        assert not torch.equal(r.arrays["loss"], shown["weights"])
 
 
 def test_moments_and_average_start_anew_when_the_policy_says_so(store):
