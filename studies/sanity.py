@@ -1,7 +1,7 @@
 """Is the machinery right? LeNet-300-100 must show what Frankle and Carbin (2019, arXiv 1803.03635) published.
 
     python studies/sanity.py                                       digits, two CPU cores, two minutes
-    python studies/sanity.py --preset mnist --data-root DATA       the published setting, a quarter of an hour
+    python studies/sanity.py --preset mnist --data-root DATA       the published setting, half an hour
 
 Iterative magnitude pruning, layer by layer, back to the initial weights, against the same masks over new weights (reinit)
 and the same layer densities at random places (shuffle); accuracy on the test split, of the last weights, never of a best
