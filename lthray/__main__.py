@@ -1,9 +1,11 @@
 """The `lthray` command: one trial without Ray, the record, the store."""
 
+import contextlib
 import shlex
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lthray import __version__, options
@@ -91,11 +93,13 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
     facts = ledger.begin(0, point(config, {}, "single"))
     last, code = len(facts["rounds"]) - 1, options.DONE
     try:
-        for event in trajectory.run(config, held):
-            if isinstance(event, Round):
-                out.print(console.round_line(facts["name"], event.index, last, event.metrics))
-            else:
-                out.print(f"  round {event.round}, step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s")
+        with _interruptible():
+            for event in trajectory.run(config, held):
+                if isinstance(event, Round):
+                    out.print(console.round_line(facts["name"], event.index, last, event.metrics))
+                else:
+                    done = f"step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s"
+                    out.print(f"  round {event.round}, {done}")
         ledger.finish(0, DONE)
     except KeyboardInterrupt:
         out.print(f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}")
@@ -106,6 +110,21 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
         code = options.PARTIAL
     recording.replay(held, chosen.uri, chosen.artifacts, only=ledger)
     return code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM is a Ctrl-C while this is open, and so is a SIGINT that whoever started us had set to be ignored."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _existing(chosen: options.Root) -> "Store":

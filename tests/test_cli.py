@@ -6,7 +6,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -252,16 +251,17 @@ def test_a_trial_that_fails_says_why_and_exits_5(capsys, monkeypatch, tmp_path):
     assert b"NonFinite" in call.traceback(0)["traceback.txt"]
 
 
-def test_ctrl_c_leaves_a_trial_resumable(tmp_path):
-    long = argv_of(TINY | {"train.steps": 100_000})
-    worker = subprocess.Popen([sys.executable, "-m", "lthray", "trial", *long], cwd=tmp_path, text=True, stdout=subprocess.PIPE)
-    mark = tmp_path / "runs/store/lthray-store.json"
-    while not mark.exists():
-        assert worker.poll() is None
-        time.sleep(0.1)
-    time.sleep(1.0)
-    worker.send_signal(signal.SIGINT)
-    said, _ = worker.communicate(timeout=30)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_trial_is_resumable(number, tmp_path):
+    # a shell starts background jobs with SIGINT ignored, and children inherit that
+    start = ["bash", "-c", 'trap "" INT; exec "$@"', "-", sys.executable, "-m", "lthray", "trial"]
+    worker = subprocess.Popen(
+        [*start, *argv_of(TINY | {"train.steps": 100_000})], cwd=tmp_path, text=True, stdout=subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    assert "round 0, step" in worker.stdout.readline()  # a state was committed
+    worker.send_signal(number)
+    said, _ = worker.communicate(timeout=60)
     assert worker.returncode == options.INTERRUPTED
     assert "to go on, the same command:  lthray trial --model.channels 8" in said
 
