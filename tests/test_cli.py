@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,11 @@ def test_help_of_a_command(command, capsys):
     shown = capsys.readouterr()
     assert shown.out.startswith("usage: lthray")
     assert shown.err == ""
+
+
+def test_the_installed_command_is_this_one():
+    (installed,) = metadata.entry_points(group="console_scripts", name="lthray")
+    assert installed.load() is command
 
 
 def test_version(capsys):
