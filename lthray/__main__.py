@@ -42,7 +42,7 @@ def record(argv: Sequence[str]) -> int:
     from lthray import recording
 
     number = recording.replay(_existing(chosen), chosen.uri, chosen.artifacts)
-    print(f"{number} trials recorded in {chosen.uri}")
+    print(f"{number} trials recorded in {options.redacted(chosen.uri)}")
     return options.DONE
 
 
@@ -102,7 +102,7 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
                     out.print(f"  round {event.round}, {done}")
         ledger.finish(0, DONE)
     except KeyboardInterrupt:
-        out.print(f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}")
+        out.print(f"interrupted; to go on, the same command:  lthray trial {options.redacted(shlex.join(argv))}")
         return options.INTERRUPTED
     except TrialFailed as error:
         ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", trace=traceback.format_exc())

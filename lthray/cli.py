@@ -221,7 +221,7 @@ def about_of(
 
 
 def _command(argv: Sequence[str]) -> str:
-    return shlex.join(["python", os.path.relpath(sys.argv[0]) if sys.argv[0] else "-m lthray", *argv])
+    return options.redacted(shlex.join(["python", os.path.relpath(sys.argv[0]), *argv]))
 
 
 def _config_groups(ours: Sequence[str] = OURS) -> dict[str, Any]:

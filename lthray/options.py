@@ -28,6 +28,11 @@ OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrin
 Words = Mapping[str, tuple[Any, Any, str]]  # word -> (type, default, description)
 
 
+def redacted(text: str) -> str:
+    """The text without the passwords of its addresses: what is printed or recorded never holds one."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
 def _writable(out: str) -> str:
     place = os.path.abspath(out)
     while not os.path.exists(place):
@@ -42,8 +47,7 @@ def _writable(out: str) -> str:
 def _tracker(uri: str) -> str:
     scheme, separator, _ = uri.partition("://")
     if uri and (scheme.partition("+")[0] not in TRACKERS or not separator):
-        shown = re.sub(r"//[^/@]*@", "//***@", uri)
-        raise ValueError(f"tracking_uri = {shown!r}: must begin with one of {', '.join(f'{t}://' for t in TRACKERS)}")
+        raise ValueError(f"tracking_uri = {redacted(uri)!r}: must begin with one of {', '.join(f'{t}://' for t in TRACKERS)}")
     return uri
 
 

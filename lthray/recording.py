@@ -19,10 +19,10 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from lthray import charts
-from lthray.config import TrialConfig
 from lthray.flat import ConfigError
 from lthray.ledger import FAILED, Ledger
-from lthray.results import Trial, trials, verdict
+from lthray.options import redacted
+from lthray.results import Trial, config_of, trials, verdict
 from lthray.store import Store, canonical, key_of
 from lthray.ticket import Round
 
@@ -100,7 +100,7 @@ class Recorder:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
         point, about = trial.entry.point, trial.about
-        flat = TrialConfig.from_flat(point["config"] | point["places"]).flat()
+        flat = config_of(point).flat()
         params = [Param(word, value if isinstance(value, str) else json.dumps(value)) for word, value in flat.items()]
         name, digest = point["data"]
         source = canonical({"digest": digest, "root": point["places"].get("data.root", "")})
@@ -177,10 +177,8 @@ class Projector(threading.Thread):
                 if last:
                     return
             except Exception as error:  # whatever MLflow raises, the study goes on and the store keeps everything
-                self.behind, failures = (
-                    f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}",
-                    failures + 1,
-                )
+                reason = redacted(str(error).partition("\n")[0])[:160]
+                self.behind, failures = f"{type(error).__name__}: {reason}", failures + 1
             pause = RETRY[min(failures, len(RETRY)) - 1] if failures else self.every
             if self.closing.wait(pause) and failures:
                 threading.Event().wait(1.0)
@@ -224,7 +222,7 @@ def recorded(uri: str, experiment: str) -> list[dict[str, Any]]:
     place = client.get_experiment_by_name(experiment)
     if place is None:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        raise ConfigError([f"--experiment {experiment!r}: {uri} has {', '.join(names) or 'none'}"])
+        raise ConfigError([f"--experiment {experiment!r}: {redacted(uri)} has {', '.join(names) or 'none'}"])
     runs = client.search_runs([place.experiment_id], "tags.status != 'unfinished'", max_results=50_000)
     if not runs:
         raise ConfigError([f"--experiment {experiment!r}: no finished trial is recorded there"])

@@ -237,6 +237,20 @@ def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_pat
     assert command(["store", "verify"]) == options.DONE
 
 
+def test_passwords_are_neither_printed_nor_recorded(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    secret = "postgresql+psycopg://me:secret@host/mlflow"
+    monkeypatch.setattr("lthray.recording.replay", lambda *a, **k: 0)
+    assert command(["trial", *SMALL, "--tracking-uri", secret]) == options.DONE
+    assert command(["record", "--tracking-uri", secret]) == options.DONE
+    (call,) = Ledger.all(Store("runs/store"))
+    shown = capsys.readouterr()
+    assert "//***@" in call.about["command"]
+    assert "0 trials recorded in postgresql+psycopg://***@host/mlflow" in shown.out
+    for text in (shown.out, shown.err, json.dumps(call.about)):
+        assert "secret" not in text
+
+
 def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     store = Store("runs/store")
