@@ -98,7 +98,7 @@ def test_accuracy_is_counted(images):
     x, y = images.held_out("validation", 80)
     assert metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
     assert arrays["correct"].shape == (80,)
-    assert metrics["loss/heldout"] == pytest.approx(float(nn.functional.cross_entropy(net(x), y)), rel=1e-5)
+    assert metrics["loss/heldout"] == pytest.approx(nn.functional.cross_entropy(net(x), y).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
