@@ -26,7 +26,9 @@ Criterion = Literal["magnitude", "random"]
 Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled"]
 Unit = Literal["weight"]
 RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign"]
-Control = Literal["none", "reinit", "shuffle"]
+Control = Literal[
+    "none", "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense", "tuned", "lr", "one_shot"
+]
 Sampler = Literal["ddim", "ddpm"]
 Split = Literal["validation", "test"]
 
@@ -200,6 +202,10 @@ class Measure:
     """Network calls a generated image."""
     rounds: tuple[int, ...] = (0, -1)
     """Rounds that are sampled; 0 = dense, -1 = the sparsest."""
+    perturbations: Whole = 0
+    """Random perturbations of the weights over which sharpness is averaged, in the rounds that are sampled; 0 = none."""
+    sensitivity: bool = False
+    """In the rounds that are sampled, also the loss with each layer alone cut to a tenth of what it has."""
     inception: str = ""
     """Inception-v3 weights of torch-fidelity as a safetensors file; given, FID and KID are also taken with it."""
 
@@ -219,7 +225,15 @@ class TrialConfig:
     prune: Prune = Field(default_factory=Prune)
     rewind: Rewind = Field(default_factory=Rewind)
     control: Control = "none"
-    """What else is trained in each ticket's place; the chain of masks stays the uncontrolled one."""
+    """What else is trained in each ticket's place, of the same chain of masks. reinit: new weights; shuffle: the mask
+    permuted within its layers; random_mask: over the whole network; complement: weights that the ticket cuts; perturb:
+    kept weights moved by sigma; dense: nothing cut, the same rewinding; small_dense: a narrower network with as many
+    parameters; tuned, lr: trained weights, as those rewinding rules take them; one_shot: cut in one step."""
+    sigma: Positive = 0.5
+    """Control perturb: noise on the kept weights, in standard deviations of the layer."""
+    fork: Whole = 0
+    """n > 0: what is trained in each ticket's place sees the n-th other stream while the chain keeps its own; the loss is
+    measured between its end and that of the same weights on the chain's stream."""
     measure: Measure = Field(default_factory=Measure)
     origin: str = ""
     """Ticket file of another trial: its mask is the only rung, trained from this trial's own rewound weights."""
@@ -306,9 +320,18 @@ def _rewind(c: TrialConfig):
         yield f"rewind.fraction = {c.rewind.fraction}: k = {k} of train.steps = {c.train.steps}, late needs 1 <= k < steps"
     if c.rewind.anchor == "previous" and c.rewind.rule != "late":
         yield f"rewind.anchor = 'previous': only for rewind.rule = 'late', not {c.rewind.rule!r}"
-    if c.control == "shuffle" and c.rewind.rule in ("tuned", "lr"):
-        yield f"control = 'shuffle': rewind.rule = {c.rewind.rule!r} keeps trained weights, which are zero off the mask"
-    if c.origin and (c.rewind.rule in ("tuned", "lr") or c.rewind.anchor == "previous"):
+    trained = ("tuned", "lr")
+    if c.control in ("shuffle", "random_mask", "complement") and c.rewind.rule in trained:
+        yield f"control = {c.control!r}: rewind.rule = {c.rewind.rule!r} keeps trained weights, which are zero off the mask"
+    if c.origin and c.control in (*trained, "small_dense", "one_shot"):
+        yield f"origin = {c.origin!r}: has one rung and no chain, so control = {c.control!r} has nothing to be made from"
+    if c.model.pretrained and c.control == "small_dense":
+        yield f"control = 'small_dense': model.pretrained = {c.model.pretrained!r} has no narrower network"
+    if c.sigma != 0.5 and c.control != "perturb":
+        yield f"sigma = {c.sigma}: only for control = 'perturb', not {c.control!r}"
+    if c.fork and c.control == "small_dense":
+        yield f"fork = {c.fork}: not for control = 'small_dense', which shares no weights with the chain"
+    if c.origin and (c.rewind.rule in trained or c.rewind.anchor == "previous"):
         yield f"origin = {c.origin!r}: rewind.rule must go back to this trial's own dense run (init, late, random, sign)"
 
 

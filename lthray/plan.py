@@ -6,18 +6,20 @@ in those keys, find each other's work in the store, and a study can count before
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lthray.config import PLACES, Data, Measure, Model, Objective, Prune, Train, TrialConfig
+from lthray.config import IMAGES, PLACES, POLICY, Data, Measure, Model, Objective, Prune, Train, TrialConfig
 from lthray.flat import ConfigError
-from lthray.prune.rewinds import REWINDS, span
+from lthray.prune import budgets
+from lthray.prune.controls import CONTROLS, UNCHAINED, Control
+from lthray.prune.rewinds import REWINDS, Rewinding, span
 from lthray.store import key_of
 from lthray.task import data, models
 
 # a kind's version is raised when its numbers change
-VERSIONS = {"init": 1, "train": 1, "prune": 1, "rewind": 1, "control": 1, "measure": 1, "trial": 1}
+VERSIONS = {"init": 1, "train": 1, "prune": 1, "rewind": 1, "control": 2, "measure": 2, "trial": 1}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Run:
     key: str
     start: int
     end: int
+    stream: int
     history: int
     """Optimizer steps behind its last weights: more than the dense run's where a rule goes on from trained ones."""
     anchors: tuple[int, ...] = ()
@@ -46,11 +49,16 @@ class Rung:
     mask: str
     chain: Run
     shown: Run
-    curve: str
-    round: str
-    sampled: bool
     spent: int
     """Optimizer steps spent to get here: the dense run, the chain, the run that is shown."""
+    fellow: Run | None = None
+    """Where the shown run is a fork: what the same weights come to on the chain's own stream."""
+    small: "Plan | None" = None
+    """The plan of another network that is shown, and only trained dense."""
+    curve: str = ""
+    round: str = ""
+    examined: bool = False
+    """Whether the expensive measures are taken."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,10 @@ class Plan:
     @property
     def runs(self) -> dict[str, Run]:
         """Every training run that the trial needs, by key, the extractor's too; a control's last chain is not needed."""
-        needed = [rung.shown for rung in self.rungs] + [rung.chain for rung in self.rungs[:-1]]
+        row = CONTROLS.get(self.config.control)
+        chained = self.rungs[:1] if row and row.mask in UNCHAINED else self.rungs[:-1] or self.rungs
+        needed = [rung.shown for rung in self.rungs] + [rung.chain for rung in chained]
+        needed += [rung.fellow for rung in self.rungs if rung.fellow]
         return {run.key: run for run in needed} | (self.referee.runs if self.referee else {})
 
 
@@ -89,37 +100,68 @@ class _Rungs:
     """Makes the rungs of one config."""
 
     def __init__(self, config: TrialConfig, digest: str):
-        self.config, self.digest, self.row = config, digest, REWINDS[config.rewind.rule]
-        self.k = round(config.rewind.fraction * config.train.steps)
+        self.config, self.digest, self.k = config, digest, round(config.rewind.fraction * config.train.steps)
         self.referee = plan(referee_config(config)) if _samples(config) else None
 
     def dense(self, anchors: tuple[int, ...]) -> Rung:
-        mine = (self.k,) if (self.row.weights, self.row.start) == ("anchor", "k") else ()
-        run = self.run(0, self.config.train.steps, self.init(self.config.seed), 0, tuple(sorted({*anchors, *mine})))
-        return self.measured(0, 1.0, "", run, run, "", run.steps)
+        row = REWINDS[self.config.rewind.rule]
+        mine = (self.k,) if (row.weights, row.start) == ("anchor", "k") else ()
+        kept = tuple(sorted({*anchors, *mine}))
+        run = self.run(0, self.config.train.steps, self.init(self.config.seed), 0, self.config.stream, kept)
+        return self.measured(Rung(0, 1.0, "", run, run, run.steps), "")
 
     def rung(self, density: float, mask: str, found: list[Rung]) -> Rung:
-        index, last, rewind = len(found), found[-1], self.config.rewind
-        previous = rewind.anchor == "previous"
-        source = last.chain if self.row.weights == "trained" or previous else found[0].chain
-        start, end = span(rewind.rule, self.k, self.config.train.steps)
-        parent = self.init(fresh_seed(self.config, index)) if self.row.weights == "fresh" else source.key
-        taken = {"from": self.row.weights, **self.taken(source)}
-        before = {"trained": source.history, "anchor": source.history - source.steps + self.k if start else 0}
-        begin, age = _key("rewind", taken, parent, mask), before.get(self.row.weights, 0)
-        chain = self.run(start, end, begin, age, (start + self.k,) if previous else ())
-        shown = chain
-        if self.config.control != "none":
-            start, age = (0, 0) if self.config.control == "reinit" else (start, age)
-            drawn = {"control": self.config.control, "seed": fresh_seed(self.config, index)}
-            shown = self.run(start, end, _key("control", drawn, begin), age, ())
-        spent = sum(rung.chain.steps for rung in found) + shown.steps
-        return self.measured(index, density, mask, chain, shown, found[0].round, spent)
+        index, row, small = len(found), CONTROLS.get(self.config.control), None
+        chain = shown = self.rewound(self.config.rewind.rule, mask, found, self.config.stream)
+        fellow, spent = None, sum(rung.chain.steps for rung in found)
+        if row and row.mask == "narrow":
+            small = plan(small_config(self.config, density))
+            shown, spent = small.rungs[0].chain, 0
+        elif row or self.config.fork:
+            fellow, shown = (self.shown(row, density, mask, found, fork) for fork in (0, self.config.fork))
+            spent = found[0].chain.steps if row and row.mask in UNCHAINED else spent
+        spent += 0 if shown.key == found[0].chain.key else shown.steps
+        fellow = fellow if self.config.fork else None
+        return self.measured(Rung(index, density, mask, chain, shown, spent, fellow, small), found[0].round)
 
-    def run(self, start: int, end: int, begin: str, age: int, anchors: tuple[int, ...]) -> Run:
-        fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": self.config.stream}
+    def shown(self, row: Control | None, density: float, mask: str, found: list[Rung], fork: int) -> Run:
+        """What is trained in the ticket's place."""
+        stream = 2**31 + 1000 * self.config.stream + fork if fork else self.config.stream
+        rule = row.rule if row and row.rule else self.config.rewind.rule
+        if row is None or row.mask == "ticket":
+            return self.rewound(rule, mask, found, stream, moved=bool(row and row.moved))
+        if row.mask == "at_once":
+            return self.rewound(rule, self.mask(density, found[0]), found[:1], stream, index=len(found))
+        if row.mask != "whole":
+            drawn = {"mask": row.mask, "seed": fresh_seed(self.config, len(found))}
+            return self.rewound(rule, _key("control", drawn, mask), found, stream)
+        if REWINDS[rule].weights == "anchor" and (rule == "init" or self.config.rewind.state == "rewound"):
+            if not fork:
+                return found[0].chain  # it would go on as it went
+            if rule == "init":
+                return self.run(0, self.config.train.steps, self.init(self.config.seed), 0, stream)
+        return self.rewound(rule, "", found[:1], stream, index=len(found))
+
+    def rewound(
+        self, rule: str, mask: str, found: list[Rung], stream: int, *, index: int | None = None, moved: bool = False
+    ) -> Run:
+        """The run of a mask from rewound weights; `found` are the rounds before it, as far as the rule may see them."""
+        row, index, previous = REWINDS[rule], len(found) if index is None else index, self.config.rewind.anchor == "previous"
+        source = found[-1].chain if row.weights == "trained" or previous else found[0].chain
+        start, end = span(rule, self.k, self.config.train.steps)
+        parent = self.init(fresh_seed(self.config, index)) if row.weights == "fresh" else source.key
+        taken = {"from": row.weights, **self.taken(row, source)}
+        before = {"trained": source.history, "anchor": source.history - source.steps + self.k if start else 0}
+        begin = _key("rewind", taken, parent, mask)
+        if moved:
+            begin = _key("control", {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index)}, begin)
+        anchors = (start + self.k,) if previous and stream == self.config.stream else ()
+        return self.run(start, end, begin, before.get(row.weights, 0), stream, anchors)
+
+    def run(self, start: int, end: int, begin: str, age: int, stream: int, anchors: tuple[int, ...] = ()) -> Run:
+        fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream}
         key = _key("train", {**fixed, "span": [start, end]}, begin, self.digest)
-        return Run(key, start, end, age + end - start, anchors)
+        return Run(key, start, end, stream, age + end - start, anchors)
 
     def init(self, seed: int) -> str:
         """Weights before the first step: a function of the seed, or the given ones, which no seed changes."""
@@ -131,24 +173,29 @@ class _Rungs:
         drawn = {"seed": self.config.seed} if self.config.prune.criterion == "random" else {}
         return _key("prune", {**spec, **drawn, "density": density}, last.chain.key, last.mask)
 
-    def taken(self, source: Run) -> dict[str, Any]:
+    def taken(self, row: Rewinding, source: Run) -> dict[str, Any]:
         """What of the source run is taken: its state at a step, with or without moments and average."""
-        if self.row.weights != "anchor":
+        if row.weights != "anchor":
             return {}
-        step = 0 if self.row.start == "0" else source.start + self.k
-        return {"at": step, "state": self.config.rewind.state if self.row.start == "k" else "reset"}
+        step = 0 if row.start == "0" else source.start + self.k
+        return {"at": step, "state": self.config.rewind.state if row.start == "k" else "reset"}
 
-    def measured(self, index: int, density: float, mask: str, chain: Run, shown: Run, dense: str, spent: int) -> Rung:
+    def measured(self, rung: Rung, dense: str) -> Rung:
+        """The rung with the keys of what is measured."""
         m, last = self.config.measure, 1 if self.config.origin else len(self.config.prune.ladder)
-        sampled = self.referee is not None and index in {last if i == -1 else i for i in m.rounds}
+        examined = rung.index in {last if i == -1 else i for i in m.rounds}
         panel = {"split": m.split, "images": m.images, "timesteps": m.timesteps}
         curve = _key("measure", {**panel, "checkpoints": m.checkpoints}, self.digest)
-        drawn = {"samples": m.samples, "samplers": m.samplers, "steps": m.sampling_steps} if sampled else {}
-        judges = (
-            (self.referee.rungs[0].round, given_digest("measure.inception", m.inception)) if sampled and self.referee else ()
-        )
-        key = _key("measure", {**panel, **drawn, "index": index}, shown.key, curve, dense, *judges)
-        return Rung(index, density, mask, chain, shown, curve, key, sampled, spent)
+        drawn: dict[str, Any] = {"index": rung.index}
+        if examined:
+            drawn |= {"perturbations": m.perturbations, "sensitivity": m.sensitivity}
+        judges: tuple[str, ...] = ()
+        if examined and self.referee:
+            drawn |= {"samples": m.samples, "samplers": m.samplers, "steps": m.sampling_steps}
+            judges = (self.referee.rungs[0].round, given_digest("measure.inception", m.inception))
+        fellow = (rung.fellow.key,) if rung.fellow else ()
+        key = _key("measure", {**panel, **drawn}, rung.shown.key, curve, dense, *judges, *fellow)
+        return replace(rung, curve=curve, round=key, examined=examined)
 
 
 def given_digest(word: str, path: str) -> str:
@@ -160,7 +207,7 @@ def given_digest(word: str, path: str) -> str:
 
 
 def fresh_seed(config: TrialConfig, index: int) -> int:
-    """The seed of a rung's new weights (rewind random, control reinit) and of its shuffle: never an initial seed."""
+    """The seed of a rung's new weights (rewind random, control reinit) and random masks: never an initial seed."""
     return 2**31 + config.seed * 1000 + index
 
 
@@ -176,6 +223,18 @@ def referee_config(config: TrialConfig) -> TrialConfig:
     )
 
 
+def small_config(config: TrialConfig, density: float) -> TrialConfig:
+    """The dense network of the same family whose parameters are nearest in number to those a ticket keeps."""
+    shape, classes = IMAGES[config.data.name][:2], IMAGES[config.data.name][2]
+    total, layers = models.sizes(config.model, (shape[0], shape[1], shape[1]), classes)
+    rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])
+    kept = total - sum(n * (1 - (density if rules[name] == "free" else float(rules[name]))) for name, n in layers.items())
+    model = models.narrower(config.model, (shape[0], shape[1], shape[1]), classes, round(kept))
+    plain = {"prune.ladder": (), "prune.layers": (), "control": "none", "measure.samples": 0, "measure.rounds": (0,)}
+    words = {"model.channels": model.channels, "model.hidden": model.hidden, "model.groups": model.groups}
+    return TrialConfig.from_flat({**plain, **words, "model.head": model.head}, config)
+
+
 def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, Any]:
     """A trial as the ledger keeps it: enough to run it, to find its rounds and to record it, without the data at hand."""
     found, flat = plan(config), config.flat()
@@ -187,6 +246,7 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
         "places": {word: flat[word] for word in PLACES if flat[word]},
         "seed": config.seed,
         "control": config.control,
+        "fork": config.fork,
         "data": [config.data.name, data.load(config.data).digest],
         "trial": found.key,
         "rounds": [rung.round for rung in found.rungs],
@@ -201,7 +261,8 @@ def name_of(config: TrialConfig) -> str:
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
     words = [budget.get(c.budget, c.budget), f"{r.rule}{at}", f"s{config.seed}"]
-    extra = [w for w in (c.criterion, config.control, config.origin and "origin") if w not in ("magnitude", "none", "")]
+    fork = f"fork{config.fork}" if config.fork else ""
+    extra = [w for w in (c.criterion, config.control, fork, config.origin and "origin") if w not in ("magnitude", "none", "")]
     return " ".join([*extra, *words])
 
 

@@ -11,22 +11,24 @@ is made on demand from what it is made from: if a stored object is damaged, its 
 import math
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from lthray import states
 from lthray.config import TrialConfig
-from lthray.measure import cost, loss, quality
+from lthray.measure import anatomy, cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan
 from lthray.prune import budgets, criteria, units
-from lthray.prune.controls import CONTROLS
-from lthray.prune.rewinds import REWINDS, signs
+from lthray.prune.controls import CONTROLS, MASKS, UNCHAINED, Control, moved
+from lthray.prune.rewinds import REWINDS, signs, span
 from lthray.seeds import seed_of
 from lthray.setting import Setting
 from lthray.store import Store
 from lthray.task import data, models
-from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed
+from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed, Weights
 from lthray.training import State
 
 COMMIT = 5.0  # seconds of training after which the state is committed
@@ -82,7 +84,12 @@ class Trial(Setting):
             return self.given.mask
         if item := self.store.find(rung.mask):
             return Mask.unpacked(item.tensors["mask"], {name: mask.shape for name, mask in self.whole.items()})
-        last = self.plan.rungs[rung.index - 1]
+        mask, facts = yield from self._cut(rung, self.plan.rungs[rung.index - 1])
+        self.store.put(rung.mask, facts=facts, tensors={"mask": mask.packed()})
+        return mask
+
+    def _cut(self, rung: Rung, last: Rung) -> Steps[tuple[Mask, dict[str, Any]]]:
+        """The mask of a rung, cut from what `last` was trained to."""
         within = yield from self.mask(last)
         trained = yield from self.reach(last, last.chain, last.chain.end)
         models.set_weights(self.learner.network, trained.weights)
@@ -95,30 +102,38 @@ class Trial(Setting):
         mask = units.UNITS[prune.unit](scores, counts)
         if not mask.within(within):
             raise AssertionError(f"masks do not nest at round {rung.index}")
-        self.store.put(rung.mask, facts={"counts": counts, "rules": self.rules}, tensors={"mask": mask.packed()})
-        return mask
+        return mask, {"counts": counts, "rules": self.rules}
 
     def start(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
         """The mask and the state from which a run begins: the chain's own, or the control's in its place."""
-        mask = yield from self.mask(rung)
-        if rung.index == 0:
-            return mask, State.begin(self.weights(self.config.seed), 0)
-        state = yield from self._rewound(rung, mask)
-        if run.key != rung.chain.key:
+        if run.key == self.plan.rungs[0].chain.key:
+            return self.whole, State.begin(self.weights(self.config.seed), 0)
+        row = None if run.key == rung.chain.key else CONTROLS.get(self.config.control)
+        mask = yield from self._shown_mask(rung, row)
+        last = self.plan.rungs[0 if row and row.mask in UNCHAINED else rung.index - 1]
+        state = yield from self._rewound(rung.index, last, row.rule if row and row.rule else self.config.rewind.rule, mask)
+        if row and row.moved:
             seed = fresh_seed(self.config, rung.index)
-            ticket = Ticket(mask, state.weights, state.step)
-            control = CONTROLS[self.config.control](ticket, self.weights(seed), seed)
-            mask = control.mask
-            if control.weights is not ticket.weights:
-                state = State.begin(control.weights, control.start)
+            moves = {n: w - state.weights[n] for n, w in moved(state.weights, mask, self.config.sigma, seed).items()}
+            weights, average = ({n: w + moves[n] for n, w in group.items()} for group in (state.weights, state.average))
+            state = replace(state, weights=weights, average=average)
         return mask, state.masked(mask)
 
-    def _rewound(self, rung: Rung, mask: Mask) -> Steps[State]:
+    def _shown_mask(self, rung: Rung, row: Control | None) -> Steps[Mask]:
+        if row is None or row.mask == "ticket":
+            return (yield from self.mask(rung))
+        if row.mask == "whole":
+            return self.whole
+        if row.mask == "at_once":
+            return (yield from self._cut(rung, self.plan.rungs[0]))[0]
+        return MASKS[row.mask]((yield from self.mask(rung)), fresh_seed(self.config, rung.index))
+
+    def _rewound(self, index: int, last: Rung, rule: str, mask: Mask) -> Steps[State]:
         """Whole weights, before the mask, as the rule's row says; with moments and average where it carries them."""
-        rewind, row = self.config.rewind, REWINDS[self.config.rewind.rule]
-        last, start = self.plan.rungs[rung.index - 1], rung.chain.start
+        rewind, row = self.config.rewind, REWINDS[rule]
+        start, _ = span(rule, self.plan.k, self.config.train.steps)
         if row.weights == "fresh":
-            return State.begin(self.weights(fresh_seed(self.config, rung.index)), start)
+            return State.begin(self.weights(fresh_seed(self.config, index)), start)
         if row.weights == "sign":
             return State.begin(signs(self.weights(self.config.seed), mask), start)
         if row.weights == "trained":
@@ -157,7 +172,7 @@ class Trial(Setting):
         state, curve = states.nearest(self.store, run, target, rung.curve, points) or (begin, [])
         keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
         stops = sorted(keep | set(points))
-        for live in self.learner.run(state, mask, stream=self.config.stream, stops=stops, due=self._due):
+        for live in self.learner.run(state, mask, stream=run.stream, stops=stops, due=self._due):
             if live.step in points:
                 began, held_out = time.perf_counter(), self._along(live)
                 curve.append([live.step, live.loss_sum, live.losses, held_out, time.perf_counter() - began])
@@ -173,35 +188,69 @@ class Trial(Setting):
 
     def _along(self, live: State) -> float:
         models.set_weights(self.twin, live.average)
-        return loss.along(self.twin, self.learner.task, self.images, self.config.measure)
+        return float(loss.glance(self.twin, self.learner.task, self.images, self.config.measure).mean())
 
     def round(self, rung: Rung) -> Steps[Round]:
         """The Round of a rung, from the store or made now."""
         if item := self.store.find(rung.round):
             return Round.of(item.facts, item.tensors, item.files)
         dense = (yield from self.round(self.plan.rungs[0])).arrays if rung.index else {}
-        state = yield from self.reach(rung, rung.shown, rung.shown.end, measured=True)
-        mask, begin = yield from self.start(rung, rung.shown)
-        referee = (yield from self._judged()) if rung.sampled else None
+        who, at = self, rung
+        if rung.small:  # another network stands in the ticket's place; everything but itself is ours
+            who = Trial(rung.small.config, self.store, self.device, commit=self.commit)
+            at = who.plan.rungs[0]
+        state = yield from who.reach(at, at.shown, at.shown.end, measured=True)
+        mask, begin = yield from who.start(at, at.shown)
+        fellow = (yield from self.reach(rung, rung.fellow, rung.fellow.end)) if rung.fellow else None
+        referee = (yield from self._judged()) if rung.examined and self.plan.referee else None
         began = time.perf_counter()
-        models.set_weights(self.twin, state.average)
-        metrics, arrays = loss.paired(self.twin, self.learner.task, self.images, self.config.measure, dense)
-        metrics |= cost.parameters(self.twin, mask, self.free) | cost.macs(self.twin, mask, self.example)
+        metrics, arrays, files = self._measured(rung, who, state, mask, dense, fellow, referee)
+        if rung.small:
+            metrics |= cost.as_if(metrics, self.learner.network, self.whole, self.free)
         metrics |= {"cost/steps_of_weights": rung.shown.history, "cost/steps_spent": rung.spent}
-        files: dict[str, bytes] = {}
-        if referee:
-            named, files = quality.examine(self.twin, self.config, self.images, referee)
-            metrics |= named
-        if rung.index:
+        if rung.index and mask.kept < mask.size:
             files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)
             metrics["cost/ticket_bytes"] = len(files["ticket"])
-        points = states.load_curve(self.store, rung.shown, rung.curve) or []
+        points = states.load_curve(self.store, at.shown, at.curve) or []
         arrays["curve"] = loss.curve(points)
         along = sum(seconds for *_, seconds in points)
         spent = {"train": state.seconds, "along": along, "measure": time.perf_counter() - began}
         metrics |= {"cost/train_seconds": spent["train"], "cost/measure_seconds": spent["along"] + spent["measure"]}
         facts = {"metrics": metrics, "densities": mask.densities, "seconds": spent}
         return self._keep(rung, facts, arrays, files)
+
+    def _measured(
+        self, rung: Rung, who: Setting, state: State, mask: Mask, dense: dict, fellow: State | None,
+        referee: quality.Referee | None,
+    ) -> tuple[dict[str, float], dict[str, Tensor], dict[str, bytes]]:  # fmt: skip
+        """Metrics, arrays and pictures of a trained network of ours, or of another's."""
+        models.set_weights(who.twin, state.average)
+        measure, named = self.config.measure, (who.twin, self.learner.task, self.images, self.config.measure)
+        metrics, arrays = loss.paired(*named, dense)
+        metrics |= cost.parameters(who.twin, mask, who.free) | cost.macs(who.twin, mask, who.example)
+        files: dict[str, bytes] = {}
+        if referee:
+            found, files = quality.examine(who.twin, self.config, self.images, referee)
+            metrics |= found
+        if rung.index:
+            arrays["initial"] = anatomy.initial(who.weights(self.config.seed), mask)
+
+        def losses(weights: Weights) -> Tensor:
+            models.set_weights(who.twin, weights)
+            return loss.glance(*named)
+
+        if rung.examined and measure.perturbations:
+            metrics["loss/sharpness"] = anatomy.sharpness(losses, state.average, mask, measure.perturbations)
+        if rung.examined and measure.sensitivity:
+            arrays["sensitivity"] = anatomy.sensitivity(losses, state.average, mask)
+        if fellow:
+            raw, ema = anatomy.path(losses, fellow.weights, state.weights), anatomy.path(losses, fellow.average, state.average)
+            metrics |= {"barrier/raw": anatomy.barrier(raw), "barrier/ema": anatomy.barrier(ema)}
+            metrics |= {
+                f"barrier/{band}": anatomy.barrier(ema[:, at]) for band, at in loss.bands(self.learner.task, ema.shape[1])
+            }
+            arrays["barrier"] = torch.stack([raw, ema])
+        return metrics, arrays, files
 
     def _ticket(self, rung: Rung, mask: Mask, begin: State) -> tuple[bytes, int]:
         """The ticket file, which names its weights by store key, and how long it would be with them."""

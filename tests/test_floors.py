@@ -13,7 +13,7 @@ FLOORS = {
     1: ["config"],
     2: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
     + ["prune.controls", "statistics", "ledger", "space", "charts"],
-    3: ["training", "measure.loss", "measure.quality", "measure.cost", "plan", "call", "results"],
+    3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results"],
     4: ["setting", "states", "desk", "console", "recording"],
     5: ["trajectory"],
     6: ["study"],

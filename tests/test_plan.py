@@ -37,6 +37,10 @@ BASE = keys()
         ("rewind.rule", "init", {"dense"}),
         ("rewind.state", "reset", {"dense"}),
         ("control", "reinit", {"dense", "masks"}),
+        ("control", "small_dense", {"dense", "masks"}),
+        ("fork", 1, {"dense", "masks"}),
+        ("measure.perturbations", 3, {"dense", "masks", "runs"}),
+        ("measure.sensitivity", True, {"dense", "masks", "runs"}),
         ("prune.criterion", "random", {"dense"}),
         ("prune.budget", "erk", {"dense"}),
         ("prune.layers", (("*", "free"),), {"dense"}),
@@ -83,7 +87,7 @@ def test_golden_keys():
     assert found == GOLDEN_KEYS
 
 
-GOLDEN_KEYS = ["1213ba8c2e33", "ec7e5b274c04", "5e2e9e101a36", "33b03ed633f7", "9d5d30316bd6", "fd88f4994221", "0f78d7ab1e62"]
+GOLDEN_KEYS = ["1213ba8c2e33", "ec7e5b274c04", "5e2e9e101a36", "33b03ed633f7", "9d5d30316bd6", "9ad52e24b7ea", "ccecc7485f5d"]
 
 
 def test_golden_defaults():
@@ -136,6 +140,8 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "rewind.anchor": "dense",
     "rewind.state": "rewound",
     "control": "none",
+    "sigma": 0.5,
+    "fork": 0,
     "measure.split": "validation",
     "measure.images": 300,
     "measure.timesteps": 20,
@@ -144,6 +150,8 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "measure.samplers": ("ddim",),
     "measure.sampling_steps": 20,
     "measure.rounds": (0, -1),
+    "measure.perturbations": 0,
+    "measure.sensitivity": False,
     "measure.inception": "",
     "origin": "",
 }

@@ -1,7 +1,6 @@
 """What is cut: counts are exact, masks nest, budgets equal independent computations."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +11,10 @@ from torch.nn.utils import prune as torch_prune
 
 from lthray.config import POLICY, Model, Prune
 from lthray.flat import ConfigError
-from lthray.prune import budgets, criteria, rewinds, units
-from lthray.prune.controls import CONTROLS
+from lthray.prune import budgets, controls, criteria, rewinds, units
 from lthray.seeds import generator
 from lthray.task import models
-from lthray.ticket import Mask, Probe, Ticket
+from lthray.ticket import Mask, Probe
 
 EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
 LADDER = (0.7, 0.31, 0.1, 0.013)
@@ -277,15 +275,11 @@ def test_signs_keep_the_sign_and_one_magnitude_a_layer(layers):
 
 def test_shuffling_moves_the_mask_but_no_layers_density(network, layers):
     mask = cut(network, layers, "overall", 0.2)[0]
-    ticket = Ticket(mask, dict(network.named_parameters()), 20)
-    found = CONTROLS["shuffle"](ticket, {}, 5)
-    assert found.mask.densities == mask.densities
-    assert found.mask != mask
-    assert abs(found.mask.overlap(mask) - expected_overlap(mask)) < 0.02
-    assert found.weights is ticket.weights
-    assert found.start == 20
-    assert CONTROLS["shuffle"](ticket, {}, 5).mask == found.mask
-    assert CONTROLS["shuffle"](ticket, {}, 6).mask != found.mask
+    found = controls.shuffled(mask, 5)
+    assert found.densities == mask.densities
+    assert abs(found.overlap(mask) - expected_overlap(mask)) < 0.02
+    assert controls.shuffled(mask, 5) == found
+    assert controls.shuffled(mask, 6) != found
 
 
 def expected_overlap(mask: Mask) -> float:
@@ -293,7 +287,47 @@ def expected_overlap(mask: Mask) -> float:
     return both / (2 * mask.kept - both)
 
 
-def test_reinit_keeps_the_mask_and_changes_everything_else(network, layers):
-    mask, fresh = cut(network, layers, "overall", 0.2)[0], {"w": torch.zeros(1)}
-    found = CONTROLS["reinit"](Ticket(mask, {}, 20), fresh, 5)
-    assert found == replace(found, mask=mask, weights=fresh, start=0)
+def test_a_random_mask_keeps_the_density_and_no_layers_own(network, layers):
+    mask = cut(network, layers, "overall", 0.2)[0]
+    found = controls.anywhere(mask, 5)
+    assert found.kept == mask.kept
+    assert max(mask.densities.values()) - min(mask.densities.values()) > 0.2
+    for name, layer in found.items():
+        error = math.sqrt(0.2 * 0.8 / layer.numel())
+        assert abs(found.densities[name] - mask.density) < 5 * error
+    assert controls.anywhere(mask, 6) != found
+
+
+@pytest.mark.parametrize("density", [0.1, 0.5, 0.8])
+def test_the_complement_is_of_what_is_cut_and_as_large_where_that_is_enough(network, layers, density):
+    mask = cut(network, layers, "overall", density)[0]
+    found = controls.complement(mask, 5)
+    for name, layer in mask.items():
+        assert not (found[name] & layer).any()
+        assert int(found[name].sum()) == min(int(layer.sum()), int((~layer).sum()))
+    assert density > 0.4 or controls.complement(mask, 6) != found
+
+
+def test_a_layer_of_which_nothing_is_cut_has_no_complement_and_stays():
+    mask = Mask({"a": torch.ones(4, dtype=torch.bool), "b": torch.tensor([True, False, False])})
+    found = controls.complement(mask, 0)
+    assert torch.equal(found["a"], mask["a"])
+    assert not (found["b"] & mask["b"]).any()
+
+
+def test_perturbed_weights_move_by_sigma_deviations_of_their_layer():
+    weights = {"w": 3 * torch.randn(400, 100, generator=torch.Generator().manual_seed(0)), "bias": torch.ones(5)}
+    mask = Mask({"w": torch.ones(400, 100, dtype=torch.bool)})
+    found = controls.moved(weights, mask, 0.5, seed=1)
+    moves = (found["w"] - weights["w"]) / weights["w"].std(correction=0)
+    assert float(moves.std()) == pytest.approx(0.5, rel=0.02)
+    assert abs(float((moves * weights["w"]).mean())) < 0.02
+    assert found["bias"] is weights["bias"]
+    assert torch.equal(controls.moved(weights, mask, 0.5, seed=1)["w"], found["w"])
+    assert not torch.equal(controls.moved(weights, mask, 0.5, seed=2)["w"], found["w"])
+
+
+def test_rows_of_the_table_name_what_there_is():
+    for row in controls.CONTROLS.values():
+        assert row.rule in ("", *rewinds.REWINDS)
+        assert row.mask in ("ticket", *controls.MASKS, *controls.UNCHAINED)

@@ -53,9 +53,10 @@ def test_the_panel_does_not_depend_on_how_it_is_cut_into_batches(images, network
 
 
 def test_bands_are_means_of_equal_parts_named_by_their_first_timestep():
-    losses = torch.arange(20.0).expand(3, 20)
-    found = dict(loss.bands(losses, Denoise(Objective(), "cpu").strata(20)))
-    assert found == {"loss/t000": 1.5, "loss/t200": 5.5, "loss/t400": 9.5, "loss/t600": 13.5, "loss/t800": 17.5}
+    found = {band: at.tolist() for band, at in loss.bands(Denoise(Objective(), "cpu"), 20)}
+    assert found == {f"t{200 * i:03d}": list(range(4 * i, 4 * i + 4)) for i in range(5)}
+    assert [band for band, _ in loss.bands(Denoise(Objective(), "cpu"), 2)] == ["t000", "t200"]
+    assert not list(loss.bands(Classify(Objective(name="classify"), "cpu"), 1))
 
 
 def test_a_network_has_no_excess_over_itself_and_pairs_by_image(images, network):

@@ -224,42 +224,6 @@ def test_random_masks_follow_the_random_weights_own_training(store):
     assert ours[2] != theirs[2]
 
 
-# controls
-
-
-@pytest.mark.parametrize("rule", ["late", "init"])
-@pytest.mark.parametrize("control", ["reinit", "shuffle"])
-def test_a_control_changes_what_is_trained_and_never_the_chain(store, control, rule, monkeypatch):
-    plain, config = tiny(rewind__rule=rule), tiny(rewind__rule=rule, control=control)
-    rounds(plain, store)
-    made = steps_trained(monkeypatch)
-    found = rounds(config, store)
-    expected = {("late", "reinit"): 16, ("late", "shuffle"): 12}.get((rule, control), 16)
-    assert len(made) == expected  # the chain came from the store: only the controls were trained
-    assert masks(plain, store) == masks(config, store)
-    for index in (1, 2):
-        chain, _ = begun(config, store, index, shown=False)
-        mask, start = begun(config, store, index)
-        assert mask.densities == chain.densities
-        assert (mask == chain) == (control == "reinit")
-        assert found[index].densities == chain.densities
-        if control == "reinit":
-            own = begun(plain, store, index)[1]
-            assert start.step == 0
-            assert not any(torch.equal(start.weights[n][mask[n]], own.weights[n][mask[n]]) for n in mask)
-        else:
-            anchor = states.load(store, plan(plain).rungs[0].chain, 2)
-            whole = anchor.weights if rule == "late" else Setting(config, torch.device("cpu")).weights(0)
-            assert all(torch.equal(start.weights[n][mask[n]], whole[n][mask[n]]) for n in mask)
-
-
-def test_a_control_can_run_first_and_then_the_ticket_trains_only_its_last_rung(store, monkeypatch):
-    rounds(tiny(control="shuffle"), store)
-    made = steps_trained(monkeypatch)
-    rounds(tiny(), store)
-    assert len(made) == 6
-
-
 # sharing
 
 

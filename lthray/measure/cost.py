@@ -1,6 +1,6 @@
 """What a network costs: parameters, multiply-accumulates of one forward pass, bytes of its ticket."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,13 @@ def parameters(network: nn.Module, mask: Mask, free: Iterable[str]) -> dict[str,
         "density/prunable": alive / prunable,
         "density/total": kept / total,
     }
+
+
+def as_if(metrics: Mapping[str, float], network: nn.Module, whole: Mask, free: Iterable[str]) -> dict[str, float]:
+    """The densities at which a ticket of `network` would keep as many parameters as another, smaller network has."""
+    total, prunable = sum(p.numel() for p in network.parameters()), sum(whole[n].numel() for n in free)
+    kept = metrics["cost/parameters"]
+    return {"density/prunable": (kept - (total - prunable)) / prunable, "density/total": kept / total}
 
 
 def macs(network: nn.Module, mask: Mask, example: tuple[Tensor, ...]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The paired panel loss, against the dense network and along training; accuracy of classifiers.
+"""The paired panel loss, whole and at a glance; the excess over the dense network; accuracy of classifiers.
 
 The panel is one fixed set of held-out images x stratified timesteps x noise, so that every network of a study answers
 the same questions and differences are paired.
@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from lthray.config import Measure
 from lthray.statistics import relative_excess
 from lthray.task.data import Images
-from lthray.task.objectives import Denoise, Task
+from lthray.task.objectives import Classify, Denoise, Task
 
 SPLIT = 512  # images a forward pass
-QUARTER = 4  # along training a quarter of the images and half the timesteps are measured
-Named = Iterator[tuple[str, float]]
+QUARTER = 4  # of the images, and half of the timesteps, are what a glance takes
 
 
 def panel(network: nn.Module, task: Task, x: Tensor, y: Tensor, columns: int) -> Tensor:
@@ -32,12 +31,12 @@ def panel(network: nn.Module, task: Task, x: Tensor, y: Tensor, columns: int) ->
         ).float().cpu()  # fmt: skip
 
 
-def bands(losses: Tensor, strata: list[int], parts: int = 5) -> Named:
-    """Mean loss of each of `parts` equal bands of timesteps, named by the first timestep of the band."""
-    timesteps = strata[-1] + strata[0]
-    for i, band in enumerate(losses.mean(0).tensor_split(parts)):
-        if len(band):
-            yield f"loss/t{round(i * timesteps / parts):03d}", float(band.mean())
+def bands(task: Task, columns: int, parts: int = 5) -> Iterator[tuple[str, Tensor]]:
+    """Equal bands of a denoiser's timesteps: named by the first timestep, the columns of a panel that lie in it."""
+    if isinstance(task, Denoise):
+        for i, band in enumerate(torch.arange(columns).tensor_split(parts)):
+            if len(band):
+                yield f"t{round(i * task.timesteps / parts):03d}", band
 
 
 def correct(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -51,11 +50,10 @@ def marks(start: int, end: int, points: int) -> list[int]:
     return sorted({start + math.ceil((end - start) * j / points) for j in range(1, points + 1)})
 
 
-def along(network: nn.Module, task: Task, images: Images, measure: Measure) -> float:
-    """The panel loss at one point of a training run, on a part of the panel."""
+def glance(network: nn.Module, task: Task, images: Images, measure: Measure) -> Tensor:
+    """The losses on a part of the panel, [images / 4, timesteps / 2]: for what is measured often."""
     x, y = images.held_out(measure.split, measure.images)
-    columns = max(1, measure.timesteps // 2)
-    return float(panel(network, task, x[::QUARTER], y[::QUARTER], columns).mean())
+    return panel(network, task, x[::QUARTER], y[::QUARTER], max(1, measure.timesteps // 2))
 
 
 def paired(
@@ -69,10 +67,9 @@ def paired(
     reference = dense.get("loss", arrays["loss"])
     excess, error = relative_excess(arrays["loss"].numpy(), reference.numpy())
     metrics = {"loss/heldout": float(arrays["loss"].mean()), "loss/train": float(seen.mean())}
-    metrics |= {"loss/excess": excess, "loss/excess_se": error}
-    if isinstance(task, Denoise):
-        metrics |= dict(bands(arrays["loss"], task.strata(measure.timesteps)))
-    else:
+    metrics |= {"loss/excess": excess, "loss/excess_se": error, "loss/gap": metrics["loss/heldout"] / metrics["loss/train"] - 1}
+    metrics |= {f"loss/{band}": float(arrays["loss"][:, at].mean()) for band, at in bands(task, measure.timesteps)}
+    if isinstance(task, Classify):
         arrays["correct"] = correct(network, x, y)
         metrics["quality/accuracy"] = float(arrays["correct"].double().mean())
     return metrics, arrays

@@ -1,8 +1,12 @@
 """The networks: diffusers' UNet2DModel, LeNet-300-100, a small convolutional classifier; fresh or from a folder."""
 
+import bisect
+import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,6 +57,38 @@ def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[i
         hook.remove()
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     return {name: shapes[name] for name in dict.fromkeys(order)}
+
+
+@functools.cache
+def sizes(model: Model, shape: tuple[int, int, int], classes: int) -> tuple[int, dict[str, int]]:
+    """Number of all parameters of a network, and of the weights of each layer that may be pruned, without making it."""
+    with torch.device("meta"):
+        network = MODELS[model.name](model, shape, classes)
+    layers = {f"{n}.weight": m.weight.numel() for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    return sum(p.numel() for p in network.parameters()), layers
+
+
+def narrower(model: Model, shape: tuple[int, int, int], classes: int, parameters: int) -> Model:
+    """The network of the same depth and proportions, no wider than `model`, with the nearest number of parameters."""
+
+    def count(k: int) -> int:
+        return sizes(_scaled(model, k), shape, classes)[0]
+
+    widest = math.gcd(*_widths(model))
+    above = min(bisect.bisect_left(range(1, widest + 1), parameters, key=count) + 1, widest)
+    return _scaled(model, min((max(above - 1, 1), above), key=lambda k: abs(count(k) - parameters)))
+
+
+def _widths(model: Model) -> tuple[int, ...]:
+    return model.hidden if model.name == "lenet300" else model.channels
+
+
+def _scaled(model: Model, k: int) -> Model:
+    """Widths k / gcd as large; groups and heads still divide them."""
+    widths = tuple(k * width // math.gcd(*_widths(model)) for width in _widths(model))
+    if model.name == "lenet300":
+        return replace(model, hidden=widths)
+    return replace(model, channels=widths, groups=math.gcd(model.groups, *widths), head=math.gcd(model.head, *widths))
 
 
 def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
