@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from lthray.ledger import Ledger
 from lthray.results import trials
@@ -136,6 +137,7 @@ def reference(tmp_path_factory):
 
     from .test_desk import LIST
 
+    torch.set_num_threads(1)  # as in the studies: a fixture of a module is made before those of its first test
     store = Store(tmp_path_factory.mktemp("reference") / "store")
     call = resolve(LIST, LONG)
     ledger = Ledger.freeze(store, call.plan("x"), {"study": "list", "preset": "digits", "smoke": False, "question": ""})

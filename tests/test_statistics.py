@@ -1,0 +1,378 @@
+"""Intervals cover and tests err as often as they say; values are those of statsmodels; the edges are defined."""
+
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.duration.survfunc import SurvfuncRight, survdiff
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from statsmodels.stats.weightstats import DescrStatsW
+
+from lthray import statistics as st
+
+STUDIES = 3000
+
+
+def studies(n: int, mean: float = 0.0) -> np.ndarray:
+    """Differences of n seeds in each of many studies, in units of their standard deviation."""
+    return np.random.default_rng([n, 7]).normal(mean, 1, (STUDIES, n))
+
+
+def rate(found) -> float:
+    return float(np.mean(list(found)))
+
+
+# rates
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_t_interval_covers_as_it_says(n):
+    for level in (0.95, 0.8):
+        covered = rate(low <= 0.3 <= high for low, high in (st.t_interval(x, level) for x in studies(n, 0.3)))
+        assert covered == pytest.approx(level, abs=0.015 if level == 0.95 else 0.025)
+
+
+def test_a_percentile_bootstrap_of_five_seeds_does_not():
+    ones = np.ones(5)
+    found = (st.image_interval(10 + x, ones, resamples=400) for x in studies(5)[:2000])
+    assert rate(low <= 9 <= high for low, high in found) == pytest.approx(0.83, abs=0.025)
+
+
+def test_an_interval_over_images_covers_the_excess_of_all_images():
+    rng = np.random.default_rng(1)
+    hard = rng.gamma(4, size=(2000, 100, 1))  # some images are hard for both networks
+    a, b = (level * hard * rng.gamma(20, 1 / 20, size=(2000, 100, 3)) for level in (1.02, 1.0))
+    found = (st.image_interval(x, y, resamples=500) for x, y in zip(a, b, strict=True))
+    assert rate(low <= 0.02 <= high for low, high in found) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_a_ticket_just_as_bad_as_the_margin_passes_one_time_in_twenty(n):
+    for margin in (0.0, 1.5):
+        assert rate(st.non_inferior(x, margin) for x in studies(n, margin)) == pytest.approx(0.05, abs=0.012)
+    assert rate(st.non_inferior(x, 0, alpha=0.2) for x in studies(n)) == pytest.approx(0.2, abs=0.022)
+
+
+@pytest.mark.parametrize(
+    ("n", "margin", "power"),
+    [(5, 1, 0.58), (5, 1.5, 0.86), (5, 2, 0.97), (6, 1, 0.68), (6, 1.5, 0.93), (8, 1, 0.82), (10, 1, 0.90)],
+)
+def test_power_of_non_inferiority_is_as_the_protocol_says(n, margin, power):
+    assert stats.nct.cdf(stats.t.ppf(0.05, n - 1), n - 1, -margin * math.sqrt(n)) == pytest.approx(power, abs=0.006)
+    assert rate(st.non_inferior(x, margin) for x in studies(n)) == pytest.approx(power, abs=0.03)
+
+
+@pytest.mark.parametrize("test", [st.t_test, st.sign_flip])
+@pytest.mark.parametrize("alternative", ["less", "greater", "two-sided"])
+def test_a_true_hypothesis_is_rejected_one_time_in_twenty(test, alternative):
+    found = [test(x, alternative, shift=0.4) for x in studies(8, 0.4)[:2000]]
+    assert rate(p <= 0.05 for p in found) == pytest.approx(0.05, abs=0.015)
+
+
+def test_sign_flips_need_only_symmetry():
+    heavy = np.random.default_rng(3).standard_cauchy((2000, 6))
+    assert rate(st.sign_flip(x, "less") <= 0.05 for x in heavy) == pytest.approx(3 / 64, abs=0.015)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.8])
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 10, 20, 50])
+def test_clopper_pearson_never_covers_less(n, level):
+    shares = np.linspace(0.001, 0.999, 400)
+    assert coverage(st.clopper_pearson, n, level, shares).min() >= level - 1e-12
+
+
+def test_jeffreys_covers_as_it_says_on_average_only():
+    shares = np.linspace(0.0005, 0.9995, 1000)
+    for n in (5, 8, 10, 20):
+        found = coverage(st.jeffreys, n, 0.95, shares)
+        assert found.mean() == pytest.approx(0.952, abs=0.006)
+        assert found.min() < 0.9
+    assert coverage(st.jeffreys, 8, 0.8, shares).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def coverage(interval, n: int, level: float, shares: np.ndarray) -> np.ndarray:
+    """Of each true share, exactly: the binomial summed over the counts whose interval contains it."""
+    low, high = np.array([interval(x, n, level=level) for x in range(n + 1)]).T
+    p = shares[:, None]
+    return (stats.binom.pmf(np.arange(n + 1), n, p) * ((low <= p) & (p <= high))).sum(1)
+
+
+@pytest.mark.parametrize(("p1", "n1", "p2", "n2"), [(0.9, 10, 0.5, 10), (0.5, 8, 0.5, 20), (0.8, 20, 0.3, 12)])
+def test_newcombe_covers_the_difference_of_two_shares(p1, n1, p2, n2):
+    total = 0.0
+    for x1, x2 in itertools.product(range(n1 + 1), range(n2 + 1)):
+        low, high = st.newcombe(x1, n1, x2, n2)
+        total += stats.binom.pmf(x1, n1, p1) * stats.binom.pmf(x2, n2, p2) * (low <= p1 - p2 <= high)
+    assert total == pytest.approx(0.955, abs=0.02)
+
+
+def test_holm_errs_in_one_family_of_twenty():
+    p = np.random.default_rng(4).random((STUDIES, 6))
+    assert rate((st.holm(x) <= 0.05).any() for x in p) == pytest.approx(1 - (1 - 0.05 / 6) ** 6, abs=0.012)
+    p[:, [1, 4]] = 1e-6  # two effects are there, and leave .05 / 4 to each of the others
+    found = [st.holm(x) <= 0.05 for x in p]
+    assert all(x[1] and x[4] for x in found)
+    assert rate(x[[0, 2, 3, 5]].any() for x in found) == pytest.approx(1 - (1 - 0.05 / 4) ** 4, abs=0.012)
+
+
+@pytest.mark.parametrize("true", [0, 2])
+def test_a_fixed_sequence_errs_in_one_of_twenty(true):
+    p = np.random.default_rng([5, true]).random((STUDIES, 6))
+    p[:, :true] = 1e-6  # the sparsities that do match; none of the later ones does
+    found = [st.fixed_sequence(x <= 0.05) for x in p]
+    assert rate(confirmed > true for confirmed in found) == pytest.approx(0.05, abs=0.012)
+    assert min(found) == true
+
+
+def test_logrank_errs_one_time_in_twenty():
+    rng = np.random.default_rng(6)
+    times, ends = rng.exponential(size=(2000, 2, 25)), rng.exponential(2, size=(2000, 2, 25))
+    seen, shown = times <= ends, np.minimum(times, ends)
+    found = (st.logrank(t[0], o[0], t[1], o[1]) for t, o in zip(shown, seen, strict=True))
+    assert rate(p <= 0.05 for p in found) == pytest.approx(0.05, abs=0.015)
+
+
+# references
+
+
+def test_the_mean_of_seeds_is_statsmodels():
+    for x in studies(5, 0.2)[:20]:
+        reference = DescrStatsW(x)
+        assert st.t_interval(x, 0.9) == pytest.approx(reference.tconfint_mean(0.1))
+        assert st.upper_bound(x, 0.95) == pytest.approx(reference.tconfint_mean(0.1)[1])
+        assert st.upper_bound(x, 0.8) == pytest.approx(reference.tconfint_mean(alternative="smaller", alpha=0.2)[1])
+        for alternative, theirs in (("less", "smaller"), ("greater", "larger"), ("two-sided", "two-sided")):
+            expected = reference.ttest_mean(0.3, alternative=theirs)[1]
+            assert st.t_test(x, alternative, shift=0.3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9])
+def test_sign_flips_are_all_flips(n):
+    rng = np.random.default_rng(n)
+    for x in (rng.normal(size=n), rng.integers(-4, 5, size=n).astype(float)):
+        y = x - 1
+        sums = np.array([np.dot(signs, y) for signs in itertools.product((1, -1), repeat=n)])
+        less, greater = np.mean(sums <= y.sum() + 1e-9), np.mean(sums >= y.sum() - 1e-9)
+        assert st.sign_flip(x, "less", shift=1) == pytest.approx(less)
+        assert st.sign_flip(x, "greater", shift=1) == pytest.approx(greater)
+        assert st.sign_flip(x, shift=1) == pytest.approx(min(1, 2 * min(less, greater)))
+
+
+def test_few_seeds_can_never_be_significant_by_sign_flips():
+    falling = {n: st.sign_flip(-np.arange(1.0, n + 1), "less") for n in (3, 4, 5, 6, 10)}
+    assert falling == {3: 0.125, 4: 0.0625, 5: 0.03125, 6: 0.015625, 10: pytest.approx(2**-10)}
+    assert st.sign_flip(-np.arange(1.0, 6), "two-sided") == 0.0625
+
+
+def test_flips_of_many_seeds_are_drawn_and_never_give_nought():
+    x = np.random.default_rng(8).normal(-0.3, 1, 24)
+    assert st.sign_flip(x, "less") == st.sign_flip(x, "less")
+    assert st.sign_flip(x, "less") == pytest.approx(st.t_test(x, "less"), abs=0.01)
+    assert st.sign_flip(x - 100, "less") == 1 / (2**16 + 1)
+
+
+def test_holm_is_statsmodels():
+    rng = np.random.default_rng(9)
+    for m in (1, 2, 7, 30):
+        p = rng.random(m) ** 3
+        assert np.allclose(st.holm(p), multipletests(p, method="holm")[1])
+    assert st.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(st.clopper_pearson, "beta"), (st.jeffreys, "jeffreys")])
+def test_intervals_of_a_share_are_statsmodels(mine, theirs):
+    for n, level in itertools.product((1, 5, 20), (0.95, 0.8)):
+        for x in range(n + 1):
+            low, high = proportion_confint(x, n, 1 - level, method=theirs)
+            assert mine(x, n, level=level) == pytest.approx((low if x else 0, high if x < n else 1))
+
+
+def test_newcombe_is_statsmodels_and_the_paper():
+    for x1, n1, x2, n2 in ((5, 5, 0, 5), (7, 10, 3, 12), (1, 20, 2, 8)):
+        for level in (0.95, 0.8):
+            expected = confint_proportions_2indep(x1, n1, x2, n2, compare="diff", method="newcomb", alpha=1 - level)
+            assert st.newcombe(x1, n1, x2, n2, level=level) == pytest.approx(expected)
+    assert st.newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)  # Newcombe 1998, table II (a)
+
+
+@pytest.fixture
+def arms():
+    """(sparsity, failed) of two arms of trajectories on a common ladder, unsorted, with ties and censoring."""
+    rng = np.random.default_rng(10)
+    ladder = 1 - 0.8 ** np.arange(1, 13)
+    last = ladder[rng.integers(2, 12, (2, 30))]
+    fails = ladder[np.stack([rng.integers(0, 8, 30), rng.integers(3, 12, 30)])]
+    return np.minimum(fails, last), fails <= last
+
+
+def test_survival_is_statsmodels(arms):
+    for times, observed in zip(*arms, strict=True):
+        expected, found = SurvfuncRight(times, observed), st.kaplan_meier(times, observed, level=0.9)
+        at = np.searchsorted(found.t, expected.surv_times)
+        assert np.allclose(found.t, np.unique(times))
+        assert np.allclose(found.survival[at], expected.surv_prob)
+        assert found.median == expected.quantile(0.5)
+        some = (expected.surv_prob > 0) & (expected.surv_prob < 1)
+        share = expected.surv_prob[some]
+        half = stats.norm.ppf(0.95) * expected.surv_prob_se[some] / (share * np.log(share))
+        assert np.allclose(found.low[at][some], share ** np.exp(-half))
+        assert np.allclose(found.high[at][some], share ** np.exp(half))
+
+
+def test_logrank_is_statsmodels(arms):
+    times, observed = arms
+    expected = survdiff(times.ravel(), observed.ravel(), np.repeat([0, 1], 30))[1]
+    found = st.logrank(times[0], observed[0], times[1], observed[1])
+    assert found == pytest.approx(expected)
+    assert found < 0.05
+
+
+def test_an_interval_over_images_is_that_of_the_delta_method_in_pairs():
+    rng = np.random.default_rng(11)
+    hard = rng.gamma(4, size=(400, 1))
+    a, b = (hard * rng.gamma(20, 1 / 20, size=(400, 5)) for _ in range(2))
+    excess, error = st.relative_excess(1.03 * a, b)
+    for level, z in ((0.95, 1.96), (0.8, 1.2816)):
+        low, high = st.image_interval(1.03 * a, b, level=level)
+        assert (low, high) == pytest.approx((excess - z * error, excess + z * error), abs=0.15 * error)
+    assert st.image_interval(a, b) == st.image_interval(a, b, seed=0) != st.image_interval(a, b, seed=1)
+
+
+def test_an_interval_over_images_is_the_same_seen_from_either_network():
+    a, b = np.random.default_rng(13).gamma(1, size=(2, 50))
+    low, high = st.image_interval(a, b)
+    assert st.image_interval(b, a) == pytest.approx((1 / (1 + high) - 1, 1 / (1 + low) - 1), abs=1e-5)
+
+
+def test_a_noise_floor_is_a_quantile_of_sizes():
+    x = np.random.default_rng(12).normal(0, 2, 20000)
+    assert st.noise_floor(x) == pytest.approx(2 * 1.96, abs=0.08)
+    assert st.noise_floor([-3.0, 1.0, -2.0], 1) == 3
+    assert st.noise_floor([-3.0, 1.0, -2.0], 0.5) == 2
+
+
+# steps
+
+
+def power_law(exponent: float, steps) -> np.ndarray:
+    steps = np.asarray(steps, dtype=float)
+    return np.stack([steps, 3 * steps**-exponent], 1)
+
+
+@pytest.mark.parametrize("exponent", [0.09, 0.136, 0.5])
+def test_a_power_law_is_inverted_exactly(exponent):
+    curve = power_law(exponent, [20, 50, 200, 700, 2000])
+    for step in (20, 33, 200, 1999):
+        assert st.steps_to(curve, 3 * step**-exponent) == pytest.approx(step)
+    assert st.step_equivalent(curve, 0.01) == pytest.approx(1 - 1.01 ** (-1 / exponent))
+    assert st.step_equivalent(curve, 0) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("target", "step"),
+    [(9, 10), (8, 10), (4, 20), (math.sqrt(8), 20 * math.sqrt(2)), (2, 40), (1.9, 160 / 1.9), (1, 160), (0.9, math.inf)],
+)
+def test_a_target_is_reached_once_and_for_all(target, step):
+    curve = [(10, 8.0), (20, 4.0), (40, 2.0), (80, 5.0), (160, 1.0)]  # what has been reached at 40 is not lost at 80
+    assert st.steps_to(curve, target) == pytest.approx(step)
+
+
+def test_a_margin_is_worth_the_steps_since_the_loss_was_that_high():
+    curve = [(10, 8.0), (20, 4.0), (40, 0.9), (80, 1.0)]
+    assert st.step_equivalent(curve, 3) == pytest.approx(1 - 20 / 80)
+    assert st.step_equivalent(curve, 7) == st.step_equivalent(curve, 50) == pytest.approx(1 - 10 / 80)  # a lower bound
+    assert 1 - 40 / 80 < st.step_equivalent(curve, 0) < 1 - 20 / 80  # the last loss, not the best
+
+
+# edges
+
+
+SAME = [0.1] * 3  # whose computed mean is not 0.1
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (lambda: st.t_interval(SAME), (0.1, 0.1)),
+        (lambda: st.upper_bound(SAME), 0.1),
+        (lambda: st.non_inferior(SAME, 0.1), False),
+        (lambda: st.non_inferior(SAME, 0.1001), True),
+        (lambda: [st.t_test(SAME, a) for a in ("less", "greater", "two-sided")], [1, 0, 0]),
+        (lambda: [st.t_test(SAME, a, shift=0.2) for a in ("less", "greater", "two-sided")], [0, 1, 0]),
+        (lambda: [st.t_test(SAME, a, shift=0.1) for a in ("less", "greater", "two-sided")], [0.5, 0.5, 1]),
+        (lambda: [st.sign_flip(SAME, a) for a in ("less", "greater", "two-sided")], [1, 0.125, 0.25]),
+        (lambda: [st.sign_flip(SAME, a, shift=0.1) for a in ("less", "greater", "two-sided")], [1, 1, 1]),
+        (lambda: st.fixed_sequence([]), 0),
+        (lambda: st.fixed_sequence([False, True, True]), 0),
+        (lambda: st.fixed_sequence([True, True, False, True]), 2),
+        (lambda: st.fixed_sequence([True, True]), 2),
+        (lambda: st.holm([]).tolist(), []),
+        (lambda: st.holm([0.04]).tolist(), [0.04]),
+        (lambda: st.holm([0.9, 1.0, 0.9]).tolist(), [1, 1, 1]),
+        (lambda: (st.jeffreys(0, 8).low, st.jeffreys(8, 8).high), (0, 1)),
+        (lambda: (st.clopper_pearson(0, 8).low, st.clopper_pearson(8, 8).high), (0, 1)),
+        (lambda: [round(f(10, 10).low, 2) for f in (st.jeffreys, st.clopper_pearson)], [0.78, 0.69]),
+        (lambda: (st.newcombe(9, 9, 0, 9).high, st.newcombe(0, 9, 9, 9).low), (1, -1)),
+        (lambda: st.kaplan_meier([3, 1, 2], [0, 0, 0]).survival.tolist(), [1, 1, 1]),
+        (lambda: st.kaplan_meier([3, 1, 2], [0, 0, 0]).median, math.inf),
+        (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).t.tolist(), [1, 2, 3]),
+        (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).survival.tolist(), [0.75, 0.5, 0]),
+        (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).median, 2),
+        (lambda: np.isnan(st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).low).tolist(), [False, False, True]),
+        (lambda: st.logrank([1, 2], [0, 0], [1, 3], [0, 0]), 1),
+        (lambda: st.logrank([1, 2], [1, 1], [1, 2], [1, 1]), 1),
+        (lambda: st.image_interval(1.02 * np.arange(1.0, 9), np.arange(1.0, 9)), (0.02, 0.02)),
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_edges(found, expected):
+    assert found() == pytest.approx(expected, abs=1e-15 if expected != (0.02, 0.02) else 1e-12)
+
+
+def test_equal_seeds_have_an_interval_of_no_width():
+    low, high = st.t_interval(SAME)
+    assert low == high == st.upper_bound(SAME) == 0.1
+
+
+FEW = "two or more finite values, not"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: st.t_interval([0.3]), rf"{FEW} \[0\.3\]"),
+        (lambda: st.upper_bound([0.3]), FEW),
+        (lambda: st.non_inferior([0.3], 1), FEW),
+        (lambda: st.t_test([0.3]), FEW),
+        (lambda: st.sign_flip([0.3]), FEW),
+        (lambda: st.t_interval([]), FEW),
+        (lambda: st.t_interval([[1, 2], [3, 4]]), FEW),
+        (lambda: st.upper_bound([1, math.nan]), rf"{FEW} \[ 1\. nan\]"),
+        (lambda: st.sign_flip([1, -math.inf]), FEW),
+        (lambda: st.holm([0.1, math.nan]), r"between 0 and 1, not \[0\.1 nan\]"),
+        (lambda: st.holm([1.2]), "between 0 and 1"),
+        (lambda: st.jeffreys(3, 2), "3 of 2 is not a share"),
+        (lambda: st.jeffreys(0, 0), "0 of 0 is not a share"),
+        (lambda: st.clopper_pearson(3, 2), "must not be greater than"),
+        (lambda: st.newcombe(1, 2, -1, 2), "must be an integer not less than 0"),
+        (lambda: st.kaplan_meier([1, 2], [1]), "same length"),
+        (lambda: st.image_interval(np.ones(4), np.ones(5)), "same length"),
+        (lambda: st.steps_to([(0, 1.0), (1, 0.5)], 0.7), "rising steps above 0"),
+        (lambda: st.steps_to([(2, 1.0), (1, 0.5)], 0.7), "rising steps above 0"),
+        (lambda: st.steps_to([(1, 1.0), (2, 0.0)], 0.7), "losses above 0"),
+        (lambda: st.step_equivalent([(1, 1.0), (2, math.inf)], 0.1), "losses above 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_who_only_imports_the_module_does_not_wait_for_scipy():
+    code = "import sys, lthray.statistics; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
