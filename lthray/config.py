@@ -198,8 +198,8 @@ class Measure:
     """Generated images for FID, KID, precision, recall and memorisation; 0 = none."""
     samplers: tuple[Sampler, ...] = ("ddim",)
     """Samplers, each with its own metrics."""
-    sampling_steps: Count = 20
-    """Network calls a generated image."""
+    sampling_steps: tuple[Count, ...] = (20,)
+    """Network calls a generated image: one number for all samplers, or one for each."""
     rounds: tuple[int, ...] = (0, -1)
     """Rounds that are sampled; 0 = dense, -1 = the sparsest."""
     perturbations: Whole = 0
@@ -234,6 +234,8 @@ class TrialConfig:
     fork: Whole = 0
     """n > 0: what is trained in each ticket's place sees the n-th other stream while the chain keeps its own; the loss is
     measured between its end and that of the same weights on the chain's stream."""
+    rungs: tuple[int, ...] = ()
+    """Rounds in which a control or a fork is trained: 1 = the first rung, -1 = the last; () = all."""
     measure: Measure = Field(default_factory=Measure)
     origin: str = ""
     """Ticket file of another trial: its mask is the only rung, trained from this trial's own rewound weights."""
@@ -339,13 +341,19 @@ def _measure(c: TrialConfig):
     rungs = 1 if c.origin else len(c.prune.ladder)
     if 0 < c.measure.samples < 10 * FEATURES:
         yield f"measure.samples = {c.measure.samples}: 0, or at least {10 * FEATURES} (ten a feature), or FID is all bias"
-    if c.measure.sampling_steps > c.objective.timesteps:
+    if max(c.measure.sampling_steps, default=0) > c.objective.timesteps:
         yield f"measure.sampling_steps = {c.measure.sampling_steps}: at most objective.timesteps = {c.objective.timesteps}"
+    if len(c.measure.sampling_steps) not in (1, len(c.measure.samplers)):
+        yield f"measure.sampling_steps = {c.measure.sampling_steps}: one, or one each for {', '.join(c.measure.samplers)}"
     if c.measure.timesteps > c.objective.timesteps:
         yield f"measure.timesteps = {c.measure.timesteps}: at most objective.timesteps = {c.objective.timesteps}"
     for index in c.measure.rounds:
         if not -1 <= index <= rungs:
             yield f"measure.rounds = {c.measure.rounds}: rounds are 0 (dense) to {rungs}, or -1 for the last"
+    if any(index not in (-1, *range(1, rungs + 1)) for index in c.rungs):
+        yield f"rungs = {c.rungs}: rounds of a control are 1 to {rungs}, or -1 for the last"
+    if c.rungs and c.control == "none" and not c.fork:
+        yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
 CHECKS = (_model, _train, _prune, _rewind, _measure)
@@ -359,7 +367,7 @@ GREY = {
     "prune.ladder": (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625),
     "measure.images": 1000,
     "measure.samples": 1000,
-    "measure.sampling_steps": 50,
+    "measure.sampling_steps": (50,),
 }
 COLOUR = GREY | {
     "data.augment": "flip",

@@ -188,7 +188,7 @@ def plan_lines(plans: Sequence[Plan], parameters: int, per_step: float, slots: i
     alone = [plan.runs for plan in plans]
     runs = {key: run for found in alone for key, run in found.items()}
     steps, unshared = (sum(run.steps for run in found) for found in (runs.values(), (r for one in alone for r in one.values())))
-    rounds = {rung.round: plan.config.measure for plan in plans for rung in plan.rungs}
+    rounds = {rung.round: plan.config.measure for plan in plans for rung in plan.shown}
     size = sum(8 * parameters + 16 * parameters * len(run.anchors) for run in runs.values())
     size += sum(parameters // 8 + 4 * m.images * m.timesteps + 20_000 for m in rounds.values())
     return [

@@ -76,12 +76,18 @@ class Plan:
         return round(self.config.rewind.fraction * self.config.train.steps)
 
     @property
+    def shown(self) -> tuple[Rung, ...]:
+        """The rungs that become rounds: the dense one, and all others or those that the config names."""
+        wanted = {self.rungs[i].index for i in self.config.rungs or range(len(self.rungs))}
+        return tuple(rung for rung in self.rungs if rung.index in wanted | {0})
+
+    @property
     def runs(self) -> dict[str, Run]:
         """Every training run that the trial needs, by key, the extractor's too; a control's last chain is not needed."""
         row = CONTROLS.get(self.config.control)
-        chained = self.rungs[:1] if row and row.mask in UNCHAINED else self.rungs[:-1] or self.rungs
-        needed = [rung.shown for rung in self.rungs] + [rung.chain for rung in chained]
-        needed += [rung.fellow for rung in self.rungs if rung.fellow]
+        chained = self.rungs[: 1 if row and row.mask in UNCHAINED else max(self.shown[-1].index, 1)]
+        needed = [rung.shown for rung in self.shown] + [rung.chain for rung in chained]
+        needed += [rung.fellow for rung in self.shown if rung.fellow]
         return {run.key: run for run in needed} | (self.referee.runs if self.referee else {})
 
 
@@ -230,7 +236,7 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
     rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])
     kept = total - sum(n * (1 - (density if rules[name] == "free" else float(rules[name]))) for name, n in layers.items())
     model = models.narrower(config.model, (shape[0], shape[1], shape[1]), classes, round(kept))
-    plain = {"prune.ladder": (), "prune.layers": (), "control": "none", "measure.samples": 0, "measure.rounds": (0,)}
+    plain = {"prune.ladder": (), "prune.layers": (), "rungs": (), "control": "none", "measure.samples": 0, "measure.rounds": (0,)}
     words = {"model.channels": model.channels, "model.hidden": model.hidden, "model.groups": model.groups}
     return TrialConfig.from_flat({**plain, **words, "model.head": model.head}, config)
 
@@ -249,7 +255,7 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
         "fork": config.fork,
         "data": [config.data.name, data.load(config.data).digest],
         "trial": found.key,
-        "rounds": [rung.round for rung in found.rungs],
+        "rounds": [rung.round for rung in found.shown],
         "runs": {key: [run.start, run.end] for key, run in found.runs.items()},
         "at": time.time(),
     }

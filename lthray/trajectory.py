@@ -55,7 +55,7 @@ def run(
     would fail again: a loss that is not finite, a layer without weights.
     """
     trial = Trial(config, store, device, anchors, commit)
-    for rung in trial.plan.rungs:
+    for rung in trial.plan.shown:
         yield (yield from trial.round(rung))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from lthray import states
 from lthray.config import IMAGES, Model
-from lthray.plan import plan, small_config
+from lthray.plan import plan, point, small_config
 from lthray.prune.controls import CONTROLS
 from lthray.setting import Setting
 from lthray.task import models
@@ -131,6 +131,28 @@ def test_a_dense_network_that_is_rewound_otherwise_is_trained_once_for_all_rungs
     assert torch.equal(found[1].arrays["loss"], found[2].arrays["loss"]) != fresh
     assert abs(found[1].metrics["loss/excess"]) > 1e-4
     assert all(bool(bits.all()) for bits in begun(config, store, 2)[0].values())
+
+
+@pytest.mark.parametrize("control", ["reinit", "dense", "small_dense", "one_shot"])
+def test_a_control_may_be_trained_at_some_rungs_only(store, control, monkeypatch):
+    rounds(tiny(), store)
+    whole, made = rounds(tiny(control=control), store), steps_trained(monkeypatch)
+    for rungs, indices in {(2,): (0, 2), (1,): (0, 1), (-1,): (0, 2), (1, -1): (0, 1, 2)}.items():
+        found = rounds(tiny(control=control, rungs=rungs), store)
+        assert [r.index for r in found] == list(indices)
+        assert all(same(r, whole[r.index]) for r in found)
+        assert [r.keys["round"] for r in found] == point(tiny(control=control, rungs=rungs), {}, "")["rounds"]
+    assert made == []
+
+
+def test_a_control_of_the_first_rung_needs_no_chain_beyond_the_dense_network(store, monkeypatch):
+    made = steps_trained(monkeypatch)
+    rounds(tiny(control="reinit", rungs=(1,)), store)
+    assert len(made) == 8 + 8
+    assert sum(run.steps for run in plan(tiny(control="reinit", rungs=(1,))).runs.values()) == 16
+    made.clear()
+    rounds(tiny(control="reinit", rungs=(2,)), store)
+    assert len(made) == 6 + 8
 
 
 # a smaller network

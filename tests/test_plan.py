@@ -87,7 +87,7 @@ def test_golden_keys():
     assert found == GOLDEN_KEYS
 
 
-GOLDEN_KEYS = ["1213ba8c2e33", "ec7e5b274c04", "5e2e9e101a36", "33b03ed633f7", "9d5d30316bd6", "9ad52e24b7ea", "ccecc7485f5d"]
+GOLDEN_KEYS = ["1213ba8c2e33", "ec7e5b274c04", "5e2e9e101a36", "33b03ed633f7", "9d5d30316bd6", "283d83d1a9cf", "804aa7c0f0e0"]
 
 
 def test_golden_defaults():
@@ -142,13 +142,14 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "control": "none",
     "sigma": 0.5,
     "fork": 0,
+    "rungs": (),
     "measure.split": "validation",
     "measure.images": 300,
     "measure.timesteps": 20,
     "measure.checkpoints": 10,
     "measure.samples": 400,
     "measure.samplers": ("ddim",),
-    "measure.sampling_steps": 20,
+    "measure.sampling_steps": (20,),
     "measure.rounds": (0, -1),
     "measure.perturbations": 0,
     "measure.sensitivity": False,

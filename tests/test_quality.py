@@ -276,7 +276,7 @@ def test_a_grid_is_a_picture_of_the_first_images(real):
 
 
 def test_a_sampled_round_carries_its_metrics_by_sampler_and_extractor_and_a_picture(store):
-    config = tiny(measure__samples=320, measure__sampling_steps=2, measure__rounds=(-1,), measure__samplers=("ddim", "ddpm"))
+    config = tiny(measure__samples=320, measure__sampling_steps=(2,), measure__rounds=(-1,), measure__samplers=("ddim", "ddpm"))
     dense, _, last = rounds(config, store)
     assert not any(name.startswith("quality/") for name in dense.metrics)
     for sampler in ("ddim", "ddpm"):

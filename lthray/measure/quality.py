@@ -33,8 +33,9 @@ def examine(
     bank = torch.randn(config.measure.samples, *images.shape, generator=generator("bank", device=device), device=device)
     metrics: dict[str, float] = {}
     grids: dict[str, bytes] = {}
-    for sampler in config.measure.samplers:
-        fakes = to_bytes(sample(network, config.objective, sampler, config.measure.sampling_steps, bank)).cpu()
+    samplers, steps = config.measure.samplers, config.measure.sampling_steps
+    for sampler, calls in zip(samplers, steps if len(steps) > 1 else steps * len(samplers), strict=True):
+        fakes = to_bytes(sample(network, config.objective, sampler, calls, bank)).cpu()
         named = dict(sample_metrics(fakes, referee))
         named["memorised"] = memorised(fakes, referee.real)
         if config.measure.inception:
