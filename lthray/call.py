@@ -1,17 +1,36 @@
 """What a study was asked to do: its page and the command line, resolved into one frozen call before anything starts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from lthray.config import PRESETS, TrialConfig, preset_name
 from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
-from lthray.space import Choice, Space, draw, memory, without
+from lthray.space import Choice, Space, design, draw, memory, without
+from lthray.verdicts import MARGIN
 
 MINE = words(Options)
 T = TypeVar("T")
 OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """How a search is confirmed: its best recipes run again on fresh seeds, beside what they must be compared with."""
+
+    seeds: tuple[int, ...]
+    arms: Callable[[TrialConfig], Sequence[Mapping[str, Any]]]
+    """Words laid over each recipe: the ticket itself, its controls."""
+    references: Callable[[TrialConfig], Sequence[Mapping[str, Any]]]
+    """Words of what no recipe changes: dense networks."""
+    words: Mapping[str, Any] = field(default_factory=dict)
+    """What the confirmation changes in every trial."""
+    recipes: int = 1
+    presets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Seeds in one preset."""
+    smoke_seeds: int = 2
+    smoke: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +46,7 @@ class Study:
     """What a search draws from, given the config of the call."""
     points: Callable[[TrialConfig], Sequence[Mapping[str, Any]]] | None = None
     """The frozen list of points, each crossed with all seeds."""
+    confirm: Confirmation | None = None
     words: Mapping[str, Any] = field(default_factory=dict)
     """What the study changes in every preset."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -37,6 +57,13 @@ class Study:
     """Random trials before TPE learns."""
     first: Sequence[Mapping[str, Any]] = ()
     """Points that a search tries before it draws."""
+    design: int = 0
+    """n > 0: instead of a search, 2^n points of a Sobol design over `space`, each with every one of `arms`."""
+    arms: Callable[[TrialConfig], Sequence[Mapping[str, Any]]] = lambda config: ({},)
+    """Of a list or a design: words laid over each point."""
+    references: Callable[[TrialConfig], Sequence[Mapping[str, Any]]] = lambda config: ()
+    """Of a list or a design: words of what no point changes, such as dense networks."""
+    smoke_design: int = 1
     surface: tuple[str, str] | None = None
     """Of a list: the word that makes the columns of its table, and the metric in it, by density."""
     grace: int = 2
@@ -59,19 +86,44 @@ class Call:
     space: Space
     points: tuple[Mapping[str, Any], ...]
     argv: tuple[str, ...]
+    phase: str = "search"
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the trials."""
+        if self.phase == "confirm":
+            return self.confirm_seeds
         return self.options.seeds or (self.study.seeds[:1] if self.options.smoke else self.study.seeds)
 
     @property
     def trials(self) -> int:
         """Trials in all."""
-        asked = self.options.trials
+        asked = self.options.trials if self.phase != "confirm" else None
         if self.points:
             return min(asked or 10**9, len(self.points) * len(self.seeds))
         return asked or (self.study.smoke_trials if self.options.smoke else self.study.trials)
+
+    @property
+    def recipes(self) -> int:
+        """How many recipes are confirmed."""
+        asked, own = self.options.recipes, self.study.confirm
+        return 0 if own is None or self.phase == "confirm" else own.recipes if asked is None else asked
+
+    @property
+    def confirm_seeds(self) -> tuple[int, ...]:
+        """Seeds of the confirmation."""
+        own = self.study.confirm
+        if own is None or self.options.confirm_seeds:
+            return self.options.confirm_seeds
+        return own.seeds[: own.smoke_seeds] if self.options.smoke else own.presets.get(self.options.preset, own.seeds)
+
+    def confirmation(self, recipes: Sequence[Mapping[str, Any]]) -> "Call":
+        """The call that runs frozen recipes again on fresh seeds, each with all its arms, and the dense references."""
+        own = self.study.confirm
+        assert own is not None
+        config = TrialConfig.from_flat({**own.words, **(own.smoke if self.options.smoke else {})}, self.config)
+        points = [{**recipe, **arm} for arm in own.arms(config) for recipe in recipes]
+        return replace(self, config=config, space={}, points=(*points, *own.references(config)), phase="confirm")
 
     @property
     def first(self) -> list[Mapping[str, Any]]:
@@ -123,6 +175,8 @@ class Call:
         """What makes this call the one it is: the same command finds it again, more --trials extend it."""
         return {
             "study": self.study.name,
+            "phase": self.phase,
+            "margin": MARGIN,
             "preset": self.options.preset,
             "smoke": self.options.smoke,
             "config": self.config.canonical(),
@@ -157,12 +211,44 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
         config = TrialConfig.from_flat({**base, **given})
     except ConfigError as error:
         faults += [flagged(fault) for fault in error.faults]
+    faults += _unconfirmed(study, options)
     if faults:
         raise ConfigError(faults)
     space = without(study.space(config), given, config.flat()) if study.space else {}
-    listed = study.points(config) if study.points else () if space else ({},)
-    points = {repr(sorted(p.items())): p for p in ({w: v for w, v in point.items() if w not in given} for point in listed)}
-    return Call(study, options, config, space, tuple(points.values()), tuple(argv))
+    call = Call(
+        study, options, config, {} if study.design else space, _points(study, options, config, space, given), tuple(argv)
+    )
+    call = replace(call, phase="design" if study.design else "search" if study.space else "list")
+    if both := set(call.seeds) & set(call.confirm_seeds):
+        raise ConfigError([f"--confirm-seeds {min(both)}: is a seed of the search; fresh ones are needed"])
+    return call
+
+
+def _points(
+    study: Study, options: Options, config: TrialConfig, space: Space, given: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], ...]:
+    """The frozen list of a study that has one: each point with all its arms (the ticket first), then the references."""
+    if study.design:
+        points: Sequence[Mapping[str, Any]] = design(
+            space, study.smoke_design if options.smoke else study.design, config.flat()
+        )
+    else:
+        points = study.points(config) if study.points else () if space else ({},)
+    if not points:
+        return ()
+    listed = [{**point, **arm} for arm in study.arms(config) for point in points] + list(study.references(config))
+    free = ({word: value for word, value in point.items() if word not in given} for point in listed)
+    return tuple({repr(sorted(point.items())): point for point in free}.values())
+
+
+def _unconfirmed(study: Study, options: Options) -> list[str]:
+    """Faults of a confirmation asked of a study that has none."""
+    if study.confirm:
+        return []
+    asked = {"recipes": options.recipes is not None, "confirm-seeds": bool(options.confirm_seeds)}
+    return [
+        f"--{word}: {study.name} is no search, so there is nothing to confirm" for word, is_asked in asked.items() if is_asked
+    ]
 
 
 def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:

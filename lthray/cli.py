@@ -3,6 +3,8 @@
 Imports are late on purpose: bad words are refused, and --help is printed, before torch or Ray is loaded.
 """
 
+import contextlib
+import functools
 import logging
 import os
 import shlex
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +22,6 @@ from lthray.config import PRESETS, TrialConfig
 from lthray.flat import ConfigError, words
 
 if TYPE_CHECKING:
-    from lthray.ledger import Ledger
     from lthray.results import Trial
     from lthray.store import Store
 
@@ -58,7 +60,6 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
 
 
 def _study(call: Call) -> int:
-    began = time.time()
     from lthray import setting
     from lthray.task import data
 
@@ -68,37 +69,85 @@ def _study(call: Call) -> int:
         setting.check(config)
     if call.options.dry_run:
         return _dry_run(call)
+    from lthray import results
+
+    held = store_of(call.options)
+    with contextlib.ExitStack() as stack:
+        room = functools.cache(lambda: _cluster(stack, call))  # one Ray for all phases, if any has something to run
+        phases = [_phase(call, call.varied, images.digest, held, room)]
+        if call.recipes and phases[0].code in (options.DONE, options.PARTIAL) and not phases[0].left:
+            chosen = results.best(phases[0].trials, call.rungs)[: call.recipes]
+            if chosen:
+                again = call.confirmation([trial.entry.point["words"] for trial in chosen])
+                phases.append(_phase(again, [*call.varied, "control"], images.digest, held, room, chosen))
+            else:
+                print("no recipe went down the whole ladder at the dense network's own budget: nothing to confirm")
+    return _end(call, phases)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What came of a call: its trials, its experiment in MLflow, what keeps MLflow behind, how many trials are left."""
+
+    trials: "list[Trial]"
+    experiment: str | None
+    behind: str | None
+    interrupted: bool
+    left: int
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        if self.interrupted:
+            return options.INTERRUPTED
+        failed = any(t.entry.end and t.entry.end["status"] == "failed" for t in self.trials)
+        return options.PARTIAL if failed or self.left else options.DONE
+
+
+def _cluster(stack: contextlib.ExitStack, call: Call) -> tuple[int, str]:
+    from lthray.study import cluster
+
+    return stack.enter_context(cluster(call))
+
+
+def _phase(
+    call: Call, varied: Sequence[str], digest: str, held: "Store", room: Callable[[], tuple[int, str]],
+    chosen: "Sequence[Trial]" = (),
+) -> Phase:  # fmt: skip
+    """Run what is left of a call and show what there is."""
+    from lthray import results
     from lthray.console import Tally, Watch
     from lthray.ledger import Ledger
     from lthray.recording import Projector
 
-    held = store_of(call.options)
-    about = about_of(call.study.name, call.study.about, call.options, call.argv, call.varied)
-    ledger = Ledger.freeze(held, call.plan(images.digest), about)
+    began = time.time()
+    about = about_of(call.study.name, call.study.about, call.options, call.argv, varied)
+    ledger = Ledger.freeze(held, call.plan(digest), about)
     with held.lock(ledger.key, wait=False) as mine:
         if not mine:
-            print(f"error: another process is running this study in {call.options.out}", file=sys.stderr)
-            return options.ENVIRONMENT
+            raise BlockingIOError(f"another process is running this study in {call.options.out}")
         projector = Projector(held, ledger, call.options.uri, call.options.artifacts)
         projector.start()
         interrupted, slots = False, 1
         entries = list(ledger)
         if len(entries) < call.trials or any(entry.end is None for entry in entries):
+            slots, scratch = room()
             from lthray.study import execute
 
             with Watch(Tally(held, ledger, call.trials), call.study.name) as watch:
-                interrupted = execute(call, held, ledger, watch)
-                slots = watch.slots
+                interrupted = execute(call, held, ledger, watch, slots, scratch)
         behind = projector.close(5.0 if interrupted else PATIENCE)
-    trials = _show(call, held, ledger, began, slots)
-    return _end(call, trials, projector.experiment, behind, interrupted)
+    trials = list(results.trials(held, ledger))
+    left = max(0, call.trials - len(trials)) + sum(t.entry.end is None for t in trials)
+    _show(call, trials, held, began, slots, chosen if not left else ())
+    return Phase(trials, projector.experiment, behind, interrupted, left)
 
 
-def _show(call: Call, held: "Store", ledger: "Ledger", began: float, slots: int) -> "list[Trial]":
-    """The table of trials, the best recipe, how the time was spent."""
-    from lthray import console, results
+def _show(call: Call, trials: "list[Trial]", held: "Store", began: float, slots: int, chosen: "Sequence[Trial]") -> None:
+    """The table of trials, the best recipe or the verdict, how the time was spent."""
+    from lthray import console, verdicts
 
-    trials, out = list(results.trials(held, ledger)), console.console()
+    out = console.console()
     out.print()
     out.print(console.trial_table(trials))
     out.print()
@@ -106,28 +155,30 @@ def _show(call: Call, held: "Store", ledger: "Ledger", began: float, slots: int)
         out.print(console.surface_table(trials, *call.study.surface))
     for line in console.best_lines(trials, call.rungs, call.options.out) if call.space else []:
         out.print(line)
+    for evidence in verdicts.gather(trial.summary for trial in trials) if chosen else []:
+        out.print(console.verdict_table(evidence))
+        for line in [*verdicts.sentences(evidence), *console.shrinkage_lines(chosen, evidence)]:
+            out.print(line)
     for line in console.closing_lines(trials, held, began, slots):
         out.print(line)
-    return trials
 
 
-def _end(call: Call, trials: "list[Trial]", link: str | None, behind: str | None, interrupted: bool) -> int:
+def _end(call: Call, phases: Sequence[Phase]) -> int:
     """How to look closer, or to go on; the exit code."""
     from lthray import charts, console
 
-    out = console.console()
-    if behind:
-        out.print(f"MLflow is behind ({behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
+    out, last = console.console(), phases[-1]
+    if last.behind:
+        out.print(f"MLflow is behind ({last.behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
     if not call.options.tracking_uri:
         out.print(f"look:  mlflow ui --port 5000 --backend-store-uri {call.options.uri}")
-    if link:
+    if last.experiment:
         base = call.options.tracking_uri if call.options.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
-        out.print(f"then:  {charts.link(base, link)}")
-    unfinished = len(trials) < call.trials or any(t.entry.end is None for t in trials)
-    if interrupted or unfinished:
-        out.print(f"{'interrupted' if interrupted else 'unfinished'}; to go on, the same command:  {_command(call.argv)}")
-        return options.INTERRUPTED if interrupted else options.PARTIAL
-    return options.PARTIAL if any(t.entry.end and t.entry.end["status"] == "failed" for t in trials) else options.DONE
+        out.print(f"then:  {charts.link(base, last.experiment)}")
+    if last.interrupted or last.left:
+        word = "interrupted" if last.interrupted else "unfinished"
+        out.print(f"{word}; to go on, the same command:  {_command(call.argv)}")
+    return max(phase.code for phase in phases)
 
 
 def _dry_run(call: Call) -> int:

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from lthray.ledger import Ledger
 from lthray.plan import Plan
-from lthray.results import Trial, config_of, ranked, spent, surface
+from lthray.results import Trial, best, config_of, ranked, spent, surface
 from lthray.store import Store
+from lthray.verdicts import Evidence, table
 
 
 def console() -> Console:
@@ -147,6 +148,35 @@ def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
     return table
 
 
+def verdict_table(evidence: Evidence) -> Table:
+    """Every claim at every density, with its grade."""
+    head, *rows = table(evidence)
+    used = [i for i in range(len(head)) if any(row[i] != "–" for row in rows)]
+    title = "confirmed on fresh seeds: excess over dense, and minus each control's; * = the claim holds (mean ± 95 %)"
+    out = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for i in used:
+        out.add_column(head[i], justify="left" if head[i] in ("recipe", "grade") else "right", no_wrap=True)
+    for row in rows:
+        out.add_row(*(row[i] for i in used))
+    return out
+
+
+def shrinkage_lines(chosen: Sequence[Trial], evidence: Evidence) -> list[str]:
+    """What became of the search's own estimate of each frozen recipe: the winner's curse, measured."""
+    lines = []
+    for trial in chosen:
+        last = trial.rounds[-1]
+        cells = [c for cells in evidence.recipes.values() for c in cells.values() if c.recipe == trial.entry.point["recipe"]]
+        again = [d for cell in cells if cell.density == last.density for d in cell.excess("none").values()]
+        if again:
+            then, now = last.metrics["loss/excess"], sum(again) / len(again)
+            lines.append(
+                f"{trial.entry.point['recipe']} at density {last.density:.4g}: excess {then:+.2%} in the search, {now:+.2%} on "
+                f"fresh seeds (shrinkage {now - then:+.2%})"
+            )
+    return lines
+
+
 def closing_lines(found: Sequence[Trial], store: Store, since: float, slots: int) -> list[str]:
     """How the time since a moment was spent, and what the trials had in common."""
     runs = [(key, end - start) for t in found for key, (start, end) in t.entry.point["runs"].items()]
@@ -163,8 +193,7 @@ def closing_lines(found: Sequence[Trial], store: Store, since: float, slots: int
 
 def best_lines(found: Sequence[Trial], rungs: int, out: str) -> list[str]:
     """The best recipe that went the whole ladder at the dense network's own training budget, and the best without it."""
-    whole = [trial for trial in ranked(found) if rungs and len(trial.rounds) == rungs + 1]
-    fair = [trial for trial in whole if not trial.older]
+    fair, whole = best(found, rungs), best(found, rungs, fair=False)
     lines = []
     for title, trial in [("best recipe", fair[:1]), ("best with more steps than dense", whole[:1])]:
         if trial and not (title != "best recipe" and not trial[0].older):

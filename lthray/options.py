@@ -97,6 +97,10 @@ class Options(Root):
     """Seed of the search."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
     """Seeds of the trials' weights and streams. Empty = the study's own."""
+    recipes: Annotated[int, Field(ge=0, le=3)] | None = None
+    """Recipes that a search confirms on fresh seeds; 0 = none. Empty = the study's own."""
+    confirm_seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
+    """Fresh seeds of the confirmation, none of those of the search. Empty = the study's own."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at a time; empty = as many as the resources carry."""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1

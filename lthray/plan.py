@@ -231,12 +231,20 @@ def referee_config(config: TrialConfig) -> TrialConfig:
 
 def small_config(config: TrialConfig, density: float) -> TrialConfig:
     """The dense network of the same family whose parameters are nearest in number to those a ticket keeps."""
-    shape, classes = IMAGES[config.data.name][:2], IMAGES[config.data.name][2]
-    total, layers = models.sizes(config.model, (shape[0], shape[1], shape[1]), classes)
+    channels, side, classes, _ = IMAGES[config.data.name]
+    shape = (channels, side, side)
+    total, layers = models.sizes(config.model, shape, classes)
     rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])
     kept = total - sum(n * (1 - (density if rules[name] == "free" else float(rules[name]))) for name, n in layers.items())
-    model = models.narrower(config.model, (shape[0], shape[1], shape[1]), classes, round(kept))
-    plain = {"prune.ladder": (), "prune.layers": (), "rungs": (), "control": "none", "measure.samples": 0, "measure.rounds": (0,)}
+    model = models.narrower(config.model, shape, classes, round(kept))
+    plain = {
+        "prune.ladder": (),
+        "prune.layers": (),
+        "rungs": (),
+        "control": "none",
+        "measure.samples": 0,
+        "measure.rounds": (0,),
+    }
     words = {"model.channels": model.channels, "model.hidden": model.hidden, "model.groups": model.groups}
     return TrialConfig.from_flat({**plain, **words, "model.head": model.head}, config)
 
@@ -246,6 +254,7 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
     found, flat = plan(config), config.flat()
     return {
         "name": name_of(config),
+        "recipe": recipe_of(config),
         "phase": phase,
         "words": words,
         "config": config.canonical(),
@@ -262,14 +271,18 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
 
 
 def name_of(config: TrialConfig) -> str:
-    """A short name for tables and legends: "erk late5% s3"."""
+    """A short name for tables and legends: "reinit erk late5% s3"."""
+    fork = f"fork{config.fork}" if config.fork else ""
+    return " ".join(w for w in (config.control, fork, recipe_of(config), f"s{config.seed}") if w not in ("", "none"))
+
+
+def recipe_of(config: TrialConfig) -> str:
+    """What a name says of all trials that differ in the seed alone, or in what stands in the ticket's place."""
     c, r = config.prune, config.rewind
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
-    words = [budget.get(c.budget, c.budget), f"{r.rule}{at}", f"s{config.seed}"]
-    fork = f"fork{config.fork}" if config.fork else ""
-    extra = [w for w in (c.criterion, config.control, fork, config.origin and "origin") if w not in ("magnitude", "none", "")]
-    return " ".join([*extra, *words])
+    extra = [w for w in (c.criterion, config.origin and "origin") if w not in ("magnitude", "")]
+    return " ".join([*extra, budget.get(c.budget, c.budget), f"{r.rule}{at}"])
 
 
 def _samples(config: TrialConfig) -> bool:

@@ -22,7 +22,7 @@ from lthray import charts
 from lthray.flat import ConfigError
 from lthray.ledger import FAILED, Ledger
 from lthray.options import redacted
-from lthray.results import Trial, config_of, trials, verdict
+from lthray.results import Trial, config_of, facts_of, trials, verdict
 from lthray.store import Store, canonical, key_of
 from lthray.ticket import Round
 
@@ -107,7 +107,13 @@ class Recorder:
         used = DatasetInput(Dataset(name, digest[:32], "local", source), [InputTag("mlflow.data.context", "training")])
         self.client.log_inputs(run_id, [used])
         self._files(run_id, {"config.json": flat, "requirements.txt": _installed()})
-        tags = {"study": about["study"], "call": trial.ledger.key[:12], "phase": point["phase"], "control": point["control"]}
+        tags = {
+            "study": about["study"],
+            "call": trial.ledger.key[:12],
+            "phase": point["phase"],
+            "control": point["control"],
+            "recipe": point["recipe"],
+        }
         tags |= {"seed": str(point["seed"]), "key": point["trial"], "commit": about["commit"], "lthray": about["lthray"]}
         tags |= {"mlflow.source.name": about["command"], "mlflow.user": "lthray", "status": "unfinished"}
         tags["lthray.recorded"] = "0 unfinished"
@@ -132,8 +138,7 @@ class Recorder:
         from mlflow.entities import Metric, RunTag
 
         end, rounds = trial.entry.end or {}, trial.rounds
-        summary = {"id": trial.id, "point": trial.entry.point, "end": end, "rounds": [facts_of(r) for r in rounds]}
-        self._files(run_id, {"trial.json": summary, **trial.ledger.traceback(trial.entry.number)})
+        self._files(run_id, {"trial.json": trial.summary, **trial.ledger.traceback(trial.entry.number)})
         last = int(1000 * (end.get("at") or (rounds[-1].created if rounds else trial.entry.point["at"])))
         density = trial.matching
         metrics = [Metric("ticket/sparsest_matching_density", density, last, len(rounds) - 1)] if density else []
@@ -234,11 +239,6 @@ def recorded(uri: str, experiment: str) -> list[dict[str, Any]]:
 def _read(client: Any, run_id: str, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     return json.loads(Path(client.download_artifacts(run_id, "trial.json", str(folder))).read_bytes())
-
-
-def facts_of(r: Round) -> dict[str, Any]:
-    """A round as JSON: all but the panel and the pictures."""
-    return {name: getattr(r, name) for name in Round.FACTS} | {"curve": r.arrays["curve"].tolist()}
 
 
 def _pictures(trial: str, name: str, index: int, at: int, png: bytes) -> Iterator[tuple[str, bytes]]:

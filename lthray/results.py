@@ -9,8 +9,7 @@ from lthray.config import TrialConfig
 from lthray.ledger import Entry, Ledger
 from lthray.store import Store
 from lthray.ticket import Round
-
-MARGIN = 0.01  # of the dense loss: below it, by its upper 95 % bound, an excess is called matching
+from lthray.verdicts import MARGIN
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,12 @@ class Trial:
         return found
 
     @property
+    def summary(self) -> dict[str, Any]:
+        """The trial as JSON, as it is recorded and as verdicts are given on it."""
+        rounds = [facts_of(r) for r in self.rounds]
+        return {"id": self.id, "point": self.entry.point, "end": self.entry.end or {}, "rounds": rounds}
+
+    @property
     def older(self) -> bool:
         """Whether its weights have seen more optimizer steps than its dense network's: then its excess flatters it."""
         return self.rounds[-1].metrics["cost/steps_of_weights"] > self.rounds[0].metrics["cost/steps_of_weights"]
@@ -65,6 +70,11 @@ def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[
             yield Trial(ledger, about, entry, tuple(Round.of(i.facts, i.tensors, i.files) for i in found if i))
 
 
+def facts_of(r: Round) -> dict[str, Any]:
+    """A round as JSON: all but the panel and the pictures."""
+    return {name: getattr(r, name) for name in Round.FACTS} | {"curve": r.arrays["curve"].tolist()}
+
+
 def ranked(found: Iterable[Trial]) -> list[Trial]:
     """Best first: the most rounds, then the smallest excess at the last."""
 
@@ -73,6 +83,13 @@ def ranked(found: Iterable[Trial]) -> list[Trial]:
         return -len(trial.rounds), excess, trial.entry.number
 
     return sorted(found, key=rank)
+
+
+def best(found: Iterable[Trial], rungs: int, *, fair: bool = True) -> list[Trial]:
+    """Trials that went the whole ladder, best first, each recipe once; `fair`: at the dense network's own training budget."""
+    whole = [t for t in ranked(found) if rungs and t.entry.point["control"] == "none" and len(t.rounds) == rungs + 1]
+    kept = [t for t in whole if not (fair and t.older)]
+    return list({t.entry.point["recipe"]: t for t in reversed(kept)}.values())[::-1]
 
 
 def verdict(trial: Trial) -> str:

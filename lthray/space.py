@@ -33,7 +33,7 @@ Dial = Choice | Range
 Space = Mapping[str, Dial]
 
 
-def draw(space: Space, trial: "optuna.Trial", fixed: Mapping[str, Any]) -> dict[str, Any]:
+def draw(space: Space, trial: "optuna.Trial | _Given", fixed: Mapping[str, Any]) -> dict[str, Any]:
     """The words that a trial draws; a word whose condition does not hold, here or in `fixed`, is left out."""
     words: dict[str, Any] = {}
     for word, dial in space.items():
@@ -43,6 +43,33 @@ def draw(space: Space, trial: "optuna.Trial", fixed: Mapping[str, Any]) -> dict[
             else:
                 words[word] = trial.suggest_float(word, dial.low, dial.high, log=dial.log)
     return words
+
+
+def design(space: Space, n: int, fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The 2^n points of a scrambled Sobol sequence over the space, the same every time: no outcome moves them.
+
+    Coordinates of words whose condition does not hold are left unused, since a design of conditional words would not be
+    one (Sobol 1967; scrambling of Owen 1998).
+    """
+    from scipy.stats import qmc  # type: ignore[import-untyped]
+
+    rows = qmc.Sobol(len(space), scramble=True, rng=0).random_base2(n)
+    return [draw(space, _Given(dict(zip(space, map(float, row), strict=True))), fixed) for row in rows]
+
+
+class _Given:
+    """Answers as an Optuna trial does, from numbers between 0 and 1."""
+
+    def __init__(self, at: Mapping[str, float]):
+        self.at = at
+
+    def suggest_categorical(self, word: str, values: Sequence[Any]) -> Any:
+        return values[min(int(self.at[word] * len(values)), len(values) - 1)]
+
+    def suggest_float(self, word: str, low: float, high: float, *, log: bool) -> float:
+        if log:
+            return low * (high / low) ** self.at[word]
+        return low + (high - low) * self.at[word]
 
 
 def without(space: Space, given: Container[str], fixed: Mapping[str, Any]) -> dict[str, Dial]:

@@ -14,7 +14,7 @@ from lthray.ticket import Weights
 from lthray.training import State
 
 STATE = re.compile(r"(?:anchor|step)-(\d{8})")
-Curve = list[list[float]]  # points (step, sum of training losses, their number, held-out loss, seconds it took)
+Curve = list[list[float]]  # points (step, sum of training losses, their number, seconds, held-out loss, ...)
 
 
 def load(store: Store, run: Run, step: int) -> State | None:

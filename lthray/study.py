@@ -86,9 +86,9 @@ class Stop(tune.Stopper):
                 signal.signal(number, handler)
 
 
-def execute(call: Call, store: Store, ledger: Ledger, watch: Watch) -> bool:
-    """Run what is unfinished of a call; returns whether it was interrupted. ClusterError before anything starts."""
-    with cluster(call) as (slots, scratch), Stop().listening(watch) as stop:  # in this order: Ray takes SIGTERM for itself
+def execute(call: Call, store: Store, ledger: Ledger, watch: Watch, slots: int, scratch: str) -> bool:
+    """Run what is unfinished of a call, inside `cluster`; returns whether it was interrupted."""
+    with Stop().listening(watch) as stop:  # opened after the cluster: Ray takes SIGTERM for itself
         watch.slots = slots
         watch.say(f"{slots} trials at a time, {call.options.cpus_per_trial} threads each, {gpus(call):g} GPUs each")
         prepare(call, store, watch, stop)
@@ -114,7 +114,10 @@ def gpus(call: Call) -> float:
 
 @contextlib.contextmanager
 def cluster(call: Call) -> Iterator[tuple[int, str]]:
-    """Ray for the time of a study: the cluster at --address, or a private one; yields the slots and a scratch folder."""
+    """Ray for the time of a study: the cluster at --address, or a private one; yields the slots and a scratch folder.
+
+    ClusterError before anything starts.
+    """
     address, base = call.options.address, "/tmp" if os.path.isdir("/tmp") else None
     scratch = tempfile.mkdtemp(prefix="lthray-", dir=base)  # short: Ray's sockets live below it
     private: dict[str, Any] = {}
@@ -164,7 +167,7 @@ def _slots(call: Call) -> int:
     slots = max(now, later)
     if not call.options.address and not share:
         slots = max(1, min(slots, int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / MEMORY)))
-    return min(slots, call.options.max_concurrent or slots, max(call.trials, 1))
+    return min(slots, call.options.max_concurrent or slots)
 
 
 def _fit_on(resources: Mapping[str, float], cpus: int, share: float) -> int:
@@ -225,6 +228,8 @@ def _trial(config: dict[str, Any]) -> None:
             if isinstance(event, Round) and event.index:
                 last = event.index
                 tune.report({"round": last, "score": event.metrics["loss/excess"], "metrics": event.metrics})
+        if not last:  # a dense network alone; of a trial without any result Tune prints a line of its own
+            tune.report({"round": 0, "score": 0.0})
         ledger.finish(number, DONE)
     except OSError:
         raise  # disk, network, a lost node: infrastructure, tried again by Tune

@@ -250,7 +250,8 @@ class Round:
     metrics: dict[str, float]
     """Names are paths: loss/excess, density/total, quality/ddim/kid_lenet, cost/kept."""
     arrays: dict[str, Tensor] = field(repr=False)
-    """loss [images, timesteps] of the panel; curve [points, (step, training loss, held-out loss)]; correct [images]."""
+    """loss [images, timesteps] of the panel; curve [points, (step, training loss, held-out loss, accuracy)]; correct
+    [images]; and what measure.anatomy finds."""
     files: dict[str, bytes] = field(repr=False)
     """ticket: the ticket file; samples_<sampler>: a PNG."""
     densities: dict[str, float] = field(repr=False)

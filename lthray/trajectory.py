@@ -175,7 +175,7 @@ class Trial(Setting):
         for live in self.learner.run(state, mask, stream=run.stream, stops=stops, due=self._due):
             if live.step in points:
                 began, held_out = time.perf_counter(), self._along(live)
-                curve.append([live.step, live.loss_sum, live.losses, held_out, time.perf_counter() - began])
+                curve.append([live.step, live.loss_sum, live.losses, time.perf_counter() - began, *held_out])
             if live.step == run.end:
                 states.save_curve(self.store, run, rung.curve, curve)
             if live.step in keep or self._due():
@@ -186,9 +186,9 @@ class Trial(Setting):
     def _due(self) -> bool:
         return time.monotonic() - self.committed >= self.commit
 
-    def _along(self, live: State) -> float:
+    def _along(self, live: State) -> list[float]:
         models.set_weights(self.twin, live.average)
-        return float(loss.glance(self.twin, self.learner.task, self.images, self.config.measure).mean())
+        return loss.along(self.twin, self.learner.task, self.images, self.config.measure)
 
     def round(self, rung: Rung) -> Steps[Round]:
         """The Round of a rung, from the store or made now."""
@@ -213,7 +213,7 @@ class Trial(Setting):
             metrics["cost/ticket_bytes"] = len(files["ticket"])
         points = states.load_curve(self.store, at.shown, at.curve) or []
         arrays["curve"] = loss.curve(points)
-        along = sum(seconds for *_, seconds in points)
+        along = sum(seconds for _, _, _, seconds, *_ in points)
         spent = {"train": state.seconds, "along": along, "measure": time.perf_counter() - began}
         metrics |= {"cost/train_seconds": spent["train"], "cost/measure_seconds": spent["along"] + spent["measure"]}
         facts = {"metrics": metrics, "densities": mask.densities, "seconds": spent}

@@ -15,7 +15,8 @@ which recipe is best, not how often tickets exist.
 
 import sys
 
-from lthray.call import Study
+from lthray.arms import AGAIN, against, longer
+from lthray.call import Confirmation, Study
 from lthray.cli import study
 from lthray.config import TrialConfig
 from lthray.space import Choice, Range, Space
@@ -41,9 +42,16 @@ STUDY = Study(
     name="layerwise_search",
     about=__doc__,
     seeds=(0,),
-    trials=10,
+    trials=8,
     first=[{"prune.budget": "overall", "prune.criterion": "magnitude", "rewind.rule": "late", "rewind.fraction": 0.05}],
     space=space,
+    confirm=Confirmation(
+        seeds=(1001, 1002, 1003),
+        presets=dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), (1001, 1002, 1003, 1004, 1005)),
+        arms=lambda config: against("reinit", "shuffle", "small_dense", rungs=(2, -1)),
+        references=lambda config: [AGAIN, longer(config)],
+        words={"measure.split": "test", "measure.samplers": ("ddim", "ddpm"), "measure.sampling_steps": (20, 50)},
+    ),
     smoke={
         "train.steps": 50,
         "prune.ladder": (0.5, 0.25, 0.125, 0.0625),

@@ -11,6 +11,7 @@ arXiv 1912.05671), late k worse again.
 
 import sys
 
+from lthray.arms import against, forked, longer
 from lthray.call import Study
 from lthray.cli import study
 
@@ -23,6 +24,8 @@ STUDY = Study(
     points=lambda config: (
         [{"rewind.rule": "init", "rewind.fraction": 0.0}] + [{"rewind.rule": "late", "rewind.fraction": k} for k in K]
     ),
+    arms=lambda config: [*against("reinit", "shuffle", rungs=(2, -1)), *forked(1, -1)],
+    references=lambda config: [longer(config)],
     words={"measure.rounds": (0,)},
     smoke={"train.steps": 50, "prune.ladder": (0.5, 0.1), "measure.images": 100, "measure.samples": 320},
     surface=("rewind.fraction", "loss/excess"),

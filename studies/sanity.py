@@ -11,6 +11,7 @@ network, or a little better, down to a few per cent of the weights; re-initialis
 
 import sys
 
+from lthray.arms import AGAIN, against, longer
 from lthray.call import Study
 from lthray.cli import study
 
@@ -32,7 +33,8 @@ STUDY = Study(
     name="sanity",
     about=__doc__,
     seeds=(0, 1, 2, 3, 4),
-    points=lambda config: [{"control": control} for control in ("none", "reinit", "shuffle")],
+    points=lambda config: against("reinit", "shuffle"),
+    references=lambda config: [AGAIN, longer(config)],
     words=LENET | {"train.steps": 1500, "prune.ladder": (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)},
     presets={
         name: {"train.steps": 8000, "prune.ladder": tuple(round(0.64**rung, 4) for rung in range(1, 13))}

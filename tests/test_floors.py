@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
-    1: ["config"],
+    1: ["config", "statistics"],
     2: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
-    + ["prune.controls", "statistics", "ledger", "space", "charts"],
+    + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results"],
     4: ["setting", "states", "desk", "console", "recording"],
     5: ["trajectory"],

@@ -180,7 +180,7 @@ def test_fresh_seeds_never_meet_initial_ones():
 def test_names_are_short_and_tell_the_recipe():
     assert name_of(tiny()) == "overall late25% s0"
     assert name_of(tiny(prune__budget="ramp", prune__slope=1.25, rewind__rule="init", seed=3)) == "ramp+1.2 init s3"
-    assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "random reinit overall lr25% s0"
+    assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "reinit random overall lr25% s0"
 
 
 def test_a_point_holds_all_that_recording_needs_without_the_data():

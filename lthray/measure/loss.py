@@ -50,6 +50,15 @@ def marks(start: int, end: int, points: int) -> list[int]:
     return sorted({start + math.ceil((end - start) * j / points) for j in range(1, points + 1)})
 
 
+def along(network: nn.Module, task: Task, images: Images, measure: Measure) -> list[float]:
+    """At one point of a training run: the held-out loss at a glance, and of a classifier the accuracy."""
+    found = [float(glance(network, task, images, measure).mean())]
+    if isinstance(task, Classify):
+        x, y = images.held_out(measure.split, measure.images)
+        found.append(float(correct(network, x[::QUARTER], y[::QUARTER]).double().mean()))
+    return found
+
+
 def glance(network: nn.Module, task: Task, images: Images, measure: Measure) -> Tensor:
     """The losses on a part of the panel, [images / 4, timesteps / 2]: for what is measured often."""
     x, y = images.held_out(measure.split, measure.images)
@@ -71,14 +80,17 @@ def paired(
     metrics |= {f"loss/{band}": float(arrays["loss"][:, at].mean()) for band, at in bands(task, measure.timesteps)}
     if isinstance(task, Classify):
         arrays["correct"] = correct(network, x, y)
+        lost = dense.get("correct", arrays["correct"]).double() - arrays["correct"].double()
         metrics["quality/accuracy"] = float(arrays["correct"].double().mean())
+        metrics |= {"quality/lost": float(lost.mean()), "quality/lost_se": float(lost.std() / len(lost) ** 0.5)}
     return metrics, arrays
 
 
 def curve(points: list) -> Tensor:
-    """[points, 3]: step, mean training loss since the point before, held-out loss; from (step, sum, number, held-out, ...)."""
+    """[points, 3 or 4]: step, mean training loss since the point before, held-out loss, accuracy of a classifier; from
+    (step, sum of losses, their number, seconds, held-out loss, ...)."""
     before, rows = (0.0, 0), []
-    for step, total, number, held_out, *_ in points:
-        rows.append([step, (total - before[0]) / max(number - before[1], 1), held_out])
+    for step, total, number, _, *held_out in points:
+        rows.append([step, (total - before[0]) / max(number - before[1], 1), *held_out])
         before = (total, number)
-    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1 if rows else 3)

@@ -1,0 +1,36 @@
+"""What a recipe is compared with, as words that are laid over it: every study that grades tickets uses the same.
+
+Each arm of a seed shares all it can with the ticket: the dense run, the chain of masks, the panel.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lthray.config import TrialConfig
+
+Words = Mapping[str, Any]
+
+# a second dense network from the same weights on another stream (A/A): what chance alone does
+AGAIN: Words = {
+    "control": "dense",
+    "fork": 1,
+    "rewind.rule": "init",
+    "rewind.fraction": 0.0,
+    "rungs": (1,),
+    "measure.rounds": (0, 1),
+}
+
+
+def against(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
+    """The ticket, and controls of it at some rungs (all if none are named)."""
+    return [{"control": "none"}, *({"control": name, "rungs": tuple(rungs)} for name in controls)]
+
+
+def longer(config: TrialConfig) -> Words:
+    """The dense network at twice the steps: is the reference undertrained?"""
+    return {"train.steps": 2 * config.train.steps, "prune.ladder": (), "measure.samples": 0, "measure.rounds": (0,)}
+
+
+def forked(*rungs: int) -> list[Words]:
+    """The dense network from its anchor, and tickets at some rungs, on another stream: with a barrier to their fellows."""
+    return [{"control": "dense", "fork": 1, "rungs": (1,)}, {"fork": 1, "rungs": rungs}]

@@ -1,0 +1,367 @@
+"""When is a ticket winning: claims over seeds, each a test of its own, and the grade that they give together.
+
+Per seed, d is the paired excess of the ticket's held-out loss over its own dense network. Over seeds, at a density:
+
+    1 matching   d is not inferior: its upper one-sided 95 % bound is below the margin (Frankle et al. 2020)
+    2            and the mask shuffled within its layers is worse (structure matters)
+    3 winning    and the same mask over new weights is worse (initialisation matters; Frankle and Carbin 2019)
+    4            and the samples' KID is not inferior under two samplers, and a small dense network is worse
+
+Every part is tested at 5 %; a conjunction of such parts needs no correction (intersection-union; Berger 1982). A trial
+is read as it is recorded (`trial.json`), so the console and the analyses say the same.
+"""
+
+import json
+import math
+import statistics as plain
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from lthray import statistics as st
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError
+
+MARGIN = 0.01  # of the dense loss, fixed before any run
+ALPHA = 0.05
+FEW = 5  # seeds below which every verdict says so
+GAIN = 0.03  # of the loss: a dense network that twice the steps improve by more is undertrained
+GRADES = ("none", "matching", "structure matters", "winning", "winning in samples")
+
+Trial = Mapping[str, Any]  # point, end, rounds as facts
+Facts = Mapping[str, Any]  # one round
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One test over seeds."""
+
+    name: str
+    values: tuple[float, ...]
+    margin: float
+    """The claim is that the mean is below it."""
+    holds: bool
+
+    @property
+    def mean(self) -> float:
+        """Of the seeds."""
+        return plain.fmean(self.values)
+
+    @property
+    def interval(self) -> st.Interval:
+        """Two-sided 95 % t-interval of the mean."""
+        return st.t_interval(self.values)
+
+    @property
+    def p(self) -> float:
+        """One-sided p of the t-test."""
+        return st.t_test(self.values, "less", shift=self.margin)
+
+    @property
+    def p_flip(self) -> float:
+        """The same of the sign-flip test, which fewer than five seeds can never make significant."""
+        return st.sign_flip(self.values, "less", shift=self.margin)
+
+
+@dataclass
+class Cell:
+    """A recipe at a density: arm -> seed -> round."""
+
+    recipe: str
+    density: float
+    arms: dict[str, dict[int, Facts]] = field(default_factory=dict)
+
+    def excess(self, arm: str) -> dict[int, float]:
+        """By seed, how much worse than its dense network: relative loss; of a classifier, accuracy that is lost."""
+        return {seed: worse(r)[0] for seed, r in self.arms.get(arm, {}).items()}
+
+
+@dataclass
+class Evidence:
+    """All that was recorded of one setting (data, network, training) on one panel."""
+
+    setting: str
+    panel: tuple[Any, ...]
+    dense: dict[int, Facts] = field(default_factory=dict)
+    again: dict[int, Facts] = field(default_factory=dict)
+    """Round of the second dense network of a seed."""
+    longer: dict[int, Facts] = field(default_factory=dict)
+    """Dense round of twice the steps."""
+    recipes: dict[str, dict[float, Cell]] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Of a training run."""
+        return json.loads(self.setting).get("train.steps", TrialConfig().train.steps)
+
+
+def worse(r: Facts) -> tuple[float, float]:
+    """By how much a round is worse than its dense network, and the standard error of the evaluation."""
+    m = r["metrics"]
+    return (m["quality/lost"], m["quality/lost_se"]) if "quality/lost" in m else (m["loss/excess"], m["loss/excess_se"])
+
+
+def gather(trials: Iterable[Trial]) -> list[Evidence]:
+    """Recorded trials by setting and panel; a trial of half the steps finds its twice-as-long dense networks there."""
+    found: dict[tuple[str, tuple[Any, ...]], Evidence] = {}
+    for trial in trials:
+        if trial["rounds"]:
+            at = _setting(trial), _panel(trial)
+            _enter(found.setdefault(at, Evidence(*at)), trial)
+    for (setting, panel), evidence in found.items():
+        words = json.loads(setting)
+        twice = json.dumps({**words, "train.steps": 2 * evidence.steps}, sort_keys=True)
+        if other := found.get((twice, panel)):
+            evidence.longer = other.dense
+    return [evidence for evidence in found.values() if evidence.recipes]
+
+
+def comparable(found: Sequence[Evidence]) -> Evidence:
+    """The only evidence there is; ConfigError where networks of several settings or panels would be averaged."""
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(["no finished ticket is recorded there"])
+    settings, panels = {e.setting for e in found}, {e.panel for e in found}
+    what = f"{len(settings)} settings" if len(settings) > 1 else f"{len(panels)} panels (split, images, timesteps)"
+    calls = sorted({r["call"] for e in found for r in e.dense.values()})
+    raise ConfigError([f"{what} are recorded there and cannot be averaged; name one with --call: {', '.join(calls)}"])
+
+
+def _enter(evidence: Evidence, trial: Trial) -> None:
+    point, (dense, *rounds) = trial["point"], trial["rounds"]
+    seed, config = point["seed"], point["config"]
+    known = evidence.dense.get(seed)
+    if known is None or len(known["metrics"]) < len(dense["metrics"]):  # some trials sample it, some do not
+        evidence.dense[seed] = {**dense, "call": trial["id"][:12]}
+    if point["control"] == "dense" and point["fork"] and config.get("rewind.rule") == "init":
+        evidence.again[seed] = rounds[0]
+        return
+    more = [f"{config[word]:g}" for word in ("sigma",) if word in config] + [f"fork {n}" for n in (point["fork"],) if n]
+    for r in rounds:
+        cells = evidence.recipes.setdefault(_recipe(trial), {})
+        cell = cells.setdefault(r["density"], Cell(point["recipe"], r["density"]))
+        cell.arms.setdefault(" ".join([point["control"], *more]), {})[seed] = r
+
+
+def _recipe(trial: Trial) -> str:
+    """What makes two trials of a setting the same recipe: all but the seed, what stands in its place, what is measured."""
+    outside = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", "data", "model", "objective", "train")
+    return json.dumps({w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] not in outside}, sort_keys=True)
+
+
+def _setting(trial: Trial) -> str:
+    words = {w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] in ("data", "model", "objective", "train")}
+    return json.dumps(words, sort_keys=True)
+
+
+def _panel(trial: Trial) -> tuple[Any, ...]:
+    flat = {**TrialConfig().flat(), **trial["point"]["config"]}
+    return tuple(trial["point"]["data"]), *(flat[f"measure.{word}"] for word in ("split", "images", "timesteps"))
+
+
+# what is claimed
+
+
+def claims(evidence: Evidence, cell: Cell, margin: float = MARGIN) -> dict[str, Claim]:
+    """Every claim that the arms of a cell allow; with fewer than two seeds there is none."""
+    ticket = cell.excess("none")
+    tested = {"matching": (list(ticket.values()), margin), "better": (list(ticket.values()), 0.0)}
+    for name, control in (("structure", "shuffle"), ("initialisation", "reinit"), ("small", "small_dense")):
+        other = cell.excess(control)
+        tested[name] = ([ticket[seed] - other[seed] for seed in ticket if seed in other], 0.0)
+    tested["faster"] = ([math.log(s) for s in speed(evidence, cell)], 0.0)
+    for sampler in samplers(cell):
+        kid = f"quality/{sampler}/kid_lenet"
+        floor = evidence_floor(evidence, kid)
+        pairs = [(r["metrics"].get(kid), evidence.dense[seed]["metrics"].get(kid)) for seed, r in cell.arms["none"].items()]
+        tested[sampler] = ([a - b for a, b in pairs if a is not None and b is not None], floor)
+    return {name: _claim(name, values, bound) for name, (values, bound) in tested.items() if len(values) > 1}
+
+
+def _claim(name: str, values: Sequence[float], margin: float) -> Claim:
+    finite = all(map(math.isfinite, values))
+    return Claim(name, tuple(values), margin, finite and st.non_inferior(values, margin, alpha=ALPHA))
+
+
+def grade(found: Mapping[str, Claim]) -> int:
+    """0 to 4; see the head of this file. What was not tested is not claimed."""
+    holds = {name for name, claim in found.items() if claim.holds}
+    steps = ({"matching"}, {"structure"}, {"initialisation"}, {"ddim", "ddpm", "small"})
+    return st.fixed_sequence([step <= holds for step in steps])
+
+
+def samplers(cell: Cell) -> list[str]:
+    """Samplers whose KID was taken of the tickets."""
+    names = {name for r in cell.arms.get("none", {}).values() for name in r["metrics"]}
+    return sorted(name.split("/")[1] for name in names if name.startswith("quality/") and name.endswith("/kid_lenet"))
+
+
+def speed(evidence: Evidence, cell: Cell) -> list[float]:
+    """Per seed, steps of the schedule until the ticket is as good as its dense network in the end, over that network's own.
+
+    inf where a ticket never is. Both curves are of the same part of the panel.
+    """
+    ratios = []
+    for seed, r in cell.arms.get("none", {}).items():
+        dense, own = ([(step, loss) for step, _, loss, *_ in curve] for curve in (evidence.dense[seed]["curve"], r["curve"]))
+        if dense and own:
+            ratios.append(st.steps_to(own, dense[-1][1]) / st.steps_to(dense, dense[-1][1]))
+    return ratios
+
+
+def wins(evidence: Evidence, cell: Cell, margin: float = MARGIN) -> dict[int, bool | None]:
+    """Per seed: d below the margin, and below both controls of its own; None where d is within two errors of the margin."""
+    shuffle, reinit, found = cell.excess("shuffle"), cell.excess("reinit"), dict[int, bool | None]()
+    for seed, r in cell.arms.get("none", {}).items():
+        d, error = worse(r)
+        if seed in shuffle and seed in reinit:
+            beats = d < min(shuffle[seed], reinit[seed])
+            found[seed] = None if beats and abs(d - margin) < 2 * error else beats and d < margin
+    return found
+
+
+def evidence_floor(evidence: Evidence, metric: str) -> float:
+    """What chance does to a metric: the 95 % quantile of its difference between dense networks that differ in the stream
+    alone, and between those of different seeds; of the loss, relative."""
+    pairs = [(evidence.again[s], evidence.dense[s]) for s in evidence.again if s in evidence.dense]
+    pairs += list(combinations(evidence.dense.values(), 2))
+    values = [(a["metrics"].get(metric), b["metrics"].get(metric)) for a, b in pairs]
+    scale = (lambda b: b) if metric.startswith("loss/") else (lambda b: 1.0)
+    found = [(a - b) / scale(b) for a, b in values if a is not None and b is not None]
+    return st.noise_floor(found) if found else 0.0
+
+
+def undertrained(evidence: Evidence) -> tuple[bool | None, list[float]]:
+    """Whether twice the steps lower the dense loss by 3 % or more (None: not measured), and by how much for each seed."""
+    gains = [
+        evidence.longer[s]["metrics"]["loss/heldout"] / r["metrics"]["loss/heldout"] - 1
+        for s, r in evidence.dense.items()
+        if s in evidence.longer
+    ]
+    return (plain.fmean(gains) <= -GAIN if gains else None), gains
+
+
+def worth(evidence: Evidence, margin: float = MARGIN) -> float:
+    """The margin in steps: the share of its last steps that a dense network would need to gain as much; mean over seeds."""
+    curves = [[(step, loss) for step, _, loss, *_ in r["curve"]] for r in evidence.dense.values() if r["curve"]]
+    return plain.fmean(st.step_equivalent(curve, margin) for curve in curves) if curves else math.nan
+
+
+def sparsest(evidence: Evidence, recipe: str, wanted: int, margin: float = MARGIN) -> float | None:
+    """The lowest density of a recipe with at least the grade `wanted`, if no denser rung fails: a fixed sequence, so that
+    all together err in 5 %. A rung without the controls of that grade must match."""
+    lowest = None
+    for density, cell in sorted(evidence.recipes[recipe].items(), reverse=True):
+        controlled = wanted < 2 or {"shuffle", "reinit"} <= cell.arms.keys()
+        if grade(claims(evidence, cell, margin)) < (wanted if controlled else 1):
+            break
+        lowest = density if controlled else lowest
+    return lowest
+
+
+# how it is told
+
+COLUMNS = {
+    "matching": "excess",
+    "structure": "- shuffled",
+    "initialisation": "- reinit",
+    "small": "- small dense",
+    "ddim": "KID ddim",
+    "ddpm": "KID ddpm",
+    "faster": "steps",
+}
+
+
+def table(evidence: Evidence, margin: float = MARGIN) -> list[list[str]]:
+    """A row a recipe and density, a head above: seeds; each claim's mean over them with its 95 % interval, * = it holds; grade.
+
+    Excess of the ticket over dense, and minus that of each control; KID minus the dense network's; steps until it is as
+    good as the dense network at its end, as a share of that network's own.
+    """
+    rows = []
+    for cells in evidence.recipes.values():
+        for density, cell in sorted(cells.items(), reverse=True):
+            found = claims(evidence, cell, margin)
+            told = [_told(found.get(name)) for name in COLUMNS]
+            tried = sum(1 for arm in cell.arms if arm in ("shuffle", "reinit"))
+            best = f"{grade(found)} {GRADES[grade(found)]}" + ("" if tried == 2 or not found else " (no controls)")
+            rows.append([cell.recipe, f"{density:.4g}", str(len(cell.arms.get("none", {}))), *told, best if found else "–"])
+    return [["recipe", "density", "seeds", *COLUMNS.values(), "grade"], *rows]
+
+
+def _told(claim: Claim | None) -> str:
+    if claim is None:
+        return "–"
+    if not all(map(math.isfinite, claim.values)):
+        return f"never in {sum(map(math.isinf, claim.values))} of {len(claim.values)}"
+    low, high = claim.interval
+    half = (high - low) / 2
+    if claim.name == "faster":
+        text = f"x{math.exp(claim.mean):.2f} ({math.exp(low):.2f}-{math.exp(high):.2f})"
+    elif claim.name in ("ddim", "ddpm"):
+        text = f"{claim.mean:+.3f}±{half:.3f}"
+    else:
+        text = f"{100 * claim.mean:+.1f}±{100 * half:.1f}%"
+    return text + ("*" if claim.holds else "")
+
+
+def sentences(evidence: Evidence, margin: float = MARGIN) -> list[str]:
+    """The verdict in words: one for each recipe, then what it must be read beside."""
+    return [*(_verdict(evidence, recipe, margin) for recipe in evidence.recipes), *_beside(evidence, margin)]
+
+
+def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
+    cells = evidence.recipes[recipe]
+    graded = {d: claims(evidence, cell, margin) for d, cell in sorted(cells.items(), reverse=True)}
+    name, seeds = next(iter(cells.values())).recipe, max(len(cell.arms.get("none", {})) for cell in cells.values())
+    few = f", fewer than {FEW}" if seeds < FEW else ""
+    if seeds < 2:
+        return f"{name}: one seed only, which no test can generalise."
+    best = {wanted: sparsest(evidence, recipe, wanted, margin) for wanted in (1, 3, 4)}
+    lowest = f"matches its dense network down to density {best[1]:.4g}" if best[1] else "matches its dense network at no rung"
+    tested = [d for d in graded if {"shuffle", "reinit"} <= cells[d].arms.keys()]
+    if not tested:
+        return f"{name} ({seeds} seeds{few}) {lowest}; no controls were trained, so nothing more is claimed."
+    won = f"wins down to {best[3]:.4g}" if best[3] else "wins at none of the rungs that have controls"
+    where = ", ".join(f"{d:.4g}" for d in tested)
+    return f"{name} ({seeds} seeds{few}) {lowest} and {won} ({where}){_extras(graded[tested[-1]])}."
+
+
+def _extras(found: Mapping[str, Claim]) -> str:
+    """Better, faster, and how the samples stand beside the loss, at the sparsest rung with controls."""
+    parts = []
+    if "better" in found:
+        parts.append(
+            "its loss there is lower than dense" if found["better"].holds else "its loss there is not lower than dense"
+        )
+    if "faster" in found:
+        parts.append(f"it {'learns' if found['faster'].holds else 'does not learn'} faster")
+    kids = [found[name].holds for name in ("ddim", "ddpm") if name in found]
+    if kids:
+        agree = "agree" if all(kid == found["matching"].holds for kid in kids) else "disagree" if len(set(kids)) == 1 else ""
+        parts.append(f"samples {agree} with the loss" if agree else "samples are sampler-dependent")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _beside(evidence: Evidence, margin: float) -> list[str]:
+    """Noise floor, margin, budget."""
+    lines = []
+    if evidence.again:
+        floor = evidence_floor(evidence, "loss/heldout")
+        same = [r["metrics"]["loss/excess"] for r in evidence.again.values()]
+        lines.append(
+            f"Noise floor: two dense networks of one seed on two streams differ by {max(map(abs, same)):.2%} at most "
+            f"({len(same)} seeds), any two dense networks by {floor:.2%} in 95 %."
+        )
+    lines.append(
+        f"The margin of {margin:.1%} is worth {worth(evidence, margin):.0%} of the dense network's {evidence.steps} steps."
+    )
+    short, gains = undertrained(evidence)
+    if short is None:
+        lines.append("Whether the dense network is undertrained was not measured: a verdict at this training budget.")
+    else:
+        label = "UNDERTRAINED, which flatters tickets" if short else "not undertrained"
+        lines.append(f"Twice the steps change the dense loss by {plain.fmean(gains):+.1%} ({len(gains)} seeds): {label}.")
+    return lines

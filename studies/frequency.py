@@ -1,0 +1,49 @@
+"""How often do winning tickets exist? A fixed design over recipes, crossed with seeds; nothing is searched.
+
+    python studies/frequency.py                        digits, two CPU cores, about an hour and a half
+    python studies/frequency.py --seeds 0 1 --smoke    the same pipeline in a minute or two
+    python analysis/ticket_frequency.py --experiment frequency.digits
+
+2^4 points of a scrambled Sobol sequence over rewind point, layer schedule with its dials, rewind rule and learning rate,
+each on every seed, with its re-initialised and its shuffled masks at every rung of one ladder. No outcome decides what is
+tried next and none is stopped early, so that the share of winning tickets is an estimate for this space of recipes: an
+adaptive search would flatter it. Cost: 16 recipes x seeds x 3 arms x rungs runs. Expect: nearly always at density 0.5,
+less often below; never for weights drawn anew (rule random).
+"""
+
+import sys
+
+from lthray.arms import against
+from lthray.call import Study
+from lthray.cli import study
+from lthray.config import TrialConfig
+from lthray.space import Choice, Range, Space
+
+
+def space(config: TrialConfig) -> Space:
+    """Rewind rule and point x layer schedule and its dials x learning rate."""
+    blocks = 2 * len(config.model.channels) + 1  # down blocks, the middle, up blocks
+    dials: Space = {f"prune.dials.{i}": Range(-1.0, 1.0, when=("prune.budget", ("sampled",))) for i in range(blocks)}
+    return {
+        "prune.budget": Choice(("overall", "lamp", "erk", "uniform", "ramp", "sampled")),
+        "prune.slope": Range(-1.5, 1.5, when=("prune.budget", ("ramp",))),
+        **dials,
+        "rewind.rule": Choice(("late", "init", "random")),
+        "rewind.fraction": Range(0.01, 0.4, log=True, when=("rewind.rule", ("late",))),
+        "train.lr": Range(config.train.lr / 4, config.train.lr * 2, log=True),
+    }
+
+
+STUDY = Study(
+    name="frequency",
+    about=__doc__,
+    seeds=(0, 1, 2, 3, 4),
+    space=space,
+    design=4,
+    arms=lambda config: against("reinit", "shuffle"),
+    words={"measure.samples": 0},
+    smoke={"train.steps": 50, "prune.ladder": (0.5, 0.1), "measure.images": 100},
+)
+
+if __name__ == "__main__":
+    sys.exit(study(STUDY))

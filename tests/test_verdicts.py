@@ -1,0 +1,326 @@
+"""When is a ticket winning: every grade on made-up numbers, the rates of error by simulation, and real runs that must fail."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from lthray import verdicts
+from lthray.arms import AGAIN, against, longer
+from lthray.flat import ConfigError
+from lthray.ledger import Ledger
+from lthray.plan import point
+from lthray.results import trials
+
+from .conftest import TINY, rounds, tiny
+
+LADDER = (0.5, 0.1)
+DENSE, SEEDS = 0.2, range(5)
+_ids = itertools.count()
+
+
+def trial(control="none", seed=0, excess=(0.0, 0.0), kid=None, curve=None, error=0.001, call="a" * 16, dense=None, **config):
+    """A recorded trial: `excess` at each rung, KID of dense and ticket under both samplers, loss along training."""
+
+    def facts(index: int, density: float, d: float) -> dict:
+        metrics = {"loss/heldout": (dense or DENSE) * (1 + d), "loss/excess": d, "loss/excess_se": error}
+        if kid and index in (0, len(excess)):
+            metrics |= {f"quality/{s}/kid_lenet": kid[min(index, 1)][i] for i, s in enumerate(("ddim", "ddpm"))}
+        return {"index": index, "density": density, "metrics": metrics, "curve": (curve or {}).get(index, [])}
+
+    fork = config.pop("fork", 0)
+    shown = [facts(i, density, d) for i, (density, d) in enumerate(zip(LADDER, excess, strict=False), 1)]
+    about = {"seed": seed, "control": control, "fork": fork, "recipe": "overall late5%", "config": config, "data": ["d", "x"]}
+    return {"id": f"{call}-{next(_ids):04d}", "point": about, "end": {}, "rounds": [facts(0, 1.0, 0.0), *shown]}
+
+
+def study(d, shuffle=None, reinit=None, small=None, kid=None, **more) -> list[dict]:
+    """One trial an arm and seed; numbers by seed."""
+    arms = {"none": d, "shuffle": shuffle, "reinit": reinit, "small_dense": small}
+    found = []
+    for control, values in arms.items():
+        for seed, value in zip(SEEDS, values if values is not None else (), strict=False):
+            samples = kid[seed] if kid and control == "none" else None
+            found.append(trial(control, seed, (value, value), samples, **more))
+    return found
+
+
+def only(found) -> tuple[verdicts.Evidence, verdicts.Cell]:
+    evidence = verdicts.comparable(verdicts.gather(found))
+    ((_, cells),) = evidence.recipes.items()
+    return evidence, cells[LADDER[-1]]
+
+
+def graded(found) -> int:
+    return verdicts.grade(verdicts.claims(*only(found)))
+
+
+SPREAD = np.array([-2, -1, 0, 1, 2]) * 1e-3
+GOOD, MEDIUM, BAD = -0.02 + SPREAD, 0.005 + SPREAD[::-1], 0.2 + SPREAD
+FINE = [((0.3, 0.4), (0.3 + 0.001 * i, 0.4 - 0.001 * i)) for i in range(5)]  # (dense, ticket) x (ddim, ddpm)
+POOR = [((0.3, 0.4), (0.3, 0.9 + 0.01 * i)) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("arms", "grade"),
+    [
+        ({"d": BAD, "shuffle": BAD + 1, "reinit": BAD + 1}, 0),  # better than its controls, but no match
+        ({"d": GOOD}, 1),  # without controls nothing more is claimed
+        ({"d": GOOD, "reinit": BAD}, 1),
+        ({"d": GOOD, "shuffle": GOOD[::-1], "reinit": BAD}, 1),  # no better than shuffled
+        ({"d": GOOD, "shuffle": BAD}, 2),
+        ({"d": GOOD, "shuffle": BAD, "reinit": GOOD[::-1]}, 2),
+        ({"d": MEDIUM, "shuffle": BAD, "reinit": BAD}, 3),  # a little worse than dense, within the margin
+        ({"d": GOOD, "shuffle": BAD, "reinit": BAD, "small": BAD}, 3),  # no samples
+        ({"d": GOOD, "shuffle": BAD, "reinit": BAD, "small": BAD, "kid": POOR}, 3),  # one sampler only
+        ({"d": GOOD, "shuffle": BAD, "reinit": BAD, "small": GOOD - 1, "kid": FINE}, 3),
+        ({"d": GOOD, "shuffle": BAD, "reinit": BAD, "small": BAD, "kid": FINE}, 4),
+        ({"d": GOOD[:1], "shuffle": BAD[:1], "reinit": BAD[:1]}, 0),  # one seed
+    ],
+)
+def test_grades(arms, grade):
+    assert graded(study(**arms) + again(arms.get("kid", ()))) == grade
+
+
+def again(kid) -> list[dict]:
+    """A second dense network a seed, whose KID differs by 0.02."""
+    words = {"fork": 1, "rewind.rule": "init"}
+    return [
+        trial("dense", s, (0.0,), [k[0], (k[0][0] + 0.02, k[0][1] + 0.02)], **words) for s, k in zip(SEEDS, kid, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("null", ["margin", "shuffle", "reinit"])
+def test_a_ticket_that_does_not_win_is_called_winning_in_at_most_one_study_of_twenty(null, n):
+    """2,000 studies each, with one part of the conjunction exactly at its border and the others far on the good side."""
+    rng, studies, won = np.random.default_rng(7), 2000, 0
+    evidence, cell = only(study(GOOD))
+    for _ in range(studies):
+        d = (verdicts.MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(n)
+        other = {c: d + (0.0 if null == c else 0.2) + 0.004 * rng.standard_normal(n) for c in ("shuffle", "reinit")}
+        cell.arms = {
+            arm: {s: {"metrics": {"loss/excess": v, "loss/excess_se": 0.001}, "curve": []} for s, v in enumerate(values)}
+            for arm, values in {"none": d, **other}.items()
+        }
+        evidence.dense = {seed: {"metrics": {}, "curve": []} for seed in range(n)}
+        won += verdicts.grade(verdicts.claims(evidence, cell)) >= 3
+    assert 0.025 < won / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
+
+
+def test_equal_arms_win_almost_never():
+    """Where nothing matters all parts must err together; they share the ticket, so less often than 5 % but not never."""
+    rng, won = np.random.default_rng(3), 0
+    for _ in range(300):
+        d, shuffle, reinit = 0.02 * rng.standard_normal((3, 5))
+        won += graded(study(d, shuffle, reinit)) >= 3
+    assert won <= 9
+
+
+def test_claims_carry_their_numbers():
+    found = verdicts.claims(*only(study(GOOD, BAD, BAD)))
+    matching, structure = found["matching"], found["structure"]
+    assert (matching.mean, matching.margin) == (pytest.approx(-0.02), verdicts.MARGIN)
+    assert matching.interval == pytest.approx((-0.02 - 2.776 * 0.000707, -0.02 + 2.776 * 0.000707), abs=1e-5)
+    assert matching.p < 1e-4
+    assert matching.p_flip == 1 / 32
+    assert structure.mean == pytest.approx(-0.22)
+    assert found["better"].holds
+    assert not verdicts.claims(*only(study(MEDIUM)))["better"].holds
+    assert "initialisation" in found
+    assert "small" not in found
+
+
+def test_pairs_are_of_the_same_seed():
+    """Shuffled masks that are worse in every seed are worse, however far seeds lie apart."""
+    apart = np.array([-0.3, -0.2, -0.1, -0.05, -0.02])
+    worse = apart + 0.005 + SPREAD / 2
+    found = study(apart, worse, worse)
+    for t in found:
+        if t["point"]["control"] == "shuffle":
+            t["point"]["seed"] = (t["point"]["seed"] + 1) % 5
+    assert not verdicts.claims(*only(found))["structure"].holds
+    assert verdicts.claims(*only(study(apart, worse, worse)))["structure"].holds
+
+
+# how fast, at what budget, against which noise
+
+
+def curve(*points: tuple[int, float]) -> list[tuple[int, float, float]]:
+    return [(step, 9.0, loss) for step, loss in points]
+
+
+def test_faster_is_the_ratio_of_steps_to_the_dense_networks_last_quality():
+    dense = curve((10, 1.0), (20, 0.5), (40, 0.25))
+    fast, never = curve((10, 0.5), (20, 0.25), (40, 0.2)), curve((10, 0.5), (40, 0.3))
+    found = [trial(seed=s, curve={0: dense, 2: fast}) for s in SEEDS]
+    assert verdicts.speed(*only(found)) == pytest.approx([0.5] * 5)
+    assert verdicts.claims(*only(found))["faster"].holds
+    found[3] = trial(seed=3, curve={0: dense, 2: never})
+    assert verdicts.speed(*only(found))[3] == math.inf
+    assert not verdicts.claims(*only(found))["faster"].holds
+    assert "never in 1 of 5" in verdicts.table(only(found)[0])[2]
+
+
+@pytest.mark.parametrize(("later", "label"), [(0.19, True), (0.196, False)])
+def test_a_dense_network_that_gains_from_twice_the_steps_is_undertrained(later, label):
+    twice = [trial(seed=s, excess=(), dense=later, **{"train.steps": 800}) for s in SEEDS]
+    evidence, _ = only(study(GOOD) + twice)
+    short, gains = verdicts.undertrained(evidence)
+    assert short is label
+    assert gains == pytest.approx([later / DENSE - 1] * 5)
+    assert ("UNDERTRAINED" in " ".join(verdicts.sentences(evidence))) is label
+    alone, _ = only(study(GOOD))
+    assert verdicts.undertrained(alone) == (None, [])
+    assert "not measured" in " ".join(verdicts.sentences(alone))
+
+
+def test_the_noise_floor_is_of_dense_networks_among_themselves():
+    again = [trial("dense", s, (0.01 * (s + 1),), fork=1, dense=DENSE, **{"rewind.rule": "init"}) for s in SEEDS]
+    evidence, _ = only(study(GOOD) + again)
+    pairs = [0.01, 0.02, 0.03, 0.04, 0.05] + [0.0] * 10  # five A/A pairs, ten pairs of equal dense networks
+    assert verdicts.evidence_floor(evidence, "loss/heldout") == pytest.approx(np.quantile(pairs, 0.95))
+    assert "5.00% at most (5 seeds)" in " ".join(verdicts.sentences(evidence))
+
+
+def test_the_margin_in_steps():
+    dense = curve((10, 1.0), (20, 0.5), (40, 0.25))
+    evidence, _ = only([trial(seed=s, curve={0: dense}) for s in SEEDS])
+    assert verdicts.worth(evidence, margin=1.0) == pytest.approx(0.5)  # at 20 of 40 steps it was twice as high
+
+
+# by seed, and down the ladder
+
+
+@pytest.mark.parametrize(
+    ("d", "shuffle", "reinit", "won"),
+    [
+        (0.0, 0.1, 0.1, True),
+        (0.0, 0.1, -0.1, False),
+        (0.0, -0.1, 0.1, False),
+        (0.02, 0.1, 0.1, False),
+        (0.0085, 0.1, 0.1, None),
+        (0.0115, 0.1, 0.1, None),
+        (0.0115, 0.0, 0.1, False),  # it lost to a control; the margin no longer matters
+    ],
+)
+def test_one_seed_wins_loses_or_is_undetermined(d, shuffle, reinit, won):
+    assert verdicts.wins(*only(study([d], [shuffle], [reinit]))) == {0: won}
+
+
+def test_without_controls_no_seed_wins():
+    assert verdicts.wins(*only(study(GOOD))) == {}
+
+
+def test_the_sparsest_density_is_before_the_first_failure():
+    def ladder(*ds, controls=(True, True)) -> float | None:
+        found = []
+        for seed, spread in zip(SEEDS, SPREAD, strict=True):
+            found.append(trial("none", seed, tuple(d + spread for d in ds)))
+            for control in ("shuffle", "reinit"):
+                arm = trial(control, seed, (0.3 + spread, 0.3 - spread))
+                arm["rounds"] = [r for r in arm["rounds"] if not r["index"] or controls[r["index"] - 1]]
+                found.append(arm)
+        evidence, _ = only(found)
+        return verdicts.sparsest(evidence, next(iter(evidence.recipes)), wanted)
+
+    wanted = 1
+    assert ladder(-0.02, -0.02) == 0.1
+    assert ladder(-0.02, 0.2) == 0.5
+    assert ladder(0.2, -0.02) is None
+    wanted = 3
+    assert ladder(-0.02, -0.02) == 0.1
+    assert ladder(-0.02, -0.02, controls=(False, True)) == 0.1
+    assert ladder(0.2, -0.02, controls=(False, True)) is None
+    assert ladder(-0.02, 0.2, controls=(True, False)) == 0.5
+    assert ladder(-0.02, -0.02, controls=(False, False)) is None
+
+
+def test_sentences_say_how_few_and_how_samples_stand():
+    told = " ".join(verdicts.sentences(only(study(GOOD, BAD, BAD, kid=FINE))[0]))
+    assert "(5 seeds) matches its dense network down to density 0.1 and wins down to 0.1" in told
+    few = study(GOOD[:3], BAD[:3], BAD[:3])
+    assert "(3 seeds, fewer than 5)" in verdicts.sentences(only(few)[0])[0]
+    assert "no controls were trained" in verdicts.sentences(only(study(GOOD))[0])[0]
+    assert "one seed only" in verdicts.sentences(only(study(GOOD[:1]))[0])[0]
+    assert "sampler-dependent" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
+    worse = [((0.3, 0.4), (0.9, 0.9 + 0.01 * i)) for i in range(5)]
+    assert "samples disagree with the loss" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
+
+
+# what may be averaged
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [({"train.lr": 1.0}, "2 settings"), ({"measure.split": "test"}, "2 panels"), ({"measure.images": 10}, "2 panels")],
+)
+def test_what_is_not_comparable_is_not_averaged(words, said):
+    found = verdicts.gather([*study(GOOD), *study(GOOD, call="b" * 16, **words)])
+    with pytest.raises(ConfigError, match=said) as caught:
+        verdicts.comparable(found)
+    assert "--call: aaaaaaaaaaaa, bbbbbbbbbbbb" in caught.value.faults[0]
+
+
+def test_recipes_are_apart_even_under_one_name():
+    other = study(BAD, **{"rewind.state": "reset"})
+    evidence = verdicts.comparable(verdicts.gather([*study(GOOD), *other]))
+    assert sorted(len(cells[0.1].arms["none"]) for cells in evidence.recipes.values()) == [5, 5]
+
+
+def test_nothing_recorded_is_one_line():
+    with pytest.raises(ConfigError, match="no finished ticket"):
+        verdicts.comparable(verdicts.gather([]))
+
+
+# real runs
+
+
+def recorded(store, configs) -> list[dict]:
+    ledger = Ledger.freeze(store, {"test": 1}, {"study": "t", "preset": "digits", "smoke": False, "question": ""})
+    for number, config in enumerate(configs):
+        ledger.begin(number, point(config, {}, "list"))
+        rounds(config, store)
+        ledger.finish(number, "done")
+    return [t.summary for t in trials(store, ledger)]
+
+
+def with_arms(seeds, arms, **words) -> list:
+    base = {w.replace("__", "."): v for w, v in words.items()}
+    return [
+        tiny(seed=s, stream=s, **{w.replace(".", "__"): v for w, v in {**base, **arm}.items()}) for s in seeds for arm in arms
+    ]
+
+
+def test_the_arms_of_a_study_become_evidence(store):
+    arms = [*against("reinit", "shuffle", "small_dense", rungs=(-1,)), AGAIN, longer(tiny())]
+    evidence = verdicts.comparable(verdicts.gather(recorded(store, with_arms((0, 1), arms))))
+    ((_, cells),) = evidence.recipes.items()
+    assert {d: sorted(cell.arms) for d, cell in cells.items()} == {
+        0.5: ["none"],
+        0.3: ["none", "reinit", "shuffle", "small_dense"],
+    }
+    assert sorted(evidence.again) == sorted(evidence.dense) == sorted(evidence.longer) == [0, 1]
+    assert len(verdicts.undertrained(evidence)[1]) == 2
+    assert evidence.steps == TINY["train.steps"]
+
+
+def test_a_study_of_nothing_but_chance_finds_nothing(store):
+    """A/A: the same dense networks on two streams, taken for tickets."""
+    seeds, config = range(8), {"train__steps": 40, "control": "dense", "fork": 1, "rewind__rule": "init", "rungs": (1,)}
+    found = [next(r for r in rounds(tiny(seed=s, stream=s, **config), store) if r.index) for s in seeds]
+    d = [r.metrics["loss/excess"] for r in found]
+    claim = verdicts.Claim("better", tuple(d), 0.0, False)
+    assert min(map(abs, d)) > 0
+    assert claim.interval.low < 0 < claim.interval.high
+    assert 0.05 < claim.p < 0.95
+    assert 0.05 < claim.p_flip < 0.95
+
+
+def test_random_masks_at_low_density_never_win(store):
+    words = {"prune__criterion": "random", "prune__ladder": (0.05,), "train__steps": 60, "rewind__fraction": 0.05}
+    evidence = verdicts.comparable(verdicts.gather(recorded(store, with_arms(range(4), against("reinit", "shuffle"), **words))))
+    ((_, cells),) = evidence.recipes.items()
+    assert verdicts.grade(verdicts.claims(evidence, cells[0.05])) == 0
+    assert not any(verdicts.wins(evidence, cells[0.05]).values())
