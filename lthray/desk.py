@@ -57,7 +57,8 @@ class Desk:
             number, facts = entry.number, entry.point
         else:
             number, self.begun = self.begun, self.begun + 1
-            facts = self.ledger.begin(number, point(self.call.config_of(number, words), dict(words), self.call.phase))
+            made = point(self.call.config_of(number, words), dict(words), self.call.phase)
+            facts = self.ledger.begin(number, {**made, "of": self.call.trials})
         place = {"root": str(self.ledger.store.root), "call": self.ledger.key}
         means = {"threads": self.call.options.cpus_per_trial, "gpus": gpus}
         return {"number": number, "name": facts["name"], "words": {**facts["config"], **facts["places"]}, **place, **means}

@@ -19,7 +19,6 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from lthray import charts
-from lthray.flat import ConfigError
 from lthray.ledger import FAILED, Ledger
 from lthray.options import redacted
 from lthray.results import Trial, config_of, facts_of, trials, verdict
@@ -210,35 +209,6 @@ def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | N
             complete |= {trial.entry.number} if trial.entry.end else set()
         recorder.charts(ledger.about)
     return complete
-
-
-def recorded(uri: str, experiment: str) -> list[dict[str, Any]]:
-    """The finished trials of an experiment as analyses read them, in their order: the `trial.json` of each run.
-
-    ConfigError where there is no such experiment, or nothing in it is finished.
-    """
-    os.environ.update(ENVIRON)
-    from mlflow import MlflowClient
-
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():  # MLflow would make it
-        raise ConfigError([f"--experiment {experiment!r}: there is no {file}"])
-    client = MlflowClient(uri)
-    place = client.get_experiment_by_name(experiment)
-    if place is None:
-        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        raise ConfigError([f"--experiment {experiment!r}: {redacted(uri)} has {', '.join(names) or 'none'}"])
-    runs = client.search_runs([place.experiment_id], "tags.status != 'unfinished'", max_results=50_000)
-    if not runs:
-        raise ConfigError([f"--experiment {experiment!r}: no finished trial is recorded there"])
-    with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
-        found = (_read(client, run.info.run_id, Path(folder) / run.info.run_id) for run in runs)
-        return sorted(found, key=lambda trial: trial["point"]["at"])
-
-
-def _read(client: Any, run_id: str, folder: Path) -> dict[str, Any]:
-    folder.mkdir()
-    return json.loads(Path(client.download_artifacts(run_id, "trial.json", str(folder))).read_bytes())
 
 
 def _pictures(trial: str, name: str, index: int, at: int, png: bytes) -> Iterator[tuple[str, bytes]]:

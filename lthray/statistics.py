@@ -148,6 +148,24 @@ def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Inte
     return Interval(p1 - p2 - math.hypot(p1 - l1, u2 - p2), p1 - p2 + math.hypot(u1 - p1, p2 - l2))
 
 
+def effective_size(groups: Sequence[Sequence[float]]) -> float:
+    """How many independent outcomes as many dependent ones are worth: N / (1 + (m - 1) ICC), m their mean number a group.
+
+    ICC by one-way analysis of variance (Kish 1965), between 0 and 1; one group, or groups of one, are worth N.
+    """
+    sizes = np.array([len(group) for group in groups], dtype=np.float64)
+    total, k = sizes.sum(), len(groups)
+    if k < 2 or total == k:
+        return float(total)
+    means, grand = np.array([np.mean(group) for group in groups]), np.mean(np.concatenate([np.asarray(g) for g in groups]))
+    between = (sizes * (means - grand) ** 2).sum() / (k - 1)
+    within = sum(((np.asarray(g) - m) ** 2).sum() for g, m in zip(groups, means, strict=True)) / (total - k)
+    size = (total - (sizes**2).sum() / total) / (k - 1)
+    spread = between + (size - 1) * within
+    icc = min(max((between - within) / spread, 0.0), 1.0) if spread else 1.0
+    return float(total / (1 + (total / k - 1) * icc))
+
+
 def kaplan_meier(times: ArrayLike, observed: ArrayLike, *, level: float = 0.95) -> Survival:
     """The share of trajectories that still match, over sparsity (Kaplan, Meier 1958), with the log-log Greenwood interval.
 

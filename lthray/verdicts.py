@@ -117,16 +117,23 @@ def gather(trials: Iterable[Trial]) -> list[Evidence]:
     return [evidence for evidence in found.values() if evidence.recipes]
 
 
-def comparable(found: Sequence[Evidence]) -> Evidence:
-    """The only evidence there is; ConfigError where networks of several settings or panels would be averaged."""
-    if len(found) == 1:
-        return found[0]
-    if not found:
+def comparable(trials: Sequence[Trial]) -> Sequence[Trial]:
+    """The trials, if all calls among them have the same settings and panels; ConfigError otherwise, for what differs there
+    cannot be averaged. Within a call what differs was meant to."""
+    calls: dict[str, set[Any]] = {}
+    for trial in trials:
+        if trial["rounds"]:
+            calls.setdefault(trial["id"][:12], set()).add((_setting(trial), _panel(trial)))
+    if not calls:
         raise ConfigError(["no finished ticket is recorded there"])
-    settings, panels = {e.setting for e in found}, {e.panel for e in found}
-    what = f"{len(settings)} settings" if len(settings) > 1 else f"{len(panels)} panels (split, images, timesteps)"
-    calls = sorted({r["call"] for e in found for r in e.dense.values()})
-    raise ConfigError([f"{what} are recorded there and cannot be averaged; name one with --call: {', '.join(calls)}"])
+    first = next(iter(calls.values()))
+    if any(kinds != first for kinds in calls.values()):
+        panels = [{panel for _, panel in kinds} for kinds in calls.values()]
+        what = "settings" if all(p == panels[0] for p in panels) else "panels (data, split, images, timesteps)"
+        raise ConfigError(
+            [f"several {what} are recorded there, which cannot be averaged; name one with --call: {', '.join(calls)}"]
+        )
+    return trials
 
 
 def _enter(evidence: Evidence, trial: Trial) -> None:
@@ -134,7 +141,7 @@ def _enter(evidence: Evidence, trial: Trial) -> None:
     seed, config = point["seed"], point["config"]
     known = evidence.dense.get(seed)
     if known is None or len(known["metrics"]) < len(dense["metrics"]):  # some trials sample it, some do not
-        evidence.dense[seed] = {**dense, "call": trial["id"][:12]}
+        evidence.dense[seed] = dense
     if point["control"] == "dense" and point["fork"] and config.get("rewind.rule") == "init":
         evidence.again[seed] = rounds[0]
         return

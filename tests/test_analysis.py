@@ -11,7 +11,7 @@ from PIL import Image
 
 from lthray.__main__ import main
 from lthray.options import Root
-from lthray.recording import recorded
+from lthray.recorded import Recorded
 
 from .conftest import TINY
 
@@ -44,7 +44,7 @@ def test_curves_are_means_over_the_recorded_trials(monkeypatch, root, capsys):
     rows = list(csv.reader((folder / "loss_excess_by_control.csv").read_text().splitlines()))
     assert rows[0] == ["density", "control = none", "control = reinit"]
     assert [row[0] for row in rows[1:]] == ["1", "0.5", "0.3"]
-    found = recorded(Root(out=str(root / "runs")).uri, "trial.digits")
+    found = Recorded(Root(out=str(root / "runs")).uri, "trial.digits").trials
     mine = [t["rounds"][1]["metrics"]["loss/excess"] for t in found if t["point"]["control"] == "reinit"]
     assert len(mine) == 2
     assert rows[2][2] == f"{statistics.mean(mine):.4f} ± {statistics.stdev(mine):.4f} (2)"
@@ -56,7 +56,6 @@ def test_curves_are_means_over_the_recorded_trials(monkeypatch, root, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "--experiment '': study.preset"),
         (["--experiment", "trial.digits", "--metrik", "x"], "--metrik: no such option; did you mean --metric?"),
         (["--experiment", "a.b", "--tracking-uri", "sqlite:////nix/mlflow.db"], "there is no /nix/mlflow.db"),
         (["--experiment", "nosuch.digits"], "--experiment 'nosuch.digits': "),

@@ -1,12 +1,15 @@
 """A page and a command line make one call, or every reason why not."""
 
+from dataclasses import replace
+
 import pytest
 
-from lthray.call import Study, preview, resolve
+from lthray.arms import AGAIN, against, longer
+from lthray.call import Confirmation, Study, preview, resolve
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError, words
 from lthray.options import Options, help_text, split
-from lthray.space import Choice, Range, draw, memory, promoted, without
+from lthray.space import Choice, Range, design, draw, memory, promoted, without
 
 SPACE = {
     "prune.criterion": Choice(("magnitude", "random")),
@@ -25,6 +28,25 @@ SEARCH = Study(
     presets={"mnist": {"train.steps": 200}},
     smoke={"train.steps": 20},
     first=[{"prune.criterion": "magnitude", "prune.budget": "overall", "rewind.fraction": 0.05}],
+)
+CONFIRMED = replace(
+    SEARCH,
+    confirm=Confirmation(
+        seeds=(101, 102, 103),
+        presets={"mnist": (101,)},
+        arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
+        references=lambda config: [AGAIN, longer(config)],
+        words={"measure.split": "test"},
+        smoke={"measure.samples": 0},
+    ),
+)
+DESIGN = Study(
+    name="design",
+    about="A share.",
+    seeds=(0, 1),
+    space=lambda config: {**SPACE, "train.lr": Range(1e-3, 1e-2, log=True)},
+    design=4,
+    arms=lambda config: against("reinit", "shuffle"),
 )
 LIST = Study(
     name="list",
@@ -221,3 +243,80 @@ def test_without_drops_entries_of_a_given_tuple_and_what_can_never_be_drawn():
         "prune.slope",
         "rewind.fraction",
     }
+
+
+# search, then confirm
+
+
+def test_a_confirmation_runs_frozen_recipes_with_all_arms_on_fresh_seeds_and_the_test_split():
+    first = call(CONFIRMED, "--trials", "4")
+    recipes = [{"prune.criterion": "magnitude", "prune.budget": "erk"}, {"prune.budget": "uniform", "rewind.fraction": 0.1}]
+    again = first.confirmation(recipes)
+    configs = preview(again)
+    assert {c.seed for c in configs} == {c.stream for c in configs} == {101, 102, 103}
+    assert {c.measure.split for c in configs} == {"test"}
+    assert len(configs) == again.trials == 3 * (2 * 3 + 2)  # recipes x (ticket, two controls), two references
+    assert [(c.control, c.prune.budget) for c in configs[::3]] == [
+        *(("none", "erk"), ("none", "uniform"), ("reinit", "erk"), ("reinit", "uniform"), ("shuffle", "erk")),
+        *(("shuffle", "uniform"), ("dense", "overall"), ("none", "overall")),
+    ]
+    assert {c.rungs for c in configs if c.control in ("reinit", "shuffle")} == {(-1,)}
+    assert configs[-1].train.steps == 2 * first.config.train.steps
+    assert (first.phase, again.phase, again.recipes) == ("search", "confirm", 0)
+    assert again.plan("x") != first.plan("x")
+    assert again.plan("x") == call(CONFIRMED).confirmation(recipes).plan("x")  # more trials, the same recipes: the same call
+    assert again.plan("x") != first.confirmation(recipes[:1]).plan("x")
+
+
+def test_seeds_of_a_confirmation():
+    assert call(CONFIRMED).confirm_seeds == (101, 102, 103)
+    assert call(CONFIRMED, "--preset", "mnist").confirm_seeds == (101,)
+    assert call(CONFIRMED, "--smoke").confirm_seeds == (101, 102)
+    assert call(CONFIRMED, "--confirm-seeds", "5", "6").confirmation([{}]).seeds == (5, 6)
+    assert call(CONFIRMED, "--smoke").confirmation([{}]).config.measure.samples == 0
+    assert [call(CONFIRMED, "--recipes", n).recipes for n in "023"] == [0, 2, 3]
+    assert (call(CONFIRMED).recipes, call(SEARCH).recipes) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("study", "argv", "said"),
+    [
+        (CONFIRMED, ["--seeds", "3", "101"], "--confirm-seeds 101: is a seed of the search"),
+        (CONFIRMED, ["--confirm-seeds", "0", "9"], "--confirm-seeds 0: is a seed of the search"),
+        (CONFIRMED, ["--recipes", "4"], "--recipes = '4': must be less than or equal to 3"),
+        (LIST, ["--recipes", "1"], "--recipes: list is no search"),
+        (LIST, ["--confirm-seeds", "1"], "--confirm-seeds: list is no search"),
+    ],
+)
+def test_a_confirmation_that_would_confirm_nothing_is_refused(study, argv, said):
+    assert said in faults(study, *argv)[0]
+
+
+# designs
+
+
+def test_a_design_is_frozen_balanced_and_crossed_with_arms_and_seeds():
+    found = call(DESIGN)
+    assert (found.phase, found.space) == ("design", {})
+    assert len(found.points) == 16 * 3
+    assert found.trials == 16 * 3 * 2
+    assert [p["control"] for p in found.points[::16]] == ["none", "reinit", "shuffle"]
+    tickets = [{w: v for w, v in p.items() if w not in ("control", "rungs")} for p in found.points]
+    assert tickets[:16] == tickets[16:32] == tickets[32:]
+    assert [p["prune.criterion"] for p in tickets[:16]].count("random") == 8  # a Sobol net is balanced in every coordinate
+    assert {p["rewind.fraction"] for p in tickets} == {0.05, 0.1}
+    for point in tickets[:16]:
+        assert ("prune.slope" in point) == (point["prune.budget"] == "ramp")
+        assert ("prune.dials.0" in point) == (point["prune.budget"] == "sampled")
+    assert call(DESIGN).points == found.points
+    assert len(call(DESIGN, "--smoke").points) == 2 * 3
+    few = call(replace(DESIGN, space=lambda config: {"prune.criterion": SPACE["prune.criterion"]}))
+    assert len(few.points) == 2 * 3  # equal points are one
+
+
+def test_a_design_fills_its_ranges_evenly():
+    space = {"a": Range(1.0, 100.0, log=True), "b": Range(-2.0, 2.0), "c": Choice(("x", "y", "z", "w"))}
+    points = design(space, 6, {})
+    assert sorted(int(16 * (p["b"] + 2) / 4) for p in points) == sorted(list(range(16)) * 4)
+    assert sum(p["a"] < 10 for p in points) == 32
+    assert {c: [p["c"] for p in points].count(c) for c in "xyzw"} == dict.fromkeys("xyzw", 16)

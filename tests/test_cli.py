@@ -17,7 +17,7 @@ from lthray.__main__ import main as command
 from lthray.config import PRESETS, TrialConfig
 from lthray.ledger import Ledger
 from lthray.options import Root
-from lthray.recording import recorded
+from lthray.recorded import Recorded
 from lthray.setting import Setting
 from lthray.store import Store
 from lthray.ticket import Mask, Ticket
@@ -216,13 +216,15 @@ def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_pat
     assert "overall late25% s3: round 2/2, density 0.3" in said
     store = Store("runs/store")
     mine = rounds(tiny(seed=3), store)  # all found, none made again
-    assert [r.metrics for r in mine] == [r["metrics"] for r in recorded(Root(out="runs").uri, "trial.digits")[0]["rounds"]]
+    assert [r.metrics for r in mine] == [
+        r["metrics"] for r in Recorded(Root(out="runs").uri, "trial.digits").trials[0]["rounds"]
+    ]
     (call,) = Ledger.all(store)
     assert call.about["command"].startswith("python ")
 
     assert command(["record", "--tracking-uri", f"sqlite:///{tmp_path}/other.db"]) == options.DONE
     assert capsys.readouterr().out.startswith("1 trials recorded in sqlite:///")
-    assert len(recorded(f"sqlite:///{tmp_path}/other.db", "trial.digits")) == 1
+    assert len(Recorded(f"sqlite:///{tmp_path}/other.db", "trial.digits").trials) == 1
 
     assert command(["store", "verify"]) == options.DONE
     intact = capsys.readouterr().out

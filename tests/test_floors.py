@@ -13,9 +13,9 @@ FLOORS = {
     1: ["config", "statistics"],
     2: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
     + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts"],
-    3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results"],
+    3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
     4: ["setting", "states", "desk", "console", "recording"],
-    5: ["trajectory"],
+    5: ["trajectory", "recorded"],
     6: ["study"],
     7: ["cli"],
     8: ["__main__"],
@@ -23,7 +23,7 @@ FLOORS = {
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
 HOMES = {
     "ray": {"study"},
-    "mlflow": {"recording"},
+    "mlflow": {"recording", "recorded"},
     "diffusers": {"task.models", "task.objectives"},
     "torch_fidelity": {"measure.quality"},
     "torchvision": {"task.data", "measure.quality"},

@@ -24,7 +24,8 @@ from .conftest import TINY, same
 
 PAGE = f"""
 import sys
-from lthray.call import Study
+from lthray.arms import AGAIN, against, longer
+from lthray.call import Confirmation, Study
 from lthray.cli import study
 from lthray.space import Choice
 
@@ -32,12 +33,17 @@ WORDS = {TINY!r} | {{"measure.samples": 0}}
 SEARCH = Study(name="search", about="Tiny.", seeds=(0,), trials=4, words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
                space=lambda config: {{"prune.criterion": Choice(("magnitude", "random")),
                                       "rewind.fraction": Choice((0.25, 0.5))}})
+CONFIRMED = Study(name="confirmed", about="Tiny.", seeds=(0,), trials=2, words=WORDS,
+                  first=[{{"prune.criterion": "magnitude"}}],
+                  space=lambda config: {{"prune.criterion": Choice(("magnitude", "random"))}},
+                  confirm=Confirmation(seeds=(11, 12), arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
+                                       references=lambda config: [AGAIN, longer(config)], words={{"measure.split": "test"}}))
 LIST = Study(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
              points=lambda config: [{{"prune.criterion": "magnitude"}}, {{"prune.criterion": "random"}}],
              surface=("prune.criterion", "loss/excess"))
 BROKEN = Study(name="broken", about="Tiny.", seeds=(0,), words=WORDS,
                points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}}, {{"prune.ladder": (0.5, 0.0002)}}])
-sys.exit(study({{"search": SEARCH, "list": LIST, "broken": BROKEN}}[sys.argv[1]], sys.argv[2:]))
+sys.exit(study({{"search": SEARCH, "confirmed": CONFIRMED, "list": LIST, "broken": BROKEN}}[sys.argv[1]], sys.argv[2:]))
 """
 LONG = ["--train.steps", "600", "--seeds", "0"]  # some seconds a run: time to be interrupted
 
@@ -115,6 +121,30 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     go(page, "search", "--trials", "6")
     assert len(list(trials(*opened(page)))) == 6
     assert [t.entry.point["words"] for t in list(trials(*opened(page)))[:4]] == [f.entry.point["words"] for f in found.values()]
+
+
+def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
+    text = go(page, "confirmed")
+    assert "confirmed on fresh seeds" in text
+    assert re.search(r"\(2 seeds, fewer than 5\) matches its dense network", text)
+    assert "Twice the steps change the dense loss by" in text
+    assert re.search(r"excess [+-].*% in the search, [+-].*% on fresh seeds \(shrinkage [+-]", text)
+    store = Store(page.parent / "runs" / "store")
+    phases = {ledger.about["plan"]["phase"]: list(trials(store, ledger)) for ledger in Ledger.all(store)}
+    assert {phase: len(found) for phase, found in phases.items()} == {"search": 2, "confirm": 2 * 5}
+    assert {t.entry.point["seed"] for t in phases["confirm"]} == {11, 12}
+    assert all(t.status == "done" for t in phases["confirm"])
+    before = listing(page)
+    again = go(page, "confirmed")
+    assert listing(page) == before
+    assert "confirmed on fresh seeds" in again
+    assert "confirmed on fresh seeds" not in go(page, "confirmed", "--recipes", "0")
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{page.parent / 'runs' / 'mlflow.db'}")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "confirmed.digits")
+    runs = client.search_runs([experiment.experiment_id], "tags.phase = 'confirm'")
+    assert sorted(r.data.tags["control"] for r in runs) == sorted(2 * ["none", "none", "reinit", "shuffle", "dense"])
 
 
 def opened(page: Path):

@@ -47,7 +47,7 @@ def study(d, shuffle=None, reinit=None, small=None, kid=None, **more) -> list[di
 
 
 def only(found) -> tuple[verdicts.Evidence, verdicts.Cell]:
-    evidence = verdicts.comparable(verdicts.gather(found))
+    (evidence,) = verdicts.gather(verdicts.comparable(found))
     ((_, cells),) = evidence.recipes.items()
     return evidence, cells[LADDER[-1]]
 
@@ -254,24 +254,29 @@ def test_sentences_say_how_few_and_how_samples_stand():
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [({"train.lr": 1.0}, "2 settings"), ({"measure.split": "test"}, "2 panels"), ({"measure.images": 10}, "2 panels")],
+    [
+        ({"train.lr": 1.0}, "several settings"),
+        ({"measure.split": "test"}, "several panels"),
+        ({"measure.images": 10}, "panels"),
+    ],
 )
-def test_what_is_not_comparable_is_not_averaged(words, said):
-    found = verdicts.gather([*study(GOOD), *study(GOOD, call="b" * 16, **words)])
+def test_calls_that_are_not_comparable_are_not_averaged(words, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        verdicts.comparable(found)
+        verdicts.comparable([*study(GOOD), *study(GOOD, call="b" * 16, **words)])
     assert "--call: aaaaaaaaaaaa, bbbbbbbbbbbb" in caught.value.faults[0]
+    assert len(verdicts.comparable([*study(GOOD), *study(GOOD, **words)])) == 10  # of one call: what differs was meant to
+    assert len(verdicts.comparable([*study(GOOD), *study(GOOD, call="b" * 16)])) == 10
 
 
 def test_recipes_are_apart_even_under_one_name():
     other = study(BAD, **{"rewind.state": "reset"})
-    evidence = verdicts.comparable(verdicts.gather([*study(GOOD), *other]))
+    (evidence,) = verdicts.gather([*study(GOOD), *other])
     assert sorted(len(cells[0.1].arms["none"]) for cells in evidence.recipes.values()) == [5, 5]
 
 
 def test_nothing_recorded_is_one_line():
     with pytest.raises(ConfigError, match="no finished ticket"):
-        verdicts.comparable(verdicts.gather([]))
+        verdicts.comparable([])
 
 
 # real runs
@@ -295,7 +300,7 @@ def with_arms(seeds, arms, **words) -> list:
 
 def test_the_arms_of_a_study_become_evidence(store):
     arms = [*against("reinit", "shuffle", "small_dense", rungs=(-1,)), AGAIN, longer(tiny())]
-    evidence = verdicts.comparable(verdicts.gather(recorded(store, with_arms((0, 1), arms))))
+    (evidence,) = verdicts.gather(recorded(store, with_arms((0, 1), arms)))
     ((_, cells),) = evidence.recipes.items()
     assert {d: sorted(cell.arms) for d, cell in cells.items()} == {
         0.5: ["none"],
@@ -320,7 +325,7 @@ def test_a_study_of_nothing_but_chance_finds_nothing(store):
 
 def test_random_masks_at_low_density_never_win(store):
     words = {"prune__criterion": "random", "prune__ladder": (0.05,), "train__steps": 60, "rewind__fraction": 0.05}
-    evidence = verdicts.comparable(verdicts.gather(recorded(store, with_arms(range(4), against("reinit", "shuffle"), **words))))
+    (evidence,) = verdicts.gather(recorded(store, with_arms(range(4), against("reinit", "shuffle"), **words)))
     ((_, cells),) = evidence.recipes.items()
     assert verdicts.grade(verdicts.claims(evidence, cells[0.05])) == 0
     assert not any(verdicts.wins(evidence, cells[0.05]).values())

@@ -1,0 +1,209 @@
+"""Do tickets win, and how often: the grade of each recipe at each density, and the share of trajectories that win.
+
+    python analysis/ticket_frequency.py                                    the study that was recorded last
+    python analysis/ticket_frequency.py --experiment frequency.digits --by rewind.rule
+
+A confirmation or a list is graded by claims over its seeds (lthray.verdicts). A design (studies/frequency.py) also yields
+how often a ticket wins for this space of recipes, with intervals that count trajectories of one recipe as dependent; an
+adaptive search yields no frequency. Reads MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
+"""
+
+import json
+import math
+import statistics as plain
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from lthray import statistics as st
+from lthray import verdicts
+from lthray.cli import asked, guarded
+from lthray.config import TrialConfig
+from lthray.flat import ConfigError, words
+from lthray.options import OPTIONS, Root
+from lthray.recorded import Recorded
+from lthray.reports import Line, Lines, Section, write
+from lthray.verdicts import MARGIN, Evidence
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Wanted(Root):
+    """What is asked of it."""
+
+    experiment: str = ""
+    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = the one recorded last."""
+    call: str = ""
+    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
+    by: str = ""
+    """Word of the config by which frequencies are told apart."""
+
+
+MARGINS = (0.005, MARGIN, 0.02)
+ARMS = {"none": "ticket", "shuffle": "shuffled", "reinit": "re-initialised", "small_dense": "small dense"}
+
+
+def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Section]:
+    """Verdicts, then frequencies where the study has any."""
+    trials = verdicts.comparable(recorded.of(call))
+    phase = trials[0]["point"]["phase"]
+    if phase == "search":
+        yield Section("verdict", "Search", ["An adaptive search yields no grade and no frequency; it was not confirmed."])
+        return
+    found = verdicts.gather(trials)
+    if phase == "design":
+        yield from frequencies(found, by)
+        return
+    for i, evidence in enumerate(found):
+        name = f"verdict_{evidence.steps}" if len(found) > 1 else "verdict"
+        title = f"Verdict at {evidence.steps} steps"
+        text = [
+            *verdicts.sentences(evidence),
+            *(["An adaptive search yields no frequency."] if phase == "confirm" and not i else []),
+        ]
+        yield Section(name, title, text, verdicts.table(evidence), excess(evidence))
+        yield Section(f"{name}_margins", f"Grades by margin at {evidence.steps} steps", table=margins(evidence))
+
+
+def excess(evidence: Evidence) -> Lines:
+    """Each arm's excess over dense against density, mean and 95 % interval over seeds."""
+    lines = []
+    for cells in evidence.recipes.values():
+        for arm, label in ARMS.items():
+            points = [(d, list(c.excess(arm).values())) for d, c in sorted(cells.items()) if c.excess(arm)]
+            if points:
+                recipe = "" if len(evidence.recipes) == 1 else f" of {next(iter(cells.values())).recipe}"
+                lines.append(band(label + recipe, points))
+    return Lines("density of the prunable weights", "excess over the own dense network", lines, level=MARGIN)
+
+
+def band(name: str, points: Sequence[tuple[float, Sequence[float]]]) -> Line:
+    """Means with 95 % t-intervals; one value has no interval."""
+    spans = [st.t_interval(values) if len(values) > 1 else (values[0], values[0]) for _, values in points]
+    x, y = [d for d, _ in points], [plain.fmean(values) for _, values in points]
+    return Line(name, x, y, [low for low, _ in spans], [high for _, high in spans])
+
+
+def margins(evidence: Evidence) -> list[list[str]]:
+    """The grade of each cell under other margins, and what each margin is worth in steps."""
+    worth = [f"margin {m:.1%} (worth {verdicts.worth(evidence, m):.0%} of the steps)" for m in MARGINS]
+    rows = []
+    for cells in evidence.recipes.values():
+        for density, cell in sorted(cells.items(), reverse=True):
+            grades = [verdicts.grade(verdicts.claims(evidence, cell, m)) for m in MARGINS]
+            rows.append([cell.recipe, f"{density:.4g}", *(f"{g} {verdicts.GRADES[g]}" for g in grades)])
+    return [["recipe", "density", *worth], *rows]
+
+
+# how often
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One recipe on one seed: won at each density or not (None: too near the margin to say)."""
+
+    recipe: str
+    value: str
+    won: dict[float, bool | None]
+
+
+def frequencies(found: Sequence[Evidence], by: str) -> Iterator[Section]:
+    """The share of winning trajectories by density, with the survival of a win down the ladder."""
+    all_of = list(trajectories(found, by))
+    if not any(t.won for t in all_of):
+        raise ConfigError(["no ticket has its re-initialised and shuffled masks: nothing can be called winning"])
+    values = sorted({t.value for t in all_of})
+    rows = [row for value in values for row in shares(value, [t for t in all_of if t.value == value])]
+    head = [by or "recipes", "density", "won", "undetermined", "of", "effective", "share", "Jeffreys 95 %", "exact 95 %"]
+    overall = list(shares("all", all_of)) if len(values) > 1 else rows
+    text = [
+        f"Of {row[4]} trajectories {row[2]} won at density {row[1]} (share {row[6]}, exact 95 % {row[8]})." for row in overall
+    ]
+    text.append("A design's frequency: for this space of recipes, on these seeds, at this training budget.")
+    table = [head, *(overall if len(values) > 1 else []), *rows]
+    yield Section("frequency", "How often tickets win", text, table, figure(values, all_of))
+    yield survival(values, all_of)
+
+
+def trajectories(found: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
+    """Every recipe and seed of a design, each against its own dense network and controls."""
+    for evidence in found:
+        for key, cells in evidence.recipes.items():
+            words_of = {**TrialConfig().flat(), **json.loads(evidence.setting), **json.loads(key)}
+            won: dict[int, dict[float, bool | None]] = {}
+            for density, cell in cells.items():
+                for seed, outcome in verdicts.wins(evidence, cell).items():
+                    won.setdefault(seed, {})[density] = outcome
+            for outcomes in won.values():
+                yield Trajectory(evidence.setting + key, str(words_of[by]) if by else "all", outcomes)
+
+
+def shares(value: str, found: Sequence[Trajectory]) -> Iterator[list[str]]:
+    """A row a density."""
+    for density in sorted({d for t in found for d in t.won}, reverse=True):
+        groups: dict[str, list[bool | None]] = {}
+        for t in found:
+            if density in t.won:
+                groups.setdefault(t.recipe, []).append(t.won[density])
+        outcomes = [w for group in groups.values() for w in group]
+        won, open_ = sum(w is True for w in outcomes), sum(w is None for w in outcomes)
+        effective = st.effective_size([[w is True for w in group] for group in groups.values()])
+        share, n = won / len(outcomes), max(1, math.floor(effective))
+        intervals = [interval(round(share * n), n) for interval in (st.jeffreys, st.clopper_pearson)]
+        told = [f"{low:.2f}-{high:.2f}" for low, high in intervals]
+        yield [value, f"{density:.4g}", str(won), str(open_), str(len(outcomes)), str(n), f"{share:.2f}", *told]
+
+
+def figure(values: Sequence[str], found: Sequence[Trajectory]) -> Lines:
+    """The share that wins against density, exact intervals at the effective number."""
+    lines = []
+    for value in values:
+        rows = list(shares(value, [t for t in found if t.value == value]))[::-1]
+        low, high = zip(*(map(float, row[8].split("-")) for row in rows), strict=True)
+        lines.append(Line(value, [float(row[1]) for row in rows], [float(row[6]) for row in rows], list(low), list(high)))
+    return Lines("density of the prunable weights", "share of trajectories that win", lines)
+
+
+def survival(values: Sequence[str], found: Sequence[Trajectory]) -> Section:
+    """Kaplan-Meier over sparsity: a trajectory's time is the sparsity of its first rung that does not win."""
+    lines, rows, times = [], [], {}
+    for value in values:
+        mine = [first_failure(t) for t in found if t.value == value and t.won]
+        times[value] = mine
+        curve = st.kaplan_meier([s for s, _ in mine], [failed for _, failed in mine])
+        lines.append(Line(value, [0.0, *curve.t.tolist()], [1.0, *curve.survival.tolist()]))
+        median = "not reached" if math.isinf(curve.median) else f"{curve.median:.4g}"
+        rows.append([value, str(len(mine)), str(sum(failed for _, failed in mine)), median])
+    text = []
+    if len(values) == 2:
+        a, b = (times[value] for value in values)
+        p = st.logrank([t for t, _ in a], [f for _, f in a], [t for t, _ in b], [f for _, f in b])
+        text.append(f"Log-rank p of {values[0]} against {values[1]}: {p:.3g}; trajectories of one recipe are not independent.")
+    chart = Lines("sparsity", "share that still wins", lines, ladder=False, steps=True)
+    head = ["recipes", "trajectories", "failed", "median sparsity of the first failure"]
+    return Section("survival", "Down to which sparsity tickets win", text, [head, *rows], chart)
+
+
+def first_failure(t: Trajectory) -> tuple[float, bool]:
+    """The sparsity at which a trajectory first does not win; where it always does, the last one, and False (censored)."""
+    for density, won in sorted(t.won.items(), reverse=True):
+        if won is False:
+            return 1 - density, True
+    return 1 - min(t.won), False
+
+
+def main() -> int:
+    """Write what was found and print it."""
+    wanted: Any = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
+    if wanted.by and wanted.by not in words(TrialConfig):
+        raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
+    recorded = Recorded(wanted.uri, wanted.experiment)
+    found = sections(recorded, wanted.call, wanted.by)
+    print("\n".join(write(found, Path(wanted.out) / "reports" / recorded.name)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

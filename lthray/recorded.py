@@ -1,0 +1,103 @@
+"""A study as MLflow holds it: what analyses read, and all that they read."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from lthray.flat import ConfigError
+from lthray.options import redacted
+from lthray.recording import ENVIRON
+
+
+class Recorded:
+    """The finished trials of one experiment, in their order, each as its `trial.json` with the id of its `run`.
+
+    `name` empty is the experiment that was recorded to last. ConfigError where there is none, or nothing in it is finished.
+    """
+
+    def __init__(self, uri: str, name: str = ""):
+        os.environ.update(ENVIRON)
+        from mlflow import MlflowClient
+
+        file = uri.removeprefix("sqlite:///")
+        if file != uri and not Path(file).is_file():  # MLflow would make it
+            raise ConfigError([f"--experiment {name!r}: there is no {file}"])
+        self.client, self.uri = MlflowClient(uri), uri
+        self.experiment = self._experiment(name)
+        self.name: str = self.experiment.name
+        runs = self.client.search_runs([self.experiment.experiment_id], max_results=50_000)
+        finished = [run for run in runs if run.data.tags.get("status", "unfinished") != "unfinished"]
+        if not finished:
+            raise ConfigError([f"--experiment {self.name!r}: no finished trial is recorded there"])
+        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
+            found = [{**self._json(run.info.run_id, Path(folder)), "run": run.info.run_id} for run in finished]
+        self.trials: list[dict[str, Any]] = sorted(found, key=lambda trial: trial["point"]["at"])
+        self.tags = {run.info.run_id: run.data.tags for run in finished}
+
+    @property
+    def question(self) -> str:
+        """The study's own page."""
+        return self.experiment.tags.get("mlflow.note.content", "")
+
+    def of(self, call: str = "") -> list[dict[str, Any]]:
+        """The trials that answer the study's question: those of the confirmation where a search had one; of `call`, if given.
+
+        ConfigError while any of them is still to come.
+        """
+        found = [trial for trial in self.trials if trial["id"].startswith(call)]
+        if not found:
+            calls = sorted({trial["id"][:12] for trial in self.trials})
+            raise ConfigError([f"--call {call!r}: {self.name} has {', '.join(calls)}"])
+        confirmed = [trial for trial in found if trial["point"]["phase"] == "confirm"]
+        found = confirmed if confirmed and not call else found
+        for key in {trial["id"].rpartition("-")[0] for trial in found}:
+            mine = [trial for trial in found if trial["id"].startswith(key)]
+            if len(mine) < (wanted := max(trial["point"].get("of", 1) for trial in mine)):
+                raise ConfigError(
+                    [f"--experiment {self.name!r}: {len(mine)} of {wanted} trials are finished; the study goes on"]
+                )
+        return found
+
+    def file(self, trial: dict[str, Any], path: str) -> bytes | None:
+        """An artifact of a trial, if there is one."""
+        listed = self.client.list_artifacts(trial["run"], os.path.dirname(path))
+        if path not in {item.path for item in listed}:
+            return None
+        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
+            return Path(self.client.download_artifacts(trial["run"], path, folder)).read_bytes()
+
+    def arrays(self, trial: dict[str, Any], index: int) -> dict[str, Tensor]:
+        """The arrays of a round: loss [images, timesteps], and what measure.anatomy found."""
+        data = self.file(trial, f"rounds/{index:02d}/arrays.safetensors")
+        return load_tensors(data) if data else {}
+
+    def pictures(self, trial: dict[str, Any], index: int) -> Iterator[tuple[str, bytes]]:
+        """Sample grids of a round: (samples_<sampler>, PNG)."""
+        for item in self.client.list_artifacts(trial["run"], f"rounds/{index:02d}"):
+            name = Path(item.path).name
+            if name.endswith(".png") and (data := self.file(trial, item.path)):
+                yield name.removesuffix(".png"), data
+
+    def _experiment(self, name: str) -> Any:
+        if name:
+            if found := self.client.get_experiment_by_name(name):
+                return found
+        else:
+            last = self.client.search_runs(
+                [e.experiment_id for e in self.client.search_experiments()], max_results=1, order_by=["start_time DESC"]
+            )
+            if last:
+                return self.client.get_experiment(last[0].info.experiment_id)
+        names = sorted(e.name for e in self.client.search_experiments() if e.name != "Default")
+        raise ConfigError([f"--experiment {name!r}: {redacted(self.uri)} has {', '.join(names) or 'none'}"])
+
+    def _json(self, run: str, folder: Path) -> dict[str, Any]:
+        place = folder / run
+        place.mkdir()
+        return json.loads(Path(self.client.download_artifacts(run, "trial.json", str(place))).read_bytes())

@@ -1,0 +1,186 @@
+"""What an analysis leaves: sections of text, a table and a figure, as files for a paper and as parts of a page.
+
+A figure is data, drawn twice: by matplotlib into a PNG, by plotly into a page where one can point at it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Row = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve, with a band around it where `low` and `high` are given."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Curves over one axis; a sparsity ladder runs from dense on the left to sparse on the right, by equal factors."""
+
+    x: str
+    y: str
+    lines: Sequence[Line]
+    ladder: bool = True
+    steps: bool = False
+    level: float | None = None
+    """A horizontal line."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A matrix of numbers around zero."""
+
+    x: str
+    y: str
+    columns: Sequence[str]
+    rows: Sequence[str]
+    values: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A finding."""
+
+    name: str
+    """Of its files."""
+    title: str
+    text: Sequence[str] = ()
+    table: Sequence[Row] = ()
+    figure: Lines | Heat | None = None
+    pictures: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """Caption -> PNG."""
+
+
+def write(sections: Iterable[Section], folder: Path) -> list[str]:
+    """Sections as files: .txt, .csv, .tex, .md, .png; returns what to print."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for section in sections:
+        place = folder / section.name
+        if section.text:
+            place.with_suffix(".txt").write_text("\n".join(section.text) + "\n")
+        if section.table:
+            place.with_suffix(".csv").write_text(_csv(section.table))
+            place.with_suffix(".tex").write_text(latex(section.table))
+            place.with_suffix(".md").write_text(markdown(section.table))
+        if section.figure:
+            place.with_suffix(".png").write_bytes(png(section.figure))
+        for caption, picture in section.pictures.items():
+            (folder / f"{section.name}_{re.sub('[^a-z0-9]+', '_', caption.lower())}.png").write_bytes(picture)
+        lines += [section.title, "", *([markdown(section.table)] if section.table else []), *section.text, ""]
+    return [*lines, f"files: {folder}"]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table in Markdown."""
+    head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows]
+    return "".join([head, "|" + "---|" * len(rows[0]) + "\n", *body])
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """A tabular in LaTeX, every special character escaped."""
+    special = {c: f"\\{c}" for c in "&%$#_{}"} | {
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+    }
+    special |= {"±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$"}
+    lines = [" & ".join("".join(special.get(c, c) for c in cell) for cell in row) + r" \\" for row in rows]
+    body = "\n".join([r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"])
+    return f"\\begin{{tabular}}{{{'l' + 'r' * (len(rows[0]) - 1)}}}\n{body}\n\\end{{tabular}}\n"
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def png(figure: Lines | Heat) -> bytes:
+    """The figure as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    sheet = plt.figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = sheet.add_subplot(xlabel=figure.x, ylabel=figure.y)
+    if isinstance(figure, Heat):
+        _draw_heat(axes, figure)
+    else:
+        _draw_lines(axes, figure)
+    file = io.BytesIO()
+    sheet.savefig(file, format="png", metadata={"Software": None})
+    plt.close("all")
+    return file.getvalue()
+
+
+def _draw_lines(axes: Any, figure: Lines) -> None:
+    for line in figure.lines:
+        style = {"drawstyle": "steps-post"} if figure.steps else {"marker": "o", "markersize": 3}
+        (drawn,) = axes.plot(line.x, line.y, label=line.name, **style)
+        if line.low:
+            step = "post" if figure.steps else None
+            axes.fill_between(line.x, line.low, line.high, color=drawn.get_color(), alpha=0.15, linewidth=0, step=step)
+    if figure.level is not None:
+        axes.axhline(figure.level, color="black", linewidth=0.8, linestyle=":")
+    if figure.ladder:
+        axes.set_xscale("log")
+        axes.invert_xaxis()
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _draw_heat(axes: Any, figure: Heat) -> None:
+    limit = max((abs(v) for row in figure.values for v in row), default=1.0) or 1.0
+    image = axes.imshow(figure.values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.set_xticks(range(len(figure.columns)), figure.columns, rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(range(len(figure.rows)), figure.rows, fontsize=6)
+    axes.figure.colorbar(image)
+
+
+def traces(figure: Lines | Heat) -> dict[str, Any]:
+    """The figure as plotly's data and layout."""
+    common: dict[str, Any] = {"margin": {"l": 60, "r": 20, "t": 20, "b": 50}, "template": "plotly_white"}
+    if isinstance(figure, Heat):
+        heat = {"type": "heatmap", "x": figure.columns, "y": figure.rows, "z": figure.values, "colorscale": "RdBu", "zmid": 0}
+        axes = {"xaxis": {"title": {"text": figure.x}}, "yaxis": {"title": {"text": figure.y}, "autorange": "reversed"}}
+        return {"data": [{**heat, "reversescale": True}], "layout": {**common, **axes}}
+    data: list[dict[str, Any]] = []
+    for line in figure.lines:
+        trace: dict[str, Any] = {
+            "type": "scatter",
+            "name": line.name,
+            "x": list(line.x),
+            "y": list(line.y),
+            "mode": "lines+markers",
+        }
+        if figure.steps:
+            trace |= {"mode": "lines", "line": {"shape": "hv"}}
+        if line.low:
+            trace["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "array": [h - y for h, y in zip(line.high, line.y, strict=True)],
+                "arrayminus": [y - low for low, y in zip(line.low, line.y, strict=True)],
+            }
+        data.append(trace)
+    x: dict[str, Any] = {"title": {"text": figure.x}}
+    if figure.ladder:
+        x |= {"type": "log", "autorange": "reversed"}
+    shapes = [] if figure.level is None else [
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": figure.level, "y1": figure.level, "line": {"dash": "dot"}}
+    ]  # fmt: skip
+    return {"data": data, "layout": {**common, "xaxis": x, "yaxis": {"title": {"text": figure.y}}, "shapes": shapes}}
