@@ -10,7 +10,6 @@ adaptive search yields no frequency. Reads MLflow only; writes tables, figures a
 
 import json
 import math
-import statistics as plain
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,18 +71,10 @@ def excess(evidence: Evidence) -> Lines:
     lines = []
     for cells in evidence.recipes.values():
         for arm, label in ARMS.items():
-            points = [(d, list(c.excess(arm).values())) for d, c in sorted(cells.items()) if c.excess(arm)]
-            if points:
+            if points := {d: list(c.excess(arm).values()) for d, c in cells.items() if c.excess(arm)}:
                 recipe = "" if len(evidence.recipes) == 1 else f" of {next(iter(cells.values())).recipe}"
-                lines.append(band(label + recipe, points))
+                lines.append(Line.over(label + recipe, points))
     return Lines("density of the prunable weights", "excess over the own dense network", lines, level=MARGIN)
-
-
-def band(name: str, points: Sequence[tuple[float, Sequence[float]]]) -> Line:
-    """Means with 95 % t-intervals; one value has no interval."""
-    spans = [st.t_interval(values) if len(values) > 1 else (values[0], values[0]) for _, values in points]
-    x, y = [d for d, _ in points], [plain.fmean(values) for _, values in points]
-    return Line(name, x, y, [low for low, _ in spans], [high for _, high in spans])
 
 
 def margins(evidence: Evidence) -> list[list[str]]:

@@ -201,11 +201,12 @@ class Measure:
     sampling_steps: tuple[Count, ...] = (20,)
     """Network calls a generated image: one number for all samplers, or one for each."""
     rounds: tuple[int, ...] = (0, -1)
-    """Rounds that are sampled; 0 = dense, -1 = the sparsest."""
+    """Rounds that are measured at length (samples, sharpness, sensitivity); 0 = dense, -1 = the sparsest."""
     perturbations: Whole = 0
-    """Random perturbations of the weights over which sharpness is averaged, in the rounds that are sampled; 0 = none."""
+    """Random perturbations of the weights over which sharpness is averaged, of dense networks and tickets in `rounds`;
+    0 = none."""
     sensitivity: bool = False
-    """In the rounds that are sampled, also the loss with each layer alone cut to a tenth of what it has."""
+    """Of dense networks and tickets in `rounds`, also the loss with each layer alone cut to a tenth of what it has."""
     inception: str = ""
     """Inception-v3 weights of torch-fidelity as a safetensors file; given, FID and KID are also taken with it."""
 

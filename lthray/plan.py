@@ -58,7 +58,9 @@ class Rung:
     curve: str = ""
     round: str = ""
     examined: bool = False
-    """Whether the expensive measures are taken."""
+    """Whether samples are taken."""
+    probed: bool = False
+    """Whether sharpness and sensitivity are: of dense networks and tickets, not of controls."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,8 @@ class _Rungs:
         panel = {"split": m.split, "images": m.images, "timesteps": m.timesteps}
         curve = _key("measure", {**panel, "checkpoints": m.checkpoints}, self.digest)
         drawn: dict[str, Any] = {"index": rung.index}
-        if examined:
+        probed = examined and (not rung.index or self.config.control == "none")
+        if probed:
             drawn |= {"perturbations": m.perturbations, "sensitivity": m.sensitivity}
         judges: tuple[str, ...] = ()
         if examined and self.referee:
@@ -201,7 +204,7 @@ class _Rungs:
             judges = (self.referee.rungs[0].round, given_digest("measure.inception", m.inception))
         fellow = (rung.fellow.key,) if rung.fellow else ()
         key = _key("measure", {**panel, **drawn}, rung.shown.key, curve, dense, *judges, *fellow)
-        return replace(rung, curve=curve, round=key, examined=examined)
+        return replace(rung, curve=curve, round=key, examined=examined, probed=probed)
 
 
 def given_digest(word: str, path: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Recorded:
                 )
         return found
 
-    def file(self, trial: dict[str, Any], path: str) -> bytes | None:
+    def file(self, trial: Mapping[str, Any], path: str) -> bytes | None:
         """An artifact of a trial, if there is one."""
         listed = self.client.list_artifacts(trial["run"], os.path.dirname(path))
         if path not in {item.path for item in listed}:
@@ -72,12 +72,12 @@ class Recorded:
         with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
             return Path(self.client.download_artifacts(trial["run"], path, folder)).read_bytes()
 
-    def arrays(self, trial: dict[str, Any], index: int) -> dict[str, Tensor]:
+    def arrays(self, trial: Mapping[str, Any], index: int) -> dict[str, Tensor]:
         """The arrays of a round: loss [images, timesteps], and what measure.anatomy found."""
         data = self.file(trial, f"rounds/{index:02d}/arrays.safetensors")
         return load_tensors(data) if data else {}
 
-    def pictures(self, trial: dict[str, Any], index: int) -> Iterator[tuple[str, bytes]]:
+    def pictures(self, trial: Mapping[str, Any], index: int) -> Iterator[tuple[str, bytes]]:
         """Sample grids of a round: (samples_<sampler>, PNG)."""
         for item in self.client.list_artifacts(trial["run"], f"rounds/{index:02d}"):
             name = Path(item.path).name

@@ -6,10 +6,13 @@ A figure is data, drawn twice: by matplotlib into a PNG, by plotly into a page w
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lthray.statistics import t_interval
 
 Row = Sequence[str]
 
@@ -23,6 +26,13 @@ class Line:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+
+    @classmethod
+    def over(cls, name: str, points: Mapping[float, Sequence[float]]) -> "Line":
+        """x -> numbers, one a seed: their mean with its 95 % t-interval; one number has none."""
+        spans = [t_interval(v) if len(v) > 1 else (v[0], v[0]) for _, v in sorted(points.items())]
+        mean = [statistics.fmean(v) for _, v in sorted(points.items())]
+        return cls(name, sorted(points), mean, [low for low, _ in spans], [high for _, high in spans])
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,17 @@ def _draw_lines(axes: Any, figure: Lines) -> None:
         axes.axhline(figure.level, color="black", linewidth=0.8, linestyle=":")
     if figure.ladder:
         axes.set_xscale("log")
+        axes.set_xticks(_ticks(figure), [f"{x:.3g}" for x in _ticks(figure)])
+        axes.minorticks_off()
         axes.invert_xaxis()
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
+
+
+def _ticks(figure: Lines) -> list[float]:
+    """The densities of a ladder, every so many where they are many."""
+    found = sorted({x for line in figure.lines for x in line.x}, reverse=True)
+    return found[:: -(-len(found) // 8)] if found else []
 
 
 def _draw_heat(axes: Any, figure: Heat) -> None:
@@ -179,7 +197,12 @@ def traces(figure: Lines | Heat) -> dict[str, Any]:
         data.append(trace)
     x: dict[str, Any] = {"title": {"text": figure.x}}
     if figure.ladder:
-        x |= {"type": "log", "autorange": "reversed"}
+        x |= {
+            "type": "log",
+            "autorange": "reversed",
+            "tickvals": _ticks(figure),
+            "ticktext": [f"{t:.3g}" for t in _ticks(figure)],
+        }
     shapes = [] if figure.level is None else [
         {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": figure.level, "y1": figure.level, "line": {"dash": "dot"}}
     ]  # fmt: skip

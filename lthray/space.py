@@ -51,7 +51,7 @@ def design(space: Space, n: int, fixed: Mapping[str, Any]) -> list[dict[str, Any
     Coordinates of words whose condition does not hold are left unused, since a design of conditional words would not be
     one (Sobol 1967; scrambling of Owen 1998).
     """
-    from scipy.stats import qmc  # type: ignore[import-untyped]
+    from scipy.stats import qmc
 
     rows = qmc.Sobol(len(space), scramble=True, rng=0).random_base2(n)
     return [draw(space, _Given(dict(zip(space, map(float, row), strict=True))), fixed) for row in rows]

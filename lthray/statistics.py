@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import scipy  # type: ignore[import-untyped]  # scipy.stats loads at first use; workers import this module, and use none
+import scipy  # scipy.stats loads at first use; workers import this module, and use none
 from numpy.typing import ArrayLike
 
 Alternative = Literal["less", "greater", "two-sided"]

@@ -91,6 +91,12 @@ class Mask(Mapping[str, Tensor]):
         """Kept in both over kept in either (Jaccard); 1 = equal masks."""
         return (self & other).kept / (self.kept + other.kept - (self & other).kept)
 
+    def agreement(self, other: "Mask") -> float:
+        """Kept in both, beyond chance: 0 as two random masks with these layer densities, 1 as equal as these can be."""
+        pairs = [(int(m.sum()), int(other[n].sum()), int((m & other[n]).sum()), m.numel()) for n, m in self.items()]
+        chance, most = sum(a * b / n for a, b, _, n in pairs), sum(min(a, b) for a, b, _, _ in pairs)
+        return (sum(both for _, _, both, _ in pairs) - chance) / (most - chance) if most > chance else 0.0
+
     def apply_(self, weights: Mapping[str, Tensor]) -> None:
         """Set every cut weight to zero in place; tensors that have no mask stay as they are."""
         self._fits(weights, exact=False)
@@ -148,8 +154,9 @@ class Ticket:
         return save_tensors(tensors, {"lthray": json.dumps(header, separators=(",", ":"))})
 
 
-def read_ticket(data: bytes, shapes: Mapping[str, Sequence[int]]) -> tuple[Ticket, dict[str, Any]]:
-    """The ticket in `data` and its facts, for a network whose prunable layers have `shapes`; TicketError if unfit.
+def read_ticket(data: bytes, shapes: Mapping[str, Sequence[int]] | None = None) -> tuple[Ticket, dict[str, Any]]:
+    """The ticket in `data` and its facts, for a network whose prunable layers have `shapes` (None: as it says);
+    TicketError if unfit.
 
     Kept weights come back in place, zeros elsewhere; a file without weights gives an empty dict.
     """
@@ -159,7 +166,7 @@ def read_ticket(data: bytes, shapes: Mapping[str, Sequence[int]]) -> tuple[Ticke
     except Exception as error:  # the parser is native code: whatever it raises, the file is not a ticket
         raise TicketError(f"not a safetensors file: {error}") from None
     got = {str(name): tuple(shape) for name, shape in facts["shapes"].items()}
-    want = {name: tuple(shape) for name, shape in shapes.items()}
+    want = got if shapes is None else {name: tuple(shape) for name, shape in shapes.items()}
     unlike = [f"{n} {got.get(n)} here {want.get(n)}" for n in {**want, **got} if got.get(n) != want.get(n)]
     if unlike:
         raise TicketError("ticket of another network: " + "; ".join(unlike[:5]))

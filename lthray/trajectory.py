@@ -239,9 +239,9 @@ class Trial(Setting):
             models.set_weights(who.twin, weights)
             return loss.glance(*named)
 
-        if rung.examined and measure.perturbations:
+        if rung.probed and measure.perturbations:
             metrics["loss/sharpness"] = anatomy.sharpness(losses, state.average, mask, measure.perturbations)
-        if rung.examined and measure.sensitivity:
+        if rung.probed and measure.sensitivity:
             arrays["sensitivity"] = anatomy.sensitivity(losses, state.average, mask)
         if fellow:
             raw, ema = anatomy.path(losses, fellow.weights, state.weights), anatomy.path(losses, fellow.average, state.average)

@@ -147,12 +147,12 @@ def _enter(evidence: Evidence, trial: Trial) -> None:
         return
     more = [f"{config[word]:g}" for word in ("sigma",) if word in config] + [f"fork {n}" for n in (point["fork"],) if n]
     for r in rounds:
-        cells = evidence.recipes.setdefault(_recipe(trial), {})
+        cells = evidence.recipes.setdefault(recipe(trial), {})
         cell = cells.setdefault(r["density"], Cell(point["recipe"], r["density"]))
         cell.arms.setdefault(" ".join([point["control"], *more]), {})[seed] = r
 
 
-def _recipe(trial: Trial) -> str:
+def recipe(trial: Trial) -> str:
     """What makes two trials of a setting the same recipe: all but the seed, what stands in its place, what is measured."""
     outside = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", "data", "model", "objective", "train")
     return json.dumps({w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] not in outside}, sort_keys=True)

@@ -50,7 +50,13 @@ STUDY = Study(
         presets=dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), (1001, 1002, 1003, 1004, 1005)),
         arms=lambda config: against("reinit", "shuffle", "small_dense", rungs=(2, -1)),
         references=lambda config: [AGAIN, longer(config)],
-        words={"measure.split": "test", "measure.samplers": ("ddim", "ddpm"), "measure.sampling_steps": (20, 50)},
+        words={
+            "measure.split": "test",
+            "measure.samplers": ("ddim", "ddpm"),
+            "measure.sampling_steps": (20, 50),
+            "measure.perturbations": 5,
+            "measure.sensitivity": True,
+        },
     ),
     smoke={
         "train.steps": 50,

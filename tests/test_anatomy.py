@@ -101,6 +101,12 @@ def test_histograms_of_initial_weights_count_every_weight_once(trial):
         assert abs(int(row[0, 24]) - int(inner)) <= 1  # a value on the border of two bins may fall on either side
 
 
+def test_controls_are_not_probed(store):
+    words = {"measure__perturbations": 2, "measure__sensitivity": True, "measure__rounds": (0, 2)}
+    found = rounds(tiny(control="shuffle", **words), store)
+    assert ["loss/sharpness" in r.metrics for r in found] == [True, False, False]
+
+
 def test_a_trajectory_records_them_where_the_config_says(store):
     config = tiny(measure__perturbations=2, measure__sensitivity=True, measure__rounds=(0, 2))
     found = rounds(config, store)

@@ -178,3 +178,29 @@ def test_streams_are_functions_of_their_words():
     assert torch.equal(a, b)
     assert len({seed_of("x", 1), seed_of("x", 11), seed_of("x1", 1), seed_of("x", 1, 1)}) == 4
     assert seed_of("noise", 0, 0) == 6036130306559937497  # the same on every machine
+
+
+def test_agreement_is_overlap_beyond_chance():
+    shapes = {"a": (300, 200), "b": (40, 100)}
+    a, b = (
+        Mask(
+            {
+                n: torch.rand(s, generator=torch.Generator().manual_seed(i)) < 0.1 * (j + 1)
+                for j, (n, s) in enumerate(shapes.items())
+            }
+        )
+        for i in (1, 2)
+    )
+    assert a.agreement(a) == 1.0
+    assert abs(a.agreement(b)) < 0.02
+    inside = Mask({n: m & (torch.arange(m.numel()).reshape(m.shape) % 2 == 0) for n, m in a.items()})
+    assert a.agreement(inside) == 1.0  # as equal as two masks of these densities can be
+    half = Mask({n: torch.where(torch.arange(m.numel()).reshape(m.shape) % 2 == 0, m, b[n]) for n, m in a.items()})
+    assert a.agreement(half) == pytest.approx(0.5, abs=0.05)
+    assert Mask.full(shapes).agreement(Mask.full(shapes)) == 0.0  # chance could not do otherwise
+
+
+def test_a_ticket_can_be_read_by_the_shapes_that_it_names():
+    mask = Mask({"a": torch.tensor([[True, False], [False, True]])})
+    found, facts = read_ticket(Ticket(mask, {}, 3).to_bytes({"x": 1}))
+    assert (found.mask, found.start, facts["x"]) == (mask, 3, 1)
