@@ -75,9 +75,9 @@ class Section:
 
 def write(sections: Iterable[Section], folder: Path) -> list[str]:
     """Sections as files: .txt, .csv, .tex, .md, .png; returns what to print."""
+    made, lines = list(sections), []  # all of them first: what cannot be said leaves nothing half-written
     folder.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for section in sections:
+    for section in made:
         place = folder / section.name
         if section.text:
             place.with_suffix(".txt").write_text("\n".join(section.text) + "\n")

@@ -1,17 +1,30 @@
-"""Analyses read MLflow alone, say what is wrong in one line, and print what was recorded."""
+"""Analyses read MLflow alone, say what is wrong in one line, and leave what was recorded: tables, figures, sentences."""
 
 import csv
+import re
 import runpy
 import shutil
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from lthray.__main__ import main
+from lthray.arms import AGAIN, against, forked, longer
+from lthray.call import Study, resolve
+from lthray.desk import Desk
+from lthray.ledger import DONE, Ledger
 from lthray.options import Root
 from lthray.recorded import Recorded
+from lthray.recording import replay
+from lthray.reports import latex
+from lthray.space import Choice, Range
+from lthray.statistics import clopper_pearson
+from lthray.store import Store
+from lthray.trajectory import run
 
 from .conftest import TINY
 
@@ -72,3 +85,222 @@ def test_bad_words_are_one_line(argv, said, monkeypatch, root, capsys):
     assert said in err
     assert err.count("\n") == 1
     assert sorted((root / "runs").rglob("*.csv")) == reports
+
+
+# verdicts, surfaces, anatomy: of studies that are run here without Ray
+
+WORDS = TINY | {"measure.samples": 0}
+STUDIES = {
+    "design": Study(
+        name="design",
+        about="How often?",
+        seeds=(0, 1),
+        space=lambda config: {"rewind.rule": Choice(("late", "init")), "train.lr": Range(0.002, 0.004)},
+        design=1,
+        arms=lambda config: against("reinit", "shuffle"),
+        words=WORDS,
+    ),
+    "rewind": Study(
+        name="rewind",
+        about="Where to?",
+        seeds=(0, 1, 2),
+        points=lambda config: [
+            {"rewind.rule": "init", "rewind.fraction": 0.0},
+            {"rewind.fraction": 0.25},
+            {"rewind.fraction": 0.5},
+        ],
+        arms=lambda config: [*against("reinit", "shuffle", rungs=(-1,)), *forked(-1)],
+        references=lambda config: [AGAIN, longer(config)],
+        words=WORDS | {"measure.sensitivity": True, "measure.perturbations": 1},
+    ),
+    "plain": Study(name="plain", about="?", seeds=(0,), points=lambda config: [{}, {"train.lr": 0.001}], words=WORDS),
+    "search": Study(
+        name="search", about="?", seeds=(0,), trials=1, space=lambda config: {"train.lr": Choice((0.004,))}, words=WORDS
+    ),
+}
+
+
+def recorded_study(root: Path, page: Study, argv: Sequence[str] = (), skip: int = 0) -> None:
+    """Run a study to its end, or all but the last trials of it, and record it."""
+    store, call = Store(root / "runs/store"), resolve(page, argv)
+    about = {
+        "study": page.name,
+        "preset": "digits",
+        "smoke": False,
+        "question": page.about,
+        "varied": [],
+        "commit": "",
+        "lthray": "",
+    }
+    ledger = Ledger.freeze(store, call.plan("x"), about | {"command": "python page.py"})
+    desk = Desk(call, ledger)
+    for words in ([{"train.lr": 0.004}] if call.space else desk.queue())[: -skip or None]:
+        task = desk.task(words, 0.0)
+        list(run(call.config_of(task["number"], words), store, device="cpu"))
+        ledger.finish(task["number"], DONE)
+    replay(store, Root(out=str(root / "runs")).uri, root / "runs/artifacts", ledger)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("studies")
+    for page in STUDIES.values():
+        recorded_study(root, page)
+    return root
+
+
+def page(monkeypatch, capsys, name: str, root: Path, *argv: str, code: int = 0) -> str:
+    monkeypatch.setattr("sys.argv", [f"analysis/{name}.py", "--out", str(root / "runs"), *argv])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(CURVES.parent / f"{name}.py"), run_name="__main__")
+    shown = capsys.readouterr()
+    assert left.value.code == code, shown.err
+    assert not code or shown.out == ""
+    return shown.err if code else shown.out
+
+
+def rows_of(root: Path, experiment: str, name: str) -> list[list[str]]:
+    return list(csv.reader((root / "runs/reports" / experiment / f"{name}.csv").read_text().splitlines()))
+
+
+def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits")
+    assert "A design's frequency: for this space of recipes" in text
+    head, *rows = rows_of(studies, "design.digits", "frequency")
+    assert [row[1] for row in rows] == ["0.5", "0.3"]
+    assert {row[4] for row in rows} == {"4"}  # two recipes on two seeds
+    found = Recorded(Root(out=str(studies / "runs")).uri, "design.digits").trials
+    excess = {}
+    for t in found:
+        for r in t["rounds"][1:]:
+            excess[t["point"]["control"], t["point"]["config"]["train.lr"], t["point"]["seed"], r["density"]] = r["metrics"]
+    for row in rows:
+        won = 0
+        for (control, lr, seed, d), m in excess.items():
+            if control == "none" and d == float(row[1]):
+                others = [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")]
+                sure = abs(m["loss/excess"] - 0.01) >= 2 * m["loss/excess_se"]
+                won += m["loss/excess"] < min(0.01, *others) and sure
+        assert row[2] == str(won)
+        low, high = clopper_pearson(round(won / 4 * int(row[5])), int(row[5]))
+        assert row[8] == f"{low:.2f}-{high:.2f}"
+    assert head[0] == "recipes"
+    for name in ("frequency.png", "frequency.tex", "frequency.txt", "survival.csv", "survival.png"):
+        assert (studies / "runs/reports/design.digits" / name).stat().st_size > 0
+
+
+def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", "--by", "rewind.rule")
+    rows = rows_of(studies, "design.digits", "frequency")
+    assert [row[0] for row in rows[1:]] == ["all", "all", "init", "init", "late", "late"]
+    assert [row[4] for row in rows[1:]] == ["4", "4", "2", "2", "2", "2"]
+    assert "Log-rank p of init against late" in text
+
+
+def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
+    head, *rows = rows_of(studies, "rewind.digits", "verdict")
+    assert [row[:3] for row in rows] == [
+        [f"overall {k}", d, "3"] for k in ("init", "late25%", "late50%") for d in ("0.5", "0.3")
+    ]
+    assert [row[-1].endswith("(no controls)") for row in rows] == [True, False] * 3
+    assert "(3 seeds, fewer than 5)" in text
+    assert "Twice the steps change the dense loss by" in text
+    assert head[-1] == "grade"
+
+
+def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "search.digits")
+    assert "An adaptive search yields no grade and no frequency" in text
+
+
+def test_the_surface_and_its_barriers(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "rewinding", studies, "--experiment", "rewind.digits")
+    assert rows_of(studies, "rewind.digits", "surface")[0] == ["density", "k = 0", "k = 0.25", "k = 0.5"]
+    head, *rows = rows_of(studies, "rewind.digits", "barriers")
+    assert [row[0] for row in rows] == ["0", "0.25", "0.5"]
+    assert head[1:] == ["dense, average", "dense, raw weights", "ticket at 0.3, average"]
+    found = Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
+    mine = [
+        t["rounds"][1]["metrics"]["barrier/ema"]
+        for t in found
+        if t["point"]["control"] == "dense" and t["point"]["config"].get("rewind.fraction") == 0.5
+    ]
+    assert rows[2][1] == f"{statistics.fmean(mine):.4f} (max {max(mine):.4f}, 3)"
+    counts = [row[1:5] for row in rows_of(studies, "rewind.digits", "stability")[1:]]
+    assert all(sum(map(int, row)) == 9 for row in counts)
+    assert "Is a stable anchor a matching one?" in text
+
+
+def test_the_anatomy_of_a_ticket(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "ticket_anatomy", studies, "--experiment", "rewind.digits")
+    layers = rows_of(studies, "rewind.digits", "layers")
+    found = [
+        t
+        for t in Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
+        if t["point"]["recipe"] == "overall init"
+    ]
+    mine = [t for t in found if (t["point"]["control"], t["point"]["fork"]) == ("none", 0)]
+    assert layers[0] == ["layer", "0.5", "0.3"]
+    for row in layers[1:]:
+        assert row[2] == f"{statistics.fmean(t['rounds'][2]['densities'][row[0] + '.weight'] for t in mine):.4f}"
+    assert [row[1] for row in rows_of(studies, "rewind.digits", "masks")[1:]] == ["3", "3"]
+    assert all(abs(float(row[2])) < 0.1 for row in rows_of(studies, "rewind.digits", "masks")[1:])  # chance, between seeds
+    kept, cut = map(float, re.findall(r"([\d.]+) of what is (?:kept|cut)", text))
+    assert kept > cut  # after so few steps magnitudes are still the initial ones
+    folder = studies / "runs/reports/rewind.digits"
+    for name in ("layers", "initial", "timesteps", "sensitivity", "flatness", "learning"):
+        assert Image.open(folder / f"{name}.png").size == (1050, 630)
+    sharp = [row[3] for row in rows_of(studies, "rewind.digits", "flatness")]
+    assert [value == "–" for value in sharp[1:]] == [False, True, False]  # measure.rounds: the dense one and the last
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "said"),
+    [
+        ("ticket_frequency", ["--experiment", "none.digits"], "--experiment 'none.digits': sqlite:"),
+        ("ticket_frequency", ["--experiment", "design.digits", "--call", "ffff"], "--call 'ffff': design.digits has "),
+        ("ticket_frequency", ["--experiment", "design.digits", "--by", "rewind"], "--by 'rewind': no word of a config"),
+        ("rewinding", ["--experiment", "plain.digits"], "one rewind point only"),
+        ("ticket_anatomy", ["--experiment", "none.digits"], "--experiment 'none.digits': sqlite:"),
+        ("ticket_frequency", ["--out", "nowhere"], "--out: given twice"),
+    ],
+)
+def test_what_an_analysis_cannot_use_is_one_line(monkeypatch, capsys, studies, name, argv, said):
+    text = page(monkeypatch, capsys, name, studies, *argv, code=2)
+    assert said in text
+    assert text.count("\n") == 1
+
+
+def test_a_study_that_still_runs_is_not_analysed(monkeypatch, capsys, tmp_path):
+    recorded_study(tmp_path, STUDIES["plain"], skip=1)
+    text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, code=2)
+    assert "1 of 2 trials are finished; the study goes on" in text
+    assert not (tmp_path / "runs/reports").exists()
+
+
+def test_calls_of_different_panels_are_not_averaged(monkeypatch, capsys, tmp_path):
+    recorded_study(tmp_path, STUDIES["plain"])
+    recorded_study(tmp_path, STUDIES["plain"], ["--measure.images", "4"])
+    text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, code=2)
+    assert "several panels" in text
+    call = re.search(r"--call: ([0-9a-f]{12})", text)[1]
+    assert "one seed only" in page(monkeypatch, capsys, "ticket_frequency", tmp_path, "--call", call)
+
+
+def test_runs_without_controls_get_no_grade_above_one(monkeypatch, capsys, tmp_path):
+    recorded_study(tmp_path, STUDIES["plain"], ["--seeds", "0", "1", "2"])
+    page(monkeypatch, capsys, "ticket_frequency", tmp_path)
+    tables = sorted((tmp_path / "runs/reports/plain.digits").glob("verdict*[0-9t].csv"))
+    assert {row.split(",")[-1] for path in tables for row in path.read_text().splitlines()[1:]} <= {
+        "0 none (no controls)",
+        "1 matching (no controls)",
+    }
+    assert tables
+
+
+def test_latex_is_escaped():
+    text = latex([["a_b", "x"], ["50% & more", "1 ± 2"]])
+    assert r"a\_b & x \\" in text
+    assert r"50\% \& more & 1 $\pm$ 2 \\" in text
