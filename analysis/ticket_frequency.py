@@ -5,7 +5,8 @@
 
 A confirmation or a list is graded by claims over its seeds (lthray.verdicts). A design (studies/frequency.py) also yields
 how often a ticket wins for this space of recipes, with intervals that count trajectories of one recipe as dependent; an
-adaptive search yields no frequency. Reads MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
+adaptive search yields no frequency. Reads MLflow only; writes tables, figures, sentences and the trials that they were made
+from to <out>/reports/<experiment>/.
 """
 
 import json
@@ -192,7 +193,9 @@ def main() -> int:
         raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
     recorded = Recorded(wanted.uri, wanted.experiment)
     found = sections(recorded, wanted.call, wanted.by)
-    print("\n".join(write(found, Path(wanted.out) / "reports" / recorded.name)))
+    folder = Path(wanted.out) / "reports" / recorded.name
+    print("\n".join(write(found, folder)))
+    (folder / "trials.json").write_text(json.dumps(recorded.of(wanted.call), separators=(",", ":")))
     return 0
 
 

@@ -191,6 +191,7 @@ def _dry_run(call: Call) -> int:
     from lthray.setting import pace
 
     out, configs = console.console(), preview(call)
+    confirmed = preview(call.confirmation(([*call.first, {}] * 3)[: call.recipes])) if call.recipes else []
     out.print(f"{call.study.name}: {call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}")
     for word, value in call.config.canonical().items():
         out.print(f"  {word} = {value}")
@@ -198,10 +199,12 @@ def _dry_run(call: Call) -> int:
         out.print(f"  {word} in {dial}")
     for number, config in enumerate(configs):
         out.print(f"trial {number}: {name_of(config)}")
+    for number, config in enumerate(confirmed):
+        out.print(f"confirmation {number}: {name_of(config)}" + " (recipes stand in for those to be found)" * (not number))
     torch.set_num_threads(call.options.cpus_per_trial)
     parameters, per_step = pace(call.config)
     slots = call.options.max_concurrent or max(1, (os.cpu_count() or 1) // call.options.cpus_per_trial)
-    for line in console.plan_lines([plan(config) for config in configs], parameters, per_step, slots):
+    for line in console.plan_lines([plan(config) for config in [*configs, *confirmed]], parameters, per_step, slots):
         out.print(line)
     return options.DONE
 

@@ -282,6 +282,8 @@ def name_of(config: TrialConfig) -> str:
 def recipe_of(config: TrialConfig) -> str:
     """What a name says of all trials that differ in the seed alone, or in what stands in the ticket's place."""
     c, r = config.prune, config.rewind
+    if not c.ladder and not config.origin:
+        return f"dense {config.train.steps} steps"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
     extra = [w for w in (c.criterion, config.origin and "origin") if w not in ("magnitude", "")]

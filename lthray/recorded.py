@@ -43,7 +43,7 @@ class Recorded:
     @property
     def question(self) -> str:
         """The study's own page."""
-        return self.experiment.tags.get("mlflow.note.content", "")
+        return self.experiment.tags.get("mlflow.note.content", "").partition("\n## Latest verdict")[0]
 
     def of(self, call: str = "") -> list[dict[str, Any]]:
         """The trials that answer the study's question: those of the confirmation where a search had one; of `call`, if given.

@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from lthray.options import redacted
 from lthray.results import Trial, config_of, facts_of, trials, verdict
 from lthray.store import Store, canonical, key_of
 from lthray.ticket import Round
+from lthray.verdicts import gather, sentences
 
 RETRY = (2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between tries while MLflow does not answer
 ENVIRON = {
@@ -59,8 +60,16 @@ class Recorder:
             place = (self.artifacts / name).as_uri() if self.artifacts else None
             self.client.create_experiment(name, artifact_location=place)
         found = self.client.get_experiment_by_name(name)
-        self._tag(found, "mlflow.note.content", about["question"])
+        if not found.tags.get("mlflow.note.content", "").startswith(about["question"]):
+            self._tag(found, "mlflow.note.content", about["question"])
         return found.experiment_id
+
+    def verdict(self, about: Mapping[str, Any], trials: Iterable[Trial]) -> None:
+        """Put the verdict of a call that has ended under its question."""
+        said = [f"* {s}" for evidence in gather(t.summary for t in trials) for s in sentences(evidence)]
+        if said:
+            experiment = self.client.get_experiment(self.experiment(about))
+            self._tag(experiment, "mlflow.note.content", "\n".join([about["question"], "", "## Latest verdict", "", *said]))
 
     def charts(self, about: Mapping[str, Any]) -> None:
         """Arrange the experiment's chart page for what its runs have recorded."""
@@ -196,8 +205,8 @@ class Projector(threading.Thread):
 
 def replay(store: Store, uri: str, artifacts: Path, only: Ledger | None = None) -> int:
     """Record every call of a store, or only one; returns the number of trials."""
-    recorder = Recorder(uri, artifacts)
-    return sum(len(_record(recorder, store, ledger)) for ledger in ([only] if only else Ledger.all(store)))
+    recorder, ledgers = Recorder(uri, artifacts), [only] if only else Ledger.all(store)
+    return sum(len(_record(recorder, store, ledger)) for ledger in sorted(ledgers, key=lambda call: call.about["created"]))
 
 
 def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | None = None) -> set[int]:
@@ -208,6 +217,8 @@ def _record(recorder: Recorder, store: Store, ledger: Ledger, skip: set[int] | N
             recorder.record(trial)
             complete |= {trial.entry.number} if trial.entry.end else set()
         recorder.charts(ledger.about)
+        if complete and ledger.about["plan"].get("phase") in ("confirm", "list") and all(entry.end for entry in ledger):
+            recorder.verdict(ledger.about, trials(store, ledger))
     return complete
 
 

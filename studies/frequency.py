@@ -1,7 +1,7 @@
 """How often do winning tickets exist? A fixed design over recipes, crossed with seeds; nothing is searched.
 
-    python studies/frequency.py                        digits, two CPU cores, about an hour and a half
-    python studies/frequency.py --seeds 0 1 --smoke    the same pipeline in a minute or two
+    python studies/frequency.py                        digits, two CPU cores, about an hour
+    python studies/frequency.py --smoke                the same pipeline in under 90 seconds
     python analysis/ticket_frequency.py --experiment frequency.digits
 
 2^4 points of a scrambled Sobol sequence over rewind point, layer schedule with its dials, rewind rule and learning rate,

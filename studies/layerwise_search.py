@@ -8,8 +8,12 @@ A search (seeded TPE) over whole trajectories, one a trial. Its score is the pai
 over the trial's own dense network at each density of one common ladder; at the second rung, the fourth, ... the better
 half goes on (asynchronous successive halving). A trial that was cut short never counts as a good one.
 
-Cost: digits, one dense network and at most trials x 4 rungs of 400 steps. Expect, on digits: magnitude far ahead of
-random; overall and LAMP ahead of uniform at low density; late rewinding ahead of random weights. An adaptive search says
+Then the best recipe (--recipes, up to 3) is confirmed on fresh seeds (--confirm-seeds), fresh streams and the untouched
+test split, with its controls at two rungs named here, a second dense network a seed (what chance does) and one of twice
+the steps (is the reference undertrained). Only the confirmation is graded; how much the search flattered itself is told.
+
+Cost: digits, at most trials x 4 rungs of 400 steps, then seeds x 14 runs. Expect, on digits: magnitude far ahead of
+random; tickets ahead of every control at all densities, of a dense network that is undertrained. An adaptive search says
 which recipe is best, not how often tickets exist.
 """
 

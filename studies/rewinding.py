@@ -1,12 +1,13 @@
 """To which step must a ticket be rewound? The surface of excess loss over (density x k).
 
-    python studies/rewinding.py                    digits, two CPU cores, about ten minutes
-    python studies/rewinding.py --seeds 0 1 2 3 4  more seeds
+    python studies/rewinding.py                    digits, two CPU cores, about a quarter of an hour
+    python analysis/rewinding.py                   the surface, the barriers, stable against matching
 
 The same recipe (global magnitude, one ladder) with k from 0 to 40 % of the training, crossed with seeds; all trials of a
 seed share its dense run, which keeps every anchor. Rewinding later leaves fewer steps after it: k and the steps that are
-left move together here. Cost: seeds x 6 points x rungs runs. Expect: small k > 0 better than k = 0 (Frankle et al. 2020,
-arXiv 1912.05671), late k worse again.
+left move together here. Controls at two rungs; and the dense network from each k, and tickets, once more on another stream,
+so that the error barrier between two children of one anchor tells whether training is stable there. Cost: seeds x 6 points
+x 11 runs. Expect: small k > 0 better than k = 0 (Frankle et al. 2020, arXiv 1912.05671), late k worse again.
 """
 
 import sys

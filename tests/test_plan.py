@@ -179,6 +179,8 @@ def test_fresh_seeds_never_meet_initial_ones():
 
 def test_names_are_short_and_tell_the_recipe():
     assert name_of(tiny()) == "overall late25% s0"
+    assert name_of(tiny(prune__ladder=())) == "dense 8 steps s0"
+    assert name_of(tiny(control="dense", fork=2)) == "dense fork2 overall late25% s0"
     assert name_of(tiny(prune__budget="ramp", prune__slope=1.25, rewind__rule="init", seed=3)) == "ramp+1.2 init s3"
     assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "reinit random overall lr25% s0"
 

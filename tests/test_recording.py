@@ -84,7 +84,10 @@ def recorded(made, tmp_path_factory):
 def test_one_experiment_a_study_and_one_top_level_run_a_trial(recorded, made):
     (name, (tags, runs)) = next(iter(recorded[1].items()))
     assert name == "list.digits"
-    assert tags["mlflow.note.content"] == "Another."
+    question, _, verdict = tags["mlflow.note.content"].partition("\n\n## Latest verdict\n\n")
+    assert question == "Another."
+    assert "overall late25% (2 seeds, fewer than 5)" in verdict
+    assert "verdict at this training budget" in verdict
     assert len(runs) == 4
     for params, run_tags, *_ in runs.values():
         assert "mlflow.parentRunId" not in run_tags
