@@ -26,7 +26,7 @@ from lthray.flat import ConfigError, words
 from lthray.options import OPTIONS, Root
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section, write
-from lthray.verdicts import MARGIN, Evidence
+from lthray.verdicts import Evidence
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
@@ -41,7 +41,7 @@ class Wanted(Root):
     """Word of the config by which frequencies are told apart."""
 
 
-MARGINS = (0.005, MARGIN, 0.02)
+MARGINS = (0.5, 1.0, 2.0)  # times the margin
 ARMS = {"none": "ticket", "shuffle": "shuffled", "reinit": "re-initialised", "small_dense": "small dense"}
 
 
@@ -75,18 +75,20 @@ def excess(evidence: Evidence) -> Lines:
             if points := {d: list(c.excess(arm).values()) for d, c in cells.items() if c.excess(arm)}:
                 recipe = "" if len(evidence.recipes) == 1 else f" of {next(iter(cells.values())).recipe}"
                 lines.append(Line.over(label + recipe, points))
-    return Lines("density of the prunable weights", "excess over the own dense network", lines, level=MARGIN)
+    what = "accuracy lost to" if evidence.accurate else "excess over"
+    return Lines("density of the prunable weights", f"{what} the own dense network", lines, level=evidence.margin)
 
 
 def margins(evidence: Evidence) -> list[list[str]]:
     """The grade of each cell under other margins, and what each margin is worth in steps."""
-    worth = [f"margin {m:.1%} (worth {verdicts.worth(evidence, m):.0%} of the steps)" for m in MARGINS]
+    tried = [factor * evidence.margin for factor in MARGINS]
+    worth = ["" if evidence.accurate else f" (worth {verdicts.worth(evidence, m):.0%} of the steps)" for m in tried]
     rows = []
     for cells in evidence.recipes.values():
         for density, cell in sorted(cells.items(), reverse=True):
-            grades = [verdicts.grade(verdicts.claims(evidence, cell, m)) for m in MARGINS]
+            grades = [verdicts.grade(verdicts.claims(evidence, cell, m)) for m in tried]
             rows.append([cell.recipe, f"{density:.4g}", *(f"{g} {verdicts.GRADES[g]}" for g in grades)])
-    return [["recipe", "density", *worth], *rows]
+    return [["recipe", "density", *(f"margin {m:.2%}{told}" for m, told in zip(tried, worth, strict=True))], *rows]
 
 
 # how often

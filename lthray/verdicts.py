@@ -24,6 +24,7 @@ from lthray.config import TrialConfig
 from lthray.flat import ConfigError
 
 MARGIN = 0.01  # of the dense loss, fixed before any run
+POINTS = 0.005  # of accuracy, likewise, for classifiers
 ALPHA = 0.05
 FEW = 5  # seeds below which every verdict says so
 GAIN = 0.03  # of the loss: a dense network that twice the steps improve by more is undertrained
@@ -89,6 +90,16 @@ class Evidence:
     longer: dict[int, Facts] = field(default_factory=dict)
     """Dense round of twice the steps."""
     recipes: dict[str, dict[float, Cell]] = field(default_factory=dict)
+
+    @property
+    def accurate(self) -> bool:
+        """Whether it is of classifiers, whose accuracy decides."""
+        return any("quality/lost" in r["metrics"] for r in self.dense.values())
+
+    @property
+    def margin(self) -> float:
+        """By how much a ticket may be worse and still match: of the dense loss, or of accuracy."""
+        return POINTS if self.accurate else MARGIN
 
     @property
     def steps(self) -> int:
@@ -171,9 +182,9 @@ def _panel(trial: Trial) -> tuple[Any, ...]:
 # what is claimed
 
 
-def claims(evidence: Evidence, cell: Cell, margin: float = MARGIN) -> dict[str, Claim]:
+def claims(evidence: Evidence, cell: Cell, margin: float | None = None) -> dict[str, Claim]:
     """Every claim that the arms of a cell allow; with fewer than two seeds there is none."""
-    ticket = cell.excess("none")
+    ticket, margin = cell.excess("none"), evidence.margin if margin is None else margin
     tested = {"matching": (list(ticket.values()), margin), "better": (list(ticket.values()), 0.0)}
     for name, control in (("structure", "shuffle"), ("initialisation", "reinit"), ("small", "small_dense")):
         other = cell.excess(control)
@@ -218,8 +229,9 @@ def speed(evidence: Evidence, cell: Cell) -> list[float]:
     return ratios
 
 
-def wins(evidence: Evidence, cell: Cell, margin: float = MARGIN) -> dict[int, bool | None]:
+def wins(evidence: Evidence, cell: Cell, margin: float | None = None) -> dict[int, bool | None]:
     """Per seed: d below the margin, and below both controls of its own; None where d is within two errors of the margin."""
+    margin = evidence.margin if margin is None else margin
     shuffle, reinit, found = cell.excess("shuffle"), cell.excess("reinit"), dict[int, bool | None]()
     for seed, r in cell.arms.get("none", {}).items():
         d, error = worse(r)
@@ -241,22 +253,24 @@ def evidence_floor(evidence: Evidence, metric: str) -> float:
 
 
 def undertrained(evidence: Evidence) -> tuple[bool | None, list[float]]:
-    """Whether twice the steps lower the dense loss by 3 % or more (None: not measured), and by how much for each seed."""
-    gains = [
-        evidence.longer[s]["metrics"]["loss/heldout"] / r["metrics"]["loss/heldout"] - 1
-        for s, r in evidence.dense.items()
-        if s in evidence.longer
-    ]
+    """Whether twice the steps lower the dense loss by 3 % or more, or raise accuracy by the margin (None: not measured);
+    and the change for each seed."""
+    pairs = [(evidence.longer[s]["metrics"], r["metrics"]) for s, r in evidence.dense.items() if s in evidence.longer]
+    if evidence.accurate:
+        gains = [longer["quality/accuracy"] - m["quality/accuracy"] for longer, m in pairs]
+        return (plain.fmean(gains) >= POINTS if gains else None), gains
+    gains = [longer["loss/heldout"] / m["loss/heldout"] - 1 for longer, m in pairs]
     return (plain.fmean(gains) <= -GAIN if gains else None), gains
 
 
-def worth(evidence: Evidence, margin: float = MARGIN) -> float:
+def worth(evidence: Evidence, margin: float | None = None) -> float:
     """The margin in steps: the share of its last steps that a dense network would need to gain as much; mean over seeds."""
+    margin = evidence.margin if margin is None else margin
     curves = [[(step, loss) for step, _, loss, *_ in r["curve"]] for r in evidence.dense.values() if r["curve"]]
     return plain.fmean(st.step_equivalent(curve, margin) for curve in curves) if curves else math.nan
 
 
-def sparsest(evidence: Evidence, recipe: str, wanted: int, margin: float = MARGIN) -> float | None:
+def sparsest(evidence: Evidence, recipe: str, wanted: int, margin: float | None = None) -> float | None:
     """The lowest density of a recipe with at least the grade `wanted`, if no denser rung fails: a fixed sequence, so that
     all together err in 5 %. A rung without the controls of that grade must match."""
     lowest = None
@@ -281,11 +295,12 @@ COLUMNS = {
 }
 
 
-def table(evidence: Evidence, margin: float = MARGIN) -> list[list[str]]:
+def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
     """A row a recipe and density, a head above: seeds; each claim's mean over them with its 95 % interval, * = it holds; grade.
 
     Excess of the ticket over dense, and minus that of each control; KID minus the dense network's; steps until it is as
-    good as the dense network at its end, as a share of that network's own.
+    good as the dense network at its end, as a share of that network's own. Last, what chance alone does to each: the 95 %
+    quantile of the difference between dense networks.
     """
     rows = []
     for cells in evidence.recipes.values():
@@ -295,7 +310,11 @@ def table(evidence: Evidence, margin: float = MARGIN) -> list[list[str]]:
             tried = sum(1 for arm in cell.arms if arm in ("shuffle", "reinit"))
             best = f"{grade(found)} {GRADES[grade(found)]}" + ("" if tried == 2 or not found else " (no controls)")
             rows.append([cell.recipe, f"{density:.4g}", str(len(cell.arms.get("none", {}))), *told, best if found else "–"])
-    return [["recipe", "density", "seeds", *COLUMNS.values(), "grade"], *rows]
+    floors = {"matching": evidence_floor(evidence, "quality/accuracy" if evidence.accurate else "loss/heldout")}
+    floors |= {sampler: evidence_floor(evidence, f"quality/{sampler}/kid_lenet") for sampler in ("ddim", "ddpm")}
+    told = [f"{100 * floors[n]:.1f}%" if n == "matching" else f"{floors[n]:.3f}" if floors.get(n) else "–" for n in COLUMNS]
+    chance = [["chance alone", "1", str(len(evidence.again)), *told, ""]] if evidence.again else []
+    return [["recipe", "density", "seeds", *COLUMNS.values(), "grade"], *rows, *chance]
 
 
 def _told(claim: Claim | None) -> str:
@@ -314,8 +333,9 @@ def _told(claim: Claim | None) -> str:
     return text + ("*" if claim.holds else "")
 
 
-def sentences(evidence: Evidence, margin: float = MARGIN) -> list[str]:
+def sentences(evidence: Evidence, margin: float | None = None) -> list[str]:
     """The verdict in words: one for each recipe, then what it must be read beside."""
+    margin = evidence.margin if margin is None else margin
     return [*(_verdict(evidence, recipe, margin) for recipe in evidence.recipes), *_beside(evidence, margin)]
 
 
@@ -352,15 +372,21 @@ def _extras(found: Mapping[str, Claim]) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
+def _floors(evidence: Evidence) -> str:
+    """The same of every sample metric."""
+    names = sorted(n for n in next(iter(evidence.dense.values()))["metrics"] if n.split("/")[-1].startswith(("kid_", "fid_")))
+    return "".join(f", {n.removeprefix('quality/')} by {evidence_floor(evidence, n):.3g}" for n in names)
+
+
 def _beside(evidence: Evidence, margin: float) -> list[str]:
     """Noise floor, margin, budget."""
     lines = []
     if evidence.again:
-        floor = evidence_floor(evidence, "loss/heldout")
-        same = [r["metrics"]["loss/excess"] for r in evidence.again.values()]
+        floor = evidence_floor(evidence, "quality/accuracy" if evidence.accurate else "loss/heldout")
+        same = [worse(r)[0] for r in evidence.again.values()]
         lines.append(
             f"Noise floor: two dense networks of one seed on two streams differ by {max(map(abs, same)):.2%} at most "
-            f"({len(same)} seeds), any two dense networks by {floor:.2%} in 95 %."
+            f"({len(same)} seeds), any two dense networks by {floor:.2%} in 95 %{_floors(evidence)}."
         )
     lines.append(
         f"The margin of {margin:.1%} is worth {worth(evidence, margin):.0%} of the dense network's {evidence.steps} steps."
@@ -370,5 +396,6 @@ def _beside(evidence: Evidence, margin: float) -> list[str]:
         lines.append("Whether the dense network is undertrained was not measured: a verdict at this training budget.")
     else:
         label = "UNDERTRAINED, which flatters tickets" if short else "not undertrained"
-        lines.append(f"Twice the steps change the dense loss by {plain.fmean(gains):+.1%} ({len(gains)} seeds): {label}.")
+        what = "accuracy" if evidence.accurate else "loss"
+        lines.append(f"Twice the steps change the dense {what} by {plain.fmean(gains):+.1%} ({len(gains)} seeds): {label}.")
     return lines

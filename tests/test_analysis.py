@@ -200,7 +200,8 @@ def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
 
 def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
-    head, *rows = rows_of(studies, "rewind.digits", "verdict")
+    head, *rows, chance = rows_of(studies, "rewind.digits", "verdict")
+    assert chance[:3] == ["chance alone", "1", "3"]
     assert [row[:3] for row in rows] == [
         [f"overall {k}", d, "3"] for k in ("init", "late25%", "late50%") for d in ("0.5", "0.3")
     ]

@@ -190,6 +190,28 @@ def test_the_margin_in_steps():
     assert verdicts.worth(evidence, margin=1.0) == pytest.approx(0.5)  # at 20 of 40 steps it was twice as high
 
 
+def test_classifiers_are_judged_by_their_accuracy():
+    def study_of(lost: float, later: float) -> list[dict]:
+        found = [trial("none", s, (0.5, 0.5)) for s in SEEDS] + [trial("reinit", s, (0.5, 0.5)) for s in SEEDS]
+        found += [trial(seed=s, excess=(), **{"train.steps": 800}) for s in SEEDS]
+        for t in found:
+            worse = {"none": lost, "reinit": 0.1}[t["point"]["control"]]
+            for r in t["rounds"]:
+                own = worse + 1e-4 * t["point"]["seed"] if r["index"] else 0.0
+                gained = later if "train.steps" in t["point"]["config"] else 0.0
+                r["metrics"] |= {"quality/lost": own, "quality/lost_se": 1e-4, "quality/accuracy": 0.9 - own + gained}
+        return found
+
+    evidence, cell = only(study_of(0.003, 0.004))
+    assert evidence.margin == verdicts.POINTS
+    assert verdicts.claims(evidence, cell)["matching"].holds
+    assert verdicts.claims(evidence, cell)["initialisation"].holds
+    assert verdicts.undertrained(evidence) == (False, pytest.approx([0.004] * 5))
+    assert "not undertrained" in " ".join(verdicts.sentences(evidence))
+    assert not verdicts.claims(*only(study_of(0.006, 0.0)))["matching"].holds
+    assert verdicts.undertrained(only(study_of(0.003, 0.006))[0])[0] is True
+
+
 # by seed, and down the ladder
 
 
