@@ -54,7 +54,7 @@ def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Secti
         return
     found = verdicts.gather(trials)
     if phase == "design":
-        yield from frequencies(found, by)
+        yield from frequencies(found, by, recorded.provenance(trials))
         return
     for i, evidence in enumerate(found):
         name = f"verdict_{evidence.steps}" if len(found) > 1 else "verdict"
@@ -62,6 +62,7 @@ def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Secti
         text = [
             *verdicts.sentences(evidence),
             *(["An adaptive search yields no frequency."] if phase == "confirm" and not i else []),
+            recorded.provenance(trials),
         ]
         yield Section(name, title, text, verdicts.table(evidence), excess(evidence))
         yield Section(f"{name}_margins", f"Grades by margin at {evidence.steps} steps", table=margins(evidence))
@@ -103,7 +104,7 @@ class Trajectory:
     won: dict[float, bool | None]
 
 
-def frequencies(found: Sequence[Evidence], by: str) -> Iterator[Section]:
+def frequencies(found: Sequence[Evidence], by: str, provenance: str) -> Iterator[Section]:
     """The share of winning trajectories by density, with the survival of a win down the ladder."""
     all_of = list(trajectories(found, by))
     if not any(t.won for t in all_of):
@@ -116,6 +117,7 @@ def frequencies(found: Sequence[Evidence], by: str) -> Iterator[Section]:
         f"Of {row[4]} trajectories {row[2]} won at density {row[1]} (share {row[6]}, exact 95 % {row[8]})." for row in overall
     ]
     text.append("A design's frequency: for this space of recipes, on these seeds, at this training budget.")
+    text.append(provenance)
     table = [head, *(overall if len(values) > 1 else []), *rows]
     yield Section("frequency", "How often tickets win", text, table, figure(values, all_of))
     yield survival(values, all_of)

@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,26 @@ class Recorded:
                     [f"--experiment {self.name!r}: {len(mine)} of {wanted} trials are finished; the study goes on"]
                 )
         return found
+
+    def provenance(self, trials: Sequence[Mapping[str, Any]]) -> str:
+        """When, with what and on what some trials were made, in one line."""
+        rounds = [r for trial in trials for r in trial["rounds"]]
+        days = sorted({time.strftime("%Y-%m-%d", time.gmtime(r["created"])) for r in rounds})
+        made = sorted({f"torch {r['made']['torch']}, {r['made']['device']}, threads {r['made']['threads']}" for r in rounds})
+        tags = [self.tags[trial["run"]] for trial in trials]
+        built = sorted({f"lthray {tag.get('lthray', '?')} ({tag.get('commit', '')[:10] or 'no commit'})" for tag in tags})
+        data = sorted({f"{trial['point']['data'][0]} {trial['point']['data'][1][:12]}" for trial in trials})
+        seeds = " ".join(map(str, sorted({trial["point"]["seed"] for trial in trials})))
+        command = sorted({tag.get("mlflow.source.name", "?") for tag in tags})
+        parts = [
+            "; ".join(command),
+            "–".join(dict.fromkeys((days[0], days[-1]))),
+            *built,
+            *made,
+            f"data {', '.join(data)}",
+            f"seeds {seeds}",
+        ]
+        return f"Recorded: {'; '.join(parts)}."
 
     def file(self, trial: Mapping[str, Any], path: str) -> bytes | None:
         """An artifact of a trial, if there is one."""

@@ -269,8 +269,10 @@ class Round:
     """Store keys: round, mask, weights (the run; its end is part `final`)."""
     created: float
     """Unix time at which the round was first committed."""
+    made: dict[str, Any]
+    """What bits depend on beside the key: torch, device, threads."""
 
-    FACTS: ClassVar = ("index", "density", "metrics", "densities", "seconds", "keys", "created")
+    FACTS: ClassVar = ("index", "density", "metrics", "densities", "seconds", "keys", "created", "made")
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], tensors: Weights, files: Mapping[str, bytes]) -> "Round":

@@ -262,7 +262,8 @@ def test_the_table_of_rewinds():
 
 
 def test_signs_keep_the_sign_and_one_magnitude_a_layer(layers):
-    weights = {n: torch.randn(s) * 3 for n, s in layers.items()} | {"norm.weight": torch.randn(8)}
+    weights = {n: 3 + torch.rand(s) for n, s in layers.items()} | {"norm.weight": torch.randn(8)}  # an exact 0 has no sign
+    weights |= {n: w.where(torch.rand(w.shape) < 0.5, -w) for n, w in weights.items() if n in layers}
     found = rewinds.signs(weights, Mask.full(layers))
     for name in layers:
         assert torch.equal(found[name].sign(), weights[name].sign())
