@@ -151,8 +151,10 @@ def again(recorded: Recorded, wanted: Wanted) -> Chapter:
     text = ["The study:", *(f"    {redacted(line)}" for line in told["mlflow.source.name"])]
     text += ["This page:", f"    {redacted(shlex.join(argv))}"]
     rows = [["what", "value"], *([name, ", ".join(told[name])] for name in ("lthray", "commit"))]
-    listed = (recorded.file(recorded.trials[-1], "requirements.txt") or b"").decode().split()
-    rows += [line.split("==", 1) for line in listed if line.startswith(("torch==", "diffusers=="))]
+    made = dict.fromkeys(
+        ", ".join(f"{k} {v}" for k, v in r.get("made", {}).items()) for t in recorded.trials for r in t["rounds"]
+    )
+    rows += [["made with", line] for line in made if line]
     rows += [[f"data {name}", digest] for name, digest in sorted({tuple(t["point"]["data"]) for t in recorded.trials})]
     for phase in dict.fromkeys(trial["point"]["phase"] for trial in recorded.trials):
         seeds = sorted({trial["point"]["seed"] for trial in recorded.trials if trial["point"]["phase"] == phase})
