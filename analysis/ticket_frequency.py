@@ -41,6 +41,12 @@ class Wanted(Root):
     """Word of the config by which frequencies are told apart."""
 
 
+CONFIRMED = ("matching", "structure", "initialisation")
+CLAIMS = [
+    "Mean over seeds and 95 % t-interval; faster: log of the ratio of steps. A claim is that the mean lies below its bound.",
+    "p is one-sided, of the t-test; Holm adjusts it over all matching, structure and initialisation claims of the table.",
+    "Sign flips of fewer than five seeds can never be significant.",
+]
 MARGINS = (0.5, 1.0, 2.0)  # times the margin
 ARMS = {"none": "ticket", "shuffle": "shuffled", "reinit": "re-initialised", "small_dense": "small dense"}
 
@@ -65,6 +71,7 @@ def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Secti
             recorded.provenance(trials),
         ]
         yield Section(name, title, text, verdicts.table(evidence), excess(evidence))
+        yield Section(f"{name}_claims", f"Every claim at {evidence.steps} steps, by itself", CLAIMS, claim_rows(evidence))
         yield Section(f"{name}_margins", f"Grades by margin at {evidence.steps} steps", table=margins(evidence))
 
 
@@ -78,6 +85,33 @@ def excess(evidence: Evidence) -> Lines:
                 lines.append(Line.over(label + recipe, points))
     what = "accuracy lost to" if evidence.accurate else "excess over"
     return Lines("density of the prunable weights", f"{what} the own dense network", lines, level=evidence.margin)
+
+
+def claim_rows(evidence: Evidence) -> list[list[str]]:
+    """A row a claim: mean over seeds, interval, the bound it must stay below, one-sided p of two tests."""
+    cells = [(cell, d) for cells in evidence.recipes.values() for d, cell in sorted(cells.items(), reverse=True)]
+    found = [(cell, d, claim) for cell, d in cells for claim in verdicts.claims(evidence, cell).values()]
+    found = [(cell, d, claim) for cell, d, claim in found if all(map(math.isfinite, claim.values))]
+    family = [claim.p for _, _, claim in found if claim.name in CONFIRMED]
+    adjusted = iter(st.holm(family))
+    rows = []
+    for cell, d, claim in found:
+        low, high = claim.interval
+        holm = f"{next(adjusted):.2g}" if claim.name in CONFIRMED else "–"
+        numbers = [f"{v:+.4f}" for v in (claim.mean, low, high, claim.margin)]
+        rows.append(
+            [
+                cell.recipe,
+                f"{d:.4g}",
+                claim.name,
+                str(len(claim.values)),
+                *numbers,
+                f"{claim.p:.2g}",
+                holm,
+                f"{claim.p_flip:.2g}",
+            ]
+        )
+    return [["recipe", "density", "claim", "seeds", "mean", "low", "high", "below", "p", "Holm", "p by sign flips"], *rows]
 
 
 def margins(evidence: Evidence) -> list[list[str]]:

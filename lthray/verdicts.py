@@ -353,7 +353,14 @@ def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
         return f"{name} ({seeds} seeds{few}) {lowest}; no controls were trained, so nothing more is claimed."
     won = f"wins down to {best[3]:.4g}" if best[3] else "wins at none of the rungs that have controls"
     where = ", ".join(f"{d:.4g}" for d in tested)
-    return f"{name} ({seeds} seeds{few}) {lowest} and {won} ({where}){_extras(graded[tested[-1]])}."
+    last = cells[tested[-1]]
+    return f"{name} ({seeds} seeds{few}) {lowest} and {won} ({where}){_extras(graded[tested[-1]])}{_older(evidence, last)}."
+
+
+def _older(evidence: Evidence, cell: Cell) -> str:
+    """Whether a ticket's weights have seen more optimizer steps than its dense network's."""
+    steps = [r["metrics"].get("cost/steps_of_weights", 0) for r in cell.arms["none"].values()]
+    return f"; its weights have seen {max(steps):.0f} steps, which flatters it" if max(steps) > evidence.steps else ""
 
 
 def _extras(found: Mapping[str, Claim]) -> str:

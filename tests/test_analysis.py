@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import scipy
 import torch
 from PIL import Image
+from statsmodels.stats.multitest import multipletests
 
 from lthray.__main__ import main
 from lthray.arms import AGAIN, against, forked, longer
@@ -209,6 +211,30 @@ def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
     assert "(3 seeds, fewer than 5)" in text
     assert "Twice the steps change the dense loss by" in text
     assert head[-1] == "grade"
+
+
+def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsys, studies):
+    page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
+    rows = [
+        dict(zip(head, row, strict=True))
+        for head, *body in [rows_of(studies, "rewind.digits", "verdict_claims")]
+        for row in body
+    ]
+    family = [row for row in rows if row["claim"] in ("matching", "structure", "initialisation")]
+    assert len(family) == 3 * (2 + 2)  # matching at both rungs, the others where there are controls
+    found = Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
+    excess = {
+        (t["point"]["control"], t["point"]["seed"]): t["rounds"][-1]["metrics"]["loss/excess"]
+        for t in found
+        if t["point"]["recipe"] == "overall init" and not t["point"]["fork"]
+    }
+    differences = [excess["none", s] - excess["reinit", s] for s in (0, 1, 2)]
+    (row,) = (r for r in family if (r["recipe"], r["density"], r["claim"]) == ("overall init", "0.3", "initialisation"))
+    assert row["mean"] == f"{statistics.fmean(differences):+.4f}"
+    assert row["p"] == f"{scipy.stats.ttest_1samp(differences, 0, alternative='less').pvalue:.2g}"
+    adjusted = multipletests([float(row["p"]) for row in family], method="holm")[1]
+    assert [float(row["Holm"]) for row in family] == pytest.approx(list(adjusted), rel=0.1)
+    assert {row["Holm"] for row in rows if row not in family} == {"–"}
 
 
 def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):

@@ -271,6 +271,15 @@ def test_sentences_say_how_few_and_how_samples_stand():
     assert "samples disagree with the loss" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
 
 
+def test_tickets_that_were_trained_longer_are_told_as_such():
+    found = study(GOOD, BAD, BAD)
+    for t in found:
+        for r in t["rounds"]:
+            r["metrics"]["cost/steps_of_weights"] = 400 if t["point"]["control"] != "none" or not r["index"] else 780
+    assert "its weights have seen 780 steps, which flatters it" in verdicts.sentences(only(found)[0])[0]
+    assert "flatters it" not in verdicts.sentences(only(study(GOOD, BAD, BAD))[0])[0]
+
+
 # what may be averaged
 
 
