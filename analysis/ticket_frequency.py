@@ -232,8 +232,9 @@ def main() -> int:
     recorded = Recorded(wanted.uri, wanted.experiment)
     found = sections(recorded, wanted.call, wanted.by)
     folder = Path(wanted.out) / "reports" / recorded.name
-    print("\n".join(write(found, folder)))
+    lines = write(found, folder)
     (folder / "trials.json").write_text(json.dumps(recorded.of(wanted.call), separators=(",", ":")))
+    print("\n".join(lines))
     return 0
 
 

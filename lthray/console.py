@@ -18,7 +18,7 @@ from lthray.verdicts import Evidence, table
 
 def console() -> Console:
     """Stdout; as wide as the terminal, and wide enough for the table in a log."""
-    return Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(width=None if sys.stdout.isatty() else 180, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 class Tally:
@@ -155,7 +155,7 @@ def verdict_table(evidence: Evidence) -> Table:
     title = "confirmed on fresh seeds: excess over dense, and minus each control's; * = the claim holds (mean ± 95 %)"
     out = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for i in used:
-        out.add_column(head[i], justify="left" if head[i] in ("recipe", "grade") else "right", no_wrap=True)
+        out.add_column(head[i], justify="left" if head[i] in ("recipe", "grade") else "right")
     for row in rows:
         out.add_row(*(row[i] for i in used))
     return out

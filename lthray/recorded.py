@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from torch import Tensor
 from lthray.flat import ConfigError
 from lthray.options import redacted
 from lthray.recording import ENVIRON
+
+PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
 
 
 class Recorded:
@@ -74,7 +77,7 @@ class Recorded:
         built = sorted({f"lthray {tag.get('lthray', '?')} ({tag.get('commit', '')[:10] or 'no commit'})" for tag in tags})
         data = sorted({f"{trial['point']['data'][0]} {trial['point']['data'][1][:12]}" for trial in trials})
         seeds = " ".join(map(str, sorted({trial["point"]["seed"] for trial in trials})))
-        command = sorted({tag.get("mlflow.source.name", "?") for tag in tags})
+        command = sorted({PLACE.sub("", tag.get("mlflow.source.name", "?")) for tag in tags})
         parts = [
             "; ".join(command),
             "–".join(dict.fromkeys((days[0], days[-1]))),

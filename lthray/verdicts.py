@@ -367,9 +367,7 @@ def _extras(found: Mapping[str, Claim]) -> str:
     """Better, faster, and how the samples stand beside the loss, at the sparsest rung with controls."""
     parts = []
     if "better" in found:
-        parts.append(
-            "its loss there is lower than dense" if found["better"].holds else "its loss there is not lower than dense"
-        )
+        parts.append(f"it is {'' if found['better'].holds else 'not '}better than dense there")
     if "faster" in found:
         parts.append(f"it {'learns' if found['faster'].holds else 'does not learn'} faster")
     kids = [found[name].holds for name in ("ddim", "ddpm") if name in found]
