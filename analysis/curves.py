@@ -17,17 +17,15 @@ from pydantic.dataclasses import dataclass
 from lthray.cli import asked, guarded
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError, words
-from lthray.options import NAME, OPTIONS, Root
+from lthray.options import NAME, OPTIONS, Asked
 from lthray.reports import Line, Lines, Section, write
 from lthray.results import config_of, surface
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
-class Wanted(Root):
+class Wanted(Asked):
     """What is drawn."""
 
-    experiment: str = ""
-    """The study and its preset as MLflow names them, such as rewinding.digits; empty = the one recorded last."""
     by: str = "control"
     """Word of the config, one curve a value."""
     metric: str = "loss/excess"
@@ -72,7 +70,7 @@ def main() -> int:
     from lthray.recorded import Recorded
 
     found = Recorded(wanted.uri, wanted.experiment)
-    cells = cells_of(found.trials, wanted.by, wanted.metric)
+    cells = cells_of(found.of(wanted.call) if wanted.call else found.trials, wanted.by, wanted.metric)
     title, name = f"{wanted.metric} by {wanted.by}", f"{wanted.metric.replace('/', '_')}_by_{wanted.by}"
     section = Section(name, title, table=surface(cells, wanted.by), figure=figure(cells, wanted.by, wanted.metric))
     print("\n".join(write([section], Path(wanted.out) / "reports" / found.name)))

@@ -14,28 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic.dataclasses import dataclass
-
 from lthray import verdicts
 from lthray.cli import asked, guarded
 from lthray.flat import ConfigError
-from lthray.options import OPTIONS, Root
+from lthray.options import Asked
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section, write
 from lthray.results import config_of, surface
 from lthray.verdicts import MARGIN
 
 STABLE = 0.005  # of the loss: a lower barrier is called stable
-
-
-@dataclass(frozen=True, kw_only=True, config=OPTIONS)
-class Wanted(Root):
-    """What is asked of it."""
-
-    experiment: str = "rewinding.digits"
-    """The study and its preset as MLflow names them."""
-    call: str = ""
-    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
 
 
 Cells = dict[tuple[float, float], dict[int, float]]  # (k, density) -> seed -> number
@@ -132,7 +120,7 @@ def stability(tickets: Cells, dense: Mapping[tuple[float, int], float]) -> Secti
 
 def main() -> int:
     """Write what was found and print it."""
-    wanted: Any = asked(Wanted, sys.argv[1:], "python analysis/rewinding.py", __doc__ or "")
+    wanted = asked(Asked, sys.argv[1:], "python analysis/rewinding.py", __doc__ or "")
     recorded = Recorded(wanted.uri, wanted.experiment)
     print("\n".join(write(sections(recorded, wanted.call), Path(wanted.out) / "reports" / recorded.name)))
     return 0

@@ -16,13 +16,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pydantic.dataclasses import dataclass
-
 from lthray import verdicts
 from lthray.cli import asked, guarded
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError
-from lthray.options import OPTIONS, Root
+from lthray.options import Asked
 from lthray.recorded import Recorded
 from lthray.reports import Heat, Line, Lines, Section, write
 from lthray.ticket import read_ticket
@@ -30,16 +28,6 @@ from lthray.verdicts import worse
 
 DENSITY = "density of the prunable weights"
 BINS, WIDEST = 48, 4.0  # of measure.anatomy's histograms
-
-
-@dataclass(frozen=True, kw_only=True, config=OPTIONS)
-class Wanted(Root):
-    """What is asked of it."""
-
-    experiment: str = ""
-    """The study and its preset as MLflow names them; empty = the one recorded last."""
-    call: str = ""
-    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
 
 
 Trial = Mapping[str, Any]
@@ -205,7 +193,7 @@ def samples(recorded: Recorded, trial: Trial) -> Iterator[Section]:
 
 def main() -> int:
     """Write what was found and print it."""
-    wanted: Any = asked(Wanted, sys.argv[1:], "python analysis/ticket_anatomy.py", __doc__ or "")
+    wanted = asked(Asked, sys.argv[1:], "python analysis/ticket_anatomy.py", __doc__ or "")
     recorded = Recorded(wanted.uri, wanted.experiment)
     print("\n".join(write(sections(recorded, wanted.call), Path(wanted.out) / "reports" / recorded.name)))
     return 0

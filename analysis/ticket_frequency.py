@@ -14,7 +14,6 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic.dataclasses import dataclass
 
@@ -23,20 +22,16 @@ from lthray import verdicts
 from lthray.cli import asked, guarded
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError, words
-from lthray.options import OPTIONS, Root
+from lthray.options import OPTIONS, Asked
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section, write
 from lthray.verdicts import Evidence
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
-class Wanted(Root):
+class Wanted(Asked):
     """What is asked of it."""
 
-    experiment: str = ""
-    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = the one recorded last."""
-    call: str = ""
-    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
     by: str = ""
     """Word of the config by which frequencies are told apart."""
 
@@ -226,7 +221,7 @@ def first_failure(t: Trajectory) -> tuple[float, bool]:
 
 def main() -> int:
     """Write what was found and print it."""
-    wanted: Any = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
+    wanted = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
     if wanted.by and wanted.by not in words(TrialConfig):
         raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
     recorded = Recorded(wanted.uri, wanted.experiment)

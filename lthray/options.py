@@ -84,6 +84,16 @@ class Root:
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Asked(Root):
+    """What an analysis is asked of."""
+
+    experiment: str = ""
+    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = the one recorded last."""
+    call: str = ""
+    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Options(Root):
     """What a study is told besides the config of its trials."""
 

@@ -31,7 +31,7 @@ class Recorded:
 
         file = uri.removeprefix("sqlite:///")
         if file != uri and not Path(file).is_file():  # MLflow would make it
-            raise ConfigError([f"--experiment {name!r}: there is no {file}"])
+            raise ConfigError([f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"])
         self.client, self.uri = MlflowClient(uri), uri
         self.experiment = self._experiment(name)
         self.name: str = self.experiment.name

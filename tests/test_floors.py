@@ -14,7 +14,7 @@ FLOORS = {
     2: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
     + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
-    4: ["setting", "states", "desk", "console", "recording"],
+    4: ["setting", "states", "desk", "console", "recording", "pages"],
     5: ["trajectory", "recorded"],
     6: ["study"],
     7: ["cli"],
