@@ -8,6 +8,7 @@ pages, <out>/reports/index.html. Reads MLflow only. A study that goes on, or who
 with a line, unless it is named.
 """
 
+import os
 import re
 import runpy
 import shlex
@@ -27,6 +28,7 @@ from lthray.flat import ConfigError
 from lthray.options import NAME, OPTIONS, Root, redacted
 from lthray.pages import About, Chapter
 from lthray.recorded import Recorded
+from lthray.recording import ENVIRON
 from lthray.reports import Section
 
 PAGES = ("ticket_frequency", "rewinding", "ticket_anatomy")
@@ -56,6 +58,7 @@ def analyses() -> dict[str, Analysis]:
 
 def studies(uri: str) -> list[str]:
     """The names of all experiments of an MLflow that can be a study's."""
+    os.environ.update(ENVIRON)
     from mlflow import MlflowClient
 
     file = uri.removeprefix("sqlite:///")
@@ -82,7 +85,8 @@ def tell(name: str, analysis: Analysis, recorded: Recorded, call: str) -> Chapte
     """What an analysis says of a study, or why it does not apply."""
     title, asks = name.replace("_", " ").capitalize(), (analysis["__doc__"] or "").partition("\n")[0]
     try:
-        return Chapter(name, title, asks, tuple(analysis["sections"](recorded, call)))
+        found = [replace(s, text=[*map(redacted, s.text)]) for s in analysis["sections"](recorded, call)]
+        return Chapter(name, title, asks, found)
     except ConfigError as error:
         return Chapter(name, title, silent="; ".join(error.faults))
 
@@ -111,7 +115,7 @@ def samples(recorded: Recorded, trials: Sequence[Trial]) -> Iterator[Section]:
         last = trial["rounds"][-1]
         dense, sparse = (dict(recorded.pictures(trial, index)) for index in (0, last["index"]))
         found: dict[str, bytes] = {}
-        for name in dense.keys() & sparse.keys():
+        for name in sorted(dense.keys() & sparse.keys()):
             sampler = name.removeprefix("samples_")
             found |= {f"dense, {sampler}": dense[name], f"ticket at {last['density']:.4g}, {sampler}": sparse[name]}
         if found:
