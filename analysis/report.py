@@ -8,7 +8,6 @@ pages, <out>/reports/index.html. Reads MLflow only. A study that goes on, or who
 with a line, unless it is named.
 """
 
-import os
 import re
 import runpy
 import shlex
@@ -20,30 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic.dataclasses import dataclass
-
 from lthray import pages, verdicts
 from lthray.cli import asked, guarded
 from lthray.flat import ConfigError
-from lthray.options import NAME, OPTIONS, Root, redacted
+from lthray.options import NAME, Asked, redacted
 from lthray.pages import About, Chapter
-from lthray.recorded import Recorded
-from lthray.recording import ENVIRON
+from lthray.recorded import Recorded, experiments
 from lthray.reports import Section
 
 PAGES = ("ticket_frequency", "rewinding", "ticket_anatomy")
 OPENS = re.compile(r"verdict(_\d+)?|frequency")  # names of the sections of the first, with whose sentences a report opens
 TRIED = 4  # tickets that are looked through for samples
-
-
-@dataclass(frozen=True, kw_only=True, config=OPTIONS)
-class Wanted(Root):
-    """What is asked of it."""
-
-    experiment: str = ""
-    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = all."""
-    call: str = ""
-    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
 
 
 Analysis = Mapping[str, Any]
@@ -56,18 +42,7 @@ def analyses() -> dict[str, Analysis]:
     return {name: runpy.run_path(str(file)) for name, file in files.items() if file.is_file()}
 
 
-def studies(uri: str) -> list[str]:
-    """The names of all experiments of an MLflow that can be a study's."""
-    os.environ.update(ENVIRON)
-    from mlflow import MlflowClient
-
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():  # MLflow would make it
-        raise ConfigError([f"there is no {file}"])
-    return sorted(e.name for e in MlflowClient(uri).search_experiments() if NAME.fullmatch(e.name))
-
-
-def report(recorded: Recorded, wanted: Wanted, known: Mapping[str, Analysis]) -> str:
+def report(recorded: Recorded, wanted: Asked, known: Mapping[str, Analysis]) -> str:
     """The page of a study; ConfigError if it goes on or cannot be averaged."""
     trials = verdicts.comparable(recorded.of(wanted.call))
     verdict, chapters = opening([tell(name, analysis, recorded, wanted.call) for name, analysis in known.items()])
@@ -145,7 +120,7 @@ def row(trial: Trial) -> list[str]:
     return [point["name"], point["phase"], str(point["seed"]), status, str(len(rounds)), *last, trial["run"]]
 
 
-def again(recorded: Recorded, wanted: Wanted) -> Chapter:
+def again(recorded: Recorded, wanted: Asked) -> Chapter:
     """Commands, code, data and seeds."""
     tags = [recorded.tags[trial["run"]] for trial in recorded.trials]
     told = {name: dict.fromkeys(t[name] for t in tags if t.get(name)) for name in ("mlflow.source.name", "lthray", "commit")}
@@ -168,11 +143,11 @@ def again(recorded: Recorded, wanted: Wanted) -> Chapter:
 
 def main() -> int:
     """Write the pages and the index of all."""
-    wanted: Any = asked(Wanted, sys.argv[1:], "python analysis/report.py", __doc__ or "")
+    wanted = asked(Asked, sys.argv[1:], "python analysis/report.py", __doc__ or "")
     if wanted.experiment and not NAME.fullmatch(wanted.experiment):
         raise ConfigError([f"--experiment {wanted.experiment!r}: study.preset, such as rewinding.digits"])
     folder, known, written = Path(wanted.out) / "reports", analyses(), 0
-    for name in [wanted.experiment] if wanted.experiment else studies(wanted.uri):
+    for name in [wanted.experiment] if wanted.experiment else experiments(wanted.uri):
         try:
             page = report(Recorded(wanted.uri, name), wanted, known)
         except ConfigError as error:

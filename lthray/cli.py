@@ -235,7 +235,8 @@ def _code(error: Exception) -> int | None:
     if isinstance(error, OSError):
         return options.ENVIRONMENT
     names = {"ConfigError": options.BAD_INPUT, "StoreError": options.BAD_INPUT, "TicketError": options.INTEGRITY}
-    return {**names, "ClusterError": options.ENVIRONMENT}.get(type(error).__name__)
+    names |= {"ClusterError": options.ENVIRONMENT, "MlflowException": options.ENVIRONMENT}
+    return next((names[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in names), None)
 
 
 def say(text: str) -> int:

@@ -136,7 +136,10 @@ def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
     """A metric by density (rows) and by one word of the config (columns), over the trials in each cell."""
     cells: dict[tuple[str, float], list[float]] = {}
     for trial in found:
-        value = str(config_of(trial.entry.point).flat()[word])
+        point = trial.entry.point
+        if word != "control" and (point["control"], point["fork"]) != ("none", 0):
+            continue  # what stands in a ticket's place is no ticket
+        value = str(config_of(point).flat()[word])
         for r in trial.rounds:
             cells.setdefault((value, r.metrics["density/prunable"]), []).append(r.metrics[metric])
     head, *rows = surface(cells, word)

@@ -110,8 +110,6 @@ for (const box of plots) {
 addEventListener("beforeprint", () => plots.forEach(box => Plotly.relayout(box, {width: 660, autosize: false})));
 addEventListener("afterprint", () => plots.forEach(box => Plotly.relayout(box, {width: null, autosize: true})));
 """
-# Blue below and red above, as in the PNGs; plotly's own scale is grey in the middle.
-SCALE = [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f7f7f7"], [0.75, "#f4a582"], [1, "#b2182b"]]
 
 
 @dataclass(frozen=True)
@@ -188,8 +186,6 @@ def chart(figure: Lines | Heat, label: str) -> str:
     """A figure as data for plotly; nothing in it can end the element that holds it."""
     drawn, kind, height = traces(figure), "lines", 430
     if isinstance(figure, Heat):
-        drawn["data"][0] |= {"colorscale": SCALE, "reversescale": False}
-        drawn["layout"]["xaxis"]["type"] = "category"  # a density is a name there
         kind, height = "heat", 140 + 18 * len(figure.rows)
     data = json.dumps(clean(drawn), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     plot = f'<div class="plot {kind}" style="height:{height}px"></div>'

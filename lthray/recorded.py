@@ -13,10 +13,25 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from lthray.flat import ConfigError
-from lthray.options import redacted
+from lthray.options import NAME, redacted
 from lthray.recording import ENVIRON
 
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
+
+
+def experiments(uri: str) -> list[str]:
+    """The names of all experiments of an MLflow that can be a study's."""
+    return sorted(e.name for e in _client(uri).search_experiments() if NAME.fullmatch(e.name))
+
+
+def _client(uri: str) -> Any:
+    os.environ.update(ENVIRON)
+    from mlflow import MlflowClient
+
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).is_file():  # MLflow would make it
+        raise ConfigError([f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"])
+    return MlflowClient(uri)
 
 
 class Recorded:
@@ -26,13 +41,7 @@ class Recorded:
     """
 
     def __init__(self, uri: str, name: str = ""):
-        os.environ.update(ENVIRON)
-        from mlflow import MlflowClient
-
-        file = uri.removeprefix("sqlite:///")
-        if file != uri and not Path(file).is_file():  # MLflow would make it
-            raise ConfigError([f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"])
-        self.client, self.uri = MlflowClient(uri), uri
+        self.client, self.uri = _client(uri), uri
         self.experiment = self._experiment(name)
         self.name: str = self.experiment.name
         runs = self.client.search_runs([self.experiment.experiment_id], max_results=50_000)
@@ -41,6 +50,8 @@ class Recorded:
             raise ConfigError([f"--experiment {self.name!r}: no finished trial is recorded there"])
         with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
             found = [{**self._json(run.info.run_id, Path(folder)), "run": run.info.run_id} for run in finished]
+        if any(word not in trial["point"] for trial in found for word in ("recipe", "fork")):
+            raise ConfigError([f"--experiment {self.name!r}: was recorded by an older lthray; run the study again"])
         self.trials: list[dict[str, Any]] = sorted(found, key=lambda trial: trial["point"]["at"])
         self.tags = {run.info.run_id: run.data.tags for run in finished}
 
@@ -72,12 +83,12 @@ class Recorded:
         """When, with what and on what some trials were made, in one line."""
         rounds = [r for trial in trials for r in trial["rounds"]]
         days = sorted({time.strftime("%Y-%m-%d", time.gmtime(r["created"])) for r in rounds})
-        made = sorted({f"torch {r['made']['torch']}, {r['made']['device']}, threads {r['made']['threads']}" for r in rounds})
+        made = sorted({", ".join(f"{word} {value}" for word, value in sorted(r.get("made", {}).items())) for r in rounds})
         tags = [self.tags[trial["run"]] for trial in trials]
         built = sorted({f"lthray {tag.get('lthray', '?')} ({tag.get('commit', '')[:10] or 'no commit'})" for tag in tags})
         data = sorted({f"{trial['point']['data'][0]} {trial['point']['data'][1][:12]}" for trial in trials})
         seeds = " ".join(map(str, sorted({trial["point"]["seed"] for trial in trials})))
-        command = sorted({PLACE.sub("", tag.get("mlflow.source.name", "?")) for tag in tags})
+        command = sorted({PLACE.sub("", redacted(tag.get("mlflow.source.name", "?"))) for tag in tags})
         parts = [
             "; ".join(command),
             "–".join(dict.fromkeys((days[0], days[-1]))),

@@ -15,6 +15,8 @@ from typing import Any
 from lthray.statistics import t_interval
 
 Row = Sequence[str]
+# blue below zero and red above, as in the PNGs; plotly's own scale of the name runs the other way
+SCALE = [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f7f7f7"], [0.75, "#f4a582"], [1, "#b2182b"]]
 
 
 @dataclass(frozen=True)
@@ -171,11 +173,14 @@ def _draw_heat(axes: Any, figure: Heat) -> None:
 
 def traces(figure: Lines | Heat) -> dict[str, Any]:
     """The figure as plotly's data and layout."""
-    common: dict[str, Any] = {"margin": {"l": 60, "r": 20, "t": 20, "b": 50}, "template": "plotly_white"}
+    common: dict[str, Any] = {"margin": {"l": 60, "r": 20, "t": 20, "b": 50}}
     if isinstance(figure, Heat):
-        heat = {"type": "heatmap", "x": figure.columns, "y": figure.rows, "z": figure.values, "colorscale": "RdBu", "zmid": 0}
-        axes = {"xaxis": {"title": {"text": figure.x}}, "yaxis": {"title": {"text": figure.y}, "autorange": "reversed"}}
-        return {"data": [{**heat, "reversescale": True}], "layout": {**common, **axes}}
+        heat = {"type": "heatmap", "x": figure.columns, "y": figure.rows, "z": figure.values, "colorscale": SCALE, "zmid": 0}
+        axes = {
+            "xaxis": {"title": {"text": figure.x}, "type": "category"},
+            "yaxis": {"title": {"text": figure.y}, "autorange": "reversed"},
+        }
+        return {"data": [heat], "layout": {**common, **axes}}
     data: list[dict[str, Any]] = []
     for line in figure.lines:
         trace: dict[str, Any] = {

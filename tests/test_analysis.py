@@ -1,11 +1,13 @@
 """Analyses read MLflow alone, say what is wrong in one line, and leave what was recorded: tables, figures, sentences."""
 
 import csv
+import json
 import re
 import runpy
 import shutil
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 
 from lthray.__main__ import main
 from lthray.arms import AGAIN, against, forked, longer
-from lthray.call import Study, resolve
+from lthray.call import Call, Confirmation, Study, resolve
 from lthray.desk import Desk
 from lthray.ledger import DONE, Ledger
 from lthray.options import Root
@@ -124,7 +126,11 @@ STUDIES = {
 
 def recorded_study(root: Path, page: Study, argv: Sequence[str] = (), skip: int = 0) -> None:
     """Run a study to its end, or all but the last trials of it, and record it."""
-    store, call = Store(root / "runs/store"), resolve(page, argv)
+    record_call(root, page, resolve(page, argv), skip)
+
+
+def record_call(root: Path, page: Study, call: Call, skip: int = 0) -> None:
+    store = Store(root / "runs/store")
     about = {
         "study": page.name,
         "preset": "digits",
@@ -213,6 +219,26 @@ def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
     assert head[-1] == "grade"
 
 
+def test_of_a_confirmed_search_only_the_confirmation_is_graded(monkeypatch, capsys, tmp_path):
+    again = Confirmation(
+        seeds=(11, 12),
+        arms=lambda config: against("reinit", "shuffle"),
+        references=lambda config: [],
+        words={"measure.split": "test"},
+    )
+    page_of = replace(STUDIES["search"], confirm=again)
+    search = resolve(page_of, [])
+    record_call(tmp_path, page_of, search)
+    record_call(tmp_path, page_of, search.confirmation([{"train.lr": 0.004}]))
+    text = page(monkeypatch, capsys, "ticket_frequency", tmp_path)
+    assert "seeds 11 12." in text
+    assert "An adaptive search yields no frequency." in text
+    assert {row[2] for row in rows_of(tmp_path, "search.digits", "verdict")[1:]} == {"2"}
+    trials = json.loads((tmp_path / "runs/reports/search.digits/trials.json").read_text())
+    assert {t["point"]["phase"] for t in trials} == {"confirm"}
+    assert {t["point"]["config"]["measure.split"] for t in trials} == {"test"}
+
+
 def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsys, studies):
     page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
     rows = [
@@ -297,6 +323,13 @@ def test_the_anatomy_of_a_ticket(monkeypatch, capsys, studies):
 def test_what_an_analysis_cannot_use_is_one_line(monkeypatch, capsys, studies, name, argv, said):
     text = page(monkeypatch, capsys, name, studies, *argv, code=2)
     assert said in text
+    assert text.count("\n") == 1
+
+
+def test_a_server_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path):
+    (tmp_path / "runs").mkdir()
+    text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, "--tracking-uri", "http://127.0.0.1:9", code=4)
+    assert text.startswith("error: ")
     assert text.count("\n") == 1
 
 

@@ -199,7 +199,7 @@ def test_a_named_study_that_cannot_be_told_is_one_line_and_no_page(monkeypatch, 
 
 def test_an_empty_root_is_one_line(monkeypatch, tmp_path, capsys):
     assert report(monkeypatch, tmp_path / "runs") == 2
-    assert capsys.readouterr().err == f"error: there is no {tmp_path}/runs/mlflow.db\n"
+    assert capsys.readouterr().err.startswith(f"error: there is no {tmp_path}/runs/mlflow.db: nothing was recorded there")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -300,7 +300,6 @@ def test_a_heat_map_is_coloured_as_its_png_and_names_its_columns():
     low, high = (bytes.fromhex(scale[at][1][1:]) for at in (0, -1))
     assert low[2] > low[0]  # blue
     assert high[0] > high[2]  # red
-    assert not drawn["data"][0]["reversescale"]
     assert drawn["layout"]["xaxis"]["type"] == "category"
 
 
@@ -361,7 +360,7 @@ def test_runs_are_linked_where_mlflow_is_a_server(defined):
 def test_how_to_make_it_again_names_every_command_and_commit(defined):
     tags = {f"run{n}": {"lthray": "0.1.0", "commit": f"c{n}", "mlflow.source.name": f"python {n}.py"} for n in (0, 1)}
     recorded = SimpleNamespace(name="a.digits", trials=[trial(0), trial(1)], tags=tags)
-    wanted = defined["Wanted"](out="runs", tracking_uri="http://me:secret@host", call="abc")
+    wanted = defined["Asked"](out="runs", tracking_uri="http://me:secret@host", call="abc")
     (facts,) = defined["again"](recorded, wanted).sections
     page = "python analysis/report.py --out runs --experiment a.digits --tracking-uri http://***@host --call abc"
     assert facts.text == ["The study:", "    python 0.py", "    python 1.py", "This page:", f"    {page}"]
