@@ -12,8 +12,9 @@ from to <out>/reports/<experiment>/.
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic.dataclasses import dataclass
 
@@ -219,6 +220,13 @@ def first_failure(t: Trajectory) -> tuple[float, bool]:
     return 1 - min(t.won), False
 
 
+def bare(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a recorded trial that a verdict is given on."""
+    used = ("index", "density", "metrics", "curve", "created", "made")
+    point = {word: value for word, value in trial["point"].items() if word not in ("runs", "rounds", "places")}
+    return {**trial, "point": point, "rounds": [{word: r[word] for word in used if word in r} for r in trial["rounds"]]}
+
+
 def main() -> int:
     """Write what was found and print it."""
     wanted = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
@@ -228,7 +236,7 @@ def main() -> int:
     found = sections(recorded, wanted.call, wanted.by)
     folder = Path(wanted.out) / "reports" / recorded.name
     lines = write(found, folder)
-    (folder / "trials.json").write_text(json.dumps(recorded.of(wanted.call), separators=(",", ":")))
+    (folder / "trials.json").write_text(json.dumps([*map(bare, recorded.of(wanted.call))], separators=(",", ":")))
     print("\n".join(lines))
     return 0
 

@@ -104,7 +104,7 @@ class Evidence:
     @property
     def steps(self) -> int:
         """Of a training run."""
-        return json.loads(self.setting).get("train.steps", TrialConfig().train.steps)
+        return json.loads(self.setting)["train.steps"]
 
 
 def worse(r: Facts) -> tuple[float, float]:
@@ -171,7 +171,7 @@ def recipe(trial: Trial) -> str:
 
 def _setting(trial: Trial) -> str:
     words = {w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] in ("data", "model", "objective", "train")}
-    return json.dumps(words, sort_keys=True)
+    return json.dumps({"train.steps": TrialConfig().train.steps, **words}, sort_keys=True)
 
 
 def _panel(trial: Trial) -> tuple[Any, ...]:
@@ -352,29 +352,27 @@ def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
     if not tested:
         return f"{name} ({seeds} seeds{few}) {lowest}; no controls were trained, so nothing more is claimed."
     won = f"wins down to {best[3]:.4g}" if best[3] else "wins at none of the rungs that have controls"
-    where = ", ".join(f"{d:.4g}" for d in tested)
-    last = cells[tested[-1]]
-    return f"{name} ({seeds} seeds{few}) {lowest} and {won} ({where}){_extras(graded[tested[-1]])}{_older(evidence, last)}."
+    where, at = ", ".join(f"{d:.4g}" for d in tested), best[3] or tested[-1]
+    more = f"{_extras(graded[at])}{_older(evidence, cells[at])}"
+    return f"{name} ({seeds} seeds{few}) {lowest} and {won} (tried at {where}). At {at:.4g} it {more}."
 
 
 def _older(evidence: Evidence, cell: Cell) -> str:
     """Whether a ticket's weights have seen more optimizer steps than its dense network's."""
     steps = [r["metrics"].get("cost/steps_of_weights", 0) for r in cell.arms["none"].values()]
-    return f"; its weights have seen {max(steps):.0f} steps, which flatters it" if max(steps) > evidence.steps else ""
+    return f", with weights that have seen {max(steps):.0f} steps, which flatters it" if max(steps) > evidence.steps else ""
 
 
 def _extras(found: Mapping[str, Claim]) -> str:
-    """Better, faster, and how the samples stand beside the loss, at the sparsest rung with controls."""
-    parts = []
-    if "better" in found:
-        parts.append(f"it is {'' if found['better'].holds else 'not '}better than dense there")
+    """Better, faster, and how the samples stand beside the loss."""
+    parts = [f"is {'' if found['better'].holds else 'not '}better than dense"]
     if "faster" in found:
-        parts.append(f"it {'learns' if found['faster'].holds else 'does not learn'} faster")
+        parts.append(f"{'learns' if found['faster'].holds else 'does not learn'} faster")
     kids = [found[name].holds for name in ("ddim", "ddpm") if name in found]
     if kids:
         agree = "agree" if all(kid == found["matching"].holds for kid in kids) else "disagree" if len(set(kids)) == 1 else ""
-        parts.append(f"samples {agree} with the loss" if agree else "samples are sampler-dependent")
-    return "".join(f"; {part}" for part in parts)
+        parts.append(f"has samples that {agree} with the loss" if agree else "is good or bad by the sampler")
+    return " and ".join([", ".join(parts[:-1])] * (len(parts) > 1) + parts[-1:])
 
 
 def _floors(evidence: Evidence) -> str:

@@ -238,6 +238,18 @@ def test_tables_and_lines(finished):
     assert (duration(3), duration(200), duration(9000)) == ("3 s", "3 min", "2.5 h")
 
 
+def test_a_surface_is_of_tickets_not_of_what_stands_in_their_place(finished):
+    import copy
+
+    found = copy.deepcopy(finished[2])
+    for trial in found[:1]:
+        trial.entry.point.update(control="reinit")
+        trial.rounds[1].metrics["loss/excess"] = 99.0
+        trial.entry.point["config"]["control"] = "reinit"
+    assert "99.0" not in console_text(surface_table(found, "prune.criterion", "loss/excess"))
+    assert "99.0" in console_text(surface_table(found, "control", "loss/excess"))
+
+
 def test_the_end_says_what_was_shared_and_how_the_time_was_spent(finished):
     _, ledger, found = finished
     began = min(r.created for t in found for r in t.rounds) - 10

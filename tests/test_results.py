@@ -13,13 +13,20 @@ from PIL import Image
 from lthray import reports, verdicts
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/trials.json"))
+README = (ROOT / "README.md").read_text()
 ANALYSIS = runpy.run_path(str(ROOT / "analysis/ticket_frequency.py"))
 
 
-def evidence(folder: Path) -> verdicts.Evidence:
-    (found,) = verdicts.gather(verdicts.comparable(json.loads((folder / "trials.json").read_text())))
+def published() -> list[tuple[Path, verdicts.Evidence]]:
+    """Every published verdict: the path of its files without their ending, and what it was given on."""
+    found = []
+    for path in sorted((ROOT / "results").glob("*/trials.json")):
+        told = verdicts.gather(verdicts.comparable(json.loads(path.read_text())))
+        found += [(path.with_name(f"verdict_{e.steps}" if len(told) > 1 else "verdict"), e) for e in told]
     return found
+
+
+VERDICTS = [pytest.param(*each, id=f"{each[0].parent.name} {each[0].name}") for each in published()]
 
 
 def rows(path: Path) -> list[list[str]]:
@@ -27,40 +34,40 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def test_there_are_results():
-    assert FOLDERS
+    assert len(VERDICTS) > 1
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_tables_and_sentences_are_made_again_from_the_recorded_trials(folder):
-    found = evidence(folder)
-    assert verdicts.table(found) == rows(folder / "verdict.csv")
-    assert ANALYSIS["claim_rows"](found) == rows(folder / "verdict_claims.csv")
-    told = (folder / "verdict.txt").read_text().splitlines()
-    assert told[: len(verdicts.sentences(found))] == verdicts.sentences(found)
+@pytest.mark.parametrize(("place", "evidence"), VERDICTS)
+def test_tables_and_sentences_are_made_again_from_the_recorded_trials(place, evidence):
+    assert verdicts.table(evidence) == rows(place.with_suffix(".csv"))
+    told = place.with_suffix(".txt").read_text().splitlines()
+    assert told[: len(verdicts.sentences(evidence))] == verdicts.sentences(evidence)
     assert told[-1].startswith("Recorded: python studies/")
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_the_figure_is_made_again(folder):
-    again = Image.open(io.BytesIO(reports.png(ANALYSIS["excess"](evidence(folder)))))
-    published = Image.open(folder / "verdict.png")
-    assert again.size == published.size
-    a, b = (np.asarray(image.convert("L"), dtype=float) for image in (again, published))
+@pytest.mark.parametrize(("place", "evidence"), VERDICTS)
+def test_figures_are_made_again(place, evidence):
+    again, before = Image.open(io.BytesIO(reports.png(ANALYSIS["excess"](evidence)))), Image.open(place.with_suffix(".png"))
+    assert again.size == before.size
+    a, b = (np.asarray(image.convert("L"), dtype=float) for image in (again, before))
     assert np.abs(a - b).mean() < 1.0  # of 255: fonts may differ by a pixel, curves may not
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_the_readme_shows_the_verdict_as_it_was_recorded(folder):
-    readme = (ROOT / "README.md").read_text()
-    for row in rows(folder / "verdict.csv"):
-        assert "| " + " | ".join(row) + " |" in readme
-    for line in (folder / "verdict.txt").read_text().splitlines():
-        assert line in readme
+@pytest.mark.parametrize(("place", "evidence"), VERDICTS)
+def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
+    assert verdicts.sentences(evidence)[0] in README
+    head, *told = verdicts.table(evidence)
+    for row in told if place.name != "verdict" else ():
+        assert f"{row[head.index('excess')]} {row[-1]}" in README
+    if place.name == "verdict":
+        for row in rows(place.with_suffix(".csv")):
+            assert "| " + " | ".join(row) + " |" in README
+        for line in place.with_suffix(".txt").read_text().splitlines():
+            assert line in README
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
-def test_results_hold_no_place(folder):
-    for path in folder.glob("*.[ctj]*"):
+def test_results_hold_no_place():
+    for path in (ROOT / "results").rglob("*.[ctj]*"):
         text = path.read_text()
         assert "/tmp" not in text
         assert "/home" not in text

@@ -171,6 +171,9 @@ def test_a_dense_network_that_gains_from_twice_the_steps_is_undertrained(later, 
     assert short is label
     assert gains == pytest.approx([later / DENSE - 1] * 5)
     assert ("UNDERTRAINED" in " ".join(verdicts.sentences(evidence))) is label
+    half = [trial(seed=s, dense=0.3, **{"train.steps": 200}) for s in SEEDS]
+    (first,) = (e for e in verdicts.gather(study(GOOD) + half) if e.steps == 200)
+    assert verdicts.undertrained(first) == (True, pytest.approx([DENSE / 0.3 - 1] * 5))  # 400 steps are the default
     alone, _ = only(study(GOOD))
     assert verdicts.undertrained(alone) == (None, [])
     assert "not measured" in " ".join(verdicts.sentences(alone))
@@ -235,6 +238,15 @@ def test_without_controls_no_seed_wins():
     assert verdicts.wins(*only(study(GOOD))) == {}
 
 
+def test_the_sentence_speaks_of_the_sparsest_rung_that_wins():
+    found = []
+    for seed, spread in zip(SEEDS, SPREAD, strict=True):
+        found.append(trial("none", seed, (-0.02 + spread, 0.2 + spread)))
+        found += [trial(control, seed, (0.3 + spread, 0.3 - spread)) for control in ("shuffle", "reinit")]
+    told = verdicts.sentences(only(found)[0])[0]
+    assert "wins down to 0.5 (tried at 0.5, 0.1). At 0.5 it is better than dense" in told
+
+
 def test_the_sparsest_density_is_before_the_first_failure():
     def ladder(*ds, controls=(True, True)) -> float | None:
         found = []
@@ -261,14 +273,17 @@ def test_the_sparsest_density_is_before_the_first_failure():
 
 def test_sentences_say_how_few_and_how_samples_stand():
     told = " ".join(verdicts.sentences(only(study(GOOD, BAD, BAD, kid=FINE))[0]))
-    assert "(5 seeds) matches its dense network down to density 0.1 and wins down to 0.1" in told
+    assert (
+        "(5 seeds) matches its dense network down to density 0.1 and wins down to 0.1 (tried at 0.5, 0.1). At 0.1 it is" in told
+    )
+    assert "is better than dense" in told
     few = study(GOOD[:3], BAD[:3], BAD[:3])
     assert "(3 seeds, fewer than 5)" in verdicts.sentences(only(few)[0])[0]
     assert "no controls were trained" in verdicts.sentences(only(study(GOOD))[0])[0]
     assert "one seed only" in verdicts.sentences(only(study(GOOD[:1]))[0])[0]
-    assert "sampler-dependent" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
+    assert "is good or bad by the sampler" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
     worse = [((0.3, 0.4), (0.9, 0.9 + 0.01 * i)) for i in range(5)]
-    assert "samples disagree with the loss" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
+    assert "samples that disagree with the loss" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
 
 
 def test_tickets_that_were_trained_longer_are_told_as_such():
@@ -276,7 +291,7 @@ def test_tickets_that_were_trained_longer_are_told_as_such():
     for t in found:
         for r in t["rounds"]:
             r["metrics"]["cost/steps_of_weights"] = 400 if t["point"]["control"] != "none" or not r["index"] else 780
-    assert "its weights have seen 780 steps, which flatters it" in verdicts.sentences(only(found)[0])[0]
+    assert "with weights that have seen 780 steps, which flatters it" in verdicts.sentences(only(found)[0])[0]
     assert "flatters it" not in verdicts.sentences(only(study(GOOD, BAD, BAD))[0])[0]
 
 
