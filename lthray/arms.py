@@ -22,8 +22,8 @@ AGAIN: Words = {
 
 
 def against(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
-    """The ticket, and controls of it at some rungs (all if none are named)."""
-    return [{"control": "none"}, *({"control": name, "rungs": tuple(rungs)} for name in controls)]
+    """The ticket, and controls of it at some rungs (all if none are named), whose samples decide nothing and are not taken."""
+    return [{"control": "none"}, *({"control": name, "rungs": tuple(rungs), "measure.rounds": (0,)} for name in controls)]
 
 
 def longer(config: TrialConfig) -> Words:

@@ -61,6 +61,7 @@ STUDY = Study(
             "measure.perturbations": 5,
             "measure.sensitivity": True,
         },
+        smoke={"measure.sampling_steps": (5, 10), "measure.sensitivity": False},
     ),
     smoke={
         "train.steps": 50,
