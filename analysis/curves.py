@@ -17,7 +17,8 @@ from pydantic.dataclasses import dataclass
 from lthray.cli import asked, guarded
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError, words
-from lthray.options import NAME, OPTIONS, Asked
+from lthray.options import OPTIONS, Asked
+from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section, write
 from lthray.results import config_of, surface
 
@@ -63,12 +64,8 @@ def figure(cells: Cells, by: str, metric: str) -> Lines:
 def main() -> int:
     """Write the table and the figure."""
     wanted = asked(Wanted, sys.argv[1:], "python analysis/curves.py", __doc__ or "")
-    if wanted.experiment and not NAME.fullmatch(wanted.experiment):
-        raise ConfigError([f"--experiment {wanted.experiment!r}: study.preset, such as rewinding.digits"])
     if wanted.by not in words(TrialConfig):
         raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
-    from lthray.recorded import Recorded
-
     found = Recorded(wanted.uri, wanted.experiment)
     cells = cells_of(found.of(wanted.call) if wanted.call else found.trials, wanted.by, wanted.metric)
     title, name = f"{wanted.metric} by {wanted.by}", f"{wanted.metric.replace('/', '_')}_by_{wanted.by}"

@@ -22,7 +22,7 @@ from typing import Any
 from lthray import pages, verdicts
 from lthray.cli import asked, guarded
 from lthray.flat import ConfigError
-from lthray.options import NAME, Asked, redacted
+from lthray.options import Asked, redacted
 from lthray.pages import About, Chapter
 from lthray.recorded import Recorded, experiments
 from lthray.reports import Section
@@ -31,7 +31,6 @@ PAGES = ("ticket_frequency", "rewinding", "ticket_anatomy")
 OPENS = re.compile(r"verdict(_\d+)?|frequency")  # names of the sections of the first, with whose sentences a report opens
 TRIED = 4  # tickets that are looked through for samples
 
-
 Analysis = Mapping[str, Any]
 Trial = Mapping[str, Any]
 
@@ -39,7 +38,7 @@ Trial = Mapping[str, Any]
 def analyses() -> dict[str, Analysis]:
     """The pages beside this one that have sections: name -> what it defines."""
     files = {name: Path(__file__).with_name(f"{name}.py") for name in PAGES}
-    return {name: runpy.run_path(str(file)) for name, file in files.items() if file.is_file()}
+    return {name: runpy.run_path(str(file)) for name, file in files.items()}
 
 
 def report(recorded: Recorded, wanted: Asked, known: Mapping[str, Analysis]) -> str:
@@ -85,7 +84,7 @@ def counted(trials: Sequence[Trial]) -> str:
 
 def samples(recorded: Recorded, trials: Sequence[Trial]) -> Iterator[Section]:
     """Dense network beside sparsest ticket of the first trial that was sampled."""
-    tickets = [t for t in trials if (t["point"]["control"], t["point"]["fork"]) == ("none", 0) and len(t["rounds"]) > 1]
+    tickets = [t for t in trials if verdicts.is_ticket(t["point"]) and len(t["rounds"]) > 1]
     for trial in tickets[:TRIED]:
         last = trial["rounds"][-1]
         dense, sparse = (dict(recorded.pictures(trial, index)) for index in (0, last["index"]))
@@ -144,8 +143,6 @@ def again(recorded: Recorded, wanted: Asked) -> Chapter:
 def main() -> int:
     """Write the pages and the index of all."""
     wanted = asked(Asked, sys.argv[1:], "python analysis/report.py", __doc__ or "")
-    if wanted.experiment and not NAME.fullmatch(wanted.experiment):
-        raise ConfigError([f"--experiment {wanted.experiment!r}: study.preset, such as rewinding.digits"])
     folder, known, written = Path(wanted.out) / "reports", analyses(), 0
     for name in [wanted.experiment] if wanted.experiment else experiments(wanted.uri):
         try:

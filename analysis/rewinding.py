@@ -11,25 +11,22 @@ to <out>/reports/<experiment>/.
 import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lthray import verdicts
-from lthray.cli import asked, guarded
+from lthray.cli import analysis
 from lthray.flat import ConfigError
-from lthray.options import Asked
 from lthray.recorded import Recorded
-from lthray.reports import Line, Lines, Section, write
+from lthray.reports import Line, Lines, Section
 from lthray.results import config_of, surface
 from lthray.verdicts import MARGIN
 
 STABLE = 0.005  # of the loss: a lower barrier is called stable
 
-
 Cells = dict[tuple[float, float], dict[int, float]]  # (k, density) -> seed -> number
 
 
-def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Section]:
+def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """The surface of excess; barriers by k; stability against matching."""
     trials = verdicts.comparable(recorded.of(call))
     tickets = cells(trials, "none", 0, "loss/excess")
@@ -118,13 +115,5 @@ def stability(tickets: Cells, dense: Mapping[tuple[float, int], float]) -> Secti
     return Section("stability", "Is a stable anchor a matching one?", text, rows)
 
 
-def main() -> int:
-    """Write what was found and print it."""
-    wanted = asked(Asked, sys.argv[1:], "python analysis/rewinding.py", __doc__ or "")
-    recorded = Recorded(wanted.uri, wanted.experiment)
-    print("\n".join(write(sections(recorded, wanted.call), Path(wanted.out) / "reports" / recorded.name)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(analysis("rewinding", __doc__ or "", sections))

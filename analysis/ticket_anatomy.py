@@ -13,30 +13,27 @@ import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from lthray import verdicts
-from lthray.cli import asked, guarded
-from lthray.config import TrialConfig
+from lthray.cli import analysis
 from lthray.flat import ConfigError
-from lthray.options import Asked
+from lthray.measure.anatomy import BINS, WIDEST
 from lthray.recorded import Recorded
-from lthray.reports import Heat, Line, Lines, Section, write
+from lthray.reports import Heat, Line, Lines, Section
+from lthray.results import config_of
 from lthray.ticket import read_ticket
 from lthray.verdicts import worse
 
 DENSITY = "density of the prunable weights"
-BINS, WIDEST = 48, 4.0  # of measure.anatomy's histograms
-
 
 Trial = Mapping[str, Any]
 
 
-def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Section]:
+def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """All that the recorded rounds allow."""
     trials = verdicts.comparable(recorded.of(call))
-    tickets = [t for t in trials if (t["point"]["control"], t["point"]["fork"]) == ("none", 0) and len(t["rounds"]) > 1]
+    tickets = [t for t in trials if verdicts.is_ticket(t["point"]) and len(t["rounds"]) > 1]
     if not tickets:
         raise ConfigError(["no ticket is recorded there"])
     groups: dict[str, list[Trial]] = {}
@@ -115,7 +112,7 @@ def timesteps(trials: Sequence[Trial], arrays: Mapping[int, Mapping[int, Any]]) 
         columns = len(excess[0])
         if columns < 2:
             return  # a classifier
-        total = {**TrialConfig().flat(), **trials[0]["point"]["config"]}["objective.timesteps"]
+        total = config_of(trials[0]["point"]).objective.timesteps
         at = {(k + 0.5) * total / columns: [seed[k] for seed in excess] for k in range(columns)}
         lines.append(Line.over(f"density {rung['density']:.4g}", at))
     text = [
@@ -191,13 +188,5 @@ def samples(recorded: Recorded, trial: Trial) -> Iterator[Section]:
         yield Section("samples", "Samples of dense network and ticket", text, pictures=pictures)
 
 
-def main() -> int:
-    """Write what was found and print it."""
-    wanted = asked(Asked, sys.argv[1:], "python analysis/ticket_anatomy.py", __doc__ or "")
-    recorded = Recorded(wanted.uri, wanted.experiment)
-    print("\n".join(write(sections(recorded, wanted.call), Path(wanted.out) / "reports" / recorded.name)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(analysis("ticket_anatomy", __doc__ or "", sections))

@@ -141,10 +141,11 @@ def frequencies(found: Sequence[Evidence], by: str, provenance: str) -> Iterator
         raise ConfigError(["no ticket has its re-initialised and shuffled masks: nothing can be called winning"])
     values = sorted({t.value for t in all_of})
     rows = [row for value in values for row in shares(value, [t for t in all_of if t.value == value])]
-    head = [by or "recipes", "density", "won", "undetermined", "of", "effective", "share", "Jeffreys 95 %", "exact 95 %"]
+    head = [by or "recipes", "density", "won", "undetermined", "of", "effective"]
+    head += ["share", "Jeffreys 95 %", "exact 95 %", "share at most"]
     overall = list(shares("all", all_of)) if len(values) > 1 else rows
     text = [
-        f"Of {row[4]} trajectories {row[2]} won at density {row[1]} (share {row[6]}, exact 95 % {row[8]})." for row in overall
+        f"Of {row[4]} trajectories {row[2]} won at {row[1]} density (share {row[6]}, exact 95 % {row[8]})." for row in overall
     ]
     text.append("A design's frequency: for this space of recipes, on these seeds, at this training budget.")
     text.append(provenance)
@@ -167,26 +168,28 @@ def trajectories(found: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
 
 
 def shares(value: str, found: Sequence[Trajectory]) -> Iterator[list[str]]:
-    """A row a density."""
-    for density in sorted({d for t in found for d in t.won}, reverse=True):
-        groups: dict[str, list[bool | None]] = {}
-        for t in found:
-            if density in t.won:
-                groups.setdefault(t.recipe, []).append(t.won[density])
-        outcomes = [w for group in groups.values() for w in group]
-        won, open_ = sum(w is True for w in outcomes), sum(w is None for w in outcomes)
-        effective = st.effective_size([[w is True for w in group] for group in groups.values()])
-        share, n = won / len(outcomes), max(1, math.floor(effective))
-        intervals = [interval(round(share * n), n) for interval in (st.jeffreys, st.clopper_pearson)]
+    """A row a density, and a last one of those that win at any. Undetermined counts as not won, but for the share at most."""
+    densities = sorted({d for t in found for d in t.won}, reverse=True)
+    cases = {f"{d:.4g}": [(t.recipe, t.won[d]) for t in found if d in t.won] for d in densities}
+    cases["any"] = [(t.recipe, True if True in t.won.values() else None if None in t.won.values() else False) for t in found]
+    for at, outcomes in cases.items():
+        groups: dict[str, list[bool]] = {}
+        for recipe, outcome in outcomes:
+            groups.setdefault(recipe, []).append(outcome is True)
+        won, open_ = (sum(outcome is kind for _, outcome in outcomes) for kind in (True, None))
+        total = len(outcomes)
+        n = max(1, math.floor(st.effective_size(list(groups.values()))))
+        intervals = [interval(round(won / total * n), n) for interval in (st.jeffreys, st.clopper_pearson)]
         told = [f"{low:.2f}-{high:.2f}" for low, high in intervals]
-        yield [value, f"{density:.4g}", str(won), str(open_), str(len(outcomes)), str(n), f"{share:.2f}", *told]
+        counts = [str(won), str(open_), str(total), str(n)]
+        yield [value, at, *counts, f"{won / total:.2f}", *told, f"{(won + open_) / total:.2f}"]
 
 
 def figure(values: Sequence[str], found: Sequence[Trajectory]) -> Lines:
     """The share that wins against density, exact intervals at the effective number."""
     lines = []
     for value in values:
-        rows = list(shares(value, [t for t in found if t.value == value]))[::-1]
+        rows = list(shares(value, [t for t in found if t.value == value]))[-2::-1]
         low, high = zip(*(map(float, row[8].split("-")) for row in rows), strict=True)
         lines.append(Line(value, [float(row[1]) for row in rows], [float(row[6]) for row in rows], list(low), list(high)))
     return Lines("density of the prunable weights", "share of trajectories that win", lines)

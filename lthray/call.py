@@ -91,23 +91,20 @@ class Call:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the trials."""
-        if self.phase == "confirm":
-            return self.confirm_seeds
         return self.options.seeds or (self.study.seeds[:1] if self.options.smoke else self.study.seeds)
 
     @property
     def trials(self) -> int:
         """Trials in all."""
-        asked = self.options.trials if self.phase != "confirm" else None
         if self.points:
-            return min(asked or 10**9, len(self.points) * len(self.seeds))
-        return asked or (self.study.smoke_trials if self.options.smoke else self.study.trials)
+            return min(self.options.trials or 10**9, len(self.points) * len(self.seeds))
+        return self.options.trials or (self.study.smoke_trials if self.options.smoke else self.study.trials)
 
     @property
     def recipes(self) -> int:
         """How many recipes are confirmed."""
         asked, own = self.options.recipes, self.study.confirm
-        return 0 if own is None or self.phase == "confirm" else own.recipes if asked is None else asked
+        return 0 if own is None else own.recipes if asked is None else asked
 
     @property
     def confirm_seeds(self) -> tuple[int, ...]:
@@ -123,7 +120,9 @@ class Call:
         assert own is not None
         config = TrialConfig.from_flat({**own.words, **(own.smoke if self.options.smoke else {})}, self.config)
         points = [{**recipe, **arm} for arm in own.arms(config) for recipe in recipes]
-        return replace(self, config=config, space={}, points=(*points, *own.references(config)), phase="confirm")
+        chosen = replace(self.options, seeds=self.confirm_seeds, trials=None, recipes=0)
+        listed = (*points, *own.references(config))
+        return replace(self, options=chosen, config=config, space={}, points=listed, phase="confirm")
 
     @property
     def first(self) -> list[Mapping[str, Any]]:
@@ -221,6 +220,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     call = replace(call, phase="design" if study.design else "search" if study.space else "list")
     if both := set(call.seeds) & set(call.confirm_seeds):
         raise ConfigError([f"--confirm-seeds {min(both)}: is a seed of the search; fresh ones are needed"])
+    _preview_all(call)
     return call
 
 
@@ -269,6 +269,15 @@ def flagged(fault: str) -> str:
     """A fault of a field as a fault of its option."""
     word, equals, rest = fault.partition(" = ")
     return f"--{word if '.' in word else word.replace('_', '-')}{equals}{rest}"
+
+
+def _preview_all(call: Call) -> None:
+    """ConfigError if a trial of a list, or a control of a confirmation, does not go with the rest of the line."""
+    try:
+        for asked in [call] * bool(call.points) + ([call.confirmation([{}])] if call.recipes else []):
+            preview(asked)
+    except ConfigError as error:
+        raise ConfigError([f"{fault} (a trial of {call.study.name})" for fault in error.faults]) from None
 
 
 def preview(call: Call) -> list[TrialConfig]:

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +22,8 @@ from lthray.config import PRESETS, TrialConfig
 from lthray.flat import ConfigError, words
 
 if TYPE_CHECKING:
+    from lthray.recorded import Recorded
+    from lthray.reports import Section
     from lthray.results import Trial
     from lthray.store import Store
 
@@ -37,6 +39,21 @@ def study(page: Study, argv: Sequence[str] | None = None) -> int:
         groups = {"study": words(options.Options), **_config_groups()}
         return guarded(lambda: say(options.help_text(usage, page.about, groups)))
     return guarded(lambda: _study(resolve(page, argv)))
+
+
+def analysis(name: str, about: str, sections: "Callable[[Recorded, str], Iterable[Section]]") -> int:
+    """Run an analysis page whose sections need no options of their own; returns the exit code."""
+
+    def told() -> int:
+        wanted = asked(options.Asked, sys.argv[1:], f"python analysis/{name}.py", about)
+        from lthray.recorded import Recorded
+        from lthray.reports import write
+
+        recorded = Recorded(wanted.uri, wanted.experiment)
+        print("\n".join(write(sections(recorded, wanted.call), Path(wanted.out) / "reports" / recorded.name)))
+        return options.DONE
+
+    return guarded(told)
 
 
 def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig, options.Options]:

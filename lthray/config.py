@@ -352,7 +352,7 @@ def _measure(c: TrialConfig):
         if not -1 <= index <= rungs:
             yield f"measure.rounds = {c.measure.rounds}: rounds are 0 (dense) to {rungs}, or -1 for the last"
     if any(index not in (-1, *range(1, rungs + 1)) for index in c.rungs):
-        yield f"rungs = {c.rungs}: rounds of a control are 1 to {rungs}, or -1 for the last"
+        yield f"rungs = {c.rungs}: rounds of a control are 1 to {rungs} (prune.ladder), or -1 for the last"
     if c.rungs and c.control == "none" and not c.fork:
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 

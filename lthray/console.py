@@ -13,7 +13,7 @@ from lthray.ledger import Ledger
 from lthray.plan import Plan
 from lthray.results import Trial, best, config_of, ranked, spent, surface
 from lthray.store import Store
-from lthray.verdicts import Evidence, table
+from lthray.verdicts import Evidence, is_ticket, table
 
 
 def console() -> Console:
@@ -137,7 +137,7 @@ def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
     cells: dict[tuple[str, float], list[float]] = {}
     for trial in found:
         point = trial.entry.point
-        if word != "control" and (point["control"], point["fork"]) != ("none", 0):
+        if word != "control" and not is_ticket(point):
             continue  # what stands in a ticket's place is no ticket
         value = str(config_of(point).flat()[word])
         for r in trial.rounds:

@@ -14,24 +14,25 @@ from torch import Tensor
 
 from lthray.flat import ConfigError
 from lthray.options import NAME, redacted
-from lthray.recording import ENVIRON
+from lthray.recording import client
 
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
 
 
 def experiments(uri: str) -> list[str]:
     """The names of all experiments of an MLflow that can be a study's."""
-    return sorted(e.name for e in _client(uri).search_experiments() if NAME.fullmatch(e.name))
+    return sorted(e.name for e in _studies(_client(uri)))
+
+
+def _studies(client: Any) -> list[Any]:
+    return [e for e in client.search_experiments() if NAME.fullmatch(e.name)]
 
 
 def _client(uri: str) -> Any:
-    os.environ.update(ENVIRON)
-    from mlflow import MlflowClient
-
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).is_file():  # MLflow would make it
         raise ConfigError([f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"])
-    return MlflowClient(uri)
+    return client(uri)
 
 
 class Recorded:
@@ -41,6 +42,8 @@ class Recorded:
     """
 
     def __init__(self, uri: str, name: str = ""):
+        if name and not NAME.fullmatch(name):
+            raise ConfigError([f"--experiment {name!r}: study.preset, such as rewinding.digits"])
         self.client, self.uri = _client(uri), uri
         self.experiment = self._experiment(name)
         self.name: str = self.experiment.name
@@ -124,12 +127,10 @@ class Recorded:
             if found := self.client.get_experiment_by_name(name):
                 return found
         else:
-            last = self.client.search_runs(
-                [e.experiment_id for e in self.client.search_experiments()], max_results=1, order_by=["start_time DESC"]
-            )
-            if last:
+            ids = [e.experiment_id for e in _studies(self.client)]
+            if ids and (last := self.client.search_runs(ids, max_results=1, order_by=["start_time DESC"])):
                 return self.client.get_experiment(last[0].info.experiment_id)
-        names = sorted(e.name for e in self.client.search_experiments() if e.name != "Default")
+        names = sorted(e.name for e in _studies(self.client))
         raise ConfigError([f"--experiment {name!r}: {redacted(self.uri)} has {', '.join(names) or 'none'}"])
 
     def _json(self, run: str, folder: Path) -> dict[str, Any]:

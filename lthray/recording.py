@@ -35,6 +35,16 @@ ENVIRON = {
 }
 
 
+def client(uri: str) -> Any:
+    """MLflow's client, quiet, and soon to give up."""
+    os.environ.update(ENVIRON)
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(uri)
+
+
 def experiment_name(about: Mapping[str, Any]) -> str:
     """Studies, presets and smoke runs are separate experiments and never mix."""
     return ".".join([about["study"], about["preset"], *(["smoke"] if about["smoke"] else [])])
@@ -44,12 +54,7 @@ class Recorder:
     """Writes trials into one MLflow; `uri` as MLflow takes it, `artifacts` where files go when it is a local database."""
 
     def __init__(self, uri: str, artifacts: Path):
-        os.environ.update(ENVIRON)
-        from mlflow import MlflowClient
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        self.client = MlflowClient(uri)
+        self.client = client(uri)
         self.artifacts = None if uri.startswith("http") else artifacts.absolute()
         self.shown: dict[str, tuple[set[str], set[str], int]] = {}
 

@@ -107,6 +107,11 @@ class Evidence:
         return json.loads(self.setting)["train.steps"]
 
 
+def is_ticket(point: Mapping[str, Any]) -> bool:
+    """Whether a trial's point is what a study asks about, neither a control nor a second run on another stream."""
+    return (point["control"], point["fork"]) == ("none", 0)
+
+
 def worse(r: Facts) -> tuple[float, float]:
     """By how much a round is worse than its dense network, and the standard error of the evaluation."""
     m = r["metrics"]

@@ -6,6 +6,7 @@ import re
 import runpy
 import shutil
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -176,22 +177,25 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits")
     assert "A design's frequency: for this space of recipes" in text
     head, *rows = rows_of(studies, "design.digits", "frequency")
-    assert [row[1] for row in rows] == ["0.5", "0.3"]
+    assert [row[1] for row in rows] == ["0.5", "0.3", "any"]
     assert {row[4] for row in rows} == {"4"}  # two recipes on two seeds
     found = Recorded(Root(out=str(studies / "runs")).uri, "design.digits").trials
     excess = {}
     for t in found:
         for r in t["rounds"][1:]:
             excess[t["point"]["control"], t["point"]["config"]["train.lr"], t["point"]["seed"], r["density"]] = r["metrics"]
+    wins, doubts = defaultdict(set), defaultdict(set)
+    for (control, lr, seed, d), m in excess.items():
+        others = [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")] if control == "none" else [-9.0]
+        if m["loss/excess"] < min(others):
+            sure = abs(m["loss/excess"] - 0.01) >= 2 * m["loss/excess_se"]
+            for at in (f"{d:.4g}", "any") if m["loss/excess"] < 0.01 or not sure else ():
+                (wins if sure else doubts)[at].add((lr, seed))
     for row in rows:
-        won = 0
-        for (control, lr, seed, d), m in excess.items():
-            if control == "none" and d == float(row[1]):
-                others = [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")]
-                sure = abs(m["loss/excess"] - 0.01) >= 2 * m["loss/excess_se"]
-                won += m["loss/excess"] < min(0.01, *others) and sure
-        assert row[2] == str(won)
-        low, high = clopper_pearson(round(won / 4 * int(row[5])), int(row[5]))
+        won, doubt = wins[row[1]], doubts[row[1]] - wins[row[1]]
+        assert row[2:4] == [str(len(won)), str(len(doubt))]
+        assert row[9] == f"{len(won | doubt) / 4:.2f}"
+        low, high = clopper_pearson(round(len(won) / 4 * int(row[5])), int(row[5]))
         assert row[8] == f"{low:.2f}-{high:.2f}"
     assert head[0] == "recipes"
     for name in ("frequency.png", "frequency.tex", "frequency.txt", "survival.csv", "survival.png"):
@@ -201,8 +205,8 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
 def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", "--by", "rewind.rule")
     rows = rows_of(studies, "design.digits", "frequency")
-    assert [row[0] for row in rows[1:]] == ["all", "all", "init", "init", "late", "late"]
-    assert [row[4] for row in rows[1:]] == ["4", "4", "2", "2", "2", "2"]
+    assert [row[0] for row in rows[1:]] == ["all"] * 3 + ["init"] * 3 + ["late"] * 3
+    assert [row[4] for row in rows[1:]] == ["4"] * 3 + ["2"] * 6
     assert "Log-rank p of init against late" in text
 
 

@@ -40,6 +40,8 @@ CONFIRMED = replace(
         smoke={"measure.samples": 0},
     ),
 )
+OWN = Confirmation(seeds=(101,), arms=lambda c: against("reinit", rungs=(2,)), references=lambda c: ())
+SECOND = replace(SEARCH, confirm=OWN)
 DESIGN = Study(
     name="design",
     about="A share.",
@@ -286,6 +288,7 @@ def test_seeds_of_a_confirmation():
         (CONFIRMED, ["--recipes", "4"], "--recipes = '4': must be less than or equal to 3"),
         (LIST, ["--recipes", "1"], "--recipes: list is no search"),
         (LIST, ["--confirm-seeds", "1"], "--confirm-seeds: list is no search"),
+        (SECOND, ["--prune.ladder", "0.5"], "rungs = (2,): rounds of a control are 1 to 1 (prune.ladder), or -1"),
     ],
 )
 def test_a_confirmation_that_would_confirm_nothing_is_refused(study, argv, said):

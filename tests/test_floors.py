@@ -23,7 +23,7 @@ FLOORS = {
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
 HOMES = {
     "ray": {"study"},
-    "mlflow": {"recording", "recorded"},
+    "mlflow": {"recording"},
     "diffusers": {"task.models", "task.objectives"},
     "torch_fidelity": {"measure.quality"},
     "torchvision": {"task.data", "measure.quality"},
