@@ -20,7 +20,7 @@ from lthray.flat import ConfigError, words
 from lthray.options import OPTIONS, Asked
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section, write
-from lthray.results import config_of, surface
+from lthray.results import config_of, pruned, surface
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
@@ -40,9 +40,9 @@ def cells_of(trials: list[dict[str, Any]], by: str, metric: str) -> Cells:
     """(value of the word, density) -> the metric of every trial there."""
     cells: Cells = {}
     for trial in trials:
-        value = str(config_of(trial["point"]).flat()[by])
-        for found in (r["metrics"] for r in trial["rounds"] if metric in r["metrics"]):
-            cells.setdefault((value, found["density/prunable"]), []).append(found[metric])
+        config = config_of(trial["point"])
+        for found in (r["metrics"] for r in trial["rounds"] if metric in r["metrics"] and pruned(config)):
+            cells.setdefault((str(config.flat()[by]), found["density/prunable"]), []).append(found[metric])
     if not cells:
         known = sorted({name for trial in trials for r in trial["rounds"] for name in r["metrics"]})
         raise ConfigError([f"--metric {metric!r}: recorded are {', '.join(known)}"])

@@ -37,7 +37,6 @@ class Wanted(Asked):
     """Word of the config by which frequencies are told apart."""
 
 
-CONFIRMED = ("matching", "structure", "initialisation")
 CLAIMS = [
     "Mean over seeds and 95 % t-interval; faster: log of the ratio of steps. A claim is that the mean lies below its bound.",
     "p is one-sided, of the t-test; Holm adjusts it over all matching, structure and initialisation claims of the table.",
@@ -88,12 +87,12 @@ def claim_rows(evidence: Evidence) -> list[list[str]]:
     cells = [(cell, d) for cells in evidence.recipes.values() for d, cell in sorted(cells.items(), reverse=True)]
     found = [(cell, d, claim) for cell, d in cells for claim in verdicts.claims(evidence, cell).values()]
     found = [(cell, d, claim) for cell, d, claim in found if all(map(math.isfinite, claim.values))]
-    family = [claim.p for _, _, claim in found if claim.name in CONFIRMED]
+    family = [claim.p for _, _, claim in found if claim.name in verdicts.CONFIRMED]
     adjusted = iter(st.holm(family))
     rows = []
     for cell, d, claim in found:
         low, high = claim.interval
-        holm = f"{next(adjusted):.2g}" if claim.name in CONFIRMED else "–"
+        holm = f"{next(adjusted):.2g}" if claim.name in verdicts.CONFIRMED else "–"
         numbers = [f"{v:+.4f}" for v in (claim.mean, low, high, claim.margin)]
         rows.append(
             [

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lthray.ledger import Ledger
 from lthray.plan import Plan
-from lthray.results import Trial, best, config_of, ranked, spent, surface
+from lthray.results import Trial, best, config_of, pruned, ranked, spent, surface
 from lthray.store import Store
 from lthray.verdicts import Evidence, is_ticket, table
 
@@ -139,9 +139,9 @@ def surface_table(found: Sequence[Trial], word: str, metric: str) -> Table:
         point = trial.entry.point
         if word != "control" and not is_ticket(point):
             continue  # what stands in a ticket's place is no ticket
-        value = str(config_of(point).flat()[word])
-        for r in trial.rounds:
-            cells.setdefault((value, r.metrics["density/prunable"]), []).append(r.metrics[metric])
+        config = config_of(point)
+        for r in trial.rounds if pruned(config) else ():
+            cells.setdefault((str(config.flat()[word]), r.metrics["density/prunable"]), []).append(r.metrics[metric])
     head, *rows = surface(cells, word)
     table = Table(title=f"{metric} by density and {word}", title_justify="left", box=None, pad_edge=False)
     for title in head:

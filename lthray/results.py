@@ -124,6 +124,11 @@ def config_of(point: Mapping[str, Any]) -> TrialConfig:
     return TrialConfig.from_flat({**point["config"], **point["places"]})
 
 
+def pruned(config: TrialConfig) -> bool:
+    """Whether a trial goes down a ladder; one that only trains a dense network is a reference, in no table of rungs."""
+    return bool(config.prune.ladder or config.origin)
+
+
 def surface(cells: Mapping[tuple[str, float], Sequence[float]], word: str) -> list[list[str]]:
     """(value of the word, density) -> numbers, as rows of text: a row a density, a column a value, a head above.
 
