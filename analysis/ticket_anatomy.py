@@ -169,9 +169,10 @@ def learning(tickets: Sequence[Trial], trials: Sequence[Trial]) -> Iterator[Sect
     if column == 3:
         stops: dict[str, dict[float, list[float]]] = {}
         for t in trials:
-            for r in t["rounds"]:
-                best = min(r["curve"], key=lambda point: point[2])[0]
-                stops.setdefault(t["point"]["control"], {}).setdefault(r["density"], []).append(best)
+            if (arm := verdicts.ARMS.get(t["point"]["control"])) and not t["point"]["fork"]:
+                for r in t["rounds"]:
+                    best = min(r["curve"], key=lambda point: point[2])[0]
+                    stops.setdefault(arm, {}).setdefault(r["density"], []).append(best)
         chart = Lines(DENSITY, "early-stopping step", [Line.over(name, points) for name, points in stops.items()])
         yield Section("early_stopping", "Step of the smallest held-out loss", figure=chart)
 

@@ -43,7 +43,6 @@ CLAIMS = [
     "Sign flips of fewer than five seeds can never be significant.",
 ]
 MARGINS = (0.5, 1.0, 2.0)  # times the margin
-ARMS = {"none": "ticket", "shuffle": "shuffled", "reinit": "re-initialised", "small_dense": "small dense"}
 
 
 def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Section]:
@@ -74,7 +73,7 @@ def excess(evidence: Evidence) -> Lines:
     """Each arm's excess over dense against density, mean and 95 % interval over seeds."""
     lines = []
     for cells in evidence.recipes.values():
-        for arm, label in ARMS.items():
+        for arm, label in verdicts.ARMS.items():
             if points := {d: list(c.excess(arm).values()) for d, c in cells.items() if c.excess(arm)}:
                 recipe = "" if len(evidence.recipes) == 1 else f" of {next(iter(cells.values())).recipe}"
                 lines.append(Line.over(label + recipe, points))

@@ -140,9 +140,10 @@ def png(figure: Lines | Heat) -> bytes:
 
 
 def _draw_lines(axes: Any, figure: Lines) -> None:
-    for line in figure.lines:
+    for i, line in enumerate(figure.lines):
         style = {"drawstyle": "steps-post"} if figure.steps else {"marker": "o", "markersize": 3}
-        (drawn,) = axes.plot(line.x, line.y, label=line.name, **style)
+        dash = "-" if i < 10 else "--"  # where matplotlib's colours begin again
+        (drawn,) = axes.plot(line.x, line.y, label=line.name, linestyle=dash, **style)
         if line.low:
             step = "post" if figure.steps else None
             axes.fill_between(line.x, line.low, line.high, color=drawn.get_color(), alpha=0.15, linewidth=0, step=step)

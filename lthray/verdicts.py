@@ -29,6 +29,7 @@ ALPHA = 0.05
 FEW = 5  # seeds below which every verdict says so
 GAIN = 0.03  # of the loss: a dense network that twice the steps improve by more is undertrained
 CONFIRMED = ("matching", "structure", "initialisation")  # what together is winning
+ARMS = {"none": "ticket", "shuffle": "shuffled", "reinit": "re-initialised", "small_dense": "small dense"}  # as charts say
 GRADES = ("none", "matching", "structure matters", "winning", "winning in samples")
 
 Trial = Mapping[str, Any]  # point, end, rounds as facts
