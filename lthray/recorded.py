@@ -74,12 +74,14 @@ class Recorded:
             raise ConfigError([f"--call {call!r}: {self.name} has {', '.join(calls)}"])
         confirmed = [trial for trial in found if trial["point"]["phase"] == "confirm"]
         found = confirmed if confirmed and not call else found
-        for key in {trial["id"].rpartition("-")[0] for trial in found}:
-            mine = [trial for trial in found if trial["id"].startswith(key)]
-            if len(mine) < (wanted := max(trial["point"].get("of", 1) for trial in mine)):
-                raise ConfigError(
-                    [f"--experiment {self.name!r}: {len(mine)} of {wanted} trials are finished; the study goes on"]
-                )
+        calls = sorted({trial["id"][:12] for trial in found})
+        sizes = {key: [t["point"].get("of", 1) for t in found if t["id"].startswith(key)] for key in calls}
+        whole = [key for key, of in sizes.items() if len(of) >= max(of)]
+        for key in calls:
+            if key not in whole:
+                told = f"{len(sizes[key])} of {max(sizes[key])} trials are finished; the study goes on"
+                other = f" (--call names another: {', '.join(whole)})" if whole else ""
+                raise ConfigError([f"--experiment {self.name!r}: {told}{other}"])
         return found
 
     def provenance(self, trials: Sequence[Mapping[str, Any]]) -> str:

@@ -116,7 +116,7 @@ def spent(found: Iterable[Trial], since: float) -> tuple[float, float]:
     fresh = {r.keys["round"]: r for trial in found for r in trial.rounds if r.created >= since}.values()
     runs = {r.keys["weights"]: r.seconds["train"] + r.seconds["along"] for r in fresh}
     first = min((r.created - sum(r.seconds.values()) for r in fresh), default=since)
-    return first, sum(runs.values()) + sum(r.seconds["measure"] for r in fresh)
+    return max(first, since), sum(runs.values()) + sum(r.seconds["measure"] for r in fresh)
 
 
 def config_of(point: Mapping[str, Any]) -> TrialConfig:

@@ -340,8 +340,12 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path):
 def test_a_study_that_still_runs_is_not_analysed(monkeypatch, capsys, tmp_path):
     recorded_study(tmp_path, STUDIES["plain"], skip=1)
     text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, code=2)
-    assert "1 of 2 trials are finished; the study goes on" in text
+    assert "1 of 2 trials are finished; the study goes on\n" in text
     assert not (tmp_path / "runs/reports").exists()
+    recorded_study(tmp_path, STUDIES["plain"], ["--measure.images", "4"])
+    text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, code=2)
+    other = re.search(r"the study goes on \(--call names another: ([0-9a-f]{12})\)", text)[1]
+    page(monkeypatch, capsys, "ticket_frequency", tmp_path, "--call", other)
 
 
 def test_calls_of_different_panels_are_not_averaged(monkeypatch, capsys, tmp_path):
