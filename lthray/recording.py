@@ -57,17 +57,25 @@ class Recorder:
         self.client = client(uri)
         self.artifacts = None if uri.startswith("http") else artifacts.absolute()
         self.shown: dict[str, tuple[set[str], set[str], int]] = {}
+        self.experiments: dict[str, str] = {}
+        self.known: dict[str, tuple[str, str]] = {}
+
+    def forget(self) -> None:
+        """Look again what MLflow holds: an experiment's id, a trial's run and what of it is recorded are asked for once."""
+        self.experiments, self.known = {}, {}
 
     def experiment(self, about: Mapping[str, Any]) -> str:
         """The id of a call's experiment, made and described if it is new."""
         name = experiment_name(about)
-        if self.client.get_experiment_by_name(name) is None:
-            place = (self.artifacts / name).as_uri() if self.artifacts else None
-            self.client.create_experiment(name, artifact_location=place)
-        found = self.client.get_experiment_by_name(name)
-        if not found.tags.get("mlflow.note.content", "").startswith(about["question"]):
-            self._tag(found, "mlflow.note.content", about["question"])
-        return found.experiment_id
+        if name not in self.experiments:
+            if self.client.get_experiment_by_name(name) is None:
+                place = (self.artifacts / name).as_uri() if self.artifacts else None
+                self.client.create_experiment(name, artifact_location=place)
+            found = self.client.get_experiment_by_name(name)
+            if not found.tags.get("mlflow.note.content", "").startswith(about["question"]):
+                self._tag(found, "mlflow.note.content", about["question"])
+            self.experiments[name] = found.experiment_id
+        return self.experiments[name]
 
     def verdict(self, about: Mapping[str, Any], trials: Iterable[Trial]) -> None:
         """Put the verdict of a call that has ended under its question."""
@@ -94,12 +102,17 @@ class Recorder:
             metrics, pictures, last = self.shown.get(experiment_name(trial.about), (set(), set(), 0))
             found = metrics | r.metrics.keys(), pictures | r.files.keys() - {"ticket"}, max(last, r.index)
             self.shown[experiment_name(trial.about)] = found
-        run = self._run(trial)
-        recorded = run.data.tags.get("lthray.recorded") or self._describe(run.info.run_id, trial)
+        run_id, recorded = self.known.get(trial.id) or self._found(trial)
         if recorded != state:
             for r in trial.rounds[int(recorded.split()[0]) :]:
-                self._round(run.info.run_id, trial, r)
-            self._finish(run.info.run_id, trial, state)
+                self._round(run_id, trial, r)
+            self._finish(run_id, trial, state)
+        self.known[trial.id] = run_id, state
+
+    def _found(self, trial: Trial) -> tuple[str, str]:
+        """The trial's run, made and described if it is new, and what of it is recorded."""
+        run = self._run(trial)
+        return run.info.run_id, run.data.tags.get("lthray.recorded") or self._describe(run.info.run_id, trial)
 
     def _run(self, trial: Trial):
         experiment = self.experiment(trial.about)
@@ -197,6 +210,8 @@ class Projector(threading.Thread):
             except Exception as error:  # whatever MLflow raises, the study goes on and the store keeps everything
                 reason = redacted(str(error).partition("\n")[0])[:160]
                 self.behind, failures = f"{type(error).__name__}: {reason}", failures + 1
+                if recorder:
+                    recorder.forget()
             pause = RETRY[min(failures, len(RETRY)) - 1] if failures else self.every
             if self.closing.wait(pause) and failures:
                 threading.Event().wait(1.0)

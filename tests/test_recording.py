@@ -205,6 +205,14 @@ def test_a_trial_is_recorded_as_it_grows(tmp_path):
     assert seen() == (3, "unfinished")
     ledger.finish(0, DONE)
     assert seen() == (3, "done")
+    client, recorder.client = recorder.client, None  # what has not changed asks MLflow nothing
+    (trial,) = trials(store, ledger)
+    recorder.record(trial)
+    recorder.forget()
+    with pytest.raises(AttributeError):
+        recorder.record(trial)
+    recorder.client = client
+    assert seen() == (3, "done")
 
 
 def test_studies_presets_and_smoke_runs_are_separate_experiments():
