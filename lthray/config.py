@@ -22,7 +22,10 @@ ObjectiveName = Literal["denoise", "classify"]
 NoiseSchedule = Literal["linear", "squaredcos_cap_v2"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["constant", "linear", "cosine"]
-Criterion = Literal["magnitude", "random"]
+Criterion = Literal[
+    "magnitude", "random", "movement", "magnitude_increase",
+    "snip", "grasp", "synflow", "taylor", "diff_pruning", "sensitivity", "hsic",
+]  # fmt: skip
 Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled"]
 Unit = Literal["weight"]
 RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign"]
@@ -151,7 +154,22 @@ class Prune:
     """What is cut."""
 
     criterion: Criterion = "magnitude"
-    """Score of a weight: its magnitude, or chance."""
+    """Score of a weight, of what was trained: magnitude; movement, magnitude_increase: how far, and how much larger, it has
+    become (Zhou et al. 2019); snip (Lee et al. 2019), taylor (Molchanov et al. 2019) and diff_pruning (Fang et al. 2023):
+    what cutting it does to the loss, to first order; grasp: to the gradient (Wang et al. 2020); synflow: paths through
+    it, without data (Tanaka et al. 2020); sensitivity: the loss with its layer cut; hsic: what its channel has to do
+    with the target; random."""
+    scored: Literal["trained", "rewound"] = "trained"
+    """Weights that are scored: as trained, or those from which the rung begins (pruning at initialisation, as snip, grasp
+    and synflow were published: with rewind.rule = init)."""
+    scoring_steps: Count = 1
+    """Steps, by equal factors of density, in which a rung is cut, with new scores at each."""
+    images: Annotated[int, Field(ge=8)] = 128
+    """Training images that a criterion sees."""
+    terms: Count = 10
+    """Timesteps (of a classifier: batches) at which it sees them."""
+    threshold: Share = 0.05
+    """Criterion diff_pruning: share of the largest loss so far at which it stops, from low noise to high."""
     budget: Budget = "overall"
     """How a density is shared out over the layers."""
     slope: float = 0.0
@@ -277,6 +295,11 @@ def preset_name(name: str) -> str:
     return name
 
 
+def images_of(c: TrialConfig) -> int:
+    """Training images."""
+    return math.ceil(IMAGES[c.data.name][3] * c.data.fraction)
+
+
 def _model(c: TrialConfig):
     if (c.objective.name == "denoise") != (c.model.name == "unet"):
         yield f"model.name = {c.model.name!r}: objective.name = {c.objective.name!r} needs " + (
@@ -298,9 +321,8 @@ def _model(c: TrialConfig):
 
 
 def _train(c: TrialConfig):
-    images = math.ceil(IMAGES[c.data.name][3] * c.data.fraction)
-    if c.train.batch > images:
-        yield f"train.batch = {c.train.batch}: at most the {images} training images (data.fraction = {c.data.fraction})"
+    if c.train.batch > images_of(c):
+        yield f"train.batch = {c.train.batch}: at most the {images_of(c)} training images (data.fraction = {c.data.fraction})"
     if c.train.warmup >= c.train.steps:
         yield f"train.warmup = {c.train.warmup}: must be less than train.steps = {c.train.steps}"
 
@@ -313,6 +335,12 @@ def _prune(c: TrialConfig):
         yield f"prune.slope = {c.prune.slope}: only for prune.budget = 'ramp', not {c.prune.budget!r}"
     if bool(c.prune.dials) != (c.prune.budget == "sampled"):
         yield f"prune.dials = {c.prune.dials}: one a block for prune.budget = 'sampled', none for the others"
+    if c.prune.threshold != Prune().threshold and c.prune.criterion != "diff_pruning":
+        yield f"prune.threshold = {c.prune.threshold}: only for prune.criterion = 'diff_pruning', not {c.prune.criterion!r}"
+    if c.prune.images > images_of(c):
+        yield f"prune.images = {c.prune.images}: at most the {images_of(c)} training images"
+    if c.objective.name == "classify" and c.prune.images < 4 * c.prune.terms:
+        yield f"prune.terms = {c.prune.terms}: at most a quarter of prune.images = {c.prune.images}, which it shares out"
     if c.origin and (c.prune.criterion, c.prune.budget) != ("magnitude", "overall"):
         yield f"origin = {c.origin!r}: fixes the mask; leave prune.criterion and prune.budget at their defaults"
 

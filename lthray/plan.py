@@ -12,7 +12,7 @@ from typing import Any
 
 from lthray.config import IMAGES, PLACES, POLICY, Data, Measure, Model, Objective, Prune, Train, TrialConfig
 from lthray.flat import ConfigError
-from lthray.prune import budgets
+from lthray.prune import budgets, criteria
 from lthray.prune.controls import CONTROLS, UNCHAINED, Control
 from lthray.prune.rewinds import REWINDS, Rewinding, span
 from lthray.store import key_of
@@ -178,8 +178,9 @@ class _Rungs:
 
     def mask(self, density: float, last: Rung) -> str:
         spec = {word: value for word, value in self.config.canonical("prune").items() if word != "prune.ladder"}
-        drawn = {"seed": self.config.seed} if self.config.prune.criterion == "random" else {}
-        return _key("prune", {**spec, **drawn, "density": density}, last.chain.key, last.mask)
+        drawn = {"seed": self.config.seed} if self.config.prune.criterion in criteria.SEEDED else {}
+        rewound = self.config.canonical("rewind") if self.config.prune.scored == "rewound" else {}
+        return _key("prune", {**spec, **drawn, **rewound, "density": density}, last.chain.key, last.mask)
 
     def taken(self, row: Rewinding, source: Run) -> dict[str, Any]:
         """What of the source run is taken: its state at a step, with or without moments and average."""

@@ -229,9 +229,15 @@ class Probe:
     """All that a criterion may see besides the model."""
 
     terms: tuple[Callable[[], Tensor], ...] = ()
-    """Losses as closures: one a batch (classifier) or one a timestep (diffusion)."""
+    """Losses as closures: one a batch (classifier) or one a timestep, low noise first (diffusion)."""
+    targets: tuple[Tensor, ...] = ()
+    """What the network should answer, [n, ...], of each term."""
     example: tuple[Tensor, ...] = ()
     """Inputs of one forward pass."""
+    before: Weights = field(default_factory=dict)
+    """Weights from which the training began whose end is scored."""
+    threshold: float = 0.0
+    """Share of the largest loss below which diff_pruning stops."""
     seed: int = 0
     """For criteria that draw."""
 

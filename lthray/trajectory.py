@@ -24,7 +24,7 @@ from lthray.plan import Plan, Run, Rung, fresh_seed, plan
 from lthray.prune import budgets, criteria, units
 from lthray.prune.controls import CONTROLS, MASKS, UNCHAINED, Control, moved
 from lthray.prune.rewinds import REWINDS, signs, span
-from lthray.seeds import seed_of
+from lthray.seeds import generator, seed_of
 from lthray.setting import Setting
 from lthray.store import Store
 from lthray.task import data, models
@@ -91,18 +91,42 @@ class Trial(Setting):
     def _cut(self, rung: Rung, last: Rung) -> Steps[tuple[Mask, dict[str, Any]]]:
         """The mask of a rung, cut from what `last` was trained to."""
         within = yield from self.mask(last)
-        trained = yield from self.reach(last, last.chain, last.chain.end)
-        models.set_weights(self.learner.network, trained.weights)
-        prune = self.config.prune
-        probe = Probe(seed=seed_of(self.config.seed, rung.index))
-        scores = criteria.score(prune.criterion, self.learner.network, within, probe)
-        counts = budgets.allot(scores, self.rules, rung.density, prune, self.dials)
-        if gone := [name for name, count in counts.items() if count == 0]:
-            raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
-        mask = units.UNITS[prune.unit](scores, counts)
+        prune, mask = self.config.prune, within
+        weights, probe = (yield from self._scored(rung, last)), (yield from self._probe(rung, last))
+        first = sum(int(within[name].sum()) for name in self.free) / sum(within[name].numel() for name in self.free)
+        for step in range(1, prune.scoring_steps + 1):
+            part = step / prune.scoring_steps
+            models.set_weights(self.learner.network, State.begin(weights, 0).masked(mask).weights)
+            scores = criteria.score(prune.criterion, self.learner.network, mask, probe)
+            counts = budgets.allot(scores, self.rules, first ** (1 - part) * rung.density**part, prune, self.dials)
+            if gone := [name for name, count in counts.items() if count == 0]:
+                raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
+            mask = units.UNITS[prune.unit](scores, counts)
         if not mask.within(within):
             raise AssertionError(f"masks do not nest at round {rung.index}")
         return mask, {"counts": counts, "rules": self.rules}
+
+    def _scored(self, rung: Rung, last: Rung) -> Steps[Weights]:
+        """The weights that a criterion scores: what was trained last, or what will be trained next."""
+        if self.config.prune.scored == "rewound":
+            whole = yield from self.mask(last)
+            return (yield from self._rewound(rung.index, last, self.config.rewind.rule, whole)).weights
+        return (yield from self.reach(last, last.chain, last.chain.end)).weights
+
+    def _probe(self, rung: Rung, last: Rung) -> Steps[Probe]:
+        """All that a criterion may see besides the network."""
+        prune, seed = self.config.prune, seed_of(self.config.seed, rung.index)
+        before = (yield from self.start(last, last.chain))[1].weights if prune.criterion in criteria.TRACED else {}
+        train, order = (
+            self.images.splits["train"],
+            torch.randperm(len(self.images.splits["train"]), generator=generator("probe", seed)),
+        )
+        index = train[order[: prune.images].to(train.device)]
+        task, network = self.learner.task, self.learner.network
+        seen = list(task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
+        terms = tuple(lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen)
+        targets = tuple(target for _, target in seen)
+        return Probe(terms, targets, self.example, before, prune.threshold, seed)
 
     def start(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
         """The mask and the state from which a run begins: the chain's own, or the control's in its place."""

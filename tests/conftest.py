@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
-from lthray.config import TrialConfig
+from lthray.config import Objective, TrialConfig
 from lthray.store import Store
-from lthray.ticket import Round
+from lthray.task.objectives import OBJECTIVES
+from lthray.ticket import Probe, Round
 from lthray.trajectory import run
 
 TINY = {
@@ -53,6 +55,17 @@ def tiny(**words) -> TrialConfig:
 def lenet(**words) -> TrialConfig:
     """A tiny classification trial."""
     return TrialConfig.from_flat(TINY_LENET | {word.replace("__", "."): value for word, value in words.items()})
+
+
+def probe_of(network: nn.Module, objective: str = "denoise", images: int = 16, terms: int = 2, **words) -> Probe:
+    """What a criterion may see of a network: random images, and what it began from if nothing else is said."""
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.rand(images, 1, 8, 8, generator=g) * 2 - 1, torch.randint(0, 10, (images,), generator=g)
+    task = OBJECTIVES[objective](Objective(), "cpu")
+    seen = list(task.terms(x, y, terms))
+    closures = tuple(lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen)
+    before = {name: torch.roll(p.detach(), 1, 0) for name, p in network.named_parameters()}
+    return Probe(closures, tuple(t for _, t in seen), task.example(x[:1]), **{"before": before, **words})
 
 
 def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:

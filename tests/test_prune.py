@@ -14,7 +14,9 @@ from lthray.flat import ConfigError
 from lthray.prune import budgets, controls, criteria, rewinds, units
 from lthray.seeds import generator
 from lthray.task import models
-from lthray.ticket import Mask, Probe
+from lthray.ticket import Mask
+
+from .conftest import probe_of
 
 EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
 LADDER = (0.7, 0.31, 0.1, 0.013)
@@ -39,7 +41,7 @@ def layers(network):
 
 
 def free_scores(network, layers, within=None, criterion="magnitude", rung=0):
-    return criteria.score(criterion, network, within or Mask.full(layers), Probe(seed=rung))
+    return criteria.score(criterion, network, within or Mask.full(layers), probe_of(network, seed=rung))
 
 
 def dials_of(layers) -> dict[str, float]:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lthray.prune.criteria import largest
 from lthray.seeds import generator
 from lthray.ticket import Mask, Weights
 
 POINTS = 11  # of the path between two networks, both ends included
 RADIUS = 0.05  # of a weight's size: the standard deviation of a perturbation
-REMAINS = 0.1  # of a layer that is cut alone
 BINS, WIDEST = 48, 4.0  # of histograms of initial weights, in standard deviations of the layer
 
 Losses = Callable[[Weights], Tensor]
@@ -47,10 +47,7 @@ def sensitivity(losses: Losses, weights: Weights, mask: Mask) -> Tensor:
     """Relative rise of the loss when one layer alone is cut to the largest tenth of what it has, [layers, columns]."""
     before, rows = losses(weights).mean(0), []
     for name, layer in mask.items():
-        order = torch.sort(weights[name].abs().flatten(), stable=True, descending=True).indices
-        kept = order[: max(1, round(REMAINS * int(layer.sum())))]
-        alone = torch.zeros_like(weights[name].flatten()).index_fill(0, kept, 1.0).reshape(layer.shape)
-        rows.append(losses({**weights, name: weights[name] * alone}).mean(0) / before - 1)
+        rows.append(losses({**weights, name: largest(weights[name], layer)}).mean(0) / before - 1)
     return torch.stack(rows)
 
 

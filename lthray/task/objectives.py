@@ -36,6 +36,10 @@ class Task(Protocol):
         """What the network is called with, for images x."""
         ...
 
+    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+        """What a criterion may see: inputs, and what the network should answer, of every batch or timestep."""
+        ...
+
 
 class Classify:
     """Cross-entropy."""
@@ -55,6 +59,10 @@ class Classify:
 
     def example(self, x: Tensor) -> Inputs:
         return (x,)
+
+    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+        answers = nn.functional.one_hot(y).float()
+        yield from (((a, b), c) for a, b, c in zip(x.chunk(parts), y.chunk(parts), answers.chunk(parts), strict=True))
 
 
 class Denoise:
@@ -81,6 +89,9 @@ class Denoise:
 
     def example(self, x: Tensor) -> Inputs:
         return x, torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+        yield from ((inputs, inputs[2]) for inputs in self.panel(x, y, parts))
 
     def strata(self, columns: int) -> list[int]:
         """The middle timesteps of `columns` equal parts of the schedule."""
