@@ -27,7 +27,8 @@ Criterion = Literal[
     "snip", "grasp", "synflow", "taylor", "diff_pruning", "sensitivity", "hsic",
 ]  # fmt: skip
 Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled"]
-Unit = Literal["weight"]
+Unit = Literal["weight", "n_of_m"]
+RegimeName = Literal["static", "set", "rigl", "gradual", "rst"]
 RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign"]
 Control = Literal[
     "none", "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense", "tuned", "lr", "one_shot"
@@ -177,7 +178,9 @@ class Prune:
     dials: tuple[float, ...] = ()
     """Budget sampled: one log-density a block in forward order, shifted so that the overall density is exact."""
     unit: Unit = "weight"
-    """What is cut as one."""
+    """What is cut as one: single weights, or N of every M = prune.group inputs (2:4 sparsity is density 0.5 of 4)."""
+    group: Annotated[int, Field(ge=2)] = 4
+    """M of unit n_of_m; every density is then N / M, in every layer."""
     ladder: tuple[Density, ...] = (0.5, 0.25, 0.125, 0.0625)
     """Densities of the rungs, over all weights that are free to be cut; () trains the dense network only."""
     layers: tuple[tuple[str, Annotated[float, Field(gt=0, le=1)] | Literal["free"]], ...] = ()
@@ -198,6 +201,26 @@ class Rewind:
     """late: the dense run's state at k, or the previous round's own, k steps after its start."""
     state: Literal["rewound", "reset"] = "rewound"
     """late: moments and EMA come from the anchor too, or start anew. The other rules always start anew."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Regime:
+    """What the mask does while a ticket is trained."""
+
+    name: RegimeName = "static"
+    """static: nothing; set, rigl: in each layer the smallest weights make way for others, drawn at random (Mocanu et al.
+    2018) or those with the largest gradient (Evci et al. 2020); gradual: cut little by little (Zhu and Gupta 2017); rst:
+    what will be cut is pressed to zero first (Bai et al. 2022; with prune.criterion = random)."""
+    every: Count = 10
+    """Steps between two changes."""
+    until: Fraction = 0.75
+    """Share of the run after which the mask rests."""
+    share: Fraction = 0.3
+    """set, rigl: share of a layer's weights that are exchanged at first; falls to 0 as a cosine."""
+    penalty: Positive = 1.0
+    """rst: L2 coefficient just before the cut."""
+    power: Annotated[int, Field(ge=1, le=3)] = 1
+    """rst: the coefficient grows as x, x^2 or x^3."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -243,6 +266,7 @@ class TrialConfig:
     train: Train = Field(default_factory=Train)
     prune: Prune = Field(default_factory=Prune)
     rewind: Rewind = Field(default_factory=Rewind)
+    regime: Regime = Field(default_factory=Regime)
     control: Control = "none"
     """What else is trained in each ticket's place, of the same chain of masks. reinit: new weights; shuffle: the mask
     permuted within its layers; random_mask: over the whole network; complement: weights that the ticket cuts; perturb:
@@ -345,6 +369,44 @@ def _prune(c: TrialConfig):
         yield f"origin = {c.origin!r}: fixes the mask; leave prune.criterion and prune.budget at their defaults"
 
 
+def _unit(c: TrialConfig):
+    p = c.prune
+    if p.unit != "n_of_m":
+        if p.group != Prune().group:
+            yield f"prune.group = {p.group}: only for prune.unit = 'n_of_m', not {p.unit!r}"
+        return
+    if p.budget != "uniform":
+        yield f"prune.budget = {p.budget!r}: with prune.unit = 'n_of_m' every layer has the same density; use 'uniform'"
+    if p.scoring_steps > 1:
+        yield f"prune.scoring_steps = {p.scoring_steps}: with prune.unit = 'n_of_m' there are no densities between rungs"
+    fixed = [d for _, d in p.layers if d != "free"]
+    for density in (*p.ladder, *fixed):
+        if abs(float(density) * p.group - round(float(density) * p.group)) > 1e-9:
+            yield f"prune.ladder = {p.ladder}: {density} is no N / {p.group} (prune.unit = 'n_of_m', prune.group)"
+
+
+def _regime(c: TrialConfig):
+    r, standard = c.regime, Regime()
+    uses = {
+        "every": ("set", "rigl", "gradual", "rst"),
+        "until": ("set", "rigl", "gradual", "rst"),
+        "share": ("set", "rigl"),
+        "penalty": ("rst",),
+        "power": ("rst",),
+    }
+    for word, names in uses.items():
+        if getattr(r, word) != getattr(standard, word) and r.name not in names:
+            yield f"regime.{word} = {getattr(r, word)}: only for regime.name = {either(names)}, not {r.name!r}"
+    if r.name != "static" and c.prune.unit != "weight":
+        yield f"regime.name = {r.name!r}: moves single weights; prune.unit = {c.prune.unit!r} would not hold"
+    if r.name != "static" and (c.origin or c.control == "one_shot"):
+        yield (
+            f"regime.name = {r.name!r}: "
+            + (f"origin = {c.origin!r} fixes" if c.origin else "control one_shot has")
+            + " the mask"
+        )
+
+
 def _rewind(c: TrialConfig):
     k = round(c.rewind.fraction * c.train.steps)
     if c.rewind.rule == "late" and not 1 <= k < c.train.steps:
@@ -385,7 +447,7 @@ def _measure(c: TrialConfig):
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
-CHECKS = (_model, _train, _prune, _rewind, _measure)
+CHECKS = (_model, _train, _prune, _unit, _regime, _rewind, _measure)
 
 GREY = {
     "model.channels": (32, 64, 64),

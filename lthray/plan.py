@@ -33,6 +33,8 @@ class Run:
     history: int
     """Optimizer steps behind its last weights: more than the dense run's where a rule goes on from trained ones."""
     anchors: tuple[int, ...] = ()
+    moves: bool = False
+    """Whether its mask moves while it is trained."""
 
     @property
     def steps(self) -> int:
@@ -120,13 +122,15 @@ class _Rungs:
 
     def rung(self, density: float, mask: str, found: list[Rung]) -> Rung:
         index, row, small = len(found), CONTROLS.get(self.config.control), None
-        chain = shown = self.rewound(self.config.rewind.rule, mask, found, self.config.stream)
+        moves = self.config.regime.name != "static"
+        chain = shown = self.rewound(self.config.rewind.rule, mask, found, self.config.stream, moves=moves)
         fellow, spent = None, sum(rung.chain.steps for rung in found)
         if row and row.mask == "narrow":
             small = plan(small_config(self.config, density))
             shown, spent = small.rungs[0].chain, 0
         elif row or self.config.fork:
-            fellow, shown = (self.shown(row, density, mask, found, fork) for fork in (0, self.config.fork))
+            final = chain.key if moves and row else mask  # a control is of the mask as the ticket's training has left it
+            fellow, shown = (self.shown(row, density, final, found, fork) for fork in (0, self.config.fork))
             spent = found[0].chain.steps if row and row.mask in UNCHAINED else spent
         spent += 0 if shown.key == found[0].chain.key else shown.steps
         fellow = fellow if self.config.fork else None
@@ -137,7 +141,8 @@ class _Rungs:
         stream = 2**31 + 1000 * self.config.stream + fork if fork else self.config.stream
         rule = row.rule if row and row.rule else self.config.rewind.rule
         if row is None or row.mask == "ticket":
-            return self.rewound(rule, mask, found, stream, moved=bool(row and row.moved))
+            moves = row is None and self.config.regime.name != "static"
+            return self.rewound(rule, mask, found, stream, moved=bool(row and row.moved), moves=moves)
         if row.mask == "at_once":
             return self.rewound(rule, self.mask(density, found[0]), found[:1], stream, index=len(found))
         if row.mask != "whole":
@@ -151,8 +156,9 @@ class _Rungs:
         return self.rewound(rule, "", found[:1], stream, index=len(found))
 
     def rewound(
-        self, rule: str, mask: str, found: list[Rung], stream: int, *, index: int | None = None, moved: bool = False
-    ) -> Run:
+        self, rule: str, mask: str, found: list[Rung], stream: int, *, index: int | None = None, moved: bool = False,
+        moves: bool = False,
+    ) -> Run:  # fmt: skip
         """The run of a mask from rewound weights; `found` are the rounds before it, as far as the rule may see them."""
         row, index, previous = REWINDS[rule], len(found) if index is None else index, self.config.rewind.anchor == "previous"
         source = found[-1].chain if row.weights == "trained" or previous else found[0].chain
@@ -164,12 +170,15 @@ class _Rungs:
         if moved:
             begin = _key("control", {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index)}, begin)
         anchors = (start + self.k,) if previous and stream == self.config.stream else ()
-        return self.run(start, end, begin, before.get(row.weights, 0), stream, anchors)
+        return self.run(start, end, begin, before.get(row.weights, 0), stream, anchors, moves)
 
-    def run(self, start: int, end: int, begin: str, age: int, stream: int, anchors: tuple[int, ...] = ()) -> Run:
+    def run(
+        self, start: int, end: int, begin: str, age: int, stream: int, anchors: tuple[int, ...] = (), moves: bool = False
+    ) -> Run:
         fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream}
+        fixed |= self.config.canonical("regime") if moves else {}
         key = _key("train", {**fixed, "span": [start, end]}, begin, self.digest)
-        return Run(key, start, end, stream, age + end - start, anchors)
+        return Run(key, start, end, stream, age + end - start, anchors, moves)
 
     def init(self, seed: int) -> str:
         """Weights before the first step: a function of the seed, or the given ones, which no seed changes."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from lthray.plan import Run
 from lthray.store import Item, Store
-from lthray.ticket import Weights
+from lthray.ticket import Mask, Weights
 from lthray.training import State
 
 STATE = re.compile(r"(?:anchor|step)-(\d{8})")
@@ -43,8 +43,11 @@ def save(store: Store, run: Run, live: State, curves: dict[str, Curve], made: di
     final = live.step == run.end
     part = "final" if final else f"{'anchor' if live.step in run.anchors else 'step'}-{live.step:08d}"
     groups = {"weights": live.weights, "average": live.average, "moments": {} if final else live.moments}
+    groups["mask"] = dict(live.mask or {})
     tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
-    counts = {"step": live.step, "age": live.age, "loss_sum": live.loss_sum, "losses": live.losses}
+    counts: dict[str, Any] = {"step": live.step, "age": live.age, "loss_sum": live.loss_sum, "losses": live.losses}
+    if live.mask is not None:
+        counts["layers"] = list(live.mask)  # in forward order, which a file of tensors does not keep
     store.put(run.key, part, facts={**counts, "seconds": live.seconds, "curves": curves, "made": made}, tensors=tensors)
     for part in old:
         store.drop(run.key, part)
@@ -62,9 +65,10 @@ def save_curve(store: Store, run: Run, curve: str, points: Curve) -> None:
 
 
 def _decoded(item: Item) -> State:
-    groups: dict[str, Weights] = {"weights": {}, "average": {}, "moments": {}}
+    groups: dict[str, Weights] = {"weights": {}, "average": {}, "moments": {}, "mask": {}}
     for key, tensor in item.tensors.items():
         group, name = key.split("/", 1)
         groups[group][name] = tensor
-    f = item.facts
-    return State(f["step"], f["age"], **groups, seconds=f["seconds"], loss_sum=f["loss_sum"], losses=f["losses"])
+    f, bits = item.facts, groups.pop("mask")
+    mask = Mask({name: bits[name] for name in f["layers"]}) if bits else None
+    return State(f["step"], f["age"], **groups, seconds=f["seconds"], loss_sum=f["loss_sum"], losses=f["losses"], mask=mask)

@@ -31,6 +31,13 @@ class TrialFailed(RuntimeError):
     """A trial cannot go on and would fail the same way again: never retried, everything recorded so far stays."""
 
 
+def top(flat: Tensor, count: int) -> Tensor:
+    """The `count` highest of [n] by index, never by threshold, ties by index; [n] bool."""
+    kept = torch.zeros(flat.shape, dtype=torch.bool, device=flat.device)
+    kept[torch.sort(flat, stable=True, descending=True).indices[:count]] = True
+    return kept
+
+
 class Mask(Mapping[str, Tensor]):
     """Layer name -> bool tensor of the weight's shape, in forward order; True = kept."""
 
@@ -111,6 +118,11 @@ class Mask(Mapping[str, Tensor]):
     def to(self, device: torch.device | str) -> "Mask":
         """The same mask on another device."""
         return Mask({name: mask.to(device) for name, mask in self.items()})
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next((mask.device for mask in self.values()), torch.device("cpu"))
 
     def packed(self) -> Tensor:
         """All masks one after another, eight weights a byte (uint8, little end first)."""

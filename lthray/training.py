@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config import Train
+from lthray.prune.regimes import EXCHANGES, Schedule
 from lthray.task.data import Images
 from lthray.task.models import set_weights
 from lthray.task.objectives import Task
@@ -43,6 +44,8 @@ class State:
     loss_sum: float = 0.0
     """Sum of the training losses so far, and their number."""
     losses: int = 0
+    mask: Mask | None = None
+    """The mask as it stands, where a regime moves it."""
 
     @classmethod
     def begin(cls, weights: Weights, step: int) -> "State":
@@ -58,7 +61,7 @@ class State:
         mask.apply_(average)
         for slot in {name.split("/")[0] for name in moments}:
             mask.apply_({name: moments[f"{slot}/{name}"] for name in mask})
-        return State(self.step, self.age, weights, average, moments)
+        return State(self.step, self.age, weights, average, moments, mask=self.mask)
 
     def check(self, mask: Mask) -> None:
         """Raise unless everything is finite and zero wherever the mask cuts."""
@@ -95,6 +98,42 @@ def optimizer_of(parameters: Sequence[nn.Parameter], train: Train) -> torch.opti
     return kind(parameters, train.lr, betas=(train.momentum, 0.999), weight_decay=train.weight_decay, fused=True)
 
 
+class Mover:
+    """Applies a regime to a run: its penalty to the gradients, its masks to weights, average, moments and gradients."""
+
+    def __init__(self, moves: Schedule, parameters: dict[str, nn.Parameter], average: Weights, optimizer, held: Weights):
+        self.moves, self.parameters, self.average, self.optimizer, self.held = moves, parameters, average, optimizer, held
+        device = next(iter(held.values())).device
+        self.goes = {n: (moves.before[n] & ~moves.target[n]).to(device) for n in held} if moves.regime.name == "rst" else {}
+
+    def moved(self, live: State) -> bool:
+        """Whether the mask was exchanged in place of the step's update; the gradients are known, and dense."""
+        if strength := self.moves.penalty(live.step):
+            for name, goes in self.goes.items():
+                gradient = self.parameters[name].grad
+                assert gradient is not None
+                gradient.add_(self.parameters[name].detach() * goes, alpha=strength)
+        if not self.moves.due(live.step):
+            return False
+        assert live.mask is not None
+        gradients = {name: p.grad for name, p in self.parameters.items() if name in self.held and p.grad is not None}
+        after = self.moves.next(live.step, live.mask, self.parameters, gradients).to(live.mask.device)
+        both = {name: after[name] & live.mask[name] for name in after}
+        live.mask = after
+        for name, stays in both.items():  # what is new begins at zero, what went is zero
+            state = self.optimizer.state[self.parameters[name]]
+            groups = [t for slot, t in state.items() if slot != "step" and isinstance(t, Tensor)]
+            for tensor in (self.parameters[name].detach(), self.average[name], *groups):
+                tensor.mul_(stays)
+            self.held[name].copy_(after[name])
+        if exchanged := self.moves.regime.name in EXCHANGES:
+            self.optimizer.zero_grad()
+            for state in self.optimizer.state.values():
+                if "step" in state:
+                    state["step"] += 1  # the optimizer's clock is the state's age, whatever a step was spent on
+        return exchanged
+
+
 class Learner:
     """A network, its task and its data, kept for all runs of a trial; runs share nothing but these."""
 
@@ -108,11 +147,14 @@ class Learner:
             self.loss = torch.compile(self._loss, mode=train.compile, dynamic=False)
 
     def run(
-        self, state: State, mask: Mask, *, stream: int, stops: Sequence[int], due: Callable[[], bool] = lambda: False
-    ) -> Iterator[State]:
+        self, state: State, mask: Mask, *, stream: int, stops: Sequence[int], due: Callable[[], bool] = lambda: False,
+        moves: Schedule | None = None,
+    ) -> Iterator[State]:  # fmt: skip
         """Train from `state` (already masked) to the last of `stops`; yields the live state at each stop and, between
-        chunks, whenever `due()`. Raises NonFinite with the step of the first bad loss."""
-        live, optimizer, step = self._begin(state, mask, stream)
+        chunks, whenever `due()`. Raises NonFinite with the step of the first bad loss. `moves` changes the mask, of which
+        the state then tells how it stands."""
+        mask = mask.to(self.device)
+        live, optimizer, step = self._begin(state, mask, stream, moves)
         losses = torch.empty(CHUNK, device=self.device)
         first, began = live.step, time.perf_counter()
         while live.step < max(stops, default=0):
@@ -126,11 +168,11 @@ class Learner:
             live.seconds += time.perf_counter() - began
             if live.step in stops or due():
                 live.moments = _moments(optimizer, self.network)
-                live.check(mask)
+                live.check(live.mask or mask)
                 yield live
             first, began = live.step, time.perf_counter()
 
-    def _begin(self, state: State, mask: Mask, stream: int):
+    def _begin(self, state: State, mask: Mask, stream: int, moves: Schedule | None):
         """The live state, whose weights are the network's own, its optimizer, and the function that makes a step."""
         parameters = dict(self.network.named_parameters())
         set_weights(self.network, state.weights)
@@ -139,20 +181,27 @@ class Learner:
         optimizer = optimizer_of(list(parameters.values()), self.train)
         _restore(optimizer, self.network, state)
         live = State(state.step, state.age, weights, average, {}, state.seconds, state.loss_sum, state.losses)
-        return live, optimizer, self._stepper(parameters, average, optimizer, mask, stream)
+        live.mask = (state.mask or moves.first).to(self.device) if moves else None
+        return live, optimizer, self._stepper(parameters, average, optimizer, live.mask or mask, stream, moves)
 
-    def _stepper(self, parameters, average, optimizer, mask: Mask, stream: int) -> Callable[[State], Tensor]:
+    def _stepper(
+        self, parameters, average, optimizer, mask: Mask, stream: int, moves: Schedule | None
+    ) -> Callable[[State], Tensor]:
         images, task, train = self.images, self.task, self.train
         everything, averages = list(parameters.values()), list(average.values())
         weights = [p.detach() for p in everything]
-        masked = [(parameters[name], bits.float()) for name, bits in mask.to(self.device).items() if not bool(bits.all())]
-        cut, bits = [p for p, _ in masked], [b.to(memory_format=_format(b, self.format)) for _, b in masked]
+        whole = [name for name, bits in mask.items() if moves is None and bool(bits.all())]
+        held = {n: b.float().to(memory_format=_format(b, self.format)) for n, b in mask.items() if n not in whole}
+        cut, bits = [parameters[name] for name in held], list(held.values())
+        mover = Mover(moves, parameters, average, optimizer, held) if moves else None
 
         def step(live: State) -> Tensor:
             x, y = images.batch(stream, live.step, train.batch)
             inputs = task.draw(x.contiguous(memory_format=self.format), y, stream, live.step)
             loss = self.loss(*inputs)
             loss.backward()
+            if mover and mover.moved(live):
+                return loss.detach()
             if cut:
                 torch._foreach_mul_([p.grad for p in cut], bits)
             if train.clip:

@@ -23,6 +23,7 @@ from lthray.measure import anatomy, cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan
 from lthray.prune import budgets, criteria, units
 from lthray.prune.controls import CONTROLS, MASKS, UNCHAINED, Control, moved
+from lthray.prune.regimes import Schedule
 from lthray.prune.rewinds import REWINDS, signs, span
 from lthray.seeds import generator, seed_of
 from lthray.setting import Setting
@@ -77,7 +78,7 @@ class Trial(Setting):
         self.referee: quality.Referee | None = None
 
     def mask(self, rung: Rung) -> Steps[Mask]:
-        """The chain's mask at a rung."""
+        """The chain's mask at a rung, as it was cut."""
         if rung.index == 0:
             return self.whole
         if self.given:
@@ -88,9 +89,17 @@ class Trial(Setting):
         self.store.put(rung.mask, facts=facts, tensors={"mask": mask.packed()})
         return mask
 
+    def final(self, rung: Rung) -> Steps[Mask]:
+        """The same as the training has left it, where a regime moves it."""
+        if not rung.chain.moves:
+            return (yield from self.mask(rung))
+        mask = (yield from self.reach(rung, rung.chain, rung.chain.end)).mask
+        assert mask is not None
+        return mask
+
     def _cut(self, rung: Rung, last: Rung) -> Steps[tuple[Mask, dict[str, Any]]]:
         """The mask of a rung, cut from what `last` was trained to."""
-        within = yield from self.mask(last)
+        within = yield from self.final(last)
         prune, mask = self.config.prune, within
         weights, probe = (yield from self._scored(rung, last)), (yield from self._probe(rung, last))
         first = sum(int(within[name].sum()) for name in self.free) / sum(within[name].numel() for name in self.free)
@@ -101,7 +110,7 @@ class Trial(Setting):
             counts = budgets.allot(scores, self.rules, first ** (1 - part) * rung.density**part, prune, self.dials)
             if gone := [name for name, count in counts.items() if count == 0]:
                 raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
-            mask = units.UNITS[prune.unit](scores, counts)
+            mask = units.UNITS[prune.unit](scores, counts, prune.group)
         if not mask.within(within):
             raise AssertionError(f"masks do not nest at round {rung.index}")
         return mask, {"counts": counts, "rules": self.rules}
@@ -134,6 +143,8 @@ class Trial(Setting):
             return self.whole, State.begin(self.weights(self.config.seed), 0)
         row = None if run.key == rung.chain.key else CONTROLS.get(self.config.control)
         mask = yield from self._shown_mask(rung, row)
+        if run.moves:
+            mask = (yield from self._moves(rung, run)).first
         last = self.plan.rungs[0 if row and row.mask in UNCHAINED else rung.index - 1]
         state = yield from self._rewound(rung.index, last, row.rule if row and row.rule else self.config.rewind.rule, mask)
         if row and row.moved:
@@ -144,13 +155,20 @@ class Trial(Setting):
         return mask, state.masked(mask)
 
     def _shown_mask(self, rung: Rung, row: Control | None) -> Steps[Mask]:
-        if row is None or row.mask == "ticket":
+        if row is None:
             return (yield from self.mask(rung))
+        if row.mask == "ticket":
+            return (yield from self.final(rung))
         if row.mask == "whole":
             return self.whole
         if row.mask == "at_once":
             return (yield from self._cut(rung, self.plan.rungs[0]))[0]
-        return MASKS[row.mask]((yield from self.mask(rung)), fresh_seed(self.config, rung.index))
+        return MASKS[row.mask]((yield from self.final(rung)), fresh_seed(self.config, rung.index))
+
+    def _moves(self, rung: Rung, run: Run) -> Steps[Schedule]:
+        """What the regime does to the mask along a run of the ticket."""
+        before, target = (yield from self.final(self.plan.rungs[rung.index - 1])), (yield from self.mask(rung))
+        return Schedule(self.config.regime, run.start, run.end, before, target, run.stream)
 
     def _rewound(self, index: int, last: Rung, rule: str, mask: Mask) -> Steps[State]:
         """Whole weights, before the mask, as the rule's row says; with moments and average where it carries them."""
@@ -196,7 +214,8 @@ class Trial(Setting):
         state, curve = states.nearest(self.store, run, target, rung.curve, points) or (begin, [])
         keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
         stops = sorted(keep | set(points))
-        for live in self.learner.run(state, mask, stream=run.stream, stops=stops, due=self._due):
+        moves = (yield from self._moves(rung, run)) if run.moves else None
+        for live in self.learner.run(state, mask, stream=run.stream, stops=stops, due=self._due, moves=moves):
             if live.step in points:
                 began, held_out = time.perf_counter(), self._along(live)
                 curve.append([live.step, live.loss_sum, live.losses, time.perf_counter() - began, *held_out])
@@ -225,6 +244,7 @@ class Trial(Setting):
             at = who.plan.rungs[0]
         state = yield from who.reach(at, at.shown, at.shown.end, measured=True)
         mask, begin = yield from who.start(at, at.shown)
+        mask = state.mask or mask
         fellow = (yield from self.reach(rung, rung.fellow, rung.fellow.end)) if rung.fellow else None
         referee = (yield from self._judged()) if rung.examined and self.plan.referee else None
         began = time.perf_counter()

@@ -11,7 +11,16 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
     1: ["config", "statistics", "similarity"],
-    2: ["task.data", "task.models", "task.objectives", "prune.criteria", "prune.budgets", "prune.units", "prune.rewinds"]
+    2: [
+        "task.data",
+        "task.models",
+        "task.objectives",
+        "prune.criteria",
+        "prune.budgets",
+        "prune.units",
+        "prune.regimes",
+        "prune.rewinds",
+    ]
     + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
     4: ["setting", "states", "desk", "console", "recording", "pages"],

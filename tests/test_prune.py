@@ -53,7 +53,7 @@ def cut(network, layers, budget, density, within=None, criterion="magnitude", sl
     scores = free_scores(network, layers, within, criterion, rung)
     keep = round(density * sum(s.numel() for s in scores.values()))
     counts = budgets.BUDGETS[budget](scores, keep, slope=slope if budget == "ramp" else 0.0, dials=dials_of(layers))
-    return units.weight(scores, counts), counts, keep
+    return units.weight(scores, counts, 4), counts, keep
 
 
 # laws of every criterion x budget
@@ -83,7 +83,7 @@ def test_ties_are_broken_by_index_and_stay_exact(layers, budget):
     scores = {n: torch.ones(s) for n, s in layers.items()}
     keep = round(0.37 * sum(s.numel() for s in scores.values()))
     counts = budgets.BUDGETS[budget](scores, keep, slope=0.0, dials=dials_of(layers))
-    mask = units.weight(scores, counts)
+    mask = units.weight(scores, counts, 4)
     assert mask.kept == keep
     for name, bits in mask.items():  # the first of each layer, by index
         assert bits.flatten()[: counts[name]].all()
@@ -334,3 +334,38 @@ def test_rows_of_the_table_name_what_there_is():
     for row in controls.CONTROLS.values():
         assert row.rule in ("", *rewinds.REWINDS)
         assert row.mask in ("ticket", *controls.MASKS, *controls.UNCHAINED)
+
+
+# N of M
+
+
+@pytest.mark.parametrize(("group", "ladder"), [(4, (0.75, 0.5, 0.25)), (2, (0.5,)), (8, (0.5, 0.125))])
+def test_n_of_m_keeps_the_largest_n_of_every_m_inputs(network, layers, group, ladder):
+    """By loops over outputs, places of the kernel and groups of inputs."""
+    wide = {n: s for n, s in layers.items() if s[1] % group == 0}
+    within = Mask.full(wide)
+    for density in ladder:
+        scores = free_scores(network, wide, within)
+        counts = budgets.uniform(scores, round(density * sum(map(math.prod, wide.values()))), slope=0.0, dials={})
+        mask = units.n_of_m(scores, counts, group)
+        assert mask.kept == sum(counts.values())
+        assert mask.within(within)
+        name = "mid_block.resnets.0.conv1.weight"
+        for out, row in ((0, 0), (3, 2), (-1, 1)):
+            for first in range(0, wide[name][1], group):
+                some = scores[name][out, first : first + group, row, 0].tolist()
+                best = sorted(range(group), key=lambda i: (-some[i], i))[: round(density * group)]
+                assert mask[name][out, first : first + group, row, 0].nonzero().flatten().tolist() == sorted(best)
+        within = mask
+
+
+def test_two_of_four_is_what_torch_takes_for_semi_structured():
+    weight = torch.randn(64, 64, generator=generator("semi"))
+    mask = units.n_of_m({"w": weight.abs()}, {"w": 2048}, 4)["w"]
+    assert (mask.reshape(-1, 4).sum(1) == 2).all()
+
+
+def test_layers_that_no_group_fits_are_named(network, layers):
+    scores = {"conv_in.weight": torch.rand(8, 1, 3, 3)}
+    with pytest.raises(ConfigError, match=r"prune.group = 4: conv_in.weight has 1 inputs; prune.layers can keep it whole"):
+        units.n_of_m(scores, {"conv_in.weight": 36}, 4)

@@ -6,7 +6,7 @@ import pytest
 
 from lthray import config
 from lthray.measure import quality
-from lthray.prune import budgets, controls, criteria, rewinds, units
+from lthray.prune import budgets, controls, criteria, regimes, rewinds, units
 from lthray.task import data, models, objectives
 
 
@@ -22,6 +22,7 @@ from lthray.task import data, models, objectives
         (config.Criterion, criteria.CRITERIA),
         (config.Budget, budgets.BUDGETS),
         (config.Unit, units.UNITS),
+        (config.RegimeName, regimes.NAMES),
         (config.RewindRule, rewinds.REWINDS),
         (config.Control, {"none": None, **controls.CONTROLS}),
         (config.Sampler, objectives.SAMPLERS),

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from lthray import similarity
 from lthray.seeds import generator
-from lthray.ticket import Mask, Probe, Scores
+from lthray.ticket import Mask, Probe, Scores, top
 
 REMAINS = 0.1  # of a layer that is cut alone
 POOL = 4  # side to which an activation is averaged before channels are compared
@@ -146,10 +146,8 @@ def layer_rises(network: nn.Module, names: Sequence[str], probe: Probe) -> dict[
 
 def largest(weight: Tensor, layer: Tensor) -> Tensor:
     """The largest tenth of what a layer's mask keeps, ties by index; zeros elsewhere."""
-    order = torch.sort(weight.abs().flatten(), stable=True, descending=True).indices
-    kept = order[: max(1, round(REMAINS * int(layer.sum())))]
-    alone = torch.zeros_like(weight.flatten()).index_fill(0, kept, 1.0)
-    return weight * alone.reshape(layer.shape)
+    kept = top(weight.abs().flatten(), max(1, round(REMAINS * int(layer.sum()))))
+    return weight * kept.reshape(layer.shape)
 
 
 def channel_hsic(network: nn.Module, names: Sequence[str], probe: Probe) -> dict[str, Tensor]:

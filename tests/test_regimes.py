@@ -1,0 +1,270 @@
+"""What the mask does while a ticket is trained: counts are exact at every step, cut or whole is the same."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from lthray.config import Regime, Train
+from lthray.plan import plan
+from lthray.prune import regimes
+from lthray.prune.regimes import Schedule
+from lthray.seeds import generator
+from lthray.store import Store
+from lthray.task import data, models
+from lthray.task.objectives import Classify
+from lthray.ticket import Mask, Round, read_ticket
+from lthray.training import Learner, State
+from lthray.trajectory import run
+
+from .conftest import lenet, rounds, same, tiny
+
+SHAPES = {"a": (20, 30), "b": (8, 4, 3, 3)}
+MOVING = [name for name in regimes.NAMES if name != "static"]
+
+
+def tensors(seed: int) -> dict[str, torch.Tensor]:
+    return {n: torch.randn(s, generator=generator("regimes", seed, n)) for n, s in SHAPES.items()}
+
+
+def thinned(mask: Mask, density: float, seed: int = 0) -> Mask:
+    layers = {}
+    for name, layer in mask.items():
+        scores = torch.rand(layer.shape, generator=generator("thin", seed, name)).masked_fill(~layer, -1)
+        keep = round(density * layer.numel())
+        layers[name] = scores >= scores.flatten().sort(descending=True).values[keep - 1]
+    return Mask(layers)
+
+
+WHOLE = Mask.full(SHAPES)
+TARGET = thinned(WHOLE, 0.2)
+
+
+def schedule(name: str, *, every: int = 5, start: int = 10, end: int = 110, before: Mask = WHOLE, **words) -> Schedule:
+    return Schedule(Regime(name=name, every=every, **words), start, end, before, TARGET, stream=3)
+
+
+def masks_of(moves: Schedule) -> list[tuple[int, Mask]]:
+    mask, found = moves.first, []
+    for step in range(moves.start, moves.end):
+        if moves.due(step):
+            weights = tensors(step)
+            mask.apply_(weights)
+            mask = moves.next(step, mask, weights, tensors(step + 1000))
+        found.append((step, mask))
+    return found
+
+
+@pytest.mark.parametrize("name", ["set", "rigl"])
+def test_exchanges_keep_every_layers_count_at_every_step(name):
+    found = masks_of(schedule(name))
+    assert found[0][1] == TARGET
+    assert len({mask.packed().numpy().tobytes() for _, mask in found}) == 14  # the first, and thirteen changes
+    for _, mask in found:
+        assert mask.densities == TARGET.densities
+    steps = [step for (step, mask), (_, before) in zip(found[1:], found, strict=False) if mask != before]
+    assert steps == list(range(15, 80, 5))  # until 75 % of the run, near which the share rounds to nothing
+
+
+def test_rigl_drops_the_smallest_and_grows_where_the_dense_gradient_is_largest():
+    """Evci et al.'s update by sets of indices."""
+    moves, step = schedule("rigl"), 30
+    weights, gradients = tensors(1), tensors(2)
+    TARGET.apply_(weights)
+    after = moves.next(step, TARGET, weights, gradients)
+    for name, kept in TARGET.items():
+        share = 0.3 / 2 * (1 + math.cos(math.pi * 20 / 75))
+        moved = math.floor(share * int(kept.sum()))
+        w, g = weights[name].flatten().abs().tolist(), gradients[name].flatten().abs().tolist()
+        active = [i for i, bit in enumerate(kept.flatten().tolist()) if bit]
+        stays = set(sorted(active, key=lambda i: -w[i])[: len(active) - moved])
+        grown = set(sorted((i for i in range(len(g)) if i not in stays), key=lambda i: -g[i])[:moved])
+        assert {i for i, bit in enumerate(after[name].flatten().tolist()) if bit} == stays | grown
+        assert moved > 5
+
+
+def test_set_grows_anywhere_and_its_draws_are_a_function_of_stream_and_step():
+    weights, gradients = tensors(1), tensors(2)
+    TARGET.apply_(weights)
+    after = schedule("set").next(30, TARGET, weights, gradients)
+    assert after == schedule("set").next(30, TARGET, weights, tensors(5))
+    assert after != schedule("set").next(35, TARGET, weights, gradients)
+    grown = (after["a"] & ~TARGET["a"]).flatten()
+    rho = spearmanr(grown.float(), gradients["a"].abs().flatten()).statistic
+    assert abs(rho) < 4 / math.sqrt(grown.numel())
+
+
+def test_no_more_is_exchanged_than_there_is_room():
+    before = thinned(WHOLE, 0.95)
+    moves = Schedule(Regime(name="rigl", every=1, share=1.0), 0, 10, WHOLE, before, 0)
+    weights = tensors(1)
+    before.apply_(weights)
+    after = moves.next(1, before, weights, tensors(2))
+    assert after.densities == before.densities
+    assert after.within(WHOLE)
+
+
+def test_gradual_follows_the_cubic_and_never_takes_back():
+    moves = schedule("gradual")
+    found = masks_of(moves)
+    assert moves.cut == 85
+    assert found[0][1] == WHOLE
+    for (step, mask), (_, before) in zip(found[1:], found, strict=False):
+        assert mask.within(before)
+        x = min(1.0, (step - (step - 10) % 5 - 10) / 75)
+        for name, layer in mask.items():
+            final, first = int(TARGET[name].sum()), layer.numel()
+            assert int(layer.sum()) == final + math.ceil((first - final) * (1 - x) ** 3)
+    assert found[-1][1].densities == TARGET.densities
+    weights = tensors(0)
+    kept = moves.next(85, WHOLE, weights, {})["a"]
+    assert float(weights["a"].abs()[kept].min()) >= float(weights["a"].abs()[~kept].max())
+
+
+def test_a_cut_that_no_interval_meets_is_still_made():
+    found = masks_of(schedule("gradual", every=7))
+    assert found[-1][1].densities == TARGET.densities
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_the_penalty_grows_by_a_power_until_the_cut(power):
+    moves = schedule("rst", power=power, penalty=2.0)
+    found = [moves.penalty(step) for step in range(10, 110)]
+    assert found[:5] == [0.0] * 5
+    assert found[30] == pytest.approx(2.0 * (30 / 75) ** power)
+    assert found == sorted(found[:75]) + [0.0] * 25
+    masks = masks_of(moves)
+    assert [mask == TARGET for _, mask in masks] == [step >= 85 for step, _ in masks]
+
+
+@pytest.mark.parametrize("name", regimes.NAMES)
+def test_a_regime_begins_with_the_rungs_mask_or_with_the_one_before(name):
+    assert schedule(name).first == (WHOLE if name in ("gradual", "rst") else TARGET)
+    assert not any(schedule("static").due(step) for step in range(200))
+
+
+# in training
+
+
+def learner(**words) -> Learner:
+    network = models.build(lenet().model, (1, 8, 8), 10, 0)
+    return Learner(network, Classify(lenet().objective, "cpu"), data.load(lenet().data), Train(batch=20, steps=60, **words))
+
+
+def trained(name: str, stops, state=None, **words):
+    """Copies of the states at some steps of a run of 60 under a regime."""
+    it = learner()
+    weights = {n: p.detach().clone() for n, p in it.network.named_parameters()}
+    shapes = {n: tuple(w.shape) for n, w in weights.items() if n.startswith("hidden") and n.endswith("weight")}
+    target = thinned(Mask.full(shapes), 0.2)
+    moves = Schedule(Regime(name=name, every=5, **words), 0, 60, Mask.full(shapes), target, 0)
+    state = state or State.begin(weights, 0).masked(moves.first)
+    found = {}
+    for live in it.run(state, moves.first, stream=0, stops=stops, moves=moves):
+        copy = State(live.step, live.age, *({n: t.clone() for n, t in g.items()} for g in (live.weights, live.average)))
+        copy.moments = {n: t.clone() for n, t in live.moments.items()}
+        copy.mask, copy.losses, copy.loss_sum = live.mask, live.losses, live.loss_sum
+        found[live.step] = copy
+    return found, moves
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_weights_average_and_moments_are_zero_off_the_mask_at_every_step(name):
+    found, moves = trained(name, range(1, 61))
+    for step, state in found.items():
+        state.check(state.mask)
+        assert (state.mask == moves.first) == (step <= (45 if name == "rst" else 5)), step
+    assert found[60].mask.densities == moves.target.densities
+
+
+@pytest.mark.parametrize("name", ["set", "rigl"])
+def test_what_is_new_begins_at_zero_and_that_step_changes_nothing_else(name):
+    found, _ = trained(name, range(1, 61))
+    before, after = found[5], found[6]  # the mask moves at step 5, after its gradient is known
+    for layer, mask in after.mask.items():
+        new = mask & ~before.mask[layer]
+        assert new.any()
+        for tensor in (
+            after.weights[layer],
+            after.average[layer],
+            *(after.moments[f"{s}/{layer}"] for s in ("exp_avg", "exp_avg_sq")),
+        ):
+            assert not tensor[new].any()
+        stays = mask & before.mask[layer]
+        assert torch.equal(after.weights[layer][stays], before.weights[layer][stays])
+    assert torch.equal(after.weights["output.weight"], before.weights["output.weight"])
+    assert after.age == before.age + 1
+
+
+@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize("at", [5, 23, 45])
+def test_a_run_that_is_cut_and_continued_equals_the_whole_run(name, at):
+    whole, _ = trained(name, (at, 60))
+    again, _ = trained(name, (60,), state=whole[at])
+    for group in ("weights", "average", "moments"):
+        a, b = getattr(whole[60], group), getattr(again[60], group)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[n], b[n]) for n in a)
+    assert whole[60].mask == again[60].mask
+
+
+def test_rst_presses_what_will_be_cut_and_only_that():
+    found, moves = trained("rst", (45,), penalty=1.0)
+    free, _ = trained("rst", (45,), penalty=1e-9)
+
+    def size(state: State, kept: bool) -> float:
+        parts = [state.weights[n][mask if kept else ~mask].abs().mean() for n, mask in moves.target.items()]
+        return float(torch.stack(parts).mean())
+
+    assert size(found[45], kept=False) < 0.5 * size(free[45], kept=False)
+    assert size(found[45], kept=True) > 0.8 * size(free[45], kept=True)
+
+
+# in a trajectory
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_every_regime_goes_down_a_ladder_and_its_ticket_is_what_training_left(store, name):
+    config = tiny(regime__name=name, regime__every=1, train__steps=12, prune__criterion="random", prune__budget="uniform")
+    found = rounds(config, store)
+    assert [r.metrics["density/prunable"] for r in found] == pytest.approx([1.0, 0.5, 0.3], abs=2e-3)
+    masks = [read_ticket(r.files["ticket"])[0].mask for r in found[1:]]
+    static = [
+        read_ticket(r.files["ticket"])[0].mask
+        for r in rounds(tiny(prune__criterion="random", prune__budget="uniform", train__steps=12), store)[1:]
+    ]
+    assert (masks[0] == static[0]) == (name == "rst")  # the others have moved it
+    assert masks[1].within(masks[0]) or name in regimes.EXCHANGES
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_a_killed_trajectory_goes_on_bit_by_bit(store, tmp_path, name):
+    config = tiny(regime__name=name, regime__every=1, train__steps=12, prune__budget="uniform")
+    for _ in range(40):
+        events = run(config, store, device="cpu", commit=0.0)
+        if all(isinstance(next(events, None), Round | None) for _ in range(2)):
+            break
+        events.close()
+    whole = rounds(config, Store(tmp_path / "other"))
+    assert all(same(a, b) for a, b in zip(rounds(config, store), whole, strict=True))
+
+
+def test_controls_are_of_the_mask_as_training_left_it(store):
+    words = {"regime__name": "rigl", "regime__every": 1, "train__steps": 12, "prune__ladder": (0.3,)}
+    ticket = read_ticket(rounds(tiny(**words), store)[1].files["ticket"])[0].mask
+    again = read_ticket(rounds(tiny(control="reinit", **words), store)[1].files["ticket"])[0].mask
+    assert again == ticket
+    shuffled = read_ticket(rounds(tiny(control="shuffle", **words), store)[1].files["ticket"])[0].mask
+    assert shuffled.densities == ticket.densities
+    assert shuffled != ticket
+
+
+def test_a_regime_changes_the_tickets_run_and_neither_the_dense_one_nor_the_mask():
+    base, other = plan(tiny()), plan(tiny(regime__name="rigl"))
+    assert base.rungs[0].chain == other.rungs[0].chain
+    assert base.rungs[1].mask == other.rungs[1].mask
+    assert base.rungs[1].chain.key != other.rungs[1].chain.key
+    assert base.rungs[2].mask != other.rungs[2].mask
+    assert plan(tiny(regime__name="rigl", fork=1)).rungs[1].shown.moves
+    assert not plan(tiny(regime__name="rigl", control="reinit")).rungs[1].shown.moves
