@@ -17,9 +17,10 @@ from lthray.flat import ConfigError, either, from_flat, meant, walk
 
 DataName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 Augment = Literal["none", "flip", "shift"]
-ModelName = Literal["unet", "lenet300", "lenet5"]
+ModelName = Literal["unet", "lenet300", "lenet5", "resnet"]
 ObjectiveName = Literal["denoise", "classify"]
-NoiseSchedule = Literal["linear", "squaredcos_cap_v2"]
+NoiseSchedule = Literal["linear", "squaredcos_cap_v2", "sigmoid"]
+Prediction = Literal["epsilon", "v_prediction", "sample"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Decay = Literal["constant", "linear", "cosine"]
 Criterion = Literal[
@@ -57,6 +58,7 @@ POLICY: dict[str, tuple[tuple[str, float | str], ...]] = {
     "unet": (("conv_in", 1.0), ("conv_out", 1.0), ("time_embedding.*", 1.0), ("*", "free")),
     "lenet300": (("output", 1.0), ("*", "free")),
     "lenet5": (("convs.0", 1.0), ("output", 1.0), ("*", "free")),
+    "resnet": (("stem", 1.0), ("output", 1.0), ("*", "free")),
 }
 FEATURES = 32  # width of the feature extractor that FID, KID, precision and recall see
 
@@ -87,15 +89,20 @@ class Model:
     """The network."""
 
     name: ModelName = "unet"
-    """unet: diffusers UNet2DModel; lenet300: LeNet-300-100; lenet5: a small convolutional classifier."""
+    """unet: diffusers UNet2DModel; lenet300: LeNet-300-100; lenet5: a small convolutional classifier; resnet: He et al.
+    (2016) with GroupNorm, ResNet-20 being channels 16 32 64 and layers 3, ResNet-18 channels 64 128 256 512 and 2."""
     channels: tuple[Count, ...] = (16, 32)
-    """Channels of each U-Net level, or of each lenet5 convolution."""
+    """Channels of each U-Net level or ResNet stage, or of each lenet5 convolution."""
     layers: Count = 1
-    """Residual blocks a U-Net level."""
+    """Residual blocks of a U-Net level or ResNet stage."""
     attention: tuple[Whole, ...] = ()
     """U-Net levels (0 = full resolution) with self-attention; with any, the middle block has it too."""
     groups: Count = 8
-    """Groups of the U-Net's GroupNorm layers; each entry of channels must be a multiple."""
+    """Groups of the GroupNorm layers of a U-Net or ResNet; each entry of channels must be a multiple."""
+    conditional: bool = False
+    """Whether a U-Net is told the class of an image; samples are then of all classes in turn."""
+    dropout: Share = 0.0
+    """Share of activations that each residual block leaves out in training."""
     head: Count = 8
     """Channels of one attention head."""
     hidden: tuple[Count, ...] = (300, 100)
@@ -113,7 +120,10 @@ class Objective:
     timesteps: Count = 1000
     """Length of the noise schedule."""
     schedule: NoiseSchedule = "linear"
-    """Noise schedule: linear (Ho et al. 2020) or squaredcos_cap_v2 (Nichol and Dhariwal 2021)."""
+    """Noise schedule: linear (Ho et al. 2020), squaredcos_cap_v2 (cosine; Nichol and Dhariwal 2021) or sigmoid (Xu et al.
+    2022)."""
+    prediction: Prediction = "epsilon"
+    """What a denoiser answers: the noise, the velocity (Salimans and Ho 2022) or the clean image."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -327,20 +337,31 @@ def images_of(c: TrialConfig) -> int:
 def _model(c: TrialConfig):
     if (c.objective.name == "denoise") != (c.model.name == "unet"):
         yield f"model.name = {c.model.name!r}: objective.name = {c.objective.name!r} needs " + (
-            "'unet'" if c.objective.name == "denoise" else "'lenet300' or 'lenet5'"
+            "'unet'" if c.objective.name == "denoise" else "'lenet300', 'lenet5' or 'resnet'"
         )
-    if c.model.name == "unet":
+    if c.objective.name != "denoise":
+        if c.objective.prediction != Objective().prediction:
+            yield f"objective.prediction = {c.objective.prediction!r}: only for objective.name = 'denoise'"
+        if c.model.conditional:
+            yield "model.conditional = True: only for objective.name = 'denoise'"
+    if c.model.dropout and c.model.name not in ("unet", "resnet"):
+        yield f"model.dropout = {c.model.dropout}: only for model.name = 'unet' or 'resnet', not {c.model.name!r}"
+    if c.model.conditional and c.model.pretrained:
+        yield f"model.conditional = True: model.pretrained = {c.model.pretrained!r} was trained without classes"
+    if c.model.name in ("unet", "resnet"):
         side, levels = IMAGES[c.data.name][1], len(c.model.channels)
         if side % 2 ** (levels - 1) or not levels:
             yield f"model.channels = {c.model.channels}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"
         for width in c.model.channels:
             if width % c.model.groups:
                 yield f"model.channels = {c.model.channels}: {width} is no multiple of model.groups = {c.model.groups}"
-            if c.model.attention and width % c.model.head:
+            if c.model.name == "unet" and c.model.attention and width % c.model.head:
                 yield f"model.channels = {c.model.channels}: {width} is no multiple of model.head = {c.model.head}"
+        if c.model.name == "resnet" and c.model.attention:
+            yield f"model.attention = {c.model.attention}: only for model.name = 'unet'"
         if any(level >= levels for level in c.model.attention):
             yield f"model.attention = {c.model.attention}: levels are 0 to {levels - 1}"
-    elif c.model.pretrained:
+    if c.model.name != "unet" and c.model.pretrained:
         yield f"model.pretrained = {c.model.pretrained!r}: only for model.name = 'unet'"
 
 

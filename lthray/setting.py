@@ -38,7 +38,7 @@ class Setting:
     @cached_property
     def learner(self) -> Learner:
         """The network in training."""
-        task = OBJECTIVES[self.config.objective.name](self.config.objective, self.device)
+        task = OBJECTIVES[self.config.objective.name](self.config.objective, self.device, self.config.model.conditional)
         return Learner(self.network(self.config.seed), task, self.images, self.config.train)
 
     @cached_property

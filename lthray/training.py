@@ -5,6 +5,7 @@ are masked once, at the start, and the gradient at every step, before it is clip
 zero. Cut anywhere and continued, a run equals the whole run bit for bit on one CPU fingerprint.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from lthray.config import Train
 from lthray.prune.regimes import EXCHANGES, Schedule
+from lthray.seeds import seed_of
 from lthray.task.data import Images
-from lthray.task.models import set_weights
+from lthray.task.models import drawing, set_weights
 from lthray.task.objectives import Task
 from lthray.ticket import Mask, TrialFailed, Weights
 
@@ -193,12 +195,14 @@ class Learner:
         whole = [name for name, bits in mask.items() if moves is None and bool(bits.all())]
         held = {n: b.float().to(memory_format=_format(b, self.format)) for n, b in mask.items() if n not in whole}
         cut, bits = [parameters[name] for name in held], list(held.values())
+        draws = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.network.modules())
         mover = Mover(moves, parameters, average, optimizer, held) if moves else None
 
         def step(live: State) -> Tensor:
             x, y = images.batch(stream, live.step, train.batch)
             inputs = task.draw(x.contiguous(memory_format=self.format), y, stream, live.step)
-            loss = self.loss(*inputs)
+            with drawing(seed_of("dropout", stream, live.step), self.device) if draws else contextlib.nullcontext():
+                loss = self.loss(*inputs)
             loss.backward()
             if mover and mover.moved(live):
                 return loss.detach()

@@ -57,6 +57,9 @@ BAD = {
     "rewind.state": ("rest", "did you mean 'reset'?"),
     "control": ("shufle", "did you mean 'shuffle'?"),
     "measure.split": ("train", "one of validation, test"),
+    "objective.prediction": ("epsilonn", "did you mean 'epsilon'?"),
+    "model.conditional": ("perhaps", "valid boolean"),
+    "model.dropout": (1.0, "less than 1"),
     "prune.scored": ("later", "must be one of trained, rewound"),
     "prune.scoring_steps": (0, "greater than or equal to 1"),
     "prune.images": (7, "greater than or equal to 8"),
@@ -88,7 +91,7 @@ BAD = {
 # faults that only several fields together show
 TOGETHER = [
     ({"model.name": "lenet300"}, "model.name = 'lenet300': objective.name = 'denoise' needs 'unet'"),
-    ({"objective.name": "classify"}, "needs 'lenet300' or 'lenet5'"),
+    ({"objective.name": "classify"}, "needs 'lenet300', 'lenet5' or 'resnet'"),
     ({"model.channels": (16,) * 5}, "5 levels, but 8 is no multiple"),
     ({"model.channels": ()}, "0 levels"),
     ({"model.channels": (12, 24)}, "12 is no multiple of model.groups = 8"),
@@ -103,6 +106,14 @@ TOGETHER = [
     ({"prune.dials": (1.0,)}, "for prune.budget = 'sampled'"),
     ({"prune.budget": "sampled"}, "one a block"),
     ({"origin": "t", "prune.budget": "erk"}, "leave prune.criterion and prune.budget"),
+    ({"model.name": "resnet", "objective.name": "classify", "model.attention": (1,)}, "only for model.name = 'unet'"),
+    (
+        {"model.name": "lenet5", "objective.name": "classify", "objective.prediction": "sample"},
+        "only for objective.name = 'denoise'",
+    ),
+    ({"model.name": "lenet5", "objective.name": "classify", "model.conditional": True}, "only for objective.name = 'denoise'"),
+    ({"model.name": "lenet5", "objective.name": "classify", "model.dropout": 0.1}, "only for model.name = 'unet' or 'resnet'"),
+    ({"model.conditional": True, "model.pretrained": "x"}, "was trained without classes"),
     ({"prune.group": 8}, "only for prune.unit = 'n_of_m', not 'weight'"),
     ({"prune.unit": "n_of_m"}, "every layer has the same density; use 'uniform'"),
     ({"prune.unit": "n_of_m", "prune.budget": "uniform"}, "0.125 is no N / 4"),

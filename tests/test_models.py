@@ -28,8 +28,34 @@ def test_parameter_counts_are_the_published_ones():
 
     assert count(Model(), SHAPE) == 159_697
     assert count(Model(name="lenet300"), (1, 28, 28)) == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10 == 266_610
+    # He et al.'s 0.27 M and 11.2 M; the shortcuts of two and three stages are 1x1 convolutions without norms
+    resnet20 = Model(name="resnet", channels=(16, 32, 64), layers=3)
+    assert count(resnet20, (3, 32, 32)) == 269_722 + 16 * 32 + 32 * 64
+    resnet18 = Model(name="resnet", channels=(64, 128, 256, 512), layers=2)
+    assert count(resnet18, (3, 32, 32)) == 11_173_962 - 2 * (128 + 256 + 512)
     ddpm = Model(channels=(128, 256, 256, 256), layers=2, attention=(1,), groups=32, head=256)
     assert count(ddpm, (3, 32, 32)) == 35_746_307
+
+
+def test_a_resnet_halves_the_side_at_every_stage_but_the_first():
+    net, sides = models.build(Model(name="resnet", channels=(8, 16, 32), layers=2), (1, 16, 16), 10, 0), []
+    for stage in net.stages:
+        stage.register_forward_hook(lambda _m, _x, out: sides.append(tuple(out.shape[1:])))
+    assert net(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+    assert sides == [(8, 16, 16), (16, 8, 8), (32, 4, 4)]
+    assert models.features_of(net)(torch.zeros(2, 1, 16, 16)).shape == (2, 32)
+    assert not list(net.buffers())  # nothing that a rewound weight would leave behind
+
+
+def test_what_is_drawn_inside_is_a_function_of_the_seed_and_touches_nothing_outside():
+    before = torch.random.get_rng_state()
+    found = []
+    for seed in (1, 1, 2):
+        with models.drawing(seed, torch.device("cpu")):
+            found.append(torch.nn.functional.dropout(torch.ones(50), 0.5))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_forward_order_is_what_hooks_see():

@@ -1,10 +1,12 @@
 """Noise, loss and samplers agree with diffusers."""
 
+from typing import get_args
+
 import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
-from lthray.config import Model, Objective
+from lthray.config import Model, NoiseSchedule, Objective, Prediction
 from lthray.task import models
 from lthray.task.data import load
 from lthray.task.objectives import SAMPLERS, Classify, Denoise, sample, trained_scheduler
@@ -17,7 +19,7 @@ def network():
     return models.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
 
 
-@pytest.mark.parametrize("schedule", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
 def test_noised_images_and_loss_are_those_of_diffusers(network, schedule):
     objective = Objective(schedule=schedule)
     task, x = Denoise(objective, "cpu"), torch.randn(16, 1, 8, 8)
@@ -26,6 +28,53 @@ def test_noised_images_and_loss_are_those_of_diffusers(network, schedule):
     assert torch.allclose(x_t, scheduler.add_noise(x, eps, t), atol=1e-6)
     reference = torch.nn.functional.mse_loss(network(x_t, t).sample, eps)
     assert torch.allclose(task.errors(network, x_t, t, eps).mean(), reference, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_targets_are_those_of_diffusers(prediction):
+    objective = Objective(prediction=prediction, schedule="squaredcos_cap_v2")
+    task, x = Denoise(objective, "cpu"), torch.randn(16, 1, 8, 8)
+    x_t, t, target = task.draw(x, torch.zeros(16), 5, 7)
+    _, _, eps = Denoise(Objective(schedule="squaredcos_cap_v2"), "cpu").draw(x, torch.zeros(16), 5, 7)
+    scheduler = trained_scheduler(objective)
+    wanted = {"epsilon": eps, "sample": x, "v_prediction": scheduler.get_velocity(x, eps, t)}[prediction]
+    assert torch.allclose(target, wanted, atol=1e-6)
+    assert torch.allclose(x_t, scheduler.add_noise(x, eps, t), atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_a_network_that_knows_the_answer_samples_it(sampler, prediction):
+    """Told the target of one image, every sampler arrives at it, whatever the network is asked for."""
+    objective = Objective(prediction=prediction)
+    image = torch.linspace(-0.9, 0.9, 64).reshape(1, 1, 8, 8)
+    abar = trained_scheduler(objective).alphas_cumprod
+
+    class Oracle(torch.nn.Module):
+        def forward(self, x_t, t, return_dict=False):
+            signal, noise = abar[t].sqrt(), (1 - abar[t]).sqrt()
+            eps = (x_t - signal * image) / noise
+            return ({"epsilon": eps, "sample": image.expand_as(x_t), "v_prediction": signal * eps - noise * image}[prediction],)
+
+    found = sample(Oracle(), objective, sampler, 20, torch.randn(3, 1, 8, 8))
+    assert torch.allclose(found, image.expand_as(found), atol=0.05)
+
+
+def test_a_network_that_is_told_the_class_samples_all_in_turn():
+    net = models.build(Model(channels=(8,), groups=4, conditional=True), (1, 8, 8), 10, 0).eval()
+    torch.nn.init.normal_(net.class_embedding.weight, std=20.0)
+    task, x, y = Denoise(Objective(), "cpu", conditional=True), torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
+    inputs = task.draw(x, y, 0, 0)
+    assert torch.equal(inputs[2], y)
+    other = task.errors(net, *inputs[:2], y.flip(0), inputs[3])
+    assert not torch.allclose(task.errors(net, *inputs), other)
+    x_T = torch.randn(1, 1, 8, 8).expand(12, 1, 8, 8)
+    found = sample(net, Objective(), "ddim", 3, x_T)
+    assert torch.allclose(found[0], found[10], atol=1e-5)
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+    (_, (first, target)), *_ = enumerate(task.terms(x, y, 2))
+    assert torch.equal(first[3], target)
+    assert len(task.example(x)) == 3
 
 
 def test_draws_are_functions_of_stream_and_step():
@@ -49,11 +98,13 @@ def test_the_panel_is_fixed_and_stratified():
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers_share_the_training_schedule_and_start_at_its_end(name):
-    trained = trained_scheduler(Objective())
+@pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
+def test_samplers_share_the_training_schedule_and_start_at_its_end(name, schedule):
+    trained = trained_scheduler(Objective(schedule=schedule))
     scheduler = SAMPLERS[name](trained.config)
     assert torch.equal(scheduler.alphas_cumprod, trained.alphas_cumprod)
-    assert torch.equal(trained.alphas_cumprod, DDPMScheduler(beta_start=1e-4, beta_end=0.02).alphas_cumprod)
+    theirs = DDPMScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule=schedule)
+    assert torch.allclose(trained.alphas_cumprod, theirs.alphas_cumprod, atol=1e-6)
     scheduler.set_timesteps(10)
     assert int(scheduler.timesteps[0]) == 999
     assert scheduler.config.prediction_type == "epsilon"

@@ -22,7 +22,9 @@ STEPS = 12
 def learner_of(config: TrialConfig) -> Learner:
     images = load(config.data)
     network = models.build(config.model, images.shape, 10, config.seed)
-    return Learner(network, OBJECTIVES[config.objective.name](config.objective, "cpu"), images, config.train)
+    return Learner(
+        network, OBJECTIVES[config.objective.name](config.objective, "cpu", config.model.conditional), images, config.train
+    )
 
 
 def mask_of(learner: Learner, density: float = 0.3) -> Mask:
@@ -65,8 +67,11 @@ CONFIGS = {
     "channels last": tiny(train__channels_last=True),
     "bfloat16": tiny(train__autocast="bfloat16"),
     "shifted": tiny(data__augment="shift"),
+    "dropout": tiny(model__dropout=0.3),
+    "told the class": tiny(model__conditional=True, objective__prediction="v_prediction", objective__schedule="sigmoid"),
     "lenet300": lenet(),
     "lenet5": lenet(model__name="lenet5", model__channels=(4, 4)),
+    "resnet": lenet(model__name="resnet", model__channels=(8, 16), model__dropout=0.1),
 }
 
 

@@ -226,7 +226,9 @@ def _shared(network: nn.Module, names: Sequence[str], value: Found) -> Scores:
 
 def score(criterion: str, network: nn.Module, within: Mask, probe: Probe) -> Scores:
     """Scores on the CPU in forward order, -inf where `within` has already cut, so that masks nest."""
-    scores = CRITERIA[criterion](network, list(within), probe)
+    training = network.training
+    scores = CRITERIA[criterion](network.eval(), list(within), probe)
+    network.train(training)
     for name, values in scores.items():
         if not torch.isfinite(values).all():
             raise FloatingPointError(f"criterion {criterion} gives a score of {name} that is not finite")

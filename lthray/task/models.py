@@ -1,11 +1,12 @@
-"""The networks: diffusers' UNet2DModel, LeNet-300-100, a small convolutional classifier; fresh or from a folder."""
+"""The networks: diffusers' UNet2DModel; LeNet-300-100, a small convolutional classifier, ResNets; fresh or from a folder."""
 
 import bisect
+import contextlib
 import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,7 @@ PLAIN = (nn.Conv2d, nn.Linear)
 
 def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
     """A network for images of `shape` (channels, height, width); its weights are a function of `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of("init", seed))
+    with drawing(seed_of("init", seed), torch.device("cpu")):
         return MODELS[model.name](model, shape, classes)
 
 
@@ -91,6 +91,14 @@ def _scaled(model: Model, k: int) -> Model:
     return replace(model, channels=widths, groups=math.gcd(model.groups, *widths), head=math.gcd(model.head, *widths))
 
 
+@contextlib.contextmanager
+def drawing(seed: int, device: torch.device) -> Iterator[None]:
+    """What the network draws inside, such as what dropout leaves out, is a function of `seed`, and of nothing outside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
 def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy weights into a network, wherever it is."""
     with torch.no_grad():
@@ -100,7 +108,7 @@ def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The hidden layer of a classifier, images [n, C, H, W] -> [n, d]."""
-    if not isinstance(network, LeNet300 | LeNet5):
+    if not isinstance(network, LeNet300 | LeNet5 | ResNet):
         raise TypeError(f"{type(network).__name__} has no hidden layer to look at")
     return network.features
 
@@ -128,6 +136,8 @@ def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
         add_attention=bool(model.attention),
         attention_head_dim=model.head,
         norm_num_groups=model.groups,
+        dropout=model.dropout,
+        num_class_embeds=classes if model.conditional else None,
     )
 
 
@@ -192,6 +202,62 @@ class LeNet5(nn.Module):
         return self.output(self.features(x))
 
 
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
+
+    def __init__(self, before: int, width: int, stride: int, groups: int, dropout: float):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.norm1 = nn.GroupNorm(groups, width)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm2 = nn.GroupNorm(groups, width)
+        same = (before, 1) == (width, stride)
+        self.shortcut = nn.Identity() if same else nn.Conv2d(before, width, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.dropout(self.norm1(self.conv1(x)).relu())
+        return (self.norm2(self.conv2(inside)) + self.shortcut(x)).relu()
+
+
+class ResNet(nn.Module):
+    """ResNet-20, -32, ... and -18 for small images: `layers` blocks a stage, each stage but the first halving the side.
+
+    GroupNorm in place of BatchNorm (Wu and He 2018, arXiv 1803.08494): running statistics are neither weights that could be
+    rewound nor those of the average that is measured, and every mask would have to take them anew.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], model: Model, classes: int):
+        super().__init__()
+        widths = (model.channels[0], *model.channels)
+        self.stem = nn.Conv2d(shape[0], widths[0], 3, 1, 1, bias=False)
+        self.norm = nn.GroupNorm(model.groups, widths[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    Block(before if i == 0 else width, width, 2 if stage and not i else 1, model.groups, model.dropout)
+                    for i in range(model.layers)
+                )
+            )
+            for stage, (before, width) in enumerate(itertools.pairwise(widths))
+        )
+        self.output = nn.Linear(widths[-1], classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last stage, averaged over positions, [n, channels[-1]]."""
+        x = self.norm(self.stem(x)).relu()
+        for stage in self.stages:
+            x = stage(x)
+        return x.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.features(x))
+
+
+def _resnet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return ResNet(shape, model, classes)
+
+
 def _lenet300(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     return LeNet300(shape[0] * shape[1] * shape[2], model.hidden, classes)
 
@@ -204,4 +270,5 @@ MODELS: dict[str, Callable[[Model, tuple[int, int, int], int], nn.Module]] = {
     "unet": _unet,
     "lenet300": _lenet300,
     "lenet5": _lenet5,
+    "resnet": _resnet,
 }

@@ -1,8 +1,10 @@
-"""What is learnt: noise prediction (Ho et al. 2020, arXiv 2006.11239) or classification.
+"""What is learnt: denoising (Ho et al. 2020, arXiv 2006.11239) or classification.
 
 Policy of the average: raw weights are pruned, the exponential moving average of this round is what is measured.
 
-    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   L = E_{x_0, t, eps} |eps - eps_theta(x_t, t)|^2 / dim
+    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   L = E_{x_0, t, eps} |target - f_theta(x_t, t)|^2 / dim
+
+with the target eps, v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans and Ho 2022, arXiv 2202.00512), or x_0.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +46,7 @@ class Task(Protocol):
 class Classify:
     """Cross-entropy."""
 
-    def __init__(self, objective: Objective, device: torch.device | str):
+    def __init__(self, objective: Objective, device: torch.device | str, conditional: bool = False):
         pass
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
@@ -66,54 +68,64 @@ class Classify:
 
 
 class Denoise:
-    """Noise prediction; T timesteps, uniform t, squared error averaged over the pixels."""
+    """T timesteps, uniform t, squared error averaged over the pixels. Inputs are (x_t, t, target), or (x_t, t, class,
+    target) where the network is told the class."""
 
-    def __init__(self, objective: Objective, device: torch.device | str):
+    def __init__(self, objective: Objective, device: torch.device | str, conditional: bool = False):
         abar = trained_scheduler(objective).alphas_cumprod.to(device)
-        self.timesteps = objective.timesteps
+        self.timesteps, self.prediction, self.conditional = objective.timesteps, objective.prediction, conditional
         self.signal, self.noise = abar.sqrt(), (1 - abar).sqrt()  # [T]
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
         g = generator("noise", stream, step, device=x.device)
         t = torch.randint(0, self.timesteps, (len(x),), generator=g, device=x.device)
-        return self._noised(x, t, torch.randn(x.shape, generator=g, device=x.device))
+        return self._noised(x, y, t, torch.randn(x.shape, generator=g, device=x.device))
 
     def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        x_t, t, eps = inputs
-        return (network(x_t, t, return_dict=False)[0] - eps).square().flatten(1).mean(1)
+        *given, target = inputs
+        return (network(*given, return_dict=False)[0] - target).square().flatten(1).mean(1)
 
     def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
         for k, t in enumerate(self.strata(columns)):
             eps = torch.randn(x.shape, generator=generator("panel", k, device=x.device), device=x.device)
-            yield self._noised(x, torch.full((len(x),), t, device=x.device), eps)
+            yield self._noised(x, y, torch.full((len(x),), t, device=x.device), eps)
 
     def example(self, x: Tensor) -> Inputs:
-        return x, torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        t = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return (x, t, t) if self.conditional else (x, t)
 
     def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
-        yield from ((inputs, inputs[2]) for inputs in self.panel(x, y, parts))
+        yield from ((inputs, inputs[-1]) for inputs in self.panel(x, y, parts))
 
     def strata(self, columns: int) -> list[int]:
         """The middle timesteps of `columns` equal parts of the schedule."""
         return [int((k + 0.5) * self.timesteps / columns) for k in range(columns)]
 
-    def _noised(self, x: Tensor, t: Tensor, eps: Tensor) -> Inputs:
-        return self.signal[t][:, None, None, None] * x + self.noise[t][:, None, None, None] * eps, t, eps
+    def _noised(self, x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Inputs:
+        signal, noise = self.signal[t][:, None, None, None], self.noise[t][:, None, None, None]
+        target = {"epsilon": eps, "sample": x}.get(self.prediction)
+        target = signal * eps - noise * x if target is None else target
+        told = (t, y) if self.conditional else (t,)
+        return signal * x + noise * eps, *told, target
 
 
 def trained_scheduler(objective: Objective):
     """The diffusers scheduler of training, every value named: from_config drops values left at their defaults."""
     from diffusers import DDPMScheduler
 
+    betas = None
+    if objective.schedule == "sigmoid":  # which only some of diffusers' schedulers know by name
+        betas = DDPMScheduler(objective.timesteps, beta_schedule="sigmoid", beta_start=1e-4, beta_end=0.02).betas.tolist()
     return DDPMScheduler(
         num_train_timesteps=objective.timesteps,
         beta_start=1e-4,
         beta_end=0.02,
-        beta_schedule=objective.schedule,
+        beta_schedule="linear" if betas else objective.schedule,
+        trained_betas=betas,
         variance_type="fixed_small",
         clip_sample=True,
         clip_sample_range=1.0,
-        prediction_type="epsilon",
+        prediction_type=objective.prediction,
         timestep_spacing="trailing",
     )
 
@@ -121,16 +133,20 @@ def trained_scheduler(objective: Objective):
 def sample(network: nn.Module, objective: Objective, sampler: str, steps: int, x_T: Tensor) -> Tensor:
     """Images in [-1, 1] that `network` makes of the noise `x_T` [n, C, H, W] in `steps` calls.
 
-    Equal x_T and (for ddpm) equal fresh noise for every network, so images can be compared one by one.
+    Equal x_T and (for ddpm) equal fresh noise for every network, so images can be compared one by one; of a conditional
+    network, classes in turn.
     """
     scheduler = SAMPLERS[sampler](trained_scheduler(objective).config)
     scheduler.set_timesteps(steps, device=x_T.device)
     x = x_T * scheduler.init_noise_sigma
+    classes: int | None = getattr(getattr(network, "config", None), "num_class_embeds", None)
+    told = [torch.arange(len(x), device=x.device) % classes] if classes else []
     with torch.no_grad():
         for i, t in enumerate(scheduler.timesteps):
-            eps = torch.cat([network(part, t, return_dict=False)[0] for part in x.split(512)])
+            parts = zip(x.split(512), *(y.split(512) for y in told), strict=True)
+            found = torch.cat([network(part, t, *y, return_dict=False)[0] for part, *y in parts])
             g = generator("ancestral", i, device=x.device)
-            x = scheduler.step(eps, t, x, generator=g, return_dict=False)[0]
+            x = scheduler.step(found, t, x, generator=g, return_dict=False)[0]
     return x
 
 
@@ -146,5 +162,5 @@ def _ddpm(config):
     return DDPMScheduler.from_config(config, timestep_spacing="trailing")
 
 
-OBJECTIVES: dict[str, Callable[[Objective, torch.device | str], Task]] = {"denoise": Denoise, "classify": Classify}
+OBJECTIVES: dict[str, Callable[..., Task]] = {"denoise": Denoise, "classify": Classify}
 SAMPLERS: dict[str, Callable] = {"ddim": _ddim, "ddpm": _ddpm}
