@@ -187,6 +187,8 @@ class Prune:
     """Budget ramp: density falls by exp(slope) from the first layer to the last (forward order); < 0 rises."""
     dials: tuple[float, ...] = ()
     """Budget sampled: one log-density a block in forward order, shifted so that the overall density is exact."""
+    least: Share = 0.0
+    """Smallest density that a free layer may come to, so that a global ranking cuts none away; others give way."""
     unit: Unit = "weight"
     """What is cut as one: single weights, or N of every M = prune.group inputs (2:4 sparsity is density 0.5 of 4)."""
     group: Annotated[int, Field(ge=2)] = 4
@@ -382,6 +384,8 @@ def _prune(c: TrialConfig):
         yield f"prune.dials = {c.prune.dials}: one a block for prune.budget = 'sampled', none for the others"
     if c.prune.threshold != Prune().threshold and c.prune.criterion != "diff_pruning":
         yield f"prune.threshold = {c.prune.threshold}: only for prune.criterion = 'diff_pruning', not {c.prune.criterion!r}"
+    if ladder and c.prune.least > ladder[-1]:
+        yield f"prune.least = {c.prune.least}: at most the last density of prune.ladder, {ladder[-1]}"
     if c.prune.images > images_of(c):
         yield f"prune.images = {c.prune.images}: at most the {images_of(c)} training images"
     if c.objective.name == "classify" and c.prune.images < 4 * c.prune.terms:

@@ -296,8 +296,15 @@ def recipe_of(config: TrialConfig) -> str:
         return f"dense {config.train.steps} steps"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
-    extra = [w for w in (c.criterion, config.origin and "origin") if w not in ("magnitude", "")]
-    return " ".join([*extra, budget.get(c.budget, c.budget), f"{r.rule}{at}"])
+    told = {
+        config.regime.name: config.regime.name != "static",
+        c.criterion: c.criterion != "magnitude",
+        "at start": c.scored == "rewound",
+        f"in {c.scoring_steps}": c.scoring_steps > 1,
+        f"of every {c.group}": c.unit == "n_of_m",
+        "origin": bool(config.origin),
+    }
+    return " ".join([*(word for word, is_so in told.items() if is_so), budget.get(c.budget, c.budget), f"{r.rule}{at}"])
 
 
 def _samples(config: TrialConfig) -> bool:

@@ -23,7 +23,7 @@ from lthray.measure import anatomy, cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan
 from lthray.prune import budgets, criteria, units
 from lthray.prune.controls import CONTROLS, MASKS, UNCHAINED, Control, moved
-from lthray.prune.regimes import Schedule
+from lthray.prune.regimes import EXCHANGES, Schedule
 from lthray.prune.rewinds import REWINDS, signs, span
 from lthray.seeds import generator, seed_of
 from lthray.setting import Setting
@@ -98,8 +98,8 @@ class Trial(Setting):
         return mask
 
     def _cut(self, rung: Rung, last: Rung) -> Steps[tuple[Mask, dict[str, Any]]]:
-        """The mask of a rung, cut from what `last` was trained to."""
-        within = yield from self.final(last)
+        """The mask of a rung, cut from what `last` was trained to; anew from the whole where a regime regrows what was cut."""
+        within = (yield from self.final(last)) if self.config.regime.name not in EXCHANGES else self.whole
         prune, mask = self.config.prune, within
         weights, probe = (yield from self._scored(rung, last)), (yield from self._probe(rung, last))
         first = sum(int(within[name].sum()) for name in self.free) / sum(within[name].numel() for name in self.free)

@@ -140,6 +140,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "prune.budget": "overall",
     "prune.slope": 0.0,
     "prune.dials": (),
+    "prune.least": 0.0,
     "prune.unit": "weight",
     "prune.group": 4,
     "prune.ladder": (0.5, 0.25, 0.125, 0.0625),
@@ -196,6 +197,11 @@ def test_names_are_short_and_tell_the_recipe():
     assert name_of(tiny()) == "overall late25% s0"
     assert name_of(tiny(prune__ladder=())) == "dense 8 steps s0"
     assert name_of(tiny(control="dense", fork=2)) == "dense fork2 overall late25% s0"
+    words = {"prune__criterion": "synflow", "prune__scored": "rewound", "prune__scoring_steps": 9, "rewind__rule": "init"}
+    assert name_of(tiny(**words)) == "synflow at start in 9 overall init s0"
+    words = {"prune__unit": "n_of_m", "prune__group": 16, "prune__budget": "uniform", "prune__ladder": (0.5,)}
+    assert name_of(tiny(**words)) == "of every 16 uniform late25% s0"
+    assert name_of(tiny(regime__name="rigl", prune__criterion="random")) == "rigl random overall late25% s0"
     assert name_of(tiny(prune__budget="ramp", prune__slope=1.25, rewind__rule="init", seed=3)) == "ramp+1.2 init s3"
     assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "reinit random overall lr25% s0"
 

@@ -369,3 +369,28 @@ def test_layers_that_no_group_fits_are_named(network, layers):
     scores = {"conv_in.weight": torch.rand(8, 1, 3, 3)}
     with pytest.raises(ConfigError, match=r"prune.group = 4: conv_in.weight has 1 inputs; prune.layers can keep it whole"):
         units.n_of_m(scores, {"conv_in.weight": 36}, 4)
+
+
+# no layer is cut away
+
+
+@pytest.mark.parametrize("budget", budgets.BUDGETS)
+def test_no_layer_comes_below_the_least_and_the_sum_stays_exact(network, layers, budget):
+    """Scores so unlike between layers that a global ranking leaves several with nothing."""
+    scores = {n: torch.rand(s, generator=generator("least", n)) * 10.0 ** -(i % 5) for i, (n, s) in enumerate(layers.items())}
+    prune = Prune(budget=budget, least=0.02, dials=(1.0,) if budget == "sampled" else ())
+    rules, within, dials = dict.fromkeys(layers, "free"), Mask.full(layers), dials_of(layers)
+    for density in (0.3, 0.05, 0.021):
+        seen = {n: s.masked_fill(~within[n], -torch.inf) for n, s in scores.items()}
+        counts = budgets.allot(seen, rules, density, prune, dials)
+        assert sum(counts.values()) == round(density * sum(map(math.prod, layers.values())))
+        assert all(counts[n] >= math.ceil(0.02 * math.prod(s)) for n, s in layers.items())
+        within = units.weight(seen, counts, 4)
+    free = budgets.allot(scores, rules, 0.05, Prune(budget=budget, dials=prune.dials), dials)
+    if budget == "overall":
+        assert min(free.values()) == 0
+
+
+def test_what_is_above_the_least_gives_in_proportion():
+    assert budgets.raised({"a": 0, "b": 30, "c": 70}, {"a": 20, "b": 10, "c": 10}) == {"a": 20, "b": 25, "c": 55}
+    assert budgets.raised({"a": 5, "b": 30}, {"a": 5, "b": 10}) == {"a": 5, "b": 30}

@@ -62,7 +62,20 @@ def allot(scores: Scores, rules: Mapping[str, float | str], density: float, prun
     free = {name: values for name, values in scores.items() if rules[name] == "free"}
     keep = round(density * sum(values.numel() for values in free.values()))
     counts = BUDGETS[prune.budget](free, keep, slope=prune.slope, dials=dials)
+    if prune.least:
+        counts = raised(counts, {name: math.ceil(prune.least * values.numel()) for name, values in free.items()})
     return {n: counts[n] if n in free else round(float(rules[n]) * v.numel()) for n, v in scores.items()}
+
+
+def raised(counts: Counts, least: Counts) -> Counts:
+    """The same sum with at least so many in every layer; the others give in proportion to what they have above that."""
+    lacking = sum(max(0, least[name] - count) for name, count in counts.items())
+    above = {name: max(0, count - least[name]) for name, count in counts.items()}
+    exact = {name: lacking * extra / max(1, sum(above.values())) for name, extra in above.items()}
+    given = {name: math.floor(share) for name, share in exact.items()}
+    for name in sorted(counts, key=lambda name: given[name] - exact[name])[: lacking - sum(given.values())]:
+        given[name] += 1
+    return {name: max(count, least[name]) - given[name] for name, count in counts.items()}
 
 
 def uniform(scores: Scores, keep: int, *, slope: float, dials: Mapping[str, float]) -> Counts:

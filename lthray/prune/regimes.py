@@ -8,8 +8,8 @@
     rst       what will be cut is pressed towards zero by an L2 penalty that grows, then cut (Bai et al. 2022, arXiv
               2203.04248)
 
-set and rigl train under the rung's mask, whose layer counts they keep exactly at every step; gradual and rst begin with
-the mask before it and have the rung's layer counts (rst: its mask) from the cut on.
+set and rigl train under the rung's mask, whose layer counts they keep exactly at every step; their masks need not nest.
+gradual and rst begin with the mask before it and have the rung's layer counts (rst: its mask) from the cut on.
 """
 
 import math
