@@ -202,6 +202,24 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
         assert (studies / "runs/reports/design.digits" / name).stat().st_size > 0
 
 
+def test_shares_count_recipes_not_trajectories_and_survival_ends_at_the_first_rung_that_does_not_win():
+    page_of = runpy.run_path(str(CURVES.parent / "ticket_frequency.py"))
+    kept, lost, doubt = {0.5: True, 0.1: True}, {0.5: True, 0.1: False}, {0.5: None, 0.1: True}
+    outcomes = {"a": [kept] * 3, "b": [lost] * 3, "c": [doubt] * 2}
+    found = [page_of["Trajectory"](recipe, "all", won) for recipe, mine in outcomes.items() for won in mine]
+    first, second, anywhere = page_of["shares"]("all", found)
+    assert first[:6] == ["all", "0.5", "6", "2", "8", "3"]  # three recipes, each of one mind
+    assert second[:6] == ["all", "0.1", "5", "0", "8", "3"]
+    assert anywhere[:6] == ["all", "any", "8", "0", "8", "3"]
+    assert (first[6], first[9]) == ("0.75", "1.00")
+    assert page_of["first_failure"](found[0]) == (0.9, False)
+    assert page_of["first_failure"](found[3]) == (0.9, True)
+    assert page_of["first_failure"](page_of["Trajectory"]("d", "all", {0.5: False, 0.1: True})) == (0.5, True)
+    section = page_of["survival"](["all"], found)
+    assert section.table[1] == ["all", "8", "3", "not reached"]
+    assert section.figure.lines[0].y[-1] == pytest.approx(5 / 8)
+
+
 def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", "--by", "rewind.rule")
     rows = rows_of(studies, "design.digits", "frequency")

@@ -376,3 +376,40 @@ def test_what_makes_no_sense_is_refused(call, said):
 def test_who_only_imports_the_module_does_not_wait_for_scipy():
     code = "import sys, lthray.statistics; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# outcomes that depend on one another
+
+
+def test_the_intraclass_correlation_is_that_of_the_analysis_of_variance():
+    """For groups of equal size m: (F - 1) / (F + m - 1), F by scipy."""
+    rng = np.random.default_rng(5)
+    for spread in (0.3, 1.0, 3.0):
+        groups = rng.normal(size=(7, 1)) * spread + rng.normal(size=(7, 4))
+        f = stats.f_oneway(*groups).statistic
+        icc = min(max((f - 1) / (f + 3), 0.0), 1.0)
+        assert st.effective_size(groups.tolist()) == pytest.approx(28 / (1 + 3 * icc))
+
+
+def test_groups_that_agree_count_once_and_those_that_do_not_count_whole():
+    assert st.effective_size([[1, 1, 1], [0, 0, 0]]) == pytest.approx(2)
+    assert st.effective_size([[1, 1, 1], [1, 1, 1]]) == pytest.approx(2)  # nothing tells them apart: the careful answer
+    assert st.effective_size([[0, 1], [1, 0], [0, 1]]) == pytest.approx(6)
+    assert st.effective_size([[1], [0], [1]]) == 3
+    assert st.effective_size([[1, 0, 1]]) == 3
+
+
+def test_a_share_of_trajectories_that_depend_on_their_recipe_is_covered():
+    """2,000 designs of 16 recipes on 5 seeds, each recipe with its own chance to win: taken for 80 independent outcomes the
+    exact interval would miss the true share far too often."""
+    rng, covered, naive, studies = np.random.default_rng(9), 0, 0, 2000
+    for _ in range(studies):
+        chance = rng.beta(0.6, 0.6, size=(16, 1))  # one half in the mean
+        won = rng.random((16, 5)) < chance
+        n = int(st.effective_size(won.tolist()))
+        for size, kind in ((n, "effective"), (80, "naive")):
+            low, high = st.clopper_pearson(round(won.mean() * size), size)
+            covered += kind == "effective" and low <= 0.5 <= high
+            naive += kind == "naive" and low <= 0.5 <= high
+    assert covered / studies >= 0.94
+    assert naive / studies < 0.85
