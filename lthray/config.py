@@ -15,7 +15,9 @@ from pydantic.dataclasses import dataclass
 
 from lthray.flat import ConfigError, either, from_flat, meant, walk
 
-DataName = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+DataName = Literal[
+    "digits", "digits_low", "digits_high", "mnist", "fashion_mnist", "cifar10", "cifar100", "flowers102", "folder"
+]  # fmt: skip
 Augment = Literal["none", "flip", "shift"]
 ModelName = Literal["unet", "lenet300", "lenet5", "resnet"]
 ObjectiveName = Literal["denoise", "classify"]
@@ -45,13 +47,17 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Density = Annotated[float, Field(gt=0, lt=1)]
 
-# channels, side, classes, training images: what a config must know of a data set before it is loaded
+# channels, side, classes, training images: what a config must know of a data set before it is loaded (0: the user says)
 IMAGES: dict[str, tuple[int, int, int, int]] = {
     "digits": (1, 8, 10, 1197),
+    "digits_low": (1, 8, 5, 599),
+    "digits_high": (1, 8, 5, 596),
     "mnist": (1, 28, 10, 55_000),
     "fashion_mnist": (1, 28, 10, 55_000),
     "cifar10": (3, 32, 10, 45_000),
     "cifar100": (3, 32, 100, 45_000),
+    "flowers102": (3, 64, 102, 5459),
+    "folder": (0, 0, 0, 0),
 }
 # layers kept whole unless prune.layers says otherwise: they are few weights, and the ways in and out
 POLICY: dict[str, tuple[tuple[str, float | str], ...]] = {
@@ -73,9 +79,16 @@ class Data:
     """The images."""
 
     name: DataName = "digits"
-    """Data set; digits are embedded in scikit-learn, the others are read by torchvision from data.root."""
+    """Data set; digits are embedded in scikit-learn (digits_low: 0 to 4, digits_high: 5 to 9), the others are read by
+    torchvision from data.root; folder: every image below data.root, a class a subfolder."""
     root: str = ""
-    """Folder that holds the torchvision data sets (MNIST/raw, cifar-10-batches-py, ...)."""
+    """Folder that holds the torchvision data sets (MNIST/raw, cifar-10-batches-py, flowers-102, ...), or the images."""
+    side: Whole = 0
+    """Side to which images are cut square and scaled; 0 = the data set's own (a folder has none)."""
+    channels: Literal[0, 1, 3] = 0
+    """1 = grey, 3 = colour; 0 = the data set's own (a folder has none)."""
+    classes: Whole = 0
+    """Of a folder: its subfolders, where the network must know them."""
     download: bool = False
     """Fetch the data set into data.root when it is not there."""
     fraction: Fraction = 1.0
@@ -331,9 +344,35 @@ def preset_name(name: str) -> str:
     return name
 
 
+def shape_of(data: Data) -> tuple[int, int, int]:
+    """Channels, side and classes of the images as the network sees them."""
+    channels, side, classes, _ = IMAGES[data.name]
+    return data.channels or channels, data.side or side, data.classes or classes
+
+
 def images_of(c: TrialConfig) -> int:
-    """Training images."""
-    return math.ceil(IMAGES[c.data.name][3] * c.data.fraction)
+    """Training images; of a folder, as many as there may be."""
+    return math.ceil((IMAGES[c.data.name][3] or 10**9) * c.data.fraction)
+
+
+def _data(c: TrialConfig):
+    own = IMAGES[c.data.name]
+    if c.data.name != "folder":
+        if c.data.classes:
+            yield f"data.classes = {c.data.classes}: only for data.name = 'folder'; {c.data.name} has {own[2]}"
+        if c.data.channels == 3 and own[0] == 1:
+            yield f"data.channels = 3: {c.data.name} is grey"
+        return
+    for word in ("side", "channels"):
+        if not getattr(c.data, word):
+            yield f"data.{word} = 0: data.name = 'folder' needs it"
+    if not c.data.classes and (c.objective.name == "classify" or c.model.conditional):
+        yield "data.classes = 0: the network must know how many subfolders there are"
+    if c.measure.samples and not c.data.classes:
+        yield (
+            f"measure.samples = {c.measure.samples}: samples are judged by a classifier of the same images; give data.classes, "
+            "or 0 samples"
+        )
 
 
 def _model(c: TrialConfig):
@@ -351,7 +390,7 @@ def _model(c: TrialConfig):
     if c.model.conditional and c.model.pretrained:
         yield f"model.conditional = True: model.pretrained = {c.model.pretrained!r} was trained without classes"
     if c.model.name in ("unet", "resnet"):
-        side, levels = IMAGES[c.data.name][1], len(c.model.channels)
+        side, levels = shape_of(c.data)[1], len(c.model.channels)
         if side % 2 ** (levels - 1) or not levels:
             yield f"model.channels = {c.model.channels}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"
         for width in c.model.channels:
@@ -472,7 +511,7 @@ def _measure(c: TrialConfig):
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
-CHECKS = (_model, _train, _prune, _unit, _regime, _rewind, _measure)
+CHECKS = (_data, _model, _train, _prune, _unit, _regime, _rewind, _measure)
 
 GREY = {
     "model.channels": (32, 64, 64),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lthray.config import IMAGES, PLACES, POLICY, Data, Measure, Model, Objective, Prune, Train, TrialConfig
+from lthray.config import PLACES, POLICY, Measure, Model, Objective, Prune, Train, TrialConfig, shape_of
 from lthray.flat import ConfigError
 from lthray.prune import budgets, criteria
 from lthray.prune.controls import CONTROLS, UNCHAINED, Control
@@ -233,7 +233,7 @@ def fresh_seed(config: TrialConfig, index: int) -> int:
 def referee_config(config: TrialConfig) -> TrialConfig:
     """The classifier whose hidden layer sees the samples: one for each data set, whatever the trial."""
     return TrialConfig(
-        data=Data(name=config.data.name, root=config.data.root, download=config.data.download, augment="shift"),
+        data=replace(config.data, fraction=1.0, augment="shift"),
         model=Model(name="lenet5", channels=(16, 32)),
         objective=Objective(name="classify"),
         train=Train(steps=1000, batch=64, lr=2e-3, decay="cosine", floor=0.01),
@@ -244,7 +244,7 @@ def referee_config(config: TrialConfig) -> TrialConfig:
 
 def small_config(config: TrialConfig, density: float) -> TrialConfig:
     """The dense network of the same family whose parameters are nearest in number to those a ticket keeps."""
-    channels, side, classes, _ = IMAGES[config.data.name]
+    channels, side, classes = shape_of(config.data)
     shape = (channels, side, side)
     total, layers = models.sizes(config.model, shape, classes)
     rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])

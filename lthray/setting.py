@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lthray.config import IMAGES, POLICY, TrialConfig
+from lthray.config import POLICY, TrialConfig, shape_of
 from lthray.measure import quality
 from lthray.plan import plan
 from lthray.prune import budgets
@@ -29,7 +29,7 @@ class Setting:
 
     def network(self, seed: int) -> nn.Module:
         """A fresh network on the CPU."""
-        return models.build(self.config.model, self.images.shape, IMAGES[self.config.data.name][2], seed)
+        return models.build(self.config.model, self.images.shape, shape_of(self.config.data)[2], seed)
 
     def weights(self, seed: int) -> Weights:
         """The weights of a fresh network."""

@@ -3,10 +3,12 @@
 import gzip
 import hashlib
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lthray.config import Data
 from lthray.flat import ConfigError
@@ -119,9 +121,108 @@ def test_the_digest_is_of_the_content(tmp_path):
     assert len(a) == len(hashlib.sha256().hexdigest())
 
 
+def folder_of(root: Path, classes: int = 3, each: int = 10, mode: str = "RGB") -> Path:
+    """Pictures of many sizes, brighter from class to class, with a file beside them that is none."""
+    for kind in range(classes):
+        (root / f"kind{kind}").mkdir(parents=True)
+        for i in range(each):
+            level = 60 * kind + i
+            if mode == "I;16":
+                values = np.linspace(0, 1000 * (kind + 1), 30 * 20, dtype=np.uint16).reshape(30, 20)
+                Image.fromarray(values).save(root / f"kind{kind}" / f"{i}.png")
+            else:
+                fill = (level, 0, 0) if mode == "RGB" else level
+                Image.new(mode, (20 + i, 30), fill).save(root / f"kind{kind}" / f"{i}.{'png' if i % 2 else 'bmp'}")
+    (root / "notes.txt").write_text("no picture")
+    return root
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_of_images_of_any_size(tmp_path, channels):
+    found = load(Data(name="folder", root=str(folder_of(tmp_path / "a")), side=12, channels=channels, classes=3))
+    assert found.images.shape == (30, channels, 12, 12)
+    assert torch.bincount(found.labels).tolist() == [10, 10, 10]
+    assert {name: len(rows) for name, rows in found.splits.items()} == {"test": 6, "validation": 6, "train": 18}
+    red = torch.tensor(
+        [60 * k + i for k in range(3) for i in sorted(range(10), key=lambda i: f"{i}.{'png' if i % 2 else 'bmp'}")]
+    )
+    levels = found.images.float().amax((2, 3))[:, 0]
+    assert torch.allclose(levels, red * (0.299 if channels == 1 else 1.0), atol=1)
+    again = load(Data(name="folder", root=str(folder_of(tmp_path / "b")), side=12, channels=channels, classes=3))
+    assert again.digest == found.digest
+
+
+def test_slices_of_sixteen_bits_keep_their_range(tmp_path):
+    found = load(Data(name="folder", root=str(folder_of(tmp_path, mode="I;16")), side=20, channels=1))
+    assert (int(found.images.min()), int(found.images.max())) == (0, 255)
+    assert len(torch.unique(found.images)) > 100
+    brightest = torch.stack([found.images[found.labels == kind].amax() for kind in range(3)]).float()
+    assert torch.allclose(brightest, torch.tensor([85.0, 170.0, 255.0]), atol=20)  # all on one scale
+
+
+def test_halves_of_the_digits_share_nothing_and_are_the_whole():
+    low, high, whole = (load(Data(name=name)) for name in ("digits_low", "digits_high", "digits"))
+    assert len(low.images) + len(high.images) == len(whole.images)
+    assert torch.equal(low.images, whole.images[whole.labels < 5])
+    assert torch.equal(high.labels + 5, whole.labels[whole.labels > 4])
+
+
+def test_images_are_scaled_to_the_side_that_is_asked_for(digits):
+    found = load(Data(side=4))
+    assert found.shape == (1, 4, 4)
+    assert found.levels == 16
+    assert float(found.images.float().mean()) == pytest.approx(float(digits.images.float().mean()), rel=0.05)
+    assert found.digest != digits.digest
+
+
+def test_flowers_are_read_as_torchvision_reads_them(tmp_path, monkeypatch):
+    from scipy.io import savemat
+    from torchvision.datasets import Flowers102
+
+    base = tmp_path / "flowers-102"
+    (base / "jpg").mkdir(parents=True)
+    for i in range(1, 31):
+        Image.new("RGB", (40, 30 + i), (8 * i, 0, 0)).save(base / "jpg" / f"image_{i:05d}.jpg")
+    savemat(base / "imagelabels.mat", {"labels": np.array([[1 + i % 3 for i in range(30)]])})
+    parts = {"trnid": range(1, 11), "valid": range(11, 21), "tstid": range(21, 31)}
+    savemat(base / "setid.mat", {name: np.array([list(ids)]) for name, ids in parts.items()})
+    monkeypatch.setattr(Flowers102, "_check_integrity", lambda self: True)  # of the real files' checksums
+    found = load(Data(name="flowers102", root=str(tmp_path), side=16))
+    assert found.images.shape == (30, 3, 16, 16)
+    assert found.labels.tolist() == [i % 3 for i in range(30)]
+    assert found.images[:, 0].float().mean((1, 2)).diff().min() > 4  # in order
+
+
+@pytest.mark.parametrize("fault", ["broken", "few", "classes", "none"])
+def test_bad_folders_are_one_line(tmp_path, fault):
+    root = folder_of(tmp_path / "images", each=2 if fault == "few" else 5)
+    if fault == "broken":
+        for i in (1, 3):
+            (root / "kind1" / f"{i}.png").write_bytes(b"\x89PNG no more")
+    said = {
+        "broken": "cannot be read: kind1/1.png (UnidentifiedImageError), kind1/3.png (UnidentifiedImageError)",
+        "few": "has 6 images (.png .jpg",
+        "classes": "data.classes = 4: ",
+        "none": "needs a folder of images",
+    }[fault]
+    with pytest.raises(ConfigError) as caught:
+        load(
+            Data(
+                name="folder",
+                root="nowhere" if fault == "none" else str(root),
+                side=8,
+                channels=1,
+                classes=4 if fault == "classes" else 3,
+            )
+        )
+    (line,) = caught.value.faults
+    assert said in line
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
+        (Data(name="flowers102"), "needs the folder that holds torchvision's Flowers102"),
         (Data(name="mnist"), "needs the folder that holds torchvision's MNIST"),
         (Data(name="cifar10", root="/nowhere"), "no usable CIFAR10 below /nowhere; --data.download true fetches it"),
     ],

@@ -37,6 +37,9 @@ def test_images_table_is_what_digits_are():
     images = data.load(config.Data())
     channels, side, classes, train = config.IMAGES["digits"]
     assert images.shape == (channels, side, side)
+    for half in ("digits_low", "digits_high"):
+        found = data.load(config.Data(name=half))
+        assert config.IMAGES[half] == (1, 8, int(found.labels.max()) + 1, len(found.splits["train"]))
     assert int(images.labels.max()) + 1 == classes
     assert len(images.splits["train"]) == train
     assert models.build(config.Model(name="lenet5"), images.shape, 10, 0).hidden.out_features == config.FEATURES

@@ -1,9 +1,10 @@
-"""The images: digits (embedded in scikit-learn), MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 (torchvision).
+"""The images: digits (embedded in scikit-learn) and their halves, torchvision's sets, any folder of images.
 
 Every set comes as uint8 images with one fixed train / validation / test split and a digest of its content. Batches are
 a function of (stream, step): nothing is carried from step to step, so a run can be cut and continued anywhere.
 """
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable
@@ -14,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lthray.config import Data
+from lthray.config import IMAGES, Data
 from lthray.flat import ConfigError
 from lthray.seeds import generator
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,13 @@ def to_bytes(x: Tensor) -> Tensor:
 
 def load(data: Data) -> Images:
     """The data set of a config; ConfigError where its files are not there."""
-    return _load(data.name, data.root, data.download, data.fraction, data.augment)
+    return _load(replace(data, fraction=1.0, augment="none"), data.fraction, data.augment)
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, root: str, download: bool, fraction: float, augment: str) -> Images:
-    x, y, levels, test = SETS[name](name, root, download)
+def _load(data: Data, fraction: float, augment: str) -> Images:
+    x, y, levels, test = SETS[data.name](data)
+    x = _fitted(x, data)
     splits = _split(y, test)
     digest = hashlib.sha256(f"{levels} {tuple(x.shape)}".encode())
     for array in (x, y, *splits.values()):
@@ -98,24 +102,107 @@ def _split(labels: np.ndarray, test: np.ndarray | None) -> dict[str, np.ndarray]
     return {"test": order[np.isin(order, test)], "validation": rest[:part], "train": rest[part:]}
 
 
-def _digits(name: str, root: str, download: bool):
+def _fitted(x: np.ndarray, data: Data) -> np.ndarray:
+    """Images of the wanted side and channels: colour becomes grey by its luma, scaling is bilinear and antialiased."""
+    if data.channels == 1 and x.shape[1] == 3:
+        x = np.rint((x * np.array([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdims=True)).astype(np.uint8)
+    if data.side and data.side != x.shape[-1]:
+        size, parts = (data.side, data.side), torch.from_numpy(x).split(1000)
+        scaled = [nn.functional.interpolate(p.float(), size, mode="bilinear", antialias=True) for p in parts]
+        x = torch.cat(scaled).round().to(torch.uint8).numpy()
+    return x
+
+
+def _digits(data: Data):
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
-    return bunch.images.astype(np.uint8)[:, None], bunch.target.astype(np.int64), 16, None
+    x, y = bunch.images.astype(np.uint8)[:, None], bunch.target.astype(np.int64)
+    first = {"digits_low": 0, "digits_high": 5}.get(data.name)
+    if first is not None:
+        half = (y >= first) & (y < first + 5)
+        x, y = x[half], y[half] - first
+    return x, y, 16, None
 
 
-def _torchvision(name: str, root: str, download: bool):
+def _folder(data: Data):
+    """Every image below a folder, in order of its path; its class is its first subfolder."""
+    root = Path(data.root)
+    if not data.root or not root.is_dir():
+        raise ConfigError([f"data.root = {data.root!r}: data.name = 'folder' needs a folder of images"])
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES)
+    if len(files) < 12:
+        raise ConfigError([f"data.root = {data.root!r}: has {len(files)} images ({' '.join(PICTURES)}), 12 are needed"])
+    names = [path.relative_to(root).parts[0] if path.parent != root else "" for path in files]
+    known = sorted(set(names))
+    if data.classes and len(known) != data.classes:
+        raise ConfigError([f"data.classes = {data.classes}: {data.root!r} has {len(known)} subfolders with images"])
+    images, bad = [], []
+    for path in files:
+        try:
+            images.append(_square(path, data))
+        except (OSError, ValueError, SyntaxError) as error:  # whatever Pillow makes of a broken file
+            bad.append(f"{path.relative_to(root)} ({type(error).__name__})")
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise ConfigError([f"data.root = {data.root!r}: cannot be read: {', '.join(bad[:5])}{more}"])
+    return _bytes(images), np.array([known.index(name) for name in names], dtype=np.int64), 255, None
+
+
+def _bytes(images: list[np.ndarray]) -> np.ndarray:
+    """All as uint8; those of more bits, as slices of a scan have, over the range that they have together."""
+    deep = [x for x in images if x.dtype != np.uint8]
+    low, high = min((x.min() for x in deep), default=0.0), max((x.max() for x in deep), default=1.0)
+    scale = 255 / max(high - low, 1e-9)
+    return np.stack([x if x.dtype == np.uint8 else np.rint(scale * (x - low)).astype(np.uint8) for x in images])
+
+
+def _square(source: Any, data: Data) -> np.ndarray:
+    """A picture (or its file), cut square about its middle and scaled, [channels, side, side] uint8, or float if of more
+    bits than eight."""
+    from PIL import Image, ImageOps
+
+    with contextlib.ExitStack() as stack:
+        picture = stack.enter_context(Image.open(source)) if isinstance(source, Path) else source
+        if picture.mode[0] in "IF":
+            deep = ImageOps.fit(Image.fromarray(np.asarray(picture, dtype=np.float32)), (data.side, data.side))
+            return np.repeat(np.asarray(deep)[None], data.channels, axis=0)
+        picture = ImageOps.fit(picture.convert("L" if data.channels == 1 else "RGB"), (data.side, data.side))
+        return np.asarray(picture).reshape(data.side, data.side, -1).transpose(2, 0, 1)
+
+
+def _flowers(data: Data):
+    """All three official parts together: 102 flowers have too few training images in theirs."""
     from torchvision import datasets
 
-    kind = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}[name]
-    if not root:
-        raise ConfigError([f"data.root = '': {name} needs the folder that holds torchvision's {kind} (--data-root)"])
+    wanted = replace(data, side=data.side or IMAGES[data.name][1], channels=data.channels or 3)
+    found = [
+        (_square(picture, wanted), label)
+        for split in ("train", "val", "test")
+        for picture, label in _opened(datasets.Flowers102, data, split=split)
+    ]
+    return np.stack([x for x, _ in found]), np.array([y for _, y in found], dtype=np.int64), 255, None
+
+
+def _opened(kind: Any, data: Data, **options: Any) -> Any:
+    """A torchvision data set; ConfigError where its files are not there."""
+    if not data.root:
+        raise ConfigError(
+            [f"data.root = '': {data.name} needs the folder that holds torchvision's {kind.__name__} (--data-root)"]
+        )
     try:
-        parts = [getattr(datasets, kind)(root, train=train, download=download) for train in (True, False)]
+        return kind(data.root, download=data.download, **options)
     except (RuntimeError, OSError) as error:
-        hint = "" if download else "; --data.download true fetches it"
-        raise ConfigError([f"data.root = {root!r}: no usable {kind} below {Path(root).absolute()}{hint} ({error})"]) from None
+        hint = "" if data.download else "; --data.download true fetches it"
+        place = Path(data.root).absolute()
+        raise ConfigError([f"data.root = {data.root!r}: no usable {kind.__name__} below {place}{hint} ({error})"]) from None
+
+
+def _torchvision(data: Data):
+    from torchvision import datasets
+
+    kind = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}[data.name]
+    parts = [_opened(getattr(datasets, kind), data, train=train) for train in (True, False)]
     x = np.concatenate([np.asarray(p.data) for p in parts])
     x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
     y = np.concatenate([np.asarray(p.targets) for p in parts]).astype(np.int64)
@@ -143,11 +230,15 @@ def _shift(x: Tensor, stream: int, step: int) -> Tensor:
     return padded[torch.arange(n, device=x.device)[:, None, None], :, rows, columns].permute(0, 3, 1, 2).contiguous()
 
 
-SETS: dict[str, Callable[[str, str, bool], tuple]] = {
+SETS: dict[str, Callable[[Data], tuple]] = {
     "digits": _digits,
+    "digits_low": _digits,
+    "digits_high": _digits,
     "mnist": _torchvision,
     "fashion_mnist": _torchvision,
     "cifar10": _torchvision,
     "cifar100": _torchvision,
+    "flowers102": _flowers,
+    "folder": _folder,
 }
 AUGMENT: dict[str, Callable[[Tensor, int, int], Tensor]] = {"none": _plain, "flip": _flip, "shift": _shift}
