@@ -41,7 +41,9 @@ def cells_of(trials: list[dict[str, Any]], by: str, metric: str) -> Cells:
     cells: Cells = {}
     for trial in trials:
         config = config_of(trial["point"])
-        for found in (r["metrics"] for r in trial["rounds"] if metric in r["metrics"] and pruned(config)):
+        if not pruned(config) or (config.fork and by != "fork"):
+            continue  # a reference, or the same once more on another stream
+        for found in (r["metrics"] for r in trial["rounds"] if metric in r["metrics"]):
             cells.setdefault((str(config.flat()[by]), found["density/prunable"]), []).append(found[metric])
     if not cells:
         known = sorted({name for trial in trials for r in trial["rounds"] for name in r["metrics"]})

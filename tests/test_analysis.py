@@ -228,6 +228,12 @@ def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     assert "Log-rank p of init against late" in text
 
 
+def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(monkeypatch, capsys, studies):
+    page(monkeypatch, capsys, "curves", studies, "--experiment", "rewind.digits", "--metric", "loss/heldout")
+    head, first, *_ = rows_of(studies, "rewind.digits", "loss_heldout_by_control")
+    assert first[head.index("control = none")].endswith("(9)")  # three points, three seeds; nor are forks
+
+
 def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
     head, *rows, chance = rows_of(studies, "rewind.digits", "verdict")
