@@ -1,6 +1,6 @@
 """How often do winning tickets exist? A fixed design over recipes, crossed with seeds; nothing is searched.
 
-    python studies/frequency.py                        digits, two CPU cores, about an hour
+    python studies/frequency.py                        digits, two CPU cores, an hour or more
     python studies/frequency.py --smoke                the same pipeline in under 90 seconds
     python analysis/ticket_frequency.py --experiment frequency.digits
 

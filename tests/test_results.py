@@ -22,7 +22,8 @@ def published() -> list[tuple[Path, verdicts.Evidence]]:
     """Every published verdict: the path of its files without their ending, and what it was given on."""
     found = []
     for path in sorted((ROOT / "results").glob("*/trials.json")):
-        told = verdicts.gather(verdicts.comparable(json.loads(path.read_text())))
+        trials = json.loads(path.read_text())
+        told = verdicts.gather(verdicts.comparable(trials)) if trials[0]["point"]["phase"] != "design" else []
         found += [(path.with_name(f"verdict_{e.steps}" if len(told) > 1 else "verdict"), e) for e in told]
     return found
 
@@ -71,6 +72,20 @@ def test_the_surface_and_its_barriers_are_made_again():
     for name in ("surface", "barriers"):
         assert alike(reports.png(made[name].figure), place / f"{name}.png")
     assert list(made["stability"].text) == (place / "stability.txt").read_text().splitlines()
+
+
+def test_frequencies_are_made_again():
+    place = ROOT / "results/frequency.digits"
+    found = verdicts.gather(verdicts.comparable(json.loads((place / "trials.json").read_text())))
+    made = {section.name: section for section in ANALYSIS["frequencies"](found, "rewind.rule", "")}
+    for name in ("frequency", "survival"):
+        assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")
+        assert alike(reports.png(made[name].figure), place / f"{name}.png")
+        for row in rows(place / f"{name}.csv"):
+            assert "| " + " | ".join(row) + " |" in README
+    told = (place / "frequency.txt").read_text().splitlines()
+    assert list(made["frequency"].text)[:-1] == told[:-1]
+    assert told[-1] in README
 
 
 @pytest.mark.parametrize(("place", "evidence"), VERDICTS)
