@@ -32,10 +32,22 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     tickets = cells(trials, "none", 0, "loss/excess")
     if len({k for k, _ in tickets}) < 2:
         raise ConfigError(["one rewind point only: there is no surface"])
+    if len({_but_k(trial["point"]) for trial in trials if verdicts.is_ticket(trial["point"]) and trial["rounds"][1:]}) > 1:
+        raise ConfigError(["recipes differ in more than the rewind point: there is no surface over it"])
     yield Section("surface", "Excess over dense by density and rewind point", table=table(tickets), figure=figure(tickets))
     dense, sparse = cells(trials, "dense", 1, "barrier/ema"), cells(trials, "none", 1, "barrier/ema")
     if dense:
         yield from barriers(tickets, dense, sparse, cells(trials, "dense", 1, "barrier/raw"))
+
+
+def _but_k(point: Mapping[str, Any]) -> str:
+    """All that makes a ticket what it is, but for its seed and the step to which it is rewound."""
+    outside = [
+        "seed",
+        "stream",
+        *(["rewind.rule", "rewind.fraction"] if config_of(point).rewind.rule in ("init", "late") else []),
+    ]
+    return str(sorted((w, v) for w, v in point["config"].items() if w not in outside and not w.startswith("measure.")))
 
 
 def cells(trials: Sequence[Mapping[str, Any]], control: str, fork: int, metric: str) -> Cells:

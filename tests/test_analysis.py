@@ -291,6 +291,11 @@ def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsy
     assert {row["Holm"] for row in rows if row not in family} == {"–"}
 
 
+def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "rewinding", studies, "--experiment", "design.digits", code=2)
+    assert text == "error: recipes differ in more than the rewind point: there is no surface over it\n"
+
+
 def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "search.digits")
     assert "An adaptive search yields no grade and no frequency" in text
