@@ -63,7 +63,7 @@ def test_help_of_a_page_needs_neither_torch_nor_ray(page):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert f"usage: python studies/{page}" in done.stdout
-    assert "--prune.criterion {magnitude,random} [magnitude]" in done.stdout
+    assert "--prune.scored {trained,rewound} [trained]" in done.stdout
     if page != "throughput.py":  # which holds a diffusers loop of its own
         assert "HEAVY []" in done.stdout
 
@@ -102,7 +102,7 @@ BAD = [
     (["frob"], "'frob': must be one of trial, record, store"),
     (
         ["trial", "--prune.criterion", "magnitud"],
-        "--prune.criterion = 'magnitud': must be one of magnitude, random; did you mean",
+        "--prune.criterion = 'magnitud': must be one of magnitude, random, movement",
     ),
     (["trial", "--prune.layers", "conv_in"], "--prune.layers"),
     (["trial", "--prune.layers", "conv_in", "1"], "no pattern covers 'time_embedding.linear_1' and 33 more"),

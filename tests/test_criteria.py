@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch_pruning as tp
 from scipy.stats import spearmanr
 from torch import nn
 from torch.func import functional_call, grad, hessian
@@ -110,7 +111,6 @@ def test_synflow_sees_no_data(channels, attention):
 
 def test_taylor_of_one_term_is_torch_prunings(net):
     """There of whole channels, with the gradients that a backward pass left: their sum over a channel is ours."""
-    tp = pytest.importorskip("torch_pruning")
     probe, parts = classifier(net)
     loss_of(net, parts, {}).backward()
     graph = tp.DependencyGraph().build_dependency(net, example_inputs=parts[0][0][:1])
