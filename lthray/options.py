@@ -175,7 +175,8 @@ def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
         lines += [f"{title}:"]
         for word, (kind, default, text) in known.items():
             shown = "" if default in ("", (), None) else f" [{_shown(default)}]"
-            lines.append(f"  --{word if '.' in word else word.replace('_', '-')} {_kind(kind)}".rstrip() + shown)
+            option = f"--{word if '.' in word else word.replace('_', '-')} {_kind(kind)}".rstrip() + shown
+            lines += textwrap.wrap(option, 120, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
             lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
         lines.append("")
     return "\n".join([*lines, EXIT_CODES])
@@ -198,7 +199,7 @@ def _kind(kind: Any) -> str:
     plural = " ..." if "tuple" in text else ""
     literals = _literals(kind)
     if literals:
-        return "{" + ",".join(literals) + "}" + plural
+        return "{" + (", " if len(literals) > 9 else ",").join(literals) + "}" + plural
     if kind is bool or "bool" in text:
         return ""
     return ("INT" if "int" in text else "NUMBER" if "float" in text else "TEXT") + plural
