@@ -220,7 +220,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     call = replace(call, phase="design" if study.design else "search" if study.space else "list")
     if both := set(call.seeds) & set(call.confirm_seeds):
         raise ConfigError([f"--confirm-seeds {min(both)}: is a seed of the search; fresh ones are needed"])
-    _preview_all(call)
+    _check_points(call)
     return call
 
 
@@ -271,11 +271,12 @@ def flagged(fault: str) -> str:
     return f"--{word if '.' in word else word.replace('_', '-')}{equals}{rest}"
 
 
-def _preview_all(call: Call) -> None:
-    """ConfigError if a trial of a list, or a control of a confirmation, does not go with the rest of the line."""
+def _check_points(call: Call) -> None:
+    """ConfigError if a point of a list, or a control of a confirmation, does not go with the rest of the line."""
     try:
-        for asked in [call] * bool(call.points) + ([call.confirmation([{}])] if call.recipes else []):
-            preview(asked)
+        for asked in (call, *([call.confirmation([{}])] if call.recipes else [])):
+            for number in range(0, asked.trials, len(asked.seeds)) if asked.points else ():
+                asked.config_of(number, asked.point(number))  # a point once: another seed changes nothing
     except ConfigError as error:
         raise ConfigError([f"{fault} (a trial of {call.study.name})" for fault in error.faults]) from None
 

@@ -112,6 +112,7 @@ class _Rungs:
     def __init__(self, config: TrialConfig, digest: str):
         self.config, self.digest, self.k = config, digest, round(config.rewind.fraction * config.train.steps)
         self.referee = plan(referee_config(config)) if _samples(config) else None
+        self.moves = config.regime.name != "static"
 
     def dense(self, anchors: tuple[int, ...]) -> Rung:
         row = REWINDS[self.config.rewind.rule]
@@ -122,14 +123,13 @@ class _Rungs:
 
     def rung(self, density: float, mask: str, found: list[Rung]) -> Rung:
         index, row, small = len(found), CONTROLS.get(self.config.control), None
-        moves = self.config.regime.name != "static"
-        chain = shown = self.rewound(self.config.rewind.rule, mask, found, self.config.stream, moves=moves)
+        chain = shown = self.rewound(self.config.rewind.rule, mask, found, self.config.stream, moves=self.moves)
         fellow, spent = None, sum(rung.chain.steps for rung in found)
         if row and row.mask == "narrow":
             small = plan(small_config(self.config, density))
             shown, spent = small.rungs[0].chain, 0
         elif row or self.config.fork:
-            final = chain.key if moves and row else mask  # a control is of the mask as the ticket's training has left it
+            final = chain.key if self.moves and row else mask  # a control is of the mask as the ticket's training has left it
             fellow, shown = (self.shown(row, density, final, found, fork) for fork in (0, self.config.fork))
             spent = found[0].chain.steps if row and row.mask in UNCHAINED else spent
         spent += 0 if shown.key == found[0].chain.key else shown.steps
@@ -141,7 +141,7 @@ class _Rungs:
         stream = 2**31 + 1000 * self.config.stream + fork if fork else self.config.stream
         rule = row.rule if row and row.rule else self.config.rewind.rule
         if row is None or row.mask == "ticket":
-            moves = row is None and self.config.regime.name != "static"
+            moves = row is None and self.moves
             return self.rewound(rule, mask, found, stream, moved=bool(row and row.moved), moves=moves)
         if row.mask == "at_once":
             return self.rewound(rule, self.mask(density, found[0]), found[:1], stream, index=len(found))

@@ -39,6 +39,6 @@ def normalised(k: Tensor, m: Tensor) -> Tensor:
 
     Of linear kernels this is debiased CKA.
     """
-    own = hsic(k, k) * hsic(m, m)
-    positive = (own > 0) & (hsic(k, k) > 0)
-    return torch.where(positive, hsic(k, m) / own.clamp_min(torch.finfo(own.dtype).tiny).sqrt(), 0.0)
+    first = hsic(k, k)
+    own = first * hsic(m, m)
+    return torch.where((own > 0) & (first > 0), hsic(k, m) / own.clamp_min(torch.finfo(own.dtype).tiny).sqrt(), 0.0)

@@ -126,13 +126,11 @@ class Trial(Setting):
         """All that a criterion may see besides the network."""
         prune, seed = self.config.prune, seed_of(self.config.seed, rung.index)
         before = (yield from self.start(last, last.chain))[1].weights if prune.criterion in criteria.TRACED else {}
-        train, order = (
-            self.images.splits["train"],
-            torch.randperm(len(self.images.splits["train"]), generator=generator("probe", seed)),
-        )
-        index = train[order[: prune.images].to(train.device)]
-        task, network = self.learner.task, self.learner.network
-        seen = list(task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
+        task, network, seen = self.learner.task, self.learner.network, []
+        if prune.criterion in criteria.SEEING:
+            train = self.images.splits["train"]
+            index = train[torch.randperm(len(train), generator=generator("probe", seed))[: prune.images].to(train.device)]
+            seen = list(task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
         terms = tuple(lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen)
         targets = tuple(target for _, target in seen)
         return Probe(terms, targets, self.example, before, prune.threshold, seed)

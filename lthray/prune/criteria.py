@@ -248,5 +248,6 @@ CRITERIA: dict[str, Callable[[nn.Module, Sequence[str], Probe], Scores]] = {
     "sensitivity": sensitivity,
     "hsic": hsic,
 }
-SEEDED = ("random", "snip", "grasp", "taylor", "diff_pruning", "sensitivity", "hsic")  # draw, or see drawn images
+SEEING = ("snip", "grasp", "taylor", "diff_pruning", "sensitivity", "hsic")  # look at images
+SEEDED = ("random", *SEEING)  # draw, or see drawn images
 TRACED = ("movement", "magnitude_increase")  # ask where the round began

@@ -73,22 +73,18 @@ def to_bytes(x: Tensor) -> Tensor:
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+@lru_cache(maxsize=2)
 def load(data: Data) -> Images:
     """The data set of a config; ConfigError where its files are not there."""
-    return _load(replace(data, fraction=1.0, augment="none"), data.fraction, data.augment)
-
-
-@lru_cache(maxsize=2)
-def _load(data: Data, fraction: float, augment: str) -> Images:
     x, y, levels, test = SETS[data.name](data)
     x = _fitted(x, data)
     splits = _split(y, test)
     digest = hashlib.sha256(f"{levels} {tuple(x.shape)}".encode())
     for array in (x, y, *splits.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
-    splits["train"] = splits["train"][: math.ceil(len(splits["train"]) * fraction)]
+    splits["train"] = splits["train"][: math.ceil(len(splits["train"]) * data.fraction)]
     index = {name: torch.from_numpy(rows) for name, rows in splits.items()}
-    return Images(torch.from_numpy(x), torch.from_numpy(y), levels, index, augment, digest.hexdigest())
+    return Images(torch.from_numpy(x), torch.from_numpy(y), levels, index, data.augment, digest.hexdigest())
 
 
 def _split(labels: np.ndarray, test: np.ndarray | None) -> dict[str, np.ndarray]:
