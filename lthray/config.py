@@ -29,7 +29,8 @@ Criterion = Literal[
     "magnitude", "random", "movement", "magnitude_increase",
     "snip", "grasp", "synflow", "taylor", "diff_pruning", "sensitivity", "hsic",
 ]  # fmt: skip
-Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled"]
+Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled", "sensitivity", "hsic", "cka"]
+Granularity = Literal["layer", "block", "level"]
 Unit = Literal["weight", "n_of_m"]
 RegimeName = Literal["static", "set", "rigl", "gradual", "rst"]
 RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign"]
@@ -67,6 +68,8 @@ POLICY: dict[str, tuple[tuple[str, float | str], ...]] = {
     "resnet": (("stem", 1.0), ("output", 1.0), ("*", "free")),
 }
 FEATURES = 32  # width of the feature extractor that FID, KID, precision and recall see
+
+EVIDENCE = ("sensitivity", "hsic", "cka")  # budgets whose densities follow from what is measured of the network
 
 # where a thing lies is no part of what a trial is: the content's digest enters the keys instead
 PLACES = ("data.root", "data.download", "model.pretrained", "measure.inception", "origin")
@@ -200,6 +203,12 @@ class Prune:
     """Budget ramp: density falls by exp(slope) from the first layer to the last (forward order); < 0 rises."""
     dials: tuple[float, ...] = ()
     """Budget sampled: one log-density a block in forward order, shifted so that the overall density is exact."""
+    granularity: Granularity = "layer"
+    """Budgets sensitivity, hsic and cka: what shares one density; a level is that of a U-Net, down and up together."""
+    gamma: float = 1.0
+    """Budgets sensitivity, hsic and cka: density goes as evidence to this power; < 0 is the reverse, its control."""
+    between: Literal["tickets", "dense"] = "tickets"
+    """Budget cka: networks of two seeds that are compared, the tickets of the rung before or the dense ones."""
     least: Share = 0.0
     """Smallest density that a free layer may come to, so that a global ranking cuts none away; others give way."""
     unit: Unit = "weight"
@@ -433,6 +442,16 @@ def _prune(c: TrialConfig):
         yield f"origin = {c.origin!r}: fixes the mask; leave prune.criterion and prune.budget at their defaults"
 
 
+def _evidence(c: TrialConfig):
+    p, standard = c.prune, Prune()
+    uses = {"granularity": EVIDENCE, "gamma": EVIDENCE, "between": ("cka",)}
+    for word, names in uses.items():
+        if getattr(p, word) != getattr(standard, word) and p.budget not in names:
+            yield f"prune.{word} = {getattr(p, word)}: only for prune.budget = {either(names)}, not {p.budget!r}"
+    if p.budget == "cka" and c.model.pretrained:
+        yield "prune.budget = 'cka': compares networks of two seeds, and given weights have none"
+
+
 def _unit(c: TrialConfig):
     p = c.prune
     if p.unit != "n_of_m":
@@ -511,7 +530,7 @@ def _measure(c: TrialConfig):
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
-CHECKS = (_data, _model, _train, _prune, _unit, _regime, _rewind, _measure)
+CHECKS = (_data, _model, _train, _prune, _evidence, _unit, _regime, _rewind, _measure)
 
 GREY = {
     "model.channels": (32, 64, 64),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lthray.config import PLACES, POLICY, Measure, Model, Objective, Prune, Train, TrialConfig, shape_of
+from lthray.config import EVIDENCE, PLACES, POLICY, Measure, Model, Objective, Prune, Train, TrialConfig, shape_of
 from lthray.flat import ConfigError
 from lthray.prune import budgets, criteria
 from lthray.prune.controls import CONTROLS, UNCHAINED, Control
@@ -187,7 +187,11 @@ class _Rungs:
 
     def mask(self, density: float, last: Rung) -> str:
         spec = {word: value for word, value in self.config.canonical("prune").items() if word != "prune.ladder"}
-        drawn = {"seed": self.config.seed} if self.config.prune.criterion in criteria.SEEDED else {}
+        prune = self.config.prune
+        seeded = prune.criterion in criteria.SEEDED or prune.budget in EVIDENCE
+        drawn: dict[str, Any] = {"seed": self.config.seed} if seeded else {}
+        if prune.budget == "cka":
+            drawn |= {"pair": twin_config(self.config).canonical("seed", "stream")}
         rewound = self.config.canonical("rewind") if self.config.prune.scored == "rewound" else {}
         return _key("prune", {**spec, **drawn, **rewound, "density": density}, last.chain.key, last.mask)
 
@@ -228,6 +232,12 @@ def given_digest(word: str, path: str) -> str:
 def fresh_seed(config: TrialConfig, index: int) -> int:
     """The seed of a rung's new weights (rewind random, control reinit) and random masks: never an initial seed."""
     return 2**31 + config.seed * 1000 + index
+
+
+def twin_config(config: TrialConfig) -> TrialConfig:
+    """The same recipe on the other seed of a pair (0 and 1, 2 and 3, ...), whose twin is this one."""
+    alone = {"control": "none", "fork": 0, "rungs": (), "measure.samples": 0}
+    return TrialConfig.from_flat({**alone, "seed": config.seed ^ 1, "stream": config.stream ^ 1}, config)
 
 
 def referee_config(config: TrialConfig) -> TrialConfig:

@@ -12,15 +12,16 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from lthray import states
-from lthray.config import TrialConfig
+from lthray import similarity, states
+from lthray.config import EVIDENCE, TrialConfig
 from lthray.measure import anatomy, cost, loss, quality
-from lthray.plan import Plan, Run, Rung, fresh_seed, plan
+from lthray.plan import Plan, Run, Rung, fresh_seed, plan, twin_config
 from lthray.prune import budgets, criteria, units
 from lthray.prune.controls import CONTROLS, MASKS, UNCHAINED, Control, moved
 from lthray.prune.regimes import EXCHANGES, Schedule
@@ -107,13 +108,44 @@ class Trial(Setting):
             part = step / prune.scoring_steps
             models.set_weights(self.learner.network, State.begin(weights, 0).masked(mask).weights)
             scores = criteria.score(prune.criterion, self.learner.network, mask, probe)
-            counts = budgets.allot(scores, self.rules, first ** (1 - part) * rung.density**part, prune, self.dials)
+            dials = yield from self._dials(rung, last, mask, probe)
+            counts = budgets.allot(scores, self.rules, first ** (1 - part) * rung.density**part, prune, dials)
             if gone := [name for name, count in counts.items() if count == 0]:
                 raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
             mask = units.UNITS[prune.unit](scores, counts, prune.group)
         if not mask.within(within):
             raise AssertionError(f"masks do not nest at round {rung.index}")
         return mask, {"counts": counts, "rules": self.rules}
+
+    def _dials(self, rung: Rung, last: Rung, mask: Mask, probe: Probe) -> Steps[dict[str, float]]:
+        """Layer -> dial of its budget; the network has the weights that are scored."""
+        prune, network = self.config.prune, self.learner.network
+        if prune.budget not in EVIDENCE:
+            return self.dials
+        if prune.budget == "sensitivity":
+            found = criteria.layer_rises(network, self.free, probe)
+        elif prune.budget == "hsic":
+            found = {name: float(c.mean()) for name, c in criteria.channel_hsic(network, self.free, probe).items()}
+        else:
+            found = yield from self._alike(last, probe)
+        levels = len(self.config.model.channels)
+        return budgets.evidence(found, {n: models.group_of(n, prune.granularity, levels) for n in self.free}, prune.gamma)
+
+    def _alike(self, last: Rung, probe: Probe) -> Steps[dict[str, float]]:
+        """Layer -> debiased CKA between two seeds' networks, mean over timesteps: tickets of the rung before, or dense."""
+        twin, network = Trial(twin_config(self.config), self.store, self.device, commit=self.commit), self.learner.network
+        kernels = []
+        for trial in (self, twin):
+            rung = trial.plan.rungs[last.index if self.config.prune.between == "tickets" else 0]
+            state = yield from trial.reach(rung, rung.chain, rung.chain.end)
+            models.set_weights(network, state.weights)
+            kernels.append(criteria.kernels(network, self.free, probe))
+        found = {
+            name: [float(similarity.normalised(a[name], b[name])) for a, b in zip(*kernels, strict=True) if _varies(a[name])]
+            for name in self.free
+        }
+        known = {name: fmean(values) for name, values in found.items() if values}
+        return {name: known.get(name, fmean(known.values())) for name in found}  # what sees the timestep alone has no CKA
 
     def _scored(self, rung: Rung, last: Rung) -> Steps[Weights]:
         """The weights that a criterion scores: what was trained last, or what will be trained next."""
@@ -127,7 +159,7 @@ class Trial(Setting):
         prune, seed = self.config.prune, seed_of(self.config.seed, rung.index)
         before = (yield from self.start(last, last.chain))[1].weights if prune.criterion in criteria.TRACED else {}
         task, network, seen = self.learner.task, self.learner.network, []
-        if prune.criterion in criteria.SEEING:
+        if prune.criterion in criteria.SEEING or prune.budget in EVIDENCE:
             train = self.images.splits["train"]
             index = train[torch.randperm(len(train), generator=generator("probe", seed))[: prune.images].to(train.device)]
             seen = list(task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
@@ -327,6 +359,10 @@ class Trial(Setting):
             real = data.to_bytes(self.images.scaled(self.images.splits["train"][: quality.REAL]))
             self.referee = quality.Referee("lenet", models.features_of(judge.twin.cpu()), real)
         return self.referee
+
+
+def _varies(kernel: Tensor) -> bool:
+    return float(similarity.hsic(kernel, kernel)) > 1e-12
 
 
 def fingerprint(device: torch.device) -> dict[str, Any]:

@@ -294,3 +294,30 @@ def test_masks_of_different_scores_are_different_steps():
         keys.append(plan(tiny(prune__criterion="snip", **{word: value})).rungs[1].mask)
     keys.append(plan(tiny(prune__criterion="snip", prune__scored="rewound", rewind__rule="init")).rungs[1].mask)
     assert len(set(keys)) == len(keys)
+
+
+# budgets that follow from what is measured
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"budget": "sensitivity"},
+        {"budget": "hsic", "granularity": "block"},
+        {"budget": "cka"},
+        {"budget": "cka", "between": "dense", "gamma": -1.0},
+    ],
+)
+def test_budgets_from_evidence_go_down_a_ladder_and_keep_its_counts(store, words):
+    config = tiny(**{f"prune__{w}": v for w, v in words.items()}, prune__images=8, prune__terms=2)
+    found = rounds(config, store)
+    assert [r.metrics["density/prunable"] for r in found] == pytest.approx([1.0, 0.5, 0.3], abs=1e-3)
+    assert len(set(found[1].densities.values())) > 1
+
+
+def test_the_reverse_of_cka_gives_less_where_two_seeds_are_alike(store):
+    words = {"prune__budget": "cka", "prune__between": "dense", "prune__images": 32, "prune__terms": 2, "prune__ladder": (0.3,)}
+    plain, reverse = (rounds(tiny(prune__gamma=g, **words), store)[1].densities for g in (1.0, -1.0))
+    names = [n for n, d in plain.items() if d < 0.99 and reverse[n] < 0.99]
+    assert plain["mid_block.resnets.0.time_emb_proj.weight"] > 0.05  # sees no image, so it is as others are
+    assert spearmanr([plain[n] for n in names], [reverse[n] for n in names]).statistic < -0.9

@@ -6,7 +6,7 @@ import pytest
 
 from lthray.config import Criterion, TrialConfig
 from lthray.flat import ConfigError, words
-from lthray.plan import fresh_seed, given_digest, name_of, plan, point
+from lthray.plan import fresh_seed, given_digest, name_of, plan, point, twin_config
 from lthray.task import models
 
 from .conftest import tiny
@@ -148,6 +148,9 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "prune.budget": "overall",
     "prune.slope": 0.0,
     "prune.dials": (),
+    "prune.granularity": "layer",
+    "prune.gamma": 1.0,
+    "prune.between": "tickets",
     "prune.least": 0.0,
     "prune.unit": "weight",
     "prune.group": 4,
@@ -227,3 +230,12 @@ def test_a_given_file_enters_the_keys_by_its_content(tmp_path):
     assert given_digest("origin", "") == ""
     with pytest.raises(ConfigError, match=r"origin = '/nix': No such file"):
         given_digest("origin", "/nix")
+
+
+def test_twins_are_each_others_and_no_control():
+    config = tiny(seed=4, stream=4, control="reinit", rungs=(1,))
+    twin = twin_config(config)
+    assert (twin.seed, twin.stream, twin.control) == (5, 5, "none")
+    assert twin_config(twin).canonical() == tiny(seed=4, stream=4).canonical()
+    masks = [plan(tiny(prune__budget="cka", seed=s, stream=s)).rungs[1].mask for s in (0, 1)]
+    assert len(set(masks)) == 2

@@ -394,3 +394,26 @@ def test_no_layer_comes_below_the_least_and_the_sum_stays_exact(network, layers,
 def test_what_is_above_the_least_gives_in_proportion():
     assert budgets.raised({"a": 0, "b": 30, "c": 70}, {"a": 20, "b": 10, "c": 10}) == {"a": 20, "b": 25, "c": 55}
     assert budgets.raised({"a": 5, "b": 30}, {"a": 5, "b": 10}) == {"a": 5, "b": 30}
+
+
+# densities from evidence
+
+
+def test_density_goes_as_the_mean_evidence_of_the_group():
+    found, groups = {"a": 4.0, "b": 2.0, "c": 0.0}, {"a": "a", "b": "b", "c": "c"}
+    dials = budgets.evidence(found, groups, 2.0)
+    assert dials["a"] - dials["b"] == pytest.approx(2 * math.log(2))
+    assert dials["a"] - dials["c"] == pytest.approx(2 * math.log(10))  # what does not matter counts as a tenth
+    reverse = budgets.evidence(found, groups, -2.0)
+    assert {n: -d for n, d in reverse.items()} == pytest.approx(dials)
+    shared = budgets.evidence(found, {"a": "x", "b": "x", "c": "c"}, 1.0)
+    assert shared["a"] == shared["b"] == pytest.approx(math.log(3))
+
+
+def test_groups_of_layers():
+    names = ["down_blocks.1.resnets.0.conv1.weight", "mid_block.resnets.0.conv1.weight", "up_blocks.0.resnets.1.conv2.weight"]
+    assert [models.group_of(n, "layer", 2) for n in names] == names
+    assert [models.group_of(n, "block", 2) for n in names] == ["down_blocks.1", "mid_block", "up_blocks.0"]
+    assert {models.group_of(n, "level", 2) for n in names} == {"level 1"}
+    assert models.group_of("up_blocks.1.resnets.0.conv1.weight", "level", 2) == "level 0"
+    assert models.group_of("hidden.0.weight", "level", 2) == "hidden.0"

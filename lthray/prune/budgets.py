@@ -10,6 +10,7 @@ and to whole weights by largest remainders, ties by layer order.
 
 import difflib
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 
@@ -102,6 +103,14 @@ def sampled(scores: Scores, keep: int, *, slope: float, dials: Mapping[str, floa
     return _fill(scores, keep, {name: math.exp(dials[name]) for name in scores})
 
 
+def evidence(found: Mapping[str, float], groups: Mapping[str, str], gamma: float) -> dict[str, float]:
+    """Layer -> dial, gamma x the log of its group's mean evidence; what is less than a tenth of the most counts as
+    that much, so that densities differ by no more than ten times to the power of gamma."""
+    most = max(found.values())
+    means = {g: statistics.fmean(v for name, v in found.items() if groups[name] == g) for g in set(groups.values())}
+    return {name: gamma * math.log(max(means[groups[name]], most / 10, 1e-30)) for name in found}
+
+
 def overall(scores: Scores, keep: int, *, slope: float, dials: Mapping[str, float]) -> Counts:
     """The `keep` highest scores of the whole network (global ranking), ties by index."""
     return _global(scores, keep)
@@ -157,4 +166,7 @@ BUDGETS: dict[str, Callable[..., Counts]] = {
     "lamp": lamp,
     "ramp": ramp,
     "sampled": sampled,
+    "sensitivity": sampled,
+    "hsic": sampled,
+    "cka": sampled,
 }

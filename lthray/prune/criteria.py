@@ -5,6 +5,7 @@ are losses L_k, one a batch of a classifier or one a timestep of a denoiser, low
 What belongs to a layer or a channel is shared out over its weights by their squares, so that the shares sum to it.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 
@@ -133,7 +134,7 @@ def layer_rises(network: nn.Module, names: Sequence[str], probe: Probe) -> dict[
     """Relative rise of the mean loss when one layer alone is cut to the largest tenth of what it has; a layer that does
     not matter counts as a thousandth of the one that matters most."""
     weights, rises = _weights(network, names), {}
-    with torch.no_grad():
+    with torch.no_grad(), still(network):
         before = sum(float(term()) for term in probe.terms)
         for name, w in weights.items():
             whole = w.clone()
@@ -164,6 +165,12 @@ def channel_hsic(network: nn.Module, names: Sequence[str], probe: Probe) -> dict
     return {name: channels.clamp_min(1 / len(probe.targets[0])) for name, channels in found.items()}
 
 
+def kernels(network: nn.Module, names: Sequence[str], probe: Probe) -> list[Found]:
+    """Of each term, layer -> inner products of its outputs, [images, images]."""
+    seen = (layers for layers, _ in activations(network, names, probe))
+    return [{name: similarity.linear(x.flatten(1).double()) for name, x in layers.items()} for layers in seen]
+
+
 def activations(network: nn.Module, names: Sequence[str], probe: Probe) -> Iterator[tuple[Found, Tensor]]:
     """Of each term: the outputs of all layers as [images, channels, positions], pooled to 4 x 4, and the target."""
     modules, seen = dict(network.named_modules()), {}
@@ -176,7 +183,7 @@ def activations(network: nn.Module, names: Sequence[str], probe: Probe) -> Itera
         for name in names
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), still(network):
             for term, target in zip(probe.terms, probe.targets, strict=True):
                 term()
                 n = len(target)
@@ -184,6 +191,17 @@ def activations(network: nn.Module, names: Sequence[str], probe: Probe) -> Itera
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextlib.contextmanager
+def still(network: nn.Module) -> Iterator[None]:
+    """Inside, nothing is left out of the network at random."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def _pooled(x: Tensor) -> Tensor:
@@ -226,9 +244,8 @@ def _shared(network: nn.Module, names: Sequence[str], value: Found) -> Scores:
 
 def score(criterion: str, network: nn.Module, within: Mask, probe: Probe) -> Scores:
     """Scores on the CPU in forward order, -inf where `within` has already cut, so that masks nest."""
-    training = network.training
-    scores = CRITERIA[criterion](network.eval(), list(within), probe)
-    network.train(training)
+    with still(network):
+        scores = CRITERIA[criterion](network, list(within), probe)
     for name, values in scores.items():
         if not torch.isfinite(values).all():
             raise FloatingPointError(f"criterion {criterion} gives a score of {name} that is not finite")

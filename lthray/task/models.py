@@ -119,6 +119,18 @@ def block_of(layer: str) -> str:
     return f"{first}.{second}" if second.isdigit() else first
 
 
+def group_of(layer: str, granularity: str, levels: int) -> str:
+    """What a layer shares a density with: nothing, its block, or its level of a U-Net, on the way down and up (the middle
+    belongs to the lowest)."""
+    if granularity == "layer":
+        return layer
+    block = block_of(layer)
+    part, _, number = block.partition(".")
+    if granularity == "block" or part not in ("down_blocks", "up_blocks", "mid_block"):
+        return block
+    return f"level {({'down_blocks': int(number or 0), 'up_blocks': levels - 1 - int(number or 0)}).get(part, levels - 1)}"
+
+
 def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     from diffusers import UNet2DModel
 
