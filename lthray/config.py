@@ -209,6 +209,13 @@ class Prune:
     """Budgets sensitivity, hsic and cka: density goes as evidence to this power; < 0 is the reverse, its control."""
     between: Literal["tickets", "dense"] = "tickets"
     """Budget cka: networks of two seeds that are compared, the tickets of the rung before or the dense ones."""
+    early: Share = 0.0
+    """Share of what a mask keeps below which it counts as settled: it is then cut from there and not from the end of the
+    training (early-bird tickets: You et al. 2020, arXiv 1909.11957; of diffusion models, Whalen et al. 2025, arXiv
+    2504.09606); 0 = from the end."""
+    looks: Annotated[int, Field(ge=5)] = 10
+    """prune.early: points of the training at which the mask is looked at; it is settled when it differs from none of the
+    four before by more."""
     least: Share = 0.0
     """Smallest density that a free layer may come to, so that a global ranking cuts none away; others give way."""
     unit: Unit = "weight"
@@ -452,6 +459,20 @@ def _evidence(c: TrialConfig):
         yield "prune.budget = 'cka': compares networks of two seeds, and given weights have none"
 
 
+def _early(c: TrialConfig):
+    p = c.prune
+    if p.looks != Prune().looks and not p.early:
+        yield f"prune.looks = {p.looks}: only for prune.early > 0"
+    if p.early and c.regime.name != "static":
+        yield f"prune.early = {p.early}: regime.name = {c.regime.name!r} moves the mask while it is looked at"
+    if p.early and p.scored == "rewound":
+        yield f"prune.early = {p.early}: prune.scored = 'rewound' looks at no training"
+    if p.early and c.rewind.rule in ("tuned", "lr"):
+        yield f"prune.early = {p.early}: rewind.rule = {c.rewind.rule!r} goes on from the end of the training"
+    if p.early and p.looks > c.train.steps - round(c.rewind.fraction * c.train.steps):
+        yield f"prune.looks = {p.looks}: more than the steps of a ticket's training (train.steps = {c.train.steps})"
+
+
 def _unit(c: TrialConfig):
     p = c.prune
     if p.unit != "n_of_m":
@@ -530,7 +551,7 @@ def _measure(c: TrialConfig):
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
-CHECKS = (_data, _model, _train, _prune, _evidence, _unit, _regime, _rewind, _measure)
+CHECKS = (_data, _model, _train, _prune, _evidence, _early, _unit, _regime, _rewind, _measure)
 
 GREY = {
     "model.channels": (32, 64, 64),

@@ -5,6 +5,7 @@ in those keys, find each other's work in the store, and a study can count before
 """
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,14 @@ class Run:
     def steps(self) -> int:
         """Optimizer steps of the run itself."""
         return self.end - self.start
+
+    def marks(self, points: int) -> tuple[int, ...]:
+        """The steps that end `points` equal parts of the run."""
+        return tuple(sorted({self.start + math.ceil(self.steps * j / points) for j in range(1, points + 1)}))
+
+    def looks(self, prune: Prune) -> tuple[int, ...]:
+        """The steps at which it is asked whether the next mask has settled: the last alone, unless prune.early."""
+        return self.marks(prune.looks) if prune.early else (self.end,)
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,9 @@ class _Rungs:
         fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream}
         fixed |= self.config.canonical("regime") if moves else {}
         key = _key("train", {**fixed, "span": [start, end]}, begin, self.digest)
-        return Run(key, start, end, stream, age + end - start, anchors, moves)
+        found = Run(key, start, end, stream, age + end - start, moves=moves)
+        looks = found.looks(self.config.prune)[:-1] if stream == self.config.stream else ()
+        return replace(found, anchors=tuple(sorted({*anchors, *looks})))
 
     def init(self, seed: int) -> str:
         """Weights before the first step: a function of the seed, or the given ones, which no seed changes."""
@@ -306,15 +317,22 @@ def recipe_of(config: TrialConfig) -> str:
         return f"dense {config.train.steps} steps"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
-    told = {
+    before = {
         config.regime.name: config.regime.name != "static",
         c.criterion: c.criterion != "magnitude",
         "at start": c.scored == "rewound",
         f"in {c.scoring_steps}": c.scoring_steps > 1,
+        f"early {c.early:g}": c.early > 0,
         f"of every {c.group}": c.unit == "n_of_m",
         "origin": bool(config.origin),
     }
-    return " ".join([*(word for word, is_so in told.items() if is_so), budget.get(c.budget, c.budget), f"{r.rule}{at}"])
+    after = {
+        f"^{c.gamma:g}": c.gamma != 1,
+        c.between: c.between != "tickets",
+        f"by {c.granularity}": c.granularity != "layer",
+    }
+    first, second = ([word for word, is_so in told.items() if is_so] for told in (before, after))
+    return " ".join([*first, budget.get(c.budget, c.budget), *second, f"{r.rule}{at}"])
 
 
 def _samples(config: TrialConfig) -> bool:

@@ -8,6 +8,7 @@ Every step asks the store first whether it is done, so stopping early is `break`
 is made on demand from what it is made from: if a stored object is damaged, its makers run again and nobody else notices.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -101,8 +102,23 @@ class Trial(Setting):
     def _cut(self, rung: Rung, last: Rung) -> Steps[tuple[Mask, dict[str, Any]]]:
         """The mask of a rung, cut from what `last` was trained to; anew from the whole where a regime regrows what was cut."""
         within = (yield from self.final(last)) if self.config.regime.name not in EXCHANGES else self.whole
+        prune = self.config.prune
+        probe, found = (yield from self._probe(rung, last)), list[Mask]()
+        for look in last.chain.looks(prune):
+            weights = yield from self._scored(rung, last, look)
+            mask, counts = yield from self._cut_from(weights, rung, last, within, probe)
+            found.append(mask)
+            if prune.early and _settled(found, prune.early):
+                break
+        if not mask.within(within):
+            raise AssertionError(f"masks do not nest at round {rung.index}")
+        return mask, {"counts": counts, "rules": self.rules, "step": look}
+
+    def _cut_from(
+        self, weights: Weights, rung: Rung, last: Rung, within: Mask, probe: Probe
+    ) -> Steps[tuple[Mask, dict[str, int]]]:
+        """The mask that weights give, and how many each layer keeps."""
         prune, mask = self.config.prune, within
-        weights, probe = (yield from self._scored(rung, last)), (yield from self._probe(rung, last))
         first = sum(int(within[name].sum()) for name in self.free) / sum(within[name].numel() for name in self.free)
         for step in range(1, prune.scoring_steps + 1):
             part = step / prune.scoring_steps
@@ -113,9 +129,7 @@ class Trial(Setting):
             if gone := [name for name, count in counts.items() if count == 0]:
                 raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
             mask = units.UNITS[prune.unit](scores, counts, prune.group)
-        if not mask.within(within):
-            raise AssertionError(f"masks do not nest at round {rung.index}")
-        return mask, {"counts": counts, "rules": self.rules}
+        return mask, counts
 
     def _dials(self, rung: Rung, last: Rung, mask: Mask, probe: Probe) -> Steps[dict[str, float]]:
         """Layer -> dial of its budget; the network has the weights that are scored."""
@@ -147,12 +161,12 @@ class Trial(Setting):
         known = {name: fmean(values) for name, values in found.items() if values}
         return {name: known.get(name, fmean(known.values())) for name in found}  # what sees the timestep alone has no CKA
 
-    def _scored(self, rung: Rung, last: Rung) -> Steps[Weights]:
-        """The weights that a criterion scores: what was trained last, or what will be trained next."""
+    def _scored(self, rung: Rung, last: Rung, step: int) -> Steps[Weights]:
+        """The weights that a criterion scores: what was trained last, at a step, or what will be trained next."""
         if self.config.prune.scored == "rewound":
             whole = yield from self.mask(last)
             return (yield from self._rewound(rung.index, last, self.config.rewind.rule, whole)).weights
-        return (yield from self.reach(last, last.chain, last.chain.end)).weights
+        return (yield from self.reach(last, last.chain, step)).weights
 
     def _probe(self, rung: Rung, last: Rung) -> Steps[Probe]:
         """All that a criterion may see besides the network."""
@@ -240,7 +254,7 @@ class Trial(Setting):
         return states.load(self.store, run, target)
 
     def _train(self, rung: Rung, run: Run, target: int, mask: Mask, begin: State) -> Steps[None]:
-        points = loss.marks(run.start, run.end, self.config.measure.checkpoints) if target == run.end else []
+        points = run.marks(self.config.measure.checkpoints) if target == run.end else ()
         state, curve = states.nearest(self.store, run, target, rung.curve, points) or (begin, [])
         keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
         stops = sorted(keep | set(points))
@@ -285,6 +299,8 @@ class Trial(Setting):
         if rung.index and mask.kept < mask.size:
             files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)
             metrics["cost/ticket_bytes"] = len(files["ticket"])
+        if rung.index and self.config.prune.early:
+            metrics["cost/steps_to_mask"] = yield from self._steps_to_mask(rung)
         points = states.load_curve(self.store, at.shown, at.curve) or []
         arrays["curve"] = loss.curve(points)
         along = sum(seconds for _, _, _, seconds, *_ in points)
@@ -292,6 +308,15 @@ class Trial(Setting):
         metrics |= {"cost/train_seconds": spent["train"], "cost/measure_seconds": spent["along"] + spent["measure"]}
         facts = {"metrics": metrics, "densities": mask.densities, "seconds": spent}
         return self._keep(rung, facts, arrays, files)
+
+    def _steps_to_mask(self, rung: Rung) -> Steps[int]:
+        """Optimizer steps after which the chain's mask was known, had each training ended where the next mask had settled."""
+        steps = 0
+        for before, at in itertools.pairwise(self.plan.rungs[: rung.index + 1]):
+            yield from self.mask(at)
+            item = self.store.find(at.mask)
+            steps += (item.facts["step"] if item else before.chain.end) - before.chain.start
+        return steps
 
     def _measured(
         self, rung: Rung, who: Setting, state: State, mask: Mask, dense: dict, fellow: State | None,
@@ -359,6 +384,15 @@ class Trial(Setting):
             real = data.to_bytes(self.images.scaled(self.images.splits["train"][: quality.REAL]))
             self.referee = quality.Referee("lenet", models.features_of(judge.twin.cpu()), real)
         return self.referee
+
+
+def _settled(masks: list[Mask], early: float) -> bool:
+    """Whether the last mask keeps, but for a share `early`, what each of the four before it keeps.
+
+    Shares of what is kept, not Hamming distance, which sparse masks keep small whatever they are.
+    """
+    last = masks[-1]
+    return len(masks) > 4 and all(1 - (last & before).kept / last.kept <= early for before in masks[-5:-1])
 
 
 def _varies(kernel: Tensor) -> bool:

@@ -151,6 +151,8 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "prune.granularity": "layer",
     "prune.gamma": 1.0,
     "prune.between": "tickets",
+    "prune.early": 0.0,
+    "prune.looks": 10,
     "prune.least": 0.0,
     "prune.unit": "weight",
     "prune.group": 4,
@@ -212,6 +214,9 @@ def test_names_are_short_and_tell_the_recipe():
     assert name_of(tiny(**words)) == "synflow at start in 9 overall init s0"
     words = {"prune__unit": "n_of_m", "prune__group": 16, "prune__budget": "uniform", "prune__ladder": (0.5,)}
     assert name_of(tiny(**words)) == "of every 16 uniform late25% s0"
+    words = {"prune__budget": "cka", "prune__gamma": -1.0, "prune__between": "dense", "prune__granularity": "level"}
+    assert name_of(tiny(**words)) == "cka ^-1 dense by level late25% s0"
+    assert name_of(tiny(prune__early=0.1, prune__looks=5, train__steps=80)) == "early 0.1 overall late25% s0"
     assert name_of(tiny(regime__name="rigl", prune__criterion="random")) == "rigl random overall late25% s0"
     assert name_of(tiny(prune__budget="ramp", prune__slope=1.25, rewind__rule="init", seed=3)) == "ramp+1.2 init s3"
     assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "reinit random overall lr25% s0"

@@ -12,6 +12,7 @@ from torch import nn
 
 from lthray.config import FEATURES, Model, Objective
 from lthray.measure import loss, quality
+from lthray.plan import Run
 from lthray.statistics import relative_excess
 from lthray.task import models
 from lthray.task.data import load, to_bytes
@@ -106,9 +107,9 @@ def test_accuracy_is_counted(images):
     ("start", "end", "points"), [(0, 400, 10), (20, 400, 10), (400, 780, 10), (0, 8, 2), (0, 3, 10), (5, 9, 0)]
 )
 def test_marks_end_where_the_run_ends(start, end, points):
-    found = loss.marks(start, end, points)
+    found = Run("", start, end, 0, 0).marks(points)
     assert len(found) == min(points, end - start)
-    assert found == sorted(set(found))
+    assert list(found) == sorted(set(found))
     assert all(start < mark <= end for mark in found)
     assert not found or found[-1] == end
 

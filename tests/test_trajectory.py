@@ -19,13 +19,13 @@ from lthray import states
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError
 from lthray.measure import loss
-from lthray.plan import plan
+from lthray.plan import plan, twin_config
 from lthray.setting import Setting, check, pace
 from lthray.store import Store
 from lthray.task import models
 from lthray.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
 from lthray.training import Learner
-from lthray.trajectory import Collapsed, Trial, run
+from lthray.trajectory import Collapsed, Trial, _settled, run
 
 from .conftest import lenet, rounds, same, tiny
 
@@ -470,3 +470,67 @@ def test_pace_times_a_step():
     parameters, seconds = pace(tiny(), steps=3)
     assert parameters == sum(w.numel() for w in Setting(tiny(), torch.device("cpu")).weights(0).values())
     assert 0 < seconds < 1
+
+
+# early-bird tickets
+
+
+def test_a_mask_is_cut_where_it_has_settled(store):
+    words = {"train__steps": 40, "prune__looks": 10, "prune__ladder": (0.5, 0.3)}
+    late, early = (lenet(**words, prune__early=share) for share in (1e-9, 0.3))  # hardly ever settled; soon settled
+    for config in (late, early):
+        found = rounds(config, store)
+        for r, mask in zip(found[1:], masks(config, store)[1:], strict=True):
+            chain = plan(config).rungs[r.index - 1].chain
+            step = store.find(plan(config).rungs[r.index].mask).facts["step"]
+            assert step in chain.marks(10)
+            stored = states.load(store, chain, step)
+            best = {n: w.abs() for n, w in stored.weights.items() if n in mask}
+            assert all(best[n][mask[n]].min() >= best[n][~mask[n]].max() for n in mask if not mask[n].all())
+    steps = [rounds(config, store)[-1].metrics["cost/steps_to_mask"] for config in (late, early)]
+    assert steps[1] < steps[0] == 40 + 30  # dense, and the first rung from a quarter of the way
+
+
+def test_a_mask_has_settled_when_none_of_the_four_before_it_differs_by_more():
+    drawn = torch.arange(100)
+    masks = [Mask({"a": (drawn >= k) & (drawn < 50 + k)}) for k in (0, 1, 2, 3, 4)]  # the first differs from the last by 8 %
+    assert _settled(masks, 0.08)
+    assert not _settled(masks, 0.079)
+    assert not _settled(masks[1:], 0.5)  # four are too few to tell
+    assert _settled([Mask({"a": drawn < 10}), *masks], 0.08)  # what is further back does not count
+
+
+def test_a_control_of_an_early_ticket_never_trains_the_chain_to_its_end(store):
+    config = lenet(prune__early=0.9, prune__looks=10, prune__ladder=(0.5, 0.3), control="reinit", rungs=(2,))
+    rounds(config, store)
+    chain = plan(config).rungs[1].chain
+    assert states.load(store, chain, chain.end) is None
+
+
+# budgets that follow the likeness of two networks
+
+
+def test_likeness_is_of_the_pair_and_the_same_from_both_sides(store):
+    words = {"prune__budget": "cka", "prune__images": 16, "prune__terms": 2, "prune__between": "tickets"}
+    pair = [tiny(**words, seed=seed, stream=seed) for seed in (2, 3)]
+    assert twin_config(pair[0]) == pair[1]
+    assert twin_config(pair[1]) == pair[0]
+    reverse = tiny(**words, seed=2, stream=2, prune__gamma=-1.0)
+    found = {}
+    for name, config in {"this": pair[0], "that": pair[1], "reverse": reverse}.items():
+        rounds(config, store)
+        mask = masks(config, store)[1]
+        found[name] = {n: d for n, d in mask.densities.items() if mask[n].numel() > 200}
+    ranks = {name: sorted(d, key=d.__getitem__) for name, d in found.items()}
+    assert len({round(d, 2) for d in found["this"].values()}) > 3  # far from uniform
+    assert ranks["this"][:2] == ranks["that"][:2]  # each sees images of its own, but the same two networks
+    products = [d * found["reverse"][name] for name, d in found["this"].items() if max(d, found["reverse"][name]) < 1]
+    assert max(products) == pytest.approx(min(products), rel=0.05)
+
+
+def test_what_is_between_dense_networks_does_not_wait_for_tickets(store):
+    config = tiny(prune__budget="cka", prune__images=16, prune__terms=2, prune__between="dense", prune__ladder=(0.5, 0.3))
+    rounds(config, store)
+    twin = plan(twin_config(config))
+    assert states.load(store, twin.rungs[0].chain, 8) is not None
+    assert states.load(store, twin.rungs[1].chain, 8) is None

@@ -4,7 +4,6 @@ The panel is one fixed set of held-out images x stratified timesteps x noise, so
 the same questions and differences are paired.
 """
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -43,11 +42,6 @@ def correct(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Whether each image is classified rightly, [n] bool on the CPU."""
     with torch.no_grad():
         return torch.cat([(network(a).argmax(1) == b) for a, b in zip(x.split(SPLIT), y.split(SPLIT), strict=True)]).cpu()
-
-
-def marks(start: int, end: int, points: int) -> list[int]:
-    """The steps of a run at which its curve is measured: `points` equal parts, the last at its end."""
-    return sorted({start + math.ceil((end - start) * j / points) for j in range(1, points + 1)})
 
 
 def along(network: nn.Module, task: Task, images: Images, measure: Measure) -> list[float]:
