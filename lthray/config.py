@@ -19,8 +19,8 @@ DataName = Literal[
     "digits", "digits_low", "digits_high", "mnist", "fashion_mnist", "cifar10", "cifar100", "flowers102", "folder"
 ]  # fmt: skip
 Augment = Literal["none", "flip", "shift"]
-ModelName = Literal["unet", "lenet300", "lenet5", "resnet"]
-ObjectiveName = Literal["denoise", "classify"]
+ModelName = Literal["unet", "lenet300", "lenet5", "resnet", "autoencoder"]
+ObjectiveName = Literal["denoise", "latent_denoise", "classify", "autoencode"]
 NoiseSchedule = Literal["linear", "squaredcos_cap_v2", "sigmoid"]
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
@@ -66,6 +66,15 @@ POLICY: dict[str, tuple[tuple[str, float | str], ...]] = {
     "lenet300": (("output", 1.0), ("*", "free")),
     "lenet5": (("convs.0", 1.0), ("output", 1.0), ("*", "free")),
     "resnet": (("stem", 1.0), ("output", 1.0), ("*", "free")),
+    "autoencoder": (("encoder.conv_in", 1.0), ("decoder.conv_out", 1.0), ("*", "free")),
+}
+# what learns what
+DENOISERS = ("denoise", "latent_denoise")
+LEARNS: dict[str, tuple[str, ...]] = {
+    "denoise": ("unet",),
+    "latent_denoise": ("unet",),
+    "classify": ("lenet300", "lenet5", "resnet"),
+    "autoencode": ("autoencoder",),
 }
 FEATURES = 32  # width of the feature extractor that FID, KID, precision and recall see
 
@@ -106,15 +115,18 @@ class Model:
 
     name: ModelName = "unet"
     """unet: diffusers UNet2DModel; lenet300: LeNet-300-100; lenet5: a small convolutional classifier; resnet: He et al.
-    (2016) with GroupNorm, ResNet-20 being channels 16 32 64 and layers 3, ResNet-18 channels 64 128 256 512 and 2."""
+    (2016) with GroupNorm, ResNet-20 being channels 16 32 64 and layers 3, ResNet-18 channels 64 128 256 512 and 2;
+    autoencoder: diffusers AutoencoderKL."""
     channels: tuple[Count, ...] = (16, 32)
-    """Channels of each U-Net level or ResNet stage, or of each lenet5 convolution."""
+    """Channels of each level of a U-Net or autoencoder, ResNet stage, or lenet5 convolution."""
     layers: Count = 1
-    """Residual blocks of a U-Net level or ResNet stage."""
+    """Residual blocks of a level or stage."""
+    latent: Count = 2
+    """Channels of an autoencoder's latents."""
     attention: tuple[Whole, ...] = ()
     """U-Net levels (0 = full resolution) with self-attention; with any, the middle block has it too."""
     groups: Count = 8
-    """Groups of the GroupNorm layers of a U-Net or ResNet; each entry of channels must be a multiple."""
+    """Groups of the GroupNorm layers; each entry of channels must be a multiple."""
     conditional: bool = False
     """Whether a U-Net is told the class of an image; samples are then of all classes in turn."""
     dropout: Share = 0.0
@@ -132,7 +144,8 @@ class Objective:
     """What is learnt."""
 
     name: ObjectiveName = "denoise"
-    """denoise: predict the noise (Ho et al. 2020); classify: cross-entropy."""
+    """denoise: predict the noise (Ho et al. 2020); latent_denoise: that of an autoencoder's latents (Rombach et al. 2022);
+    classify: cross-entropy; autoencode: squared error of the image made again (Kingma and Welling 2014)."""
     timesteps: Count = 1000
     """Length of the noise schedule."""
     schedule: NoiseSchedule = "linear"
@@ -140,6 +153,22 @@ class Objective:
     2022)."""
     prediction: Prediction = "epsilon"
     """What a denoiser answers: the noise, the velocity (Salimans and Ho 2022) or the clean image."""
+    kl: Annotated[float, Field(ge=0)] = 1e-4
+    """autoencode: weight of the divergence of a latent from the standard normal, each averaged over its own numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Latent:
+    """The latents of objective latent_denoise: of an autoencoder that is trained once for each data set."""
+
+    channels: Count = 2
+    """Channels of a latent."""
+    widths: tuple[Count, ...] = (16, 32)
+    """Channels of each level of the autoencoder; each level but the first halves the side."""
+    groups: Count = 8
+    """Groups of its GroupNorm layers."""
+    steps: Count = 1000
+    """Optimizer steps of its training."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -304,6 +333,7 @@ class TrialConfig:
     data: Data = Field(default_factory=Data)
     model: Model = Field(default_factory=Model)
     objective: Objective = Field(default_factory=Objective)
+    latent: Latent = Field(default_factory=Latent)
     train: Train = Field(default_factory=Train)
     prune: Prune = Field(default_factory=Prune)
     rewind: Rewind = Field(default_factory=Rewind)
@@ -366,6 +396,14 @@ def shape_of(data: Data) -> tuple[int, int, int]:
     return data.channels or channels, data.side or side, data.classes or classes
 
 
+def input_of(c: TrialConfig) -> tuple[int, int]:
+    """Channels and side of what the network works on: the images, or their latents."""
+    channels, side, _ = shape_of(c.data)
+    if c.objective.name == "latent_denoise":
+        return c.latent.channels, side // 2 ** (len(c.latent.widths) - 1)
+    return channels, side
+
+
 def images_of(c: TrialConfig) -> int:
     """Training images; of a folder, as many as there may be."""
     return math.ceil((IMAGES[c.data.name][3] or 10**9) * c.data.fraction)
@@ -391,30 +429,52 @@ def _data(c: TrialConfig):
         )
 
 
-def _model(c: TrialConfig):
-    if (c.objective.name == "denoise") != (c.model.name == "unet"):
-        yield f"model.name = {c.model.name!r}: objective.name = {c.objective.name!r} needs " + (
-            "'unet'" if c.objective.name == "denoise" else "'lenet300', 'lenet5' or 'resnet'"
-        )
-    if c.objective.name != "denoise":
-        if c.objective.prediction != Objective().prediction:
-            yield f"objective.prediction = {c.objective.prediction!r}: only for objective.name = 'denoise'"
+def _objective(c: TrialConfig):
+    o, standard = c.objective, Objective()
+    if c.model.name not in LEARNS[o.name]:
+        yield f"model.name = {c.model.name!r}: objective.name = {o.name!r} needs {either(LEARNS[o.name])}"
+    if o.name not in DENOISERS:
+        if o.prediction != standard.prediction:
+            yield f"objective.prediction = {o.prediction!r}: only for objective.name = {either(DENOISERS)}"
         if c.model.conditional:
-            yield "model.conditional = True: only for objective.name = 'denoise'"
+            yield f"model.conditional = True: only for objective.name = {either(DENOISERS)}"
+    if o.kl != standard.kl and o.name != "autoencode":
+        yield f"objective.kl = {o.kl}: only for objective.name = 'autoencode'"
+
+
+def _latent(c: TrialConfig):
+    levels, side = len(c.latent.widths), shape_of(c.data)[1]
+    if c.objective.name != "latent_denoise":
+        if c.latent != Latent():
+            yield f"latent = {c.latent}: only for objective.name = 'latent_denoise', not {c.objective.name!r}"
+        return
+    if side % 2 ** (levels - 1) or not levels:
+        yield f"latent.widths = {c.latent.widths}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"
+    for width in c.latent.widths:
+        if width % c.latent.groups:
+            yield f"latent.widths = {c.latent.widths}: {width} is no multiple of latent.groups = {c.latent.groups}"
+    if c.data.augment == "shift":
+        yield "data.augment = 'shift': latents of 'latent_denoise' are made once, of images and of mirrored ones"
+
+
+def _model(c: TrialConfig):
     if c.model.dropout and c.model.name not in ("unet", "resnet"):
         yield f"model.dropout = {c.model.dropout}: only for model.name = 'unet' or 'resnet', not {c.model.name!r}"
     if c.model.conditional and c.model.pretrained:
         yield f"model.conditional = True: model.pretrained = {c.model.pretrained!r} was trained without classes"
-    if c.model.name in ("unet", "resnet"):
-        side, levels = shape_of(c.data)[1], len(c.model.channels)
-        if side % 2 ** (levels - 1) or not levels:
-            yield f"model.channels = {c.model.channels}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"
+    if c.model.latent != Model().latent and c.model.name != "autoencoder":
+        yield f"model.latent = {c.model.latent}: only for model.name = 'autoencoder'; that of a trial has latent.channels"
+    if c.model.name in ("unet", "resnet", "autoencoder"):
+        side, levels = input_of(c)[1], len(c.model.channels)
+        if not side or side % 2 ** (levels - 1) or not levels:
+            of = "the latents' side " if c.objective.name == "latent_denoise" else ""
+            yield f"model.channels = {c.model.channels}: {levels} levels, but {of}{side} is no multiple of 2^(levels - 1)"
         for width in c.model.channels:
             if width % c.model.groups:
                 yield f"model.channels = {c.model.channels}: {width} is no multiple of model.groups = {c.model.groups}"
             if c.model.name == "unet" and c.model.attention and width % c.model.head:
                 yield f"model.channels = {c.model.channels}: {width} is no multiple of model.head = {c.model.head}"
-        if c.model.name == "resnet" and c.model.attention:
+        if c.model.name != "unet" and c.model.attention:
             yield f"model.attention = {c.model.attention}: only for model.name = 'unet'"
         if any(level >= levels for level in c.model.attention):
             yield f"model.attention = {c.model.attention}: levels are 0 to {levels - 1}"
@@ -513,7 +573,7 @@ def _regime(c: TrialConfig):
 
 def _rewind(c: TrialConfig):
     k = round(c.rewind.fraction * c.train.steps)
-    if c.rewind.rule == "late" and not 1 <= k < c.train.steps:
+    if c.rewind.rule == "late" and (c.prune.ladder or c.origin) and not 1 <= k < c.train.steps:
         yield f"rewind.fraction = {c.rewind.fraction}: k = {k} of train.steps = {c.train.steps}, late needs 1 <= k < steps"
     if c.rewind.anchor == "previous" and c.rewind.rule != "late":
         yield f"rewind.anchor = 'previous': only for rewind.rule = 'late', not {c.rewind.rule!r}"
@@ -551,7 +611,7 @@ def _measure(c: TrialConfig):
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
-CHECKS = (_data, _model, _train, _prune, _evidence, _early, _unit, _regime, _rewind, _measure)
+CHECKS = (_data, _objective, _latent, _model, _train, _prune, _evidence, _early, _unit, _regime, _rewind, _measure)
 
 GREY = {
     "model.channels": (32, 64, 64),

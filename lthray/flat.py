@@ -100,7 +100,8 @@ def _gather(flat: Mapping[str, Any], known: Mapping) -> dict[str, Any]:
 
 def either(allowed: Iterable[str]) -> str:
     """The allowed words in a sentence."""
-    return "one of " + ", ".join(str(word) for word in allowed)
+    words = [str(word) for word in allowed]
+    return words[0] if len(words) == 1 else "one of " + ", ".join(words)
 
 
 def meant(word: str, allowed: Iterable[str]) -> str:

@@ -11,7 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lthray.config import EVIDENCE, PLACES, POLICY, Measure, Model, Objective, Prune, Train, TrialConfig, shape_of
+from lthray.config import (
+    DENOISERS,
+    EVIDENCE,
+    PLACES,
+    POLICY,
+    Measure,
+    Model,
+    Objective,
+    Prune,
+    Train,
+    TrialConfig,
+    input_of,
+    shape_of,
+)
 from lthray.flat import ConfigError
 from lthray.prune import budgets, criteria
 from lthray.prune.controls import CONTROLS, UNCHAINED, Control
@@ -20,7 +33,7 @@ from lthray.store import key_of
 from lthray.task import data, models
 
 # a kind's version is raised when its numbers change
-VERSIONS = {"init": 1, "train": 1, "prune": 1, "rewind": 1, "control": 2, "measure": 2, "trial": 1}
+VERSIONS = {"init": 1, "train": 1, "prune": 1, "rewind": 1, "control": 2, "measure": 2, "trial": 1, "latents": 1}
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,9 @@ class Plan:
     key: str
     rungs: tuple[Rung, ...]
     referee: "Plan | None"
+    autoencoder: "Plan | None"
+    latents: str
+    """Key of the data set as the autoencoder sees it."""
 
     @property
     def k(self) -> int:
@@ -101,18 +117,22 @@ class Plan:
         chained = self.rungs[: 1 if row and row.mask in UNCHAINED else max(self.shown[-1].index, 1)]
         needed = [rung.shown for rung in self.shown] + [rung.chain for rung in chained]
         needed += [rung.fellow for rung in self.shown if rung.fellow]
-        return {run.key: run for run in needed} | (self.referee.runs if self.referee else {})
+        parents = [parent.runs for parent in (self.referee, self.autoencoder) if parent]
+        return {run.key: run for found in ({run.key: run for run in needed}, *parents) for run in found.values()}
 
 
 def plan(config: TrialConfig, anchors: tuple[int, ...] = ()) -> Plan:
     """The plan of a config; `anchors` are further steps of its dense run to keep for others."""
-    images, origin = data.load(config.data), given_digest("origin", config.origin)
-    rungs = _Rungs(config, images.digest)
+    digest, origin = data.load(config.data).digest, given_digest("origin", config.origin)
+    autoencoder = plan(autoencoder_config(config)) if config.objective.name == "latent_denoise" else None
+    latents = _key("latents", {"augment": config.data.augment}, autoencoder.rungs[0].chain.key, digest) if autoencoder else ""
+    rungs = _Rungs(config, latents or digest)
     found = [rungs.dense(anchors)]
     for density in (0.0,) if origin else config.prune.ladder:
         mask = _key("prune", {"origin": origin}) if origin else rungs.mask(density, found[-1])
         found.append(rungs.rung(density, mask, found))
-    return Plan(config, _key("trial", config.canonical(), images.digest, origin), tuple(found), rungs.referee)
+    key = _key("trial", config.canonical(), digest, origin)
+    return Plan(config, key, tuple(found), rungs.referee, autoencoder, latents)
 
 
 class _Rungs:
@@ -263,9 +283,22 @@ def referee_config(config: TrialConfig) -> TrialConfig:
     )
 
 
+def autoencoder_config(config: TrialConfig) -> TrialConfig:
+    """What makes the latents: one for each data set, whatever the trial."""
+    latent = config.latent
+    return TrialConfig(
+        data=replace(config.data, fraction=1.0),
+        model=Model(name="autoencoder", channels=latent.widths, groups=latent.groups, latent=latent.channels),
+        objective=Objective(name="autoencode"),
+        train=Train(steps=latent.steps, batch=64, lr=2e-3, decay="cosine", floor=0.01),
+        prune=Prune(ladder=()),
+        measure=Measure(samples=0, checkpoints=0, images=1000),
+    )
+
+
 def small_config(config: TrialConfig, density: float) -> TrialConfig:
     """The dense network of the same family whose parameters are nearest in number to those a ticket keeps."""
-    channels, side, classes = shape_of(config.data)
+    (channels, side), classes = input_of(config), shape_of(config.data)[2]
     shape = (channels, side, side)
     total, layers = models.sizes(config.model, shape, classes)
     rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])
@@ -314,10 +347,11 @@ def recipe_of(config: TrialConfig) -> str:
     """What a name says of all trials that differ in the seed alone, or in what stands in the ticket's place."""
     c, r = config.prune, config.rewind
     if not c.ladder and not config.origin:
-        return f"dense {config.train.steps} steps"
+        return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}dense {config.train.steps} steps"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
     before = {
+        "latent": config.objective.name == "latent_denoise",
         config.regime.name: config.regime.name != "static",
         c.criterion: c.criterion != "magnitude",
         "at start": c.scored == "rewound",
@@ -336,7 +370,7 @@ def recipe_of(config: TrialConfig) -> str:
 
 
 def _samples(config: TrialConfig) -> bool:
-    return config.objective.name == "denoise" and config.measure.samples > 0 and bool(config.measure.rounds)
+    return config.objective.name in DENOISERS and config.measure.samples > 0 and bool(config.measure.rounds)
 
 
 def _key(kind: str, spec: Any, *parents: str) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lthray.config import POLICY, TrialConfig, shape_of
+from lthray.config import POLICY, TrialConfig, input_of, shape_of
 from lthray.measure import quality
 from lthray.plan import plan
 from lthray.prune import budgets
 from lthray.task import data, models
-from lthray.task.objectives import OBJECTIVES
+from lthray.task.objectives import OBJECTIVES, Task
 from lthray.ticket import Mask, Ticket, TicketError, Weights, read_ticket
 from lthray.training import Learner, State
 
@@ -23,13 +23,25 @@ class Setting:
         self.config, self.device = config, device
 
     @cached_property
-    def images(self) -> data.Images:
+    def pixels(self) -> data.Images:
         """The data set on the device."""
         return data.load(self.config.data).to(self.device)
 
+    @cached_property
+    def images(self) -> data.Images:
+        """What the network works on: the data set or its latents, which a trial puts here when it has made them."""
+        assert self.config.objective.name != "latent_denoise", "the latents are not made yet"
+        return self.pixels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the network works on."""
+        channels, side = input_of(self.config)
+        return channels, side, side
+
     def network(self, seed: int) -> nn.Module:
         """A fresh network on the CPU."""
-        return models.build(self.config.model, self.images.shape, shape_of(self.config.data)[2], seed)
+        return models.build(self.config.model, self.shape, shape_of(self.config.data)[2], seed)
 
     def weights(self, seed: int) -> Weights:
         """The weights of a fresh network."""
@@ -38,8 +50,12 @@ class Setting:
     @cached_property
     def learner(self) -> Learner:
         """The network in training."""
-        task = OBJECTIVES[self.config.objective.name](self.config.objective, self.device, self.config.model.conditional)
-        return Learner(self.network(self.config.seed), task, self.images, self.config.train)
+        return Learner(self.network(self.config.seed), self.task, self.images, self.config.train)
+
+    @cached_property
+    def task(self) -> Task:
+        """What it learns."""
+        return OBJECTIVES[self.config.objective.name](self.config.objective, self.device, self.config.model.conditional)
 
     @cached_property
     def twin(self) -> nn.Module:
@@ -49,7 +65,7 @@ class Setting:
     @cached_property
     def example(self) -> tuple[torch.Tensor, ...]:
         """What the network is called with, for one blank image."""
-        return self.learner.task.example(torch.zeros(1, *self.images.shape, device=self.device))
+        return self.task.example(torch.zeros(1, *self.shape, device=self.device))
 
     @cached_property
     def rules(self) -> dict[str, float | str]:
@@ -59,7 +75,7 @@ class Setting:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Layer -> shape of its weight, in forward order."""
-        return models.layers(self.learner.network, self.example)
+        return models.layers(self.twin, self.example)
 
     @property
     def whole(self) -> Mask:
@@ -98,6 +114,8 @@ def check(config: TrialConfig) -> None:
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
     """Parameters of the network, and seconds that one training step takes here, now."""
     setting = Setting(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if config.objective.name == "latent_denoise":
+        setting.images = data.Latents.of(setting.pixels, torch.zeros(2, len(setting.pixels.images), *setting.shape))
     states_of = setting.learner.run(State.begin(setting.weights(0), 0), Mask({}), stream=0, stops=[3, 3 + steps])
     warm = next(states_of).seconds
     return sum(w.numel() for w in setting.weights(0).values()), (next(states_of).seconds - warm) / steps

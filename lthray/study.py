@@ -248,14 +248,14 @@ def _trial(config: dict[str, Any]) -> None:
 
 
 def prepare(call: Call, store: Store, watch: Watch, stop: Stop) -> None:
-    """Make what several trials share, as tasks of their own: extractors, dense runs with all their anchors."""
-    wanted: dict[str, tuple[TrialConfig, set[int]]] = {}
-    for config in call.shared():
-        found = plan(config)
-        if found.referee:
-            wanted.setdefault(found.referee.rungs[0].round, (found.referee.config, set()))
+    """Make what several trials share, as tasks of their own: extractors and autoencoders, then dense runs with all their
+    anchors."""
+    plans = [plan(config) for config in call.shared()]
+    parents = [parent for found in plans for parent in (found.autoencoder, found.referee) if parent]
+    wanted: dict[str, tuple[TrialConfig, set[int]]] = {p.rungs[0].round: (p.config, set()) for p in parents}
+    for found in plans:
         dense = found.rungs[0]
-        wanted.setdefault(dense.round, (config, set()))[1].update(dense.chain.anchors)
+        wanted.setdefault(dense.round, (found.config, set()))[1].update(dense.chain.anchors)
     share = gpus(call)
     task = _prefix.options(num_cpus=call.options.cpus_per_trial, num_gpus=share)
     pending = [

@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lthray import similarity, states
 from lthray.config import EVIDENCE, TrialConfig
@@ -29,7 +29,7 @@ from lthray.prune.regimes import EXCHANGES, Schedule
 from lthray.prune.rewinds import REWINDS, signs, span
 from lthray.seeds import generator, seed_of
 from lthray.setting import Setting
-from lthray.store import Store
+from lthray.store import Item, Store
 from lthray.task import data, models
 from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed, Weights
 from lthray.training import State
@@ -78,6 +78,32 @@ class Trial(Setting):
         self.plan: Plan = plan(config, anchors)
         self.committed = time.monotonic()
         self.referee: quality.Referee | None = None
+        self.decode: quality.Decode = _as_it_is
+
+    def encoded(self) -> Steps[None]:
+        """Make the latents that the network works on, where it does; nothing below may look at images before."""
+        if not self.plan.autoencoder or self.decode is not _as_it_is:
+            return
+        maker = Trial(self.plan.autoencoder.config, self.store, self.device, commit=self.commit)
+        rung = maker.plan.rungs[0]
+        yield from maker.round(rung)
+        state = yield from maker.reach(rung, rung.chain, rung.chain.end)
+        models.set_weights(maker.twin, state.average)
+        with self.store.lock(self.plan.latents):
+            item = self.store.find(self.plan.latents) or self._encode(maker.twin)
+        self.images = data.Latents.of(self.pixels, item.tensors["latents"])
+        self.decode = lambda z: models.decoded(maker.twin, z * item.facts["std"])
+
+    def _encode(self, autoencoder: nn.Module) -> Item:
+        """Means of the latents of all images, and of them mirrored if they are to be seen so, over the standard deviation
+        of those of the training images."""
+        parts = torch.arange(len(self.pixels.images), device=self.device).split(loss.SPLIT)
+        ways = (lambda x: x, lambda x: x.flip(-1))[: 2 if self.config.data.augment == "flip" else 1]
+        found = torch.stack(
+            [torch.cat([models.encoded(autoencoder, way(self.pixels.scaled(part))).cpu() for part in parts]) for way in ways]
+        )
+        std = float(found[0, self.pixels.splits["train"].cpu()].std())
+        return self.store.put(self.plan.latents, facts={"std": std}, tensors={"latents": found / std})
 
     def mask(self, rung: Rung) -> Steps[Mask]:
         """The chain's mask at a rung, as it was cut."""
@@ -170,14 +196,15 @@ class Trial(Setting):
 
     def _probe(self, rung: Rung, last: Rung) -> Steps[Probe]:
         """All that a criterion may see besides the network."""
+        yield from self.encoded()
         prune, seed = self.config.prune, seed_of(self.config.seed, rung.index)
         before = (yield from self.start(last, last.chain))[1].weights if prune.criterion in criteria.TRACED else {}
-        task, network, seen = self.learner.task, self.learner.network, []
+        network, seen = self.learner.network, []
         if prune.criterion in criteria.SEEING or prune.budget in EVIDENCE:
             train = self.images.splits["train"]
             index = train[torch.randperm(len(train), generator=generator("probe", seed))[: prune.images].to(train.device)]
-            seen = list(task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
-        terms = tuple(lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen)
+            seen = list(self.task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
+        terms = tuple(lambda inputs=inputs: self.task.errors(network, *inputs).mean() for inputs, _ in seen)
         targets = tuple(target for _, target in seen)
         return Probe(terms, targets, self.example, before, prune.threshold, seed)
 
@@ -239,6 +266,7 @@ class Trial(Setting):
         A run that is trained to its end is measured along the way; `measured`: a stored one counts only with its curve.
         """
         if (state := self._done(rung, run, target, measured)) is None:
+            yield from self.encoded()
             mask, begin = yield from self.start(rung, run)
             with self.store.lock(run.key):
                 if self._done(rung, run, target, measured) is None:
@@ -275,12 +303,13 @@ class Trial(Setting):
 
     def _along(self, live: State) -> list[float]:
         models.set_weights(self.twin, live.average)
-        return loss.along(self.twin, self.learner.task, self.images, self.config.measure)
+        return loss.along(self.twin, self.task, self.images, self.config.measure)
 
     def round(self, rung: Rung) -> Steps[Round]:
         """The Round of a rung, from the store or made now."""
         if item := self.store.find(rung.round):
             return Round.of(item.facts, item.tensors, item.files)
+        yield from self.encoded()
         dense = (yield from self.round(self.plan.rungs[0])).arrays if rung.index else {}
         who, at = self, rung
         if rung.small:  # another network stands in the ticket's place; everything but itself is ours
@@ -324,13 +353,16 @@ class Trial(Setting):
     ) -> tuple[dict[str, float], dict[str, Tensor], dict[str, bytes]]:  # fmt: skip
         """Metrics, arrays and pictures of a trained network of ours, or of another's."""
         models.set_weights(who.twin, state.average)
-        measure, named = self.config.measure, (who.twin, self.learner.task, self.images, self.config.measure)
+        measure, named = self.config.measure, (who.twin, self.task, self.images, self.config.measure)
         metrics, arrays = loss.paired(*named, dense)
         metrics |= cost.parameters(who.twin, mask, who.free) | cost.macs(who.twin, mask, who.example)
         files: dict[str, bytes] = {}
         if referee:
-            found, files = quality.examine(who.twin, self.config, self.images, referee)
+            found, files = quality.examine(who.twin, self.config, self.images, referee, self.decode)
             metrics |= found
+            if self.plan.autoencoder:
+                index = self.pixels.splits["train"][: measure.samples]
+                metrics |= quality.floor(self.decode(self.images.scaled(index)), self.pixels.scaled(index), referee)
         if rung.index:
             arrays["initial"] = anatomy.initial(who.weights(self.config.seed), mask)
 
@@ -345,9 +377,7 @@ class Trial(Setting):
         if fellow:
             raw, ema = anatomy.path(losses, fellow.weights, state.weights), anatomy.path(losses, fellow.average, state.average)
             metrics |= {"barrier/raw": anatomy.barrier(raw), "barrier/ema": anatomy.barrier(ema)}
-            metrics |= {
-                f"barrier/{band}": anatomy.barrier(ema[:, at]) for band, at in loss.bands(self.learner.task, ema.shape[1])
-            }
+            metrics |= {f"barrier/{band}": anatomy.barrier(ema[:, at]) for band, at in loss.bands(self.task, ema.shape[1])}
             arrays["barrier"] = torch.stack([raw, ema])
         return metrics, arrays, files
 
@@ -381,9 +411,13 @@ class Trial(Setting):
             yield from judge.round(rung)
             state = yield from judge.reach(rung, rung.chain, rung.chain.end)
             models.set_weights(judge.twin, state.average)
-            real = data.to_bytes(self.images.scaled(self.images.splits["train"][: quality.REAL]))
+            real = data.to_bytes(self.pixels.scaled(self.pixels.splits["train"][: quality.REAL]))
             self.referee = quality.Referee("lenet", models.features_of(judge.twin.cpu()), real)
         return self.referee
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def _settled(masks: list[Mask], early: float) -> bool:

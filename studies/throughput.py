@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from lthray.cli import configured, guarded
-from lthray.config import IMAGES, TrialConfig
+from lthray.config import TrialConfig, input_of, shape_of
 from lthray.task import models
 from lthray.task.data import Images
 from lthray.task.objectives import Denoise
@@ -30,8 +30,8 @@ BLOCKS, STEPS, WARM = 30, 25, 2
 
 
 def images_of(config: TrialConfig, device: torch.device) -> Images:
-    """Noise in the shape of the config's data set."""
-    channels, side, classes, _ = IMAGES[config.data.name]
+    """Noise in the shape of the config's data set, or of its latents."""
+    (channels, side), classes = input_of(config), shape_of(config.data)[2]
     x = torch.randint(0, 256, (4096, channels, side, side), dtype=torch.uint8)
     return Images(x, torch.randint(0, classes, (4096,)), 255, {"train": torch.arange(4096)}, "none", "").to(device)
 

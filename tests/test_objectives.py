@@ -9,7 +9,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 from lthray.config import Model, NoiseSchedule, Objective, Prediction
 from lthray.task import models
 from lthray.task.data import load
-from lthray.task.objectives import SAMPLERS, Classify, Denoise, sample, trained_scheduler
+from lthray.task.objectives import SAMPLERS, Autoencode, Classify, Denoise, sample, trained_scheduler
 
 from .conftest import tiny
 
@@ -146,3 +146,23 @@ def test_classification_is_cross_entropy():
     inputs = task.draw(x, y, 0, 0)
     assert torch.allclose(task.errors(net, *inputs).mean(), torch.nn.functional.cross_entropy(net(x), y))
     assert len(list(task.panel(x, y, 20))) == 1
+
+
+def test_autoencoding_is_squared_error_and_the_divergence_of_diffusers():
+    network = models.build(Model(name="autoencoder", channels=(8, 8), groups=4, latent=3), (1, 8, 8), 10, 0).eval()
+    objective, x = Objective(name="autoencode", kl=0.5), torch.rand(5, 1, 8, 8) * 2 - 1
+    task = Autoencode(objective, "cpu")
+    latents = network.encode(x).latent_dist
+    assert latents.mean.shape == (5, 3, 4, 4)
+    divergence = latents.kl() / 48  # diffusers' own, summed over the numbers of a latent
+    square = (network(x).sample - x).square().mean((1, 2, 3))  # of the mean of the latents
+    assert torch.allclose(task.errors(network, *next(task.panel(x, x, 1))), square + 0.5 * divergence, atol=1e-6)
+    drawn, again, other = (task.errors(network, *task.draw(x, x, 3, step)) for step in (7, 7, 8))
+    assert torch.equal(drawn, again)
+    assert not torch.allclose(drawn, other)
+    assert not torch.allclose(drawn, square + 0.5 * divergence)
+
+
+def test_latents_have_no_bounds_to_clip_at():
+    assert trained_scheduler(Objective()).config.clip_sample
+    assert not trained_scheduler(Objective(name="latent_denoise")).config.clip_sample

@@ -19,6 +19,7 @@ from lthray.task import data, models, objectives
         (config.ModelName, models.MODELS),
         (config.ModelName, config.POLICY),
         (config.ObjectiveName, objectives.OBJECTIVES),
+        (config.ObjectiveName, config.LEARNS),
         (config.Criterion, criteria.CRITERIA),
         (config.Budget, budgets.BUDGETS),
         (config.Unit, units.UNITS),

@@ -23,19 +23,21 @@ NEIGHBOURS = 3  # of precision and recall (Kynkaanniemi et al. 2019, arXiv 1904.
 COPIED = 1 / 3  # nearest over second-nearest distance below which a sample counts as memorised
 
 Named = Iterator[tuple[str, float]]
+Decode = Callable[[Tensor], Tensor]
 
 
 def examine(
-    network: nn.Module, config: TrialConfig, images: Images, referee: "Referee"
+    network: nn.Module, config: TrialConfig, images: Images, referee: "Referee", decode: Decode
 ) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Metrics and picture grids of the samples that `network` makes of one fixed bank of noise, for each sampler."""
+    """Metrics and picture grids of the samples that `network` makes of one fixed bank of noise, for each sampler; `decode`
+    makes pictures of what it works on."""
     device = images.images.device
     bank = torch.randn(config.measure.samples, *images.shape, generator=generator("bank", device=device), device=device)
     metrics: dict[str, float] = {}
     grids: dict[str, bytes] = {}
     samplers, steps = config.measure.samplers, config.measure.sampling_steps
     for sampler, calls in zip(samplers, steps if len(steps) > 1 else steps * len(samplers), strict=True):
-        fakes = to_bytes(sample(network, config.objective, sampler, calls, bank)).cpu()
+        fakes = to_bytes(decode(sample(network, config.objective, sampler, calls, bank))).cpu()
         named = dict(sample_metrics(fakes, referee))
         named["memorised"] = memorised(fakes, referee.real)
         if config.measure.inception:
@@ -43,6 +45,13 @@ def examine(
         metrics |= {f"quality/{sampler}/{name}": value for name, value in named.items()}
         grids[f"samples_{sampler}"] = grid(fakes)
     return metrics, grids
+
+
+def floor(again: Tensor, real: Tensor, referee: "Referee") -> dict[str, float]:
+    """What no sampler of latents can be better than: images [n, C, H, W] in [-1, 1] that went through the autoencoder, and
+    as they were. Of training images, so that it is a floor."""
+    found = {"floor/mse": float((again - real).square().mean())}
+    return found | {f"floor/{name}": value for name, value in sample_metrics(to_bytes(again).cpu(), referee)}
 
 
 class Referee:

@@ -60,7 +60,37 @@ class Images:
         epoch, place = divmod(step, len(train) // size)
         order = _order(len(train), stream, epoch, str(train.device))
         index = train[order[place * size : (place + 1) * size]]
-        return AUGMENT[self.augment](self.scaled(index), stream, step), self.labels[index]
+        return self.augmented(index, stream, step), self.labels[index]
+
+    def augmented(self, index: Tensor, stream: int, step: int) -> Tensor:
+        """The images at `index` as one step sees them."""
+        return AUGMENT[self.augment](self.scaled(index), stream, step)
+
+
+@dataclass(frozen=True)
+class Latents(Images):
+    """A data set as an autoencoder sees it: `images` are float32 latents of unit variance, [1, N, c, h, w], or
+    [2, N, c, h, w] where some images are to be seen mirrored."""
+
+    @classmethod
+    def of(cls, pixels: Images, latents: Tensor) -> "Latents":
+        """The latents of all images of a data set, on their device."""
+        return cls(**vars(pixels) | {"images": latents.to(pixels.images.device)})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return tuple(self.images.shape[2:])  # type: ignore[return-value]
+
+    def scaled(self, index: Tensor) -> Tensor:
+        """The latents at `index`, [n, c, h, w]."""
+        return self.images[0, index]
+
+    def augmented(self, index: Tensor, stream: int, step: int) -> Tensor:
+        """The same images mirrored that would be in pixels."""
+        if self.augment == "none":
+            return self.scaled(index)
+        return self.images[_heads(len(index), stream, step).long().to(index.device), index]
 
 
 @lru_cache(maxsize=4)
@@ -211,8 +241,11 @@ def _plain(x: Tensor, stream: int, step: int) -> Tensor:
 
 def _flip(x: Tensor, stream: int, step: int) -> Tensor:
     """Mirror each image with probability 1/2."""
-    heads = torch.rand(len(x), generator=generator("flip", stream, step)) < 0.5
-    return torch.where(heads.to(x.device)[:, None, None, None], x.flip(-1), x)
+    return torch.where(_heads(len(x), stream, step).to(x.device)[:, None, None, None], x.flip(-1), x)
+
+
+def _heads(n: int, stream: int, step: int) -> Tensor:
+    return torch.rand(n, generator=generator("flip", stream, step)) < 0.5
 
 
 def _shift(x: Tensor, stream: int, step: int) -> Tensor:

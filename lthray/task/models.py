@@ -1,4 +1,5 @@
-"""The networks: diffusers' UNet2DModel; LeNet-300-100, a small convolutional classifier, ResNets; fresh or from a folder."""
+"""The networks: diffusers' UNet2DModel and AutoencoderKL; LeNet-300-100, a small convolutional classifier, ResNets; fresh
+or from a folder."""
 
 import bisect
 import contextlib
@@ -106,6 +107,18 @@ def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
             parameter.copy_(weights[name])
 
 
+@torch.no_grad()
+def encoded(autoencoder: nn.Module, x: Tensor) -> Tensor:
+    """Means of the latents of images [n, C, H, W]: [n, c, h, w]."""
+    return autoencoder.encode(x).latent_dist.mode()  # type: ignore[operator]
+
+
+@torch.no_grad()
+def decoded(autoencoder: nn.Module, z: Tensor) -> Tensor:
+    """The images of latents, a part at a time."""
+    return torch.cat([autoencoder.decode(part).sample for part in z.split(512)])  # type: ignore[operator]
+
+
 def features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The hidden layer of a classifier, images [n, C, H, W] -> [n, d]."""
     if not isinstance(network, LeNet300 | LeNet5 | ResNet):
@@ -163,6 +176,24 @@ def _pretrained(folder: str, shape: tuple[int, int, int]) -> nn.Module:
     if network.config.in_channels != shape[0]:
         raise ConfigError([f"model.pretrained = {folder!r}: has {network.config.in_channels} channels, data {shape[0]}"])
     return network
+
+
+def _autoencoder(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    from diffusers import AutoencoderKL
+
+    levels = len(model.channels)
+    return AutoencoderKL(
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
+        latent_channels=model.latent,
+        block_out_channels=model.channels,
+        layers_per_block=model.layers,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        norm_num_groups=model.groups,
+        mid_block_add_attention=False,
+    )
 
 
 class LeNet300(nn.Module):
@@ -283,4 +314,5 @@ MODELS: dict[str, Callable[[Model, tuple[int, int, int], int], nn.Module]] = {
     "lenet300": _lenet300,
     "lenet5": _lenet5,
     "resnet": _resnet,
+    "autoencoder": _autoencoder,
 }

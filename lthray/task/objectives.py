@@ -1,4 +1,5 @@
-"""What is learnt: denoising (Ho et al. 2020, arXiv 2006.11239) or classification.
+"""What is learnt: denoising, of images (Ho et al. 2020, arXiv 2006.11239) or of their latents (Rombach et al. 2022, arXiv
+2112.10752), which is the same of other data; classification; autoencoding.
 
 Policy of the average: raw weights are pruned, the exponential moving average of this round is what is measured.
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config import Objective
-from lthray.seeds import generator
+from lthray.seeds import generator, seed_of
 
 Inputs = tuple[Tensor, ...]
 
@@ -65,6 +66,35 @@ class Classify:
     def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
         answers = nn.functional.one_hot(y).float()
         yield from (((a, b), c) for a, b, c in zip(x.chunk(parts), y.chunk(parts), answers.chunk(parts), strict=True))
+
+
+class Autoencode:
+    """Squared error of the images that come back, plus the weighted divergence of their latents (Kingma and Welling 2014,
+    arXiv 1312.6114). Inputs are (x, seed), by which latents are drawn, or (x,), whose latents are the means. The network is
+    a diffusers AutoencoderKL."""
+
+    def __init__(self, objective: Objective, device: torch.device | str, conditional: bool = False):
+        self.kl = objective.kl
+
+    def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        return x, torch.tensor(seed_of("latent", stream, step))
+
+    def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        x, *seed = inputs
+        found = network.encode(x).latent_dist  # type: ignore[operator]
+        z = found.sample(torch.Generator(x.device).manual_seed(int(seed[0]))) if seed else found.mode()
+        again = network.decode(z).sample  # type: ignore[operator]
+        divergence = 0.5 * (found.mean.square() + found.var - 1 - found.logvar)
+        return (again - x).square().flatten(1).mean(1) + self.kl * divergence.flatten(1).mean(1)
+
+    def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
+        yield (x,)
+
+    def example(self, x: Tensor) -> Inputs:
+        return (x,)
+
+    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+        yield from (((part,), part) for part in x.chunk(parts))
 
 
 class Denoise:
@@ -123,7 +153,7 @@ def trained_scheduler(objective: Objective):
         beta_schedule="linear" if betas else objective.schedule,
         trained_betas=betas,
         variance_type="fixed_small",
-        clip_sample=True,
+        clip_sample=objective.name == "denoise",  # pixels have bounds, latents have none
         clip_sample_range=1.0,
         prediction_type=objective.prediction,
         timestep_spacing="trailing",
@@ -162,5 +192,10 @@ def _ddpm(config):
     return DDPMScheduler.from_config(config, timestep_spacing="trailing")
 
 
-OBJECTIVES: dict[str, Callable[..., Task]] = {"denoise": Denoise, "classify": Classify}
+OBJECTIVES: dict[str, Callable[..., Task]] = {
+    "denoise": Denoise,
+    "latent_denoise": Denoise,
+    "classify": Classify,
+    "autoencode": Autoencode,
+}
 SAMPLERS: dict[str, Callable] = {"ddim": _ddim, "ddpm": _ddpm}
