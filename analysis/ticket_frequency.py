@@ -57,16 +57,16 @@ def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Secti
         yield from frequencies(found, by, recorded.provenance(trials))
         return
     for i, evidence in enumerate(found):
-        name = f"verdict_{evidence.steps}" if len(found) > 1 else "verdict"
-        title = f"Verdict at {evidence.steps} steps"
+        name = evidence.name if len(found) > 1 else "verdict"
+        at = f"at {evidence.steps} steps" + (" in latents" if evidence.space == "latents" else "")
         text = [
             *verdicts.sentences(evidence),
             *(["An adaptive search yields no frequency."] if phase == "confirm" and not i else []),
             recorded.provenance(trials),
         ]
-        yield Section(name, title, text, verdicts.table(evidence), excess(evidence))
-        yield Section(f"{name}_claims", f"Every claim at {evidence.steps} steps, by itself", CLAIMS, claim_rows(evidence))
-        yield Section(f"{name}_margins", f"Grades by margin at {evidence.steps} steps", table=margins(evidence))
+        yield Section(name, f"Verdict {at}", text, verdicts.table(evidence), excess(evidence))
+        yield Section(f"{name}_claims", f"Every claim {at}, by itself", CLAIMS, claim_rows(evidence))
+        yield Section(f"{name}_margins", f"Grades by margin {at}", table=margins(evidence))
 
 
 def excess(evidence: Evidence) -> Lines:

@@ -30,6 +30,7 @@ FEW = 5  # seeds below which every verdict says so
 GAIN = 0.03  # of the loss: a dense network that twice the steps improve by more is undertrained
 CONFIRMED = ("matching", "structure", "initialisation")  # what together is winning
 ARMS = {"none": "ticket", "shuffle": "shuffled", "reinit": "re-initialised", "small_dense": "small dense"}  # as charts say
+SETTING = ("data", "model", "objective", "latent", "train")  # parts of a config in which a dense network differs
 GRADES = ("none", "matching", "structure matters", "winning", "winning in samples")
 
 Trial = Mapping[str, Any]  # point, end, rounds as facts
@@ -108,6 +109,16 @@ class Evidence:
         """Of a training run."""
         return json.loads(self.setting)["train.steps"]
 
+    @property
+    def space(self) -> str:
+        """What the network works on."""
+        return "latents" if json.loads(self.setting).get("objective.name") == "latent_denoise" else "pixels"
+
+    @property
+    def name(self) -> str:
+        """Of its files, where there are several."""
+        return f"verdict_{self.steps}" + ("_latents" if self.space == "latents" else "")
+
 
 def is_ticket(point: Mapping[str, Any]) -> bool:
     """Whether a trial's point is what a study asks about, neither a control nor a second run on another stream."""
@@ -172,12 +183,12 @@ def _enter(evidence: Evidence, trial: Trial) -> None:
 
 def recipe(trial: Trial) -> str:
     """What makes two trials of a setting the same recipe: all but the seed, what stands in its place, what is measured."""
-    outside = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", "data", "model", "objective", "train")
+    outside = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", *SETTING)
     return json.dumps({w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] not in outside}, sort_keys=True)
 
 
 def _setting(trial: Trial) -> str:
-    words = {w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] in ("data", "model", "objective", "train")}
+    words = {w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] in SETTING}
     return json.dumps({"train.steps": TrialConfig().train.steps, **words}, sort_keys=True)
 
 

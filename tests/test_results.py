@@ -24,7 +24,7 @@ def published() -> list[tuple[Path, verdicts.Evidence]]:
     for path in sorted((ROOT / "results").glob("*/trials.json")):
         trials = json.loads(path.read_text())
         told = verdicts.gather(verdicts.comparable(trials)) if trials[0]["point"]["phase"] != "design" else []
-        found += [(path.with_name(f"verdict_{e.steps}" if len(told) > 1 else "verdict"), e) for e in told]
+        found += [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
     return found
 
 

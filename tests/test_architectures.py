@@ -1,0 +1,128 @@
+"""Two spaces compared: planted differences are found, their rates of error are right, and nothing is concluded from silence."""
+
+import runpy
+import statistics
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from statsmodels.stats.weightstats import DescrStatsW
+
+from lthray import verdicts
+from lthray.flat import ConfigError
+
+from .test_verdicts import LADDER, trial
+
+PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/architectures.py"))
+LATENT = {"objective.name": "latent_denoise"}
+
+
+def recorded(pixels, latents, control=0.2, **more) -> list[dict]:
+    """Trials of two spaces: excess by seed at both rungs, and controls that are worse by `control`."""
+    found = []
+    for space, values in (({}, pixels), (LATENT, latents)):
+        for seed, d in enumerate(values):
+            found.append(trial("none", seed, tuple(d), **space, **more))
+            found += [trial(arm, seed, tuple(x + control for x in d), **space, **more) for arm in ("shuffle", "reinit")]
+    return found
+
+
+def sections(found) -> dict:
+    return {section.name: section for section in PAGE["sections"](SimpleNamespace(of=lambda call: found))}
+
+
+SPREAD = np.array([-2, -1, 0, 1, 2]) * 1e-3
+WIN = np.stack([-0.05 + SPREAD, -0.03 + SPREAD], 1)  # [seeds, rungs]
+
+
+def test_what_wins_alike_in_both_generalises():
+    found = sections(recorded(WIN, WIN + 0.02 + np.stack([SPREAD[::-1], SPREAD[::-1]], 1) / 10))
+    head, *rows, last = found["spaces"].table
+    assert [row[0] for row in rows] == [f"{d:.4g}" for d in LADDER]
+    assert all(row[3] == row[5] == "3" for row in rows)
+    assert [row[-2] for row in rows] == ["not shown"] * 2  # the spaces differ, by two points
+    assert last[0] == "interaction"
+    assert last[-2] == "yes"  # but they differ everywhere alike
+    assert "what holds in pixels generalises to latents" in " ".join(found["spaces"].text)
+    assert len(head) == len(last)
+
+
+def test_a_difference_that_grows_down_the_ladder_is_an_interaction():
+    found = sections(recorded(WIN, WIN + np.array([0.0, 0.025])))
+    assert found["spaces"].table[-1][-2] == "not shown"
+    assert "+2.50%" in found["spaces"].table[-1][-3]
+    assert "is not shown to generalise" in " ".join(found["spaces"].text)
+
+
+def test_no_ticket_that_wins_in_one_space_only_generalises():
+    found = sections(recorded(WIN, WIN, control=-0.01))
+    assert found["spaces"].table[-1][-2] == "yes"
+    assert "is not shown to generalise" in " ".join(found["spaces"].text)
+
+
+def test_what_is_noisy_is_not_equivalent():
+    noise = np.array([[-0.05, 0.05], [0.05, -0.05], [0.04, -0.04], [-0.04, 0.04], [0.0, 0.0]])
+    found = sections(recorded(WIN, WIN + noise))
+    assert [row[-2] for row in found["spaces"].table[1:]] == ["not shown"] * 3
+
+
+def test_differences_are_paired_by_seed():
+    """The mean of all seeds would be another where one is missing in a space."""
+    found = recorded(WIN, WIN[:4] + 0.01)
+    evidence = {e.space: e for e in verdicts.gather(found)}
+    cells = {space: next(iter(e.recipes.values())) for space, e in evidence.items()}
+    paired = PAGE["differences"](cells, LADDER[1])
+    assert sorted(paired) == [0, 1, 2, 3]
+    assert list(paired.values()) == pytest.approx([0.01] * 4)
+    assert len(PAGE["interaction"](cells)) == 4
+
+
+def test_equivalence_is_two_one_sided_tests():
+    g = np.random.default_rng(0)
+    for _ in range(200):
+        x = g.normal(g.uniform(-0.02, 0.02), 0.01, 6)
+        p = DescrStatsW(x).ttost_mean(-0.01, 0.01)[0]  # an independent implementation
+        assert PAGE["equivalent"](x, 0.01) == (p < 0.05)
+
+
+def test_equivalence_errs_in_at_most_five_per_cent():
+    g = np.random.default_rng(1)
+    shown = [PAGE["equivalent"](g.normal(0.01, 0.004, 5), 0.01) for _ in range(2000)]  # on the margin: not equivalent
+    assert 0.02 < statistics.fmean(shown) < 0.065
+
+
+def test_skill_is_against_the_loss_of_answering_zero():
+    found = recorded(WIN * 0 + 0.1, WIN * 0 + 0.1)
+    evidence = next(e for e in verdicts.gather(found) if e.space == "pixels")
+    cell = next(iter(evidence.recipes.values()))[LADDER[0]]
+    assert PAGE["skill"](evidence, cell) == pytest.approx([(1 - 0.2 * 1.1) / (1 - 0.2)] * 5)
+    words = {"objective.prediction": "sample"}
+    told = sections([*recorded(WIN, WIN, **words)])["spaces"].table[1]
+    assert told[-1] == "–"  # the clean image has no such zero
+
+
+def test_failures_are_counted_by_seed_and_the_last_rung_is_censored():
+    late = WIN + np.array([0.0, 0.06])  # no match at the second rung
+    evidence = {e.space: e for e in verdicts.gather(recorded(WIN, late))}
+    cells = {space: next(iter(e.recipes.values())) for space, e in evidence.items()}
+    assert PAGE["failures"](evidence["pixels"], cells["pixels"]) == ([0.9] * 5, [False] * 5)
+    assert PAGE["failures"](evidence["latents"], cells["latents"]) == ([0.9] * 5, [True] * 5)
+
+
+def test_samples_are_compared_as_ratios_beside_the_floor():
+    kid = ((0.04, 0.08), (0.02, 0.04))
+    found = [trial("none", seed, (0.0, 0.0), kid, **space) for space in ({}, LATENT) for seed in range(3)]
+    for each in found:
+        each["rounds"][0]["metrics"] |= {"floor/mse": 0.005, "floor/kid_lenet": -0.004} if each["point"]["config"] else {}
+    section = sections(found)["samples"]
+    assert "KID -0.0040" in section.text[0]
+    assert {(row[0], row[1], row[5], row[6]) for row in section.table[1:]} == {
+        (space, sampler, "0.500", "3") for space in ("pixels", "latents") for sampler in ("ddim", "ddpm")
+    }
+
+
+@pytest.mark.parametrize("found", [recorded(WIN, []), recorded([], WIN)])
+def test_one_space_alone_is_refused(found):
+    with pytest.raises(ConfigError, match="in pixels and in latents"):
+        sections(found)
