@@ -6,7 +6,8 @@ Each arm of a seed shares all it can with the ticket: the dense run, the chain o
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lthray.config import TrialConfig
+from lthray.config import DENOISERS, TrialConfig
+from lthray.flat import ConfigError
 
 Words = Mapping[str, Any]
 
@@ -29,6 +30,18 @@ def against(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
 def longer(config: TrialConfig) -> Words:
     """The dense network at twice the steps: is the reference undertrained?"""
     return {"train.steps": 2 * config.train.steps, "prune.ladder": (), "measure.samples": 0, "measure.rounds": (0,)}
+
+
+def spaces(config: TrialConfig) -> tuple[str, ...]:
+    """Objectives of a denoiser that a config admits: in pixels and, where their sides fit, in latents."""
+    return tuple(name for name in DENOISERS if _admits(config, {"objective.name": name}))
+
+
+def _admits(config: TrialConfig, words: Words) -> bool:
+    try:
+        return bool(TrialConfig.from_flat(words, config))
+    except ConfigError:
+        return False
 
 
 def forked(*rungs: int) -> list[Words]:

@@ -1,5 +1,6 @@
 """What a study was asked to do: its page and the command line, resolved into one frozen call before anything starts."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -7,8 +8,8 @@ from typing import Any, TypeVar
 from lthray.config import PRESETS, TrialConfig, preset_name
 from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
-from lthray.space import Choice, Space, design, draw, memory, without
-from lthray.verdicts import MARGIN
+from lthray.space import Choice, Space, design, draw, memory, offers, without
+from lthray.verdicts import MARGIN, SETTING
 
 MINE = words(Options)
 T = TypeVar("T")
@@ -120,17 +121,19 @@ class Call:
         assert own is not None
         config = TrialConfig.from_flat({**own.words, **(own.smoke if self.options.smoke else {})}, self.config)
         points = [{**recipe, **arm} for arm in own.arms(config) for recipe in recipes]
+        for recipe in recipes:  # each kind of dense network has references of its own
+            setting = {word: value for word, value in recipe.items() if word.split(".")[0] in SETTING}
+            points += [{**setting, **reference} for reference in own.references(TrialConfig.from_flat(setting, config))]
         chosen = replace(self.options, seeds=self.confirm_seeds, trials=None, recipes=0)
-        listed = (*points, *own.references(config))
+        listed = tuple({repr(sorted(point.items())): point for point in points}.values())
         return replace(self, options=chosen, config=config, space={}, points=listed, phase="confirm")
 
     @property
-    def first(self) -> list[Mapping[str, Any]]:
-        """Points that a search tries before it draws, as far as the user has left them open."""
-        points: list[Mapping[str, Any]] = [
-            {word: v for word, v in point.items() if word in self.space} for point in self.study.first
-        ]
-        return points if not self.options.smoke else points[:1]
+    def first(self) -> Sequence[Mapping[str, Any]]:
+        """Points that a search tries before it draws, as far as the user has left them open and they can be drawn."""
+        points = [{word: v for word, v in point.items() if word in self.space} for point in self.study.first]
+        known = {repr(p): p for p in points if all(offers(self.space[word], value) for word, value in p.items())}
+        return list(known.values())[: 1 if self.options.smoke else None]
 
     @property
     def varied(self) -> list[str]:
@@ -166,9 +169,9 @@ class Call:
         """Configs that between them need every dense run and every anchor of the call."""
         if self.points:
             return [self.config_of(i, self.point(i)) for i in range(self.trials)]
-        fractions = self.space.get("rewind.fraction")
-        options = [{"rewind.fraction": f} for f in fractions.values] if isinstance(fractions, Choice) else [{}]
-        return [self.config_of(i, words) for i in range(len(self.seeds)) for words in options]
+        dials = {word: self.space.get(word) for word in ("objective.name", "rewind.fraction")}
+        values = [[(word, v) for v in dial.values] for word, dial in dials.items() if isinstance(dial, Choice)]
+        return [self.config_of(i, dict(words)) for i in range(len(self.seeds)) for words in itertools.product(*values)]
 
     def plan(self, digest: str) -> dict[str, Any]:
         """What makes this call the one it is: the same command finds it again, more --trials extend it."""

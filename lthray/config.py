@@ -444,9 +444,9 @@ def _objective(c: TrialConfig):
 
 def _latent(c: TrialConfig):
     levels, side = len(c.latent.widths), shape_of(c.data)[1]
-    if c.objective.name != "latent_denoise":
-        if c.latent != Latent():
-            yield f"latent = {c.latent}: only for objective.name = 'latent_denoise', not {c.objective.name!r}"
+    if c.objective.name not in DENOISERS and c.latent != Latent():
+        yield f"latent = {c.latent}: only for a denoiser, not objective.name = {c.objective.name!r}"
+    if c.objective.name != "latent_denoise":  # a study may draw the space, so it may say what latents would be
         return
     if side % 2 ** (levels - 1) or not levels:
         yield f"latent.widths = {c.latent.widths}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"

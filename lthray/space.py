@@ -33,6 +33,11 @@ Dial = Choice | Range
 Space = Mapping[str, Dial]
 
 
+def offers(dial: Dial, value: Any) -> bool:
+    """Whether a value can be drawn."""
+    return value in dial.values if isinstance(dial, Choice) else dial.low <= value <= dial.high
+
+
 def draw(space: Space, trial: "optuna.Trial | _Given", fixed: Mapping[str, Any]) -> dict[str, Any]:
     """The words that a trial draws; a word whose condition does not hold, here or in `fixed`, is left out."""
     words: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Which recipe finds the sparsest good tickets: layer schedule, rewind point, rewind rule, criterion.
+"""Which recipe finds the sparsest good tickets: method, layer schedule, rewind rule and point, in pixels or in latents.
 
     python studies/layerwise_search.py                 digits, two CPU cores, minutes
     python studies/layerwise_search.py --smoke         the same pipeline in under 90 seconds
@@ -18,25 +18,35 @@ which recipe is best, not how often tickets exist.
 """
 
 import sys
+from typing import get_args
 
-from lthray.arms import AGAIN, against, longer
+from lthray.arms import AGAIN, Words, against, longer, spaces
 from lthray.call import Confirmation, Study
 from lthray.cli import study
-from lthray.config import TrialConfig
+from lthray.config import DENOISERS, Criterion, RegimeName, TrialConfig
 from lthray.space import Choice, Range, Space
 
+MAGNITUDE: Words = {
+    "prune.budget": "overall",
+    "prune.criterion": "magnitude",
+    "regime.name": "static",
+    "rewind.rule": "late",
+    "rewind.fraction": 0.05,
+}
 K = ("late", "lr", "tuned")  # rules that have a rewind point
 
 
 def space(config: TrialConfig) -> Space:
-    """Criterion x layer schedule x rewind rule x rewind point."""
+    """Architecture (DDPM, LDM) x criterion x regime x layer schedule x rewind rule x rewind point."""
     blocks = 2 * len(config.model.channels) + 1  # down blocks, the middle, up blocks
     dials: Space = {f"prune.dials.{i}": Range(-1.5, 1.5, when=("prune.budget", ("sampled",))) for i in range(blocks)}
     return {
+        "objective.name": Choice(spaces(config)),
         "prune.budget": Choice(("overall", "lamp", "erk", "uniform", "ramp", "sampled")),
         "prune.slope": Range(-2.0, 2.0, when=("prune.budget", ("ramp",))),
         **dials,
-        "prune.criterion": Choice(("magnitude", "random")),
+        "prune.criterion": Choice(get_args(Criterion)),
+        "regime.name": Choice(get_args(RegimeName)),
         "rewind.rule": Choice(("late", "init", "lr", "tuned", "sign", "random")),
         "rewind.fraction": Choice((0.02, 0.05, 0.1, 0.2), when=("rewind.rule", K)),
     }
@@ -46,8 +56,9 @@ STUDY = Study(
     name="layerwise_search",
     about=__doc__,
     seeds=(0,),
-    trials=8,
-    first=[{"prune.budget": "overall", "prune.criterion": "magnitude", "rewind.rule": "late", "rewind.fraction": 0.05}],
+    trials=12,
+    words={"prune.least": 0.005},  # no ranking cuts a layer away
+    first=[{"objective.name": name, **MAGNITUDE} for name in DENOISERS],
     space=space,
     confirm=Confirmation(
         seeds=(1001, 1002, 1003),
@@ -64,6 +75,7 @@ STUDY = Study(
         smoke={"measure.sampling_steps": (5, 10), "measure.sensitivity": False},
     ),
     smoke={
+        "latent.steps": 50,
         "train.steps": 50,
         "prune.ladder": (0.5, 0.25, 0.125, 0.0625),
         "measure.images": 100,

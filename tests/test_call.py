@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lthray.arms import AGAIN, against, longer
+from lthray.arms import AGAIN, against, longer, spaces
 from lthray.call import Confirmation, Study, preview, resolve
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError, words
@@ -268,6 +268,46 @@ def test_a_confirmation_runs_frozen_recipes_with_all_arms_on_fresh_seeds_and_the
     assert again.plan("x") != first.plan("x")
     assert again.plan("x") == call(CONFIRMED).confirmation(recipes).plan("x")  # more trials, the same recipes: the same call
     assert again.plan("x") != first.confirmation(recipes[:1]).plan("x")
+
+
+def test_each_kind_of_dense_network_has_references_of_its_own():
+    recipes = [{"objective.name": "latent_denoise"}, {"train.lr": 1e-3}, {"prune.budget": "erk"}, {"prune.budget": "lamp"}]
+    again = call(CONFIRMED).confirmation(recipes)
+    dense = [p for p in again.points if p.get("train.steps") == 200]
+    assert [{w: v for w, v in p.items() if w in ("objective.name", "train.lr")} for p in dense] == [
+        {"objective.name": "latent_denoise"},
+        {"train.lr": 1e-3},
+        {},
+    ]
+    assert len(again.points) == 3 * len(recipes) + 2 * 3
+
+
+JOINT = replace(
+    SEARCH,
+    space=lambda config: {"objective.name": Choice(spaces(config)), **SPACE},
+    first=[{"objective.name": name, "rewind.fraction": 0.05} for name in ("denoise", "latent_denoise")],
+)
+
+
+@pytest.mark.parametrize(
+    ("argv", "found"),
+    [
+        ((), ["denoise", "latent_denoise"]),
+        (("--model.channels", "8,8,8,8"), ["denoise"]),  # latents have half the side, which three halvings do not fit
+        (("--data.augment", "shift"), ["denoise"]),
+        (("--objective.name", "latent_denoise"), [None]),
+        (("--smoke",), ["denoise"]),
+    ],
+)
+def test_a_search_tries_first_what_it_may_draw(argv, found):
+    assert [point.get("objective.name") for point in call(JOINT, *argv).first] == found
+
+
+def test_what_trials_share_is_the_dense_network_of_each_space_with_all_anchors():
+    shared = call(JOINT).shared()
+    assert {(c.seed, c.objective.name, c.rewind.fraction) for c in shared} == {
+        (seed, name, k) for seed in (0, 1) for name in ("denoise", "latent_denoise") for k in (0.05, 0.1)
+    }
 
 
 def test_seeds_of_a_confirmation():

@@ -107,7 +107,10 @@ BAD = {
 TOGETHER = [
     ({"model.name": "lenet300"}, "model.name = 'lenet300': objective.name = 'denoise' needs unet"),
     ({"objective.name": "classify"}, "needs one of lenet300, lenet5, resnet"),
-    ({"latent.steps": 5}, "only for objective.name = 'latent_denoise', not 'denoise'"),
+    (
+        {"latent.steps": 5, "objective.name": "classify", "model.name": "lenet5"},
+        "only for a denoiser, not objective.name = 'classify'",
+    ),
     ({"model.latent": 5}, "only for model.name = 'autoencoder'"),
     ({"objective.kl": 1.0}, "only for objective.name = 'autoencode'"),
     ({"objective.name": "latent_denoise", "latent.widths": (8,) * 5}, "5 levels, but 8 is no multiple"),
