@@ -34,7 +34,7 @@ METHODS: list[Words] = [
     *({"prune.budget": "ramp", "prune.slope": slope} for slope in (1.0, -1.0)),
     *({"prune.budget": "cka", "prune.gamma": gamma} for gamma in (1.0, -1.0)),
     {"prune.budget": "cka", "prune.between": "dense"},
-    {"prune.early": 0.1},
+    {"prune.early": 0.3},
     {"prune.ladder": (0.5, 0.25, 0.125, 0.0625, LOW)},
     {"regime.name": "rst", **SPARSE, "prune.ladder": (0.25, LOW)},
 ]
