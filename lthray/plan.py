@@ -197,12 +197,11 @@ class _Rungs:
         row, index, previous = REWINDS[rule], len(found) if index is None else index, self.config.rewind.anchor == "previous"
         source = found[-1].chain if row.weights == "trained" or previous else found[0].chain
         start, end = span(rule, self.k, self.config.train.steps, self.given.ticket.start if self.given else 0)
-        parent = self.init(fresh_seed(self.config, index)) if row.weights == "fresh" else source.key
-        parent = self.given.digest if row.weights == "given" and self.given else parent
+        parents = {"fresh": self.init(fresh_seed(self.config, index)), "given": self.given.digest if self.given else ""}
         taken = {"from": row.weights, **self.taken(row, source)}
         before = {"trained": source.history, "anchor": source.history - source.steps + self.k if start else 0}
         before["given"] = self.source.history - self.source.steps if self.source else start
-        begin = _key("rewind", taken, parent, mask)
+        begin = _key("rewind", taken, parents.get(row.weights, source.key), mask)
         if moved:
             begin = _key("control", {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index)}, begin)
         anchors = (start + self.k,) if previous and stream == self.config.stream else ()

@@ -343,9 +343,7 @@ class Trial(Setting):
         if rung.small:
             metrics |= cost.as_if(metrics, self.learner.network, self.whole, self.free)
         metrics |= {"cost/steps_of_weights": rung.shown.history, "cost/steps_spent": rung.spent}
-        if (
-            rung.native
-        ):  # what the origin's own trial has cost is not counted: it is paid once, for all that are given its ticket
+        if rung.native:  # what the ticket has cost where it was found does not count: it is paid once, for all that take it
             metrics["cost/steps_saved"] = rung.native - rung.spent
         if rung.index and mask.kept < mask.size:
             files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)

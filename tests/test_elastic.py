@@ -20,9 +20,9 @@ from lthray.setting import check
 from lthray.store import Store, key_of
 from lthray.task import models
 from lthray.ticket import Mask, Ticket, TicketError, read_ticket
-from lthray.trajectory import Trial, run
+from lthray.trajectory import Trial
 
-from .conftest import TINY, rounds, same, tiny
+from .conftest import TINY, rounds, tiny
 from .test_laws import iter_of, resumed
 
 ORDERS = get_args(config.Elastic)
@@ -233,6 +233,12 @@ def test_tensors_of_any_shape_are_refused_and_not_joined():
 # as trials
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    """One for all tests: what trials share is made once."""
+    return Store(tmp_path_factory.mktemp("elastic") / "store")
+
+
 @pytest.fixture
 def given(store, tmp_path):
     """Writes the ticket of a trial's last round to a file; returns its path and that round."""
@@ -298,26 +304,26 @@ def test_a_file_with_weights_is_taken_as_it_is(store, tmp_path, given):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_stretched_trial_begins_with_copies_of_mask_weights_and_moments(store, given, order):
+def test_a_stretched_trial_begins_with_copies_of_mask_weights_and_moments(store, given, order, tmp_path):
     path, _ = given(model__layers=2)
     chosen = tiny(model__layers=3, origin=path, rewind__rule="given", elastic=order, seed=4)
     trial, source = Trial(chosen, store, "cpu"), Trial(tiny(model__layers=2), store, "cpu")
     mask, begun = next(iter_of(trial.start(trial.plan.rungs[1], trial.plan.rungs[1].shown)))
     anchor = states.load(store, source.plan.rungs[0].chain, 2)
     was = read_ticket(Path(path).read_bytes())[0].mask
-    for level, (target, of) in itertools.product(("down_blocks.0",), enumerate(assigned(2, 3, order))):
-        here, there = (f"{level}.resnets.{i}.conv2.weight" for i in (target, of))
+    for target, of in enumerate(assigned(2, 3, order)):
+        here, there = (f"down_blocks.0.resnets.{i}.conv2.weight" for i in (target, of))
         assert torch.equal(mask[here], was[there])
         for mine, its in ((begun.weights, anchor.weights), (begun.average, anchor.average)):
             assert torch.equal(mine[here], its[there] * was[there])
         assert torch.equal(begun.moments[f"exp_avg/{here}"], anchor.moments[f"exp_avg/{there}"] * was[there])
     assert (begun.step, begun.age) == (2, 2)
     found = rounds(chosen, store)
-    again = resumed(replace(chosen, prune=replace(chosen.prune, ladder=(0.5,))), store := Store(store.root.parent / "again"))
+    again = resumed(replace(chosen, prune=replace(chosen.prune, ladder=(0.5,))), Store(tmp_path / "cut"))  # as many rounds
     assert [unlike(a, b) for a, b in zip(found, again, strict=True)] == [[], []]
 
 
-@pytest.mark.parametrize("rule", ["given", "late", "init"])
+@pytest.mark.parametrize("rule", ["given", "late"])
 @pytest.mark.parametrize("control", ["reinit", "shuffle", "random_mask", "complement", "perturb", "dense"])
 def test_controls_of_a_stretched_ticket(store, given, control, rule):
     path, _ = given(model__layers=1)
@@ -433,11 +439,3 @@ def test_a_stretched_mask_that_leaves_a_layer_without_weights_is_refused(given):
     Path(path).write_bytes(Ticket(Mask(layers), {}, ticket.start).to_bytes(facts))
     with pytest.raises(TicketError, match=r"mask keeps no weight of up_blocks.0.resnets.1.conv1.weight"):
         check(tiny(model__layers=3, origin=path))
-
-
-def test_an_interrupted_transfer_goes_on(store, tmp_path, given):
-    path, _ = given()
-    chosen = tiny(origin=path, rewind__rule="given", seed=2, prune__ladder=(0.5,))
-    whole = rounds(chosen, store)
-    assert all(same(a, b) for a, b in zip(whole, resumed(chosen, Store(tmp_path / "cut")), strict=True))
-    assert len(list(run(chosen, store, device="cpu"))) == 2

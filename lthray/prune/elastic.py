@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lthray.ticket import TicketError, fitted
 
-BLOCK = re.compile(r"((?:(?:down|up)_blocks\.\d+\.(?:resnets|attentions)|stages\.\d+)\.)(\d+)(\..+)")
+BLOCK = re.compile(r"((?:(?:down|up)_blocks\.\d+\.(?:resnets|attentions)|stages\.\d+)\.)([0-9]{1,4})(\..+)")
 READS = (".norm1.weight", ".norm1.bias", ".conv1.weight", ".conv_shortcut.weight")  # what sees the input of a block
 
 
