@@ -272,13 +272,16 @@ NATIVE = [
     {"control": "shuffle"},
     {"control": "perturb", "rewind__rule": "init"},
     {"control": "one_shot"},
+    {"prune__early": 0.9, "prune__looks": 5},
+    {"objective__name": "latent_denoise", "latent__widths": (8, 8), "latent__groups": 4, "latent__steps": 20},
 ]
 
 
 @pytest.mark.parametrize("words", NATIVE, ids=str)
 def test_the_same_ticket_with_its_own_weights_is_the_native_round_bit_for_bit(store, given, words):
     path, native = given(**words)
-    again = {w: v for w, v in words.items() if w.startswith("train")} | {"origin": path, "rewind__rule": "given"}
+    task = {w: v for w, v in words.items() if w.startswith(("train", "objective", "latent"))}
+    again = task | {"origin": path, "rewind__rule": "given"}
     check(tiny(**again))
     assert unlike(rounds(tiny(**again), store)[1], native) == []
 
