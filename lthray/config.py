@@ -31,7 +31,7 @@ Criterion = Literal[
 ]  # fmt: skip
 Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled", "sensitivity", "hsic", "cka"]
 Granularity = Literal["layer", "block", "level"]
-Unit = Literal["weight", "n_of_m"]
+Unit = Literal["weight", "channel", "n_of_m"]
 RegimeName = Literal["static", "set", "rigl", "gradual", "rst"]
 RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign", "given"]
 Elastic = Literal["interpolate", "append"]
@@ -249,14 +249,17 @@ class Prune:
     least: Share = 0.0
     """Smallest density that a free layer may come to, so that a global ranking cuts none away; others give way."""
     unit: Unit = "weight"
-    """What is cut as one: single weights, or N of every M = prune.group inputs (2:4 sparsity is density 0.5 of 4)."""
+    """What is cut as one: single weights; channels with all that is coupled to them (Fang et al. 2023), at most a rung's
+    density being left, of a network that is trained and measured without them; or N of every M = prune.group inputs (2:4
+    sparsity is density 0.5 of 4)."""
     group: Annotated[int, Field(ge=2)] = 4
     """M of unit n_of_m; every density is then N / M, in every layer."""
     ladder: tuple[Density, ...] = (0.5, 0.25, 0.125, 0.0625)
     """Densities of the rungs, over all weights that are free to be cut; () trains the dense network only."""
     layers: tuple[tuple[str, Annotated[float, Field(gt=0, le=1)] | Literal["free"]], ...] = ()
     """Ordered (pattern, density) pairs over the layers, first match wins; free = the budget decides. () is the network's
-    own policy: first and last layer and the time embedding stay dense. Norms and biases are never cut."""
+    own policy: first and last layer and the time embedding stay dense. Norms and biases are never cut, but go with their
+    channels; a layer that stays dense keeps all its outputs, its inputs go with the channels that feed them."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -545,6 +548,7 @@ def _unit(c: TrialConfig):
     if p.unit != "n_of_m":
         if p.group != Prune().group:
             yield f"prune.group = {p.group}: only for prune.unit = 'n_of_m', not {p.unit!r}"
+        yield from _channels(c) if p.unit == "channel" else ()
         return
     if p.budget != "uniform":
         yield f"prune.budget = {p.budget!r}: with prune.unit = 'n_of_m' every layer has the same density; use 'uniform'"
@@ -554,6 +558,19 @@ def _unit(c: TrialConfig):
     for density in (*p.ladder, *fixed):
         if abs(float(density) * p.group - round(float(density) * p.group)) > 1e-9:
             yield f"prune.ladder = {p.ladder}: {density} is no N / {p.group} (prune.unit = 'n_of_m', prune.group)"
+
+
+def _channels(c: TrialConfig):
+    p = c.prune
+    if p.budget not in ("uniform", "overall"):
+        yield f"prune.budget = {p.budget!r}: with prune.unit = 'channel' layers share what is cut; use 'uniform' or 'overall'"
+    if p.least:
+        yield f"prune.least = {p.least}: with prune.unit = 'channel' every group of channels keeps some, whatever its layers"
+    for pattern, density in p.layers:
+        if density not in (1.0, "free"):
+            yield f"prune.layers: {pattern!r} = {density}: with prune.unit = 'channel' a layer is 'free' or stays whole (1.0)"
+    if c.control == "random_mask":
+        yield "control = 'random_mask': with prune.unit = 'channel' it would leave groups without a channel; use 'shuffle'"
 
 
 def _regime(c: TrialConfig):

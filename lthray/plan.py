@@ -224,7 +224,8 @@ class _Rungs:
 
     def mask(self, density: float, last: Rung) -> str:
         if self.given:
-            return _key("prune", {"origin": self.given.digest, **self.stretched()})
+            unit = {"unit": "channel"} if self.config.prune.unit == "channel" else {}  # the same mask, another network
+            return _key("prune", {"origin": self.given.digest, **unit, **self.stretched()})
         spec = {word: value for word, value in self.config.canonical("prune").items() if word != "prune.ladder"}
         prune = self.config.prune
         seeded = prune.criterion in criteria.SEEDED or prune.budget in EVIDENCE
@@ -383,6 +384,7 @@ def recipe_of(config: TrialConfig) -> str:
         f"in {c.scoring_steps}": c.scoring_steps > 1,
         f"early {c.early:g}": c.early > 0,
         f"of every {c.group}": c.unit == "n_of_m",
+        "channels": c.unit == "channel",
         "origin": bool(config.origin),
         config.elastic: config.elastic != "interpolate",
     }

@@ -1,5 +1,6 @@
 """What is the same for all rungs of a trial: data, networks, layers and the rules over them; and what only they can refuse."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -7,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config import POLICY, TrialConfig, input_of, shape_of
+from lthray.coupling import Coupling
+from lthray.flat import ConfigError
 from lthray.measure import quality
 from lthray.origin import Origin
 from lthray.plan import plan
 from lthray.prune import budgets, elastic
 from lthray.prune.controls import CONTROLS
-from lthray.task import data, models
+from lthray.task import channels, data, models
 from lthray.task.objectives import OBJECTIVES, Task
 from lthray.ticket import Mask, Ticket, TicketError, Weights, alive
 from lthray.training import Learner, State
@@ -38,8 +41,8 @@ class Setting:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of what the network works on."""
-        channels, side = input_of(self.config)
-        return channels, side, side
+        depth, side = input_of(self.config)
+        return depth, side, side
 
     def network(self, seed: int) -> nn.Module:
         """A fresh network on the CPU."""
@@ -58,6 +61,12 @@ class Setting:
     def task(self) -> Task:
         """What it learns."""
         return OBJECTIVES[self.config.objective.name](self.config.objective, self.device, self.config.model.conditional)
+
+    def learner_of(self, cover: Mask) -> Learner:
+        """The same in training of a smaller network, `cover` being what is left of the parameters."""
+        if not cover:
+            return self.learner
+        return Learner(channels.shrink(self.learner.network, cover), self.task, self.images, self.config.train)
 
     @cached_property
     def twin(self) -> nn.Module:
@@ -94,6 +103,24 @@ class Setting:
         """Layers whose density the budget decides."""
         return [name for name, rule in self.rules.items() if rule == "free"]
 
+    @property
+    def free_size(self) -> int:
+        """Weights of these layers."""
+        return sum(math.prod(self.shapes[name]) for name in self.free)
+
+    @cached_property
+    def coupling(self) -> Coupling:
+        """The channels that are cut together, and what goes with them; none where single weights are cut."""
+        if self.config.prune.unit != "channel":
+            return Coupling({})
+        kept = [name for name, rule in self.rules.items() if rule != "free"]
+        found, ladder = channels.find(self.twin, self.example, self.shapes, kept), self.config.prune.ladder
+        least = found.size({group.name: group.step for group in found.groups}, self.free)
+        if ladder and not self.config.origin and round(ladder[-1] * self.free_size) < least:
+            say = f"with prune.unit = 'channel' at least {least / self.free_size:.4g} of the weights stays"
+            raise ConfigError([f"prune.ladder = {ladder}: {say}, for every group of channels keeps some"])
+        return found
+
     @cached_property
     def dials(self) -> dict[str, float]:
         """Layer -> dial of its block, for the sampled budget."""
@@ -114,6 +141,8 @@ class Setting:
             begins = ticket.weights or Setting(found.trial(self.config), self.device).weights(0)
         try:
             mask = alive(Mask(self.taken(ticket.mask, {name: whole.shape for name, whole in self.whole.items()})))
+            if self.coupling.groups and self.coupling.mask(self.coupling.channels(mask), self.whole) != mask:
+                raise TicketError("its mask does not cut whole channels (prune.unit = 'channel')")
             if begins:
                 self._begins(ticket)
                 begins = self.taken(begins, self.sizes)
@@ -139,7 +168,7 @@ class Setting:
 def check(config: TrialConfig) -> None:
     """Refuse, before anything is made, what only the data and the network can show (ConfigError, TicketError)."""
     setting = Setting(config, torch.device("cpu"))
-    _ = plan(config), setting.dials, setting.given
+    _ = plan(config), setting.dials, setting.coupling, setting.given
     if config.measure.inception:
         quality.inception(config.measure.inception)
 

@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class State:
             slot, name = key.split("/", 1)
             slots.setdefault(slot, {})[name] = tensor
         moments = {f"{slot}/{name}": t for slot, group in slots.items() for name, t in change(group).items()}
-        return State(self.step, self.age, change(self.weights), change(self.average), moments)
+        return replace(self, weights=change(self.weights), average=change(self.average), moments=moments)
 
     def check(self, mask: Mask) -> None:
         """Raise unless everything is finite and zero wherever the mask cuts."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lthray import similarity, states
 from lthray.config import EVIDENCE, TrialConfig
+from lthray.coupling import full, small
 from lthray.measure import anatomy, cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan, twin_config
 from lthray.prune import budgets, criteria, units
@@ -30,13 +31,15 @@ from lthray.prune.rewinds import REWINDS, signs, span
 from lthray.seeds import generator, seed_of
 from lthray.setting import Setting
 from lthray.store import Item, Store
-from lthray.task import data, models
-from lthray.ticket import Mask, Probe, Progress, Round, Ticket, TrialFailed, Weights
+from lthray.task import channels, data, models
+from lthray.task.objectives import Inputs
+from lthray.ticket import Mask, Probe, Progress, Round, Scores, Ticket, TrialFailed, Weights
 from lthray.training import State
 
 COMMIT = 5.0  # seconds of training after which the state is committed
 T = TypeVar("T")
 Steps = Generator[Progress, None, T]
+Seen = tuple[list[tuple[Inputs, Tensor]], Weights]  # inputs and what to answer, of each term; weights of before
 
 
 class Collapsed(TrialFailed):
@@ -129,10 +132,10 @@ class Trial(Setting):
         """The mask of a rung, cut from what `last` was trained to; anew from the whole where a regime regrows what was cut."""
         within = (yield from self.final(last)) if self.config.regime.name not in EXCHANGES else self.whole
         prune = self.config.prune
-        probe, found = (yield from self._probe(rung, last)), list[Mask]()
+        seen, found = (yield from self._seen(rung, last)), list[Mask]()
         for look in last.chain.looks(prune):
             weights = yield from self._scored(rung, last, look)
-            mask, counts = yield from self._cut_from(weights, rung, last, within, probe)
+            mask, counts = yield from self._cut_from(weights, rung, last, within, seen)
             found.append(mask)
             if prune.early and _settled(found, prune.early):
                 break
@@ -141,21 +144,40 @@ class Trial(Setting):
         return mask, {"counts": counts, "rules": self.rules, "step": look}
 
     def _cut_from(
-        self, weights: Weights, rung: Rung, last: Rung, within: Mask, probe: Probe
+        self, weights: Weights, rung: Rung, last: Rung, within: Mask, seen: Seen
     ) -> Steps[tuple[Mask, dict[str, int]]]:
         """The mask that weights give, and how many each layer keeps."""
         prune, mask = self.config.prune, within
-        first = sum(int(within[name].sum()) for name in self.free) / sum(within[name].numel() for name in self.free)
+        first = sum(int(within[name].sum()) for name in self.free) / self.free_size
         for step in range(1, prune.scoring_steps + 1):
             part = step / prune.scoring_steps
-            models.set_weights(self.learner.network, State.begin(weights, 0).masked(mask).weights)
-            scores = criteria.score(prune.criterion, self.learner.network, mask, probe)
+            scores, probe = self._scores(weights, rung, mask, seen)
             dials = yield from self._dials(rung, last, mask, probe)
-            counts = budgets.allot(scores, self.rules, first ** (1 - part) * rung.density**part, prune, dials)
+            mask, counts = self._kept(scores, first ** (1 - part) * rung.density**part, dials)
             if gone := [name for name, count in counts.items() if count == 0]:
                 raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
-            mask = units.UNITS[prune.unit](scores, counts, prune.group)
         return mask, counts
+
+    def _scores(self, weights: Weights, rung: Rung, mask: Mask, seen: Seen) -> tuple[Scores, Probe]:
+        """Scores of all weights under a mask, and what they were told; where channels are cut, those of the smaller
+        network."""
+        cover = self.coupling.cover(mask)
+        network = channels.shrink(self.learner.network, cover)
+        models.set_weights(network, small(State.begin(weights, 0).masked(mask).weights, cover))
+        probe = self._probe(rung, network, (seen[0], small(seen[1], cover)))
+        scores = criteria.score(self.config.prune.criterion, network, Mask(small(mask, cover)), probe)
+        return full(scores, cover, -torch.inf), probe
+
+    def _kept(self, scores: Scores, density: float, dials: dict[str, float]) -> tuple[Mask, budgets.Counts]:
+        """The mask that budget and unit make of scores, and what it keeps of each layer, or group of channels."""
+        prune, coupling = self.config.prune, self.coupling
+        if not coupling.groups:
+            counts = budgets.allot(scores, self.rules, density, prune, dials)
+            return units.UNITS[prune.unit](scores, counts, prune.group), counts
+        scores, steps = coupling.scores(scores), {group.name: group.step for group in coupling.groups}
+        keep = round(density * self.free_size)
+        counts = budgets.allot_channels(scores, steps, keep, lambda found: coupling.size(found, self.free), prune.budget)
+        return coupling.mask(units.UNITS[prune.unit](scores, counts, prune.group), self.whole), counts
 
     def _dials(self, rung: Rung, last: Rung, mask: Mask, probe: Probe) -> Steps[dict[str, float]]:
         """Layer -> dial of its budget; the network has the weights that are scored."""
@@ -194,24 +216,28 @@ class Trial(Setting):
             return (yield from self._rewound(rung.index, last, self.config.rewind.rule, whole)).weights
         return (yield from self.reach(last, last.chain, step)).weights
 
-    def _probe(self, rung: Rung, last: Rung) -> Steps[Probe]:
-        """All that a criterion may see besides the network."""
+    def _seen(self, rung: Rung, last: Rung) -> Steps[Seen]:
+        """What is seen of the training images, and the weights from which the last round began, for criteria that ask."""
         yield from self.encoded()
         prune, seed = self.config.prune, seed_of(self.config.seed, rung.index)
         before = (yield from self.start(last, last.chain))[1].weights if prune.criterion in criteria.TRACED else {}
-        network, seen = self.learner.network, []
-        if prune.criterion in criteria.SEEING or prune.budget in EVIDENCE:
-            train = self.images.splits["train"]
-            index = train[torch.randperm(len(train), generator=generator("probe", seed))[: prune.images].to(train.device)]
-            seen = list(self.task.terms(self.images.scaled(index), self.images.labels[index], prune.terms))
-        terms = tuple(lambda inputs=inputs: self.task.errors(network, *inputs).mean() for inputs, _ in seen)
-        targets = tuple(target for _, target in seen)
-        return Probe(terms, targets, self.example, before, prune.threshold, seed)
+        if prune.criterion not in criteria.SEEING and prune.budget not in EVIDENCE:
+            return [], before
+        train = self.images.splits["train"]
+        index = train[torch.randperm(len(train), generator=generator("probe", seed))[: prune.images].to(train.device)]
+        return list(self.task.terms(self.images.scaled(index), self.images.labels[index], prune.terms)), before
+
+    def _probe(self, rung: Rung, network: nn.Module, seen: Seen) -> Probe:
+        """All that a criterion may see besides the network."""
+        terms = tuple(lambda inputs=inputs: self.task.errors(network, *inputs).mean() for inputs, _ in seen[0])
+        targets = tuple(target for _, target in seen[0])
+        seed = seed_of(self.config.seed, rung.index)
+        return Probe(terms, targets, self.example, seen[1], self.config.prune.threshold, seed)
 
     def start(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
         """The mask and the state from which a run begins: the chain's own, or the control's in its place."""
         mask, state = yield from self._begun(rung, run)
-        return mask, state.masked(mask)
+        return mask, state.masked(self.coupling.cover(mask) or mask)
 
     def _begun(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
         """The same with whole weights, before the mask."""
@@ -239,7 +265,10 @@ class Trial(Setting):
             return self.whole
         if row.mask == "at_once":
             return (yield from self._cut(rung, self.plan.rungs[0]))[0]
-        return MASKS[row.mask]((yield from self.final(rung)), fresh_seed(self.config, rung.index))
+        mask, seed = (yield from self.final(rung)), fresh_seed(self.config, rung.index)
+        if self.coupling.groups:
+            return self.coupling.mask(MASKS[row.mask](self.coupling.channels(mask), seed), self.whole)
+        return MASKS[row.mask](mask, seed)
 
     def _moves(self, rung: Rung, run: Run) -> Steps[Schedule]:
         """What the regime does to the mask along a run of the ticket."""
@@ -305,23 +334,28 @@ class Trial(Setting):
         keep = {target, *(anchor for anchor in run.anchors if anchor <= target)}
         stops = sorted(keep | set(points))
         moves = (yield from self._moves(rung, run)) if run.moves else None
-        for live in self.learner.run(state, mask, stream=run.stream, stops=stops, due=self._due, moves=moves):
+        cover = self.coupling.cover(mask)
+        learner, twin = self.learner_of(cover), channels.shrink(self.twin, cover)
+        state, mask = state.mapped(lambda tensors: small(tensors, cover)), Mask(small(mask, cover))
+        for live in learner.run(state, mask, stream=run.stream, stops=stops, due=self._due, moves=moves):
             if live.step in points:
-                began, held_out = time.perf_counter(), self._along(live)
+                began, held_out = time.perf_counter(), self._along(twin, live)
                 curve.append([live.step, live.loss_sum, live.losses, time.perf_counter() - began, *held_out])
             if live.step == run.end:
                 states.save_curve(self.store, run, rung.curve, curve)
             if live.step in keep or self._due():
-                states.save(self.store, run, live, {rung.curve: curve} if points else {}, fingerprint(self.device))
+                known = {rung.curve: curve} if points else {}
+                found = live.mapped(lambda tensors: full(tensors, cover))
+                states.save(self.store, run, found, known, fingerprint(self.device))
                 self.committed = time.monotonic()
                 yield Progress(rung.index, live.step, run.end, live.loss_sum / live.losses, live.seconds)
 
     def _due(self) -> bool:
         return time.monotonic() - self.committed >= self.commit
 
-    def _along(self, live: State) -> list[float]:
-        models.set_weights(self.twin, live.average)
-        return loss.along(self.twin, self.task, self.images, self.config.measure)
+    def _along(self, twin: nn.Module, live: State) -> list[float]:
+        models.set_weights(twin, live.average)
+        return loss.along(twin, self.task, self.images, self.config.measure)
 
     def round(self, rung: Rung) -> Steps[Round]:
         """The Round of a rung, from the store or made now."""
@@ -372,13 +406,16 @@ class Trial(Setting):
         referee: quality.Referee | None,
     ) -> tuple[dict[str, float], dict[str, Tensor], dict[str, bytes]]:  # fmt: skip
         """Metrics, arrays and pictures of a trained network of ours, or of another's."""
-        models.set_weights(who.twin, state.average)
-        measure, named = self.config.measure, (who.twin, self.task, self.images, self.config.measure)
+        cover = who.coupling.cover(mask)
+        twin = channels.shrink(who.twin, cover)
+        models.set_weights(twin, small(state.average, cover))
+        measure, named = self.config.measure, (twin, self.task, self.images, self.config.measure)
         metrics, arrays = loss.paired(*named, dense)
-        metrics |= cost.parameters(who.twin, mask, who.free) | cost.macs(who.twin, mask, who.example)
+        metrics |= cost.parameters(who.twin, mask, who.free, gone=cover.size - cover.kept)
+        metrics |= cost.macs(twin, Mask(small(mask, cover)), who.example)
         files: dict[str, bytes] = {}
         if referee:
-            found, files = quality.examine(who.twin, self.config, self.images, referee, self.decode)
+            found, files = quality.examine(twin, self.config, self.images, referee, self.decode)
             metrics |= found
             if self.plan.autoencoder:
                 index = self.pixels.splits["train"][: measure.samples]
@@ -387,7 +424,7 @@ class Trial(Setting):
             arrays["initial"] = anatomy.initial(who.weights(self.config.seed), mask)
 
         def losses(weights: Weights) -> Tensor:
-            models.set_weights(who.twin, weights)
+            models.set_weights(twin, small(weights, cover))
             return loss.glance(*named)
 
         if rung.probed and measure.perturbations:

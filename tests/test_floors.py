@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
-    1: ["config", "statistics", "similarity"],
+    1: ["config", "statistics", "similarity", "coupling"],
     2: [
+        "task.channels",
         "task.data",
         "task.models",
         "task.objectives",
@@ -36,6 +37,7 @@ HOMES = {
     "mlflow": {"recording"},
     "diffusers": {"task.models", "task.objectives"},
     "torch_fidelity": {"measure.quality"},
+    "torch_pruning": {"task.channels"},
     "torchvision": {"task.data", "measure.quality"},
     "sklearn": {"task.data"},
     "optuna": {"space", "study"},

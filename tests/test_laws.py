@@ -53,7 +53,8 @@ def name_of(words: dict) -> str:
 def test_the_config_admits_what_it_should():
     criteria, budgets = len(get_args(config.Criterion)), len(get_args(config.Budget))
     every = len(get_args(config.RegimeName))
-    assert len(COMBINATIONS) == criteria * budgets * every + criteria  # n_of_m: one budget, one regime
+    n_of_m, channel = criteria, criteria * 2  # one budget, or two; one regime
+    assert len(COMBINATIONS) == criteria * budgets * every + n_of_m + channel
 
 
 @pytest.mark.parametrize("words", COMBINATIONS, ids=name_of)
@@ -65,7 +66,12 @@ def test_laws_of_every_combination(tmp_path, words):
     sizes = {name: math.prod(trial.shapes[name]) for name in trial.free}
     masks = [read_ticket(r.files["ticket"])[0].mask for r in found[1:]]
     for density, mask, r in zip(chosen.prune.ladder, masks, found[1:], strict=True):
-        assert sum(int(mask[name].sum()) for name in sizes) == round(density * sum(sizes.values()))  # exact
+        kept, asked = sum(int(mask[name].sum()) for name in sizes), round(density * sum(sizes.values()))
+        if chosen.prune.unit == "channel":  # as near below as whole channels come, and of nothing but them
+            assert 0.7 * asked < kept <= asked
+            assert trial.coupling.mask(trial.coupling.channels(mask), trial.whole) == mask
+        else:
+            assert kept == asked  # exact
         assert r.metrics["density/prunable"] == pytest.approx(mask.density)
         assert all(math.isfinite(value) for value in r.metrics.values())
         assert set(mask) == set(sizes)  # norms, biases and what is kept whole are never cut

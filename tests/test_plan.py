@@ -224,6 +224,7 @@ def test_names_are_short_and_tell_the_recipe():
     words = {"prune__budget": "cka", "prune__gamma": -1.0, "prune__between": "dense", "prune__granularity": "level"}
     assert name_of(tiny(**words)) == "cka ^-1 dense by level late25% s0"
     assert name_of(tiny(prune__early=0.1, prune__looks=5, train__steps=80)) == "early 0.1 overall late25% s0"
+    assert name_of(tiny(prune__unit="channel")) == "channels overall late25% s0"
     assert name_of(tiny(regime__name="rigl", prune__criterion="random")) == "rigl random overall late25% s0"
     assert name_of(tiny(prune__budget="ramp", prune__slope=1.25, rewind__rule="init", seed=3)) == "ramp+1.2 init s3"
     assert name_of(tiny(prune__criterion="random", control="reinit", rewind__rule="lr")) == "reinit random overall lr25% s0"

@@ -8,17 +8,18 @@ from torch import Tensor, nn
 from lthray.ticket import Mask
 
 
-def parameters(network: nn.Module, mask: Mask, free: Iterable[str]) -> dict[str, float]:
+def parameters(network: nn.Module, mask: Mask, free: Iterable[str], gone: int = 0) -> dict[str, float]:
     """Counts of all parameters, of those that may be cut (`free` layers), and of those kept of all.
 
     `density/prunable` is kept over all in the free layers; `density/total` counts norms, biases and exempt layers too.
+    Where channels are cut, `gone` parameters of the whole network are no longer there, and all that is there is kept.
     """
     total = sum(p.numel() for p in network.parameters())
     free = list(free)
     prunable, alive = sum(mask[n].numel() for n in free), sum(int(mask[n].sum()) for n in free)
-    kept = total - (mask.size - mask.kept)
+    kept = total - (gone or mask.size - mask.kept)
     return {
-        "cost/parameters": total,
+        "cost/parameters": total - gone,
         "cost/prunable": prunable,
         "cost/kept": kept,
         "density/prunable": alive / prunable,

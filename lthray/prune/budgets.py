@@ -68,6 +68,26 @@ def allot(scores: Scores, rules: Mapping[str, float | str], density: float, prun
     return {n: counts[n] if n in free else round(float(rules[n]) * v.numel()) for n, v in scores.items()}
 
 
+def allot_channels(scores: Scores, steps: Mapping[str, int], keep: int, size: Callable[[Counts], int], budget: str) -> Counts:
+    """Channels kept in every group of coupled ones: cut `steps` at a time, lowest scores of a group first, the groups in
+    the budget's order, until at most `keep` weights are left (`size` of the counts). Every group keeps one step.
+
+    A channel's weights are those of its makers times its readers, so no density is exact: what is left is what is recorded.
+    """
+    counts = {name: int((values > -torch.inf).sum()) for name, values in scores.items()}
+    cuts: list[tuple[tuple[float, ...], str]] = []
+    for name, values in scores.items():
+        ranked = values.sort(descending=True).values
+        for first in range(steps[name], counts[name], steps[name]):
+            share, worth = (first + steps[name]) / len(values), float(ranked[first : first + steps[name]].mean())
+            cuts.append((CHANNELS[budget](share, worth), name))
+    for _, name in sorted(cuts, key=lambda cut: cut[0]):  # stable: ties by order
+        if size(counts) <= keep:
+            break
+        counts[name] -= steps[name]
+    return counts
+
+
 def raised(counts: Counts, least: Counts) -> Counts:
     """The same sum with at least so many in every layer; the others give in proportion to what they have above that."""
     lacking = sum(max(0, least[name] - count) for name, count in counts.items())
@@ -169,4 +189,9 @@ BUDGETS: dict[str, Callable[..., Counts]] = {
     "sensitivity": sampled,
     "hsic": sampled,
     "cka": sampled,
+}
+# what is cut first of coupled channels: (share of the group left before the cut, mean score of what is cut) -> lowest first
+CHANNELS: dict[str, Callable[[float, float], tuple[float, ...]]] = {
+    "uniform": lambda share, worth: (-share, worth),
+    "overall": lambda share, worth: (worth,),
 }

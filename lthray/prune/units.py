@@ -15,9 +15,15 @@ def weight(scores: Scores, counts: Mapping[str, int], group: int) -> Mask:
         flat = values.flatten()
         alive = int((flat > -torch.inf).sum())
         if counts[name] > alive:
-            raise ValueError(f"{name}: {counts[name]} weights to keep, only {alive} are left")
+            raise ValueError(f"{name}: {counts[name]} to keep, only {alive} are left")
         masks[name] = top(flat, counts[name]).reshape(values.shape)
     return Mask(masks)
+
+
+def channel(scores: Scores, counts: Mapping[str, int], group: int) -> Mask:
+    """Whole channels: the highest of each group of coupled channels; scores, counts and mask are then of channels, as
+    `lthray.coupling` makes them from those of weights."""
+    return weight(scores, counts, group)
 
 
 def n_of_m(scores: Scores, counts: Mapping[str, int], group: int) -> Mask:
@@ -41,4 +47,4 @@ def n_of_m(scores: Scores, counts: Mapping[str, int], group: int) -> Mask:
     return Mask(masks)
 
 
-UNITS: dict[str, Callable[[Scores, Mapping[str, int], int], Mask]] = {"weight": weight, "n_of_m": n_of_m}
+UNITS: dict[str, Callable[[Scores, Mapping[str, int], int], Mask]] = {"weight": weight, "channel": channel, "n_of_m": n_of_m}
