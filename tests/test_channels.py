@@ -268,12 +268,15 @@ SMALL = {"model__channels": (8,), "model__attention": (0,), "measure__checkpoint
 WORDS = {"prune__unit": "channel", "model__channels": (8, 16), "model__attention": (1,), "model__head": 4}
 RESNET = {"model__name": "resnet", "model__channels": (8, 8), "model__groups": 4, "train__steps": 8}
 LENET5 = {"model__name": "lenet5", "model__channels": (6, 8), "train__steps": 8}
+LATENT = {"objective__name": "latent_denoise", "latent__widths": (8, 16), "latent__groups": 4, "latent__steps": 3}
 KINDS = [
     (tiny, {"prune__unit": "channel", "prune__budget": "uniform"}),
     (tiny, WORDS),
     (lenet, {"prune__unit": "channel"}),
     (lenet, {"prune__unit": "channel", **LENET5}),
     (lenet, {"prune__unit": "channel", **RESNET}),
+    (tiny, {"prune__unit": "channel", "prune__early": 0.3, "prune__looks": 5, "train__steps": 20}),
+    (tiny, {"prune__unit": "channel", **LATENT}),
 ]
 
 
@@ -293,6 +296,10 @@ def test_masks_are_of_whole_channels_they_nest_and_what_is_realised_is_recorded(
         assert 0.6 * asked < m["density/prunable"] <= asked == r.density
         assert m["cost/parameters"] == m["cost/kept"] == parameters
         assert m["density/total"] == pytest.approx(parameters / total)
+        for name, norm in norms_of(left).items():
+            whole = norms_of(setting.twin)[name]
+            if name.endswith("norm2"):  # of the channels of one group, which come in steps
+                assert norm.num_channels // norm.num_groups == whole.num_channels // whole.num_groups
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             left(*setting.example)
         assert m["cost/macs_dense"] == m["cost/macs_masked"]
@@ -376,7 +383,7 @@ def test_scores_are_those_of_the_smaller_network(store):
 
 @pytest.mark.parametrize("control", [name for name in CONTROLS if name != "random_mask"])
 def test_controls_are_of_whole_channels_too(store, control):
-    own, config = (tiny(**WORDS | SMALL, control=name) for name in ("none", control))
+    own, config = (lenet(prune__unit="channel", control=name) for name in ("none", control))
     rounds(own, store)
     found, coupling = rounds(config, store), Setting(config, torch.device("cpu")).coupling
     assert masks(config, store) == masks(own, store)
