@@ -93,17 +93,13 @@ class Coupling:
 
 
 def small(tensors: Mapping[str, Tensor], cover: Mask) -> Weights:
-    """Tensors of the whole network as the smaller one has them; keys are names, or "slot/name"."""
-    return {key: _cut(t, cover[name]) if (name := _name(key)) in cover else t for key, t in tensors.items()}
+    """Tensors of the whole network as the smaller one has them."""
+    return {name: _cut(t, cover[name]) if name in cover else t for name, t in tensors.items()}
 
 
 def full(tensors: Mapping[str, Tensor], cover: Mask, fill: float = 0.0) -> Weights:
     """The way back, `fill` where nothing was."""
-    return {key: _grown(t, cover[name], fill) if (name := _name(key)) in cover else t for key, t in tensors.items()}
-
-
-def _name(key: str) -> str:
-    return key.rpartition("/")[2]
+    return {name: _grown(t, cover[name], fill) if name in cover else t for name, t in tensors.items()}
 
 
 def _cut(tensor: Tensor, bits: Tensor) -> Tensor:
