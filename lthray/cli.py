@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lthray import __version__, options
 from lthray.call import OURS, Call, Study, flagged, read_options, resolve
-from lthray.config import PRESETS, TrialConfig
+from lthray.config import IMAGES, POLICY, PRESETS, TrialConfig, own_of
 from lthray.flat import ConfigError, words
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def _study(call: Call) -> int:
 
     prune, config = call.config.prune, call.config
     images = data.load(config.data)
-    if prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
+    own = config.model.name not in POLICY or own_of(config.data) == IMAGES["folder"]
+    if own or prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
         setting.check(config)
     if call.options.dry_run:
         return _dry_run(call)

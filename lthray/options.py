@@ -160,7 +160,7 @@ def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
     if len(texts) != 1:
         faults.append(f"--{word}: needs one value, got {' '.join(texts) or 'none'}")
         return None
-    return texts[0]
+    return next((word for word in _literals(kind) if str(word) == texts[0]), texts[0])
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -197,15 +197,16 @@ def _kind(kind: Any) -> str:
     if "tuple[tuple" in text:
         return "PATTERN DENSITY ..."
     plural = " ..." if "tuple" in text else ""
-    literals = _literals(kind)
+    literals = [str(word) for word in _literals(kind)]
     if literals:
-        return "{" + (", " if len(literals) > 9 else ",").join(literals) + "}" + plural
+        path = " or PACKAGE.MODULE:FACTORY" if "pattern=" in text else ""
+        return "{" + (", " if len(literals) > 9 else ",").join(literals) + "}" + plural + path
     if kind is bool or "bool" in text:
         return ""
     return ("INT" if "int" in text else "NUMBER" if "float" in text else "TEXT") + plural
 
 
-def _literals(kind: Any) -> list[str]:
+def _literals(kind: Any) -> list[Any]:
     if getattr(kind, "__origin__", None) is Literal:
-        return [str(word) for word in kind.__args__]
+        return list(kind.__args__)
     return [word for inner in getattr(kind, "__args__", ()) for word in _literals(inner)]

@@ -15,7 +15,6 @@ from lthray.config import (
     DENOISERS,
     EVIDENCE,
     PLACES,
-    POLICY,
     Measure,
     Model,
     Objective,
@@ -23,6 +22,7 @@ from lthray.config import (
     Train,
     TrialConfig,
     input_of,
+    layers_of,
     shape_of,
 )
 from lthray.flat import ConfigError
@@ -214,7 +214,8 @@ class _Rungs:
     def init(self, seed: int) -> str:
         """Weights before the first step: a function of the seed, or the given ones, which no seed changes."""
         given = models.digest_of(self.config.model.pretrained) if seed == self.config.seed else ""
-        return _key("init", {**self.config.canonical("model"), "seed": 0 if given else seed}, given)
+        spec, source = {**self.config.canonical("model"), "seed": 0 if given else seed}, models.source_of(self.config.model)
+        return _key("init", spec, given, *([source] if source else []))
 
     def mask(self, density: float, last: Rung) -> str:
         spec = {word: value for word, value in self.config.canonical("prune").items() if word != "prune.ladder"}
@@ -301,7 +302,7 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
     (channels, side), classes = input_of(config), shape_of(config.data)[2]
     shape = (channels, side, side)
     total, layers = models.sizes(config.model, shape, classes)
-    rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])
+    rules = budgets.assign(layers, layers_of(config))
     kept = total - sum(n * (1 - (density if rules[name] == "free" else float(rules[name]))) for name, n in layers.items())
     model = models.narrower(config.model, shape, classes, round(kept))
     plain = {

@@ -184,6 +184,7 @@ def test_ways_to_write_a_word():
     flat, wrong = split(["--max_concurrent=3", "--prune.ladder=0.5,0.25", "--train.channels-last", "--dry-run"], known)
     assert wrong == []
     assert flat == {"max_concurrent": "3", "prune.ladder": ["0.5", "0.25"], "train.channels_last": True, "dry_run": True}
+    assert call(SEARCH, "--data.channels", "1").config.data.channels == 1  # text, of words that are numbers
     flat, _ = split(["--prune.slope", "-1.5", "--prune.layers", "conv_in", "1", "*", "free"], known)
     assert flat == {"prune.slope": "-1.5", "prune.layers": [["conv_in", "1"], ["*", "free"]]}
 

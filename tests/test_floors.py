@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
-    1: ["config", "statistics", "similarity"],
+    1: ["config", "statistics", "similarity", "imported"],
     2: [
         "task.data",
         "task.models",

@@ -1,5 +1,5 @@
-"""The networks: diffusers' UNet2DModel and AutoencoderKL; LeNet-300-100, a small convolutional classifier, ResNets; fresh
-or from a folder."""
+"""The networks: diffusers' UNet2DModel and AutoencoderKL; LeNet-300-100, a small convolutional classifier, ResNets; a
+user's own; fresh or from a folder."""
 
 import bisect
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lthray import imported
 from lthray.config import FEATURES, Model
 from lthray.flat import ConfigError
 from lthray.seeds import seed_of
@@ -24,7 +25,12 @@ PLAIN = (nn.Conv2d, nn.Linear)
 def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
     """A network for images of `shape` (channels, height, width); its weights are a function of `seed` alone."""
     with drawing(seed_of("init", seed), torch.device("cpu")):
-        return MODELS[model.name](model, shape, classes)
+        return MODELS.get(model.name, _imported)(model, shape, classes)
+
+
+def source_of(model: Model) -> str:
+    """The digest of a user's own network's source, for keys; empty for ours."""
+    return "" if model.name in MODELS else imported.digest("model.name", model.name)
 
 
 def digest_of(folder: str) -> str:
@@ -295,6 +301,18 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.features(x))
+
+
+def _imported(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """What a user's factory gives."""
+    make = imported.factory("model.name", model.name)
+    try:
+        network = make(shape, classes)
+    except Exception as error:
+        raise imported.told("model.name", model.name, error) from None
+    if not isinstance(network, nn.Module):
+        raise ConfigError([f"model.name = {model.name!r}: gives a {type(network).__name__}, not a torch.nn.Module"])
+    return network
 
 
 def _resnet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
