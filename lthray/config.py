@@ -139,7 +139,8 @@ class Model:
     hidden: tuple[Count, ...] = (300, 100)
     """Widths of the hidden fully connected layers of lenet300 and lenet5."""
     pretrained: str = ""
-    """Folder of a saved diffusers UNet2DModel (safetensors) to start from; `init` then means its weights."""
+    """Weights to start from, which `init` then means: a safetensors file or a folder with one, a saved diffusers UNet2DModel,
+    a pipeline with one, or a Hub id such as google/ddpm-cifar10-32 (name@revision). Every name must be the network's."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -495,8 +496,6 @@ def _model(c: TrialConfig):
             yield f"model.attention = {c.model.attention}: only for model.name = 'unet'"
         if any(level >= levels for level in c.model.attention):
             yield f"model.attention = {c.model.attention}: levels are 0 to {levels - 1}"
-    if c.model.name != "unet" and c.model.pretrained:
-        yield f"model.pretrained = {c.model.pretrained!r}: only for model.name = 'unet'"
 
 
 def _train(c: TrialConfig):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lthray import pretrained
 from lthray.config import (
     DENOISERS,
     EVIDENCE,
@@ -212,9 +213,9 @@ class _Rungs:
         return replace(found, anchors=tuple(sorted({*anchors, *looks})))
 
     def init(self, seed: int) -> str:
-        """Weights before the first step: a function of the seed, or the given ones, which no seed changes."""
-        given = models.digest_of(self.config.model.pretrained) if seed == self.config.seed else ""
-        spec, source = {**self.config.canonical("model"), "seed": 0 if given else seed}, models.source_of(self.config.model)
+        """Weights before the first step: a function of the seed; or the given ones, but of a rung's fresh seed."""
+        given, source = pretrained.digest_of(self.config.model.pretrained), models.source_of(self.config.model)
+        spec = {**self.config.canonical("model"), "seed": 0 if given and seed == self.config.seed else seed}
         return _key("init", spec, given, *([source] if source else []))
 
     def mask(self, density: float, last: Rung) -> str:

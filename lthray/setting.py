@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lthray import imported
+from lthray import imported, pretrained
 from lthray.config import DENOISERS, FEATURES, POLICY, TrialConfig, input_of, layers_of, shape_of
 from lthray.flat import ConfigError
 from lthray.measure import quality
 from lthray.plan import plan
 from lthray.prune import budgets
 from lthray.task import data, models
-from lthray.task.objectives import OBJECTIVES, Task, answer
+from lthray.task.objectives import OBJECTIVES, Task, answer, trained_scheduler
 from lthray.ticket import Mask, Ticket, TicketError, Weights, read_ticket
 from lthray.training import Learner, State
 
@@ -43,11 +43,12 @@ class Setting:
         return channels, side, side
 
     def network(self, seed: int) -> nn.Module:
-        """A fresh network on the CPU."""
-        return models.build(self.config.model, self.shape, shape_of(self.config.data)[2], seed)
+        """A network on the CPU: as the trial begins, or with new weights where the seed is another."""
+        classes, fresh = shape_of(self.config.data)[2], seed != self.config.seed
+        return models.build(self.config.model, self.shape, classes, seed, fresh=fresh)
 
     def weights(self, seed: int) -> Weights:
-        """The weights of a fresh network."""
+        """Its weights."""
         return {name: p.detach().clone() for name, p in self.network(seed).named_parameters()}
 
     @cached_property
@@ -112,6 +113,8 @@ def check(config: TrialConfig) -> None:
     if config.model.name not in POLICY:
         _try_out(setting)
     _enough(setting)
+    if config.model.pretrained and config.objective.name in DENOISERS:
+        _agree(config)
     _ = plan(config), setting.dials, setting.given
     if config.measure.inception:
         quality.inception(config.measure.inception)
@@ -124,6 +127,27 @@ def _enough(setting: Setting) -> None:
     if c.objective.name in DENOISERS and c.measure.samples and n < 10 * FEATURES:
         raise ConfigError([f"measure.samples = {c.measure.samples}: 0, for {n} training images are too few to compare with"])
     if faults := [f"{word} = {number}: at most the {n} training images" for word, number in wanted.items() if number > n]:
+        raise ConfigError(faults)
+
+
+def _agree(config: TrialConfig) -> None:
+    """Refuse a pipeline that was trained on other noise, or to another target, than the config says."""
+    source, own = config.model.pretrained, trained_scheduler(config.objective).config
+    said = pretrained.facts(source, pretrained.given(source).scheduler)
+    words = {"num_train_timesteps": "objective.timesteps", "prediction_type": "objective.prediction"}
+    words |= {"beta_schedule": "objective.schedule", "beta_start": "the first beta", "beta_end": "the last beta"}
+    ours = {**own, "beta_schedule": config.objective.schedule}
+    if config.objective.schedule == "squaredcos_cap_v2":  # which has no such ends
+        words = {key: word for key, word in words.items() if key not in ("beta_start", "beta_end")}
+    faults = [
+        f"model.pretrained = {source!r}: was trained with {key} = {said[key]!r}, {word} = {ours[key]!r}"
+        for key, word in words.items()
+        if key in said and said[key] != ours[key]
+    ]
+    if said.get("trained_betas"):
+        told = f"objective.schedule = {config.objective.schedule!r}"
+        faults.append(f"model.pretrained = {source!r}: was trained with betas of its own, {told}")
+    if faults:
         raise ConfigError(faults)
 
 

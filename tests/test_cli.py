@@ -112,7 +112,7 @@ BAD = [
     (["trial", "--preset", "cifar10"], "data.root = ''"),
     (["trial", "--preset", "cifar10", "--data-root", "/nix"], "no usable CIFAR10 below /nix"),
     (["trial", "--origin", "/nix"], "origin = '/nix': No such file"),
-    (["trial", "--model.pretrained", "/nix"], "model.pretrained = '/nix': has no config.json"),
+    (["trial", "--model.pretrained", "/nix"], "model.pretrained = '/nix': is no file, no folder, and no Hub id"),
     (["trial", "--measure.inception", "/proc/version"], "measure.inception = '/proc/version': not torch-fidelity's"),
     (["trial", "--tracking-uri", "htp://me:secret@host"], "--tracking-uri = 'htp://***@host': must begin with one of http://"),
     (["trial", "--out", "/proc/version"], "--out = '/proc/version': /proc/version is a file"),

@@ -123,7 +123,6 @@ TOGETHER = [
     ({"model.channels": (12, 24)}, "12 is no multiple of model.groups = 8"),
     ({"model.attention": (1,), "model.head": 5}, "no multiple of model.head = 5"),
     ({"model.attention": (2,)}, "levels are 0 to 1"),
-    ({"model.name": "lenet300", "objective.name": "classify", "model.pretrained": "x"}, "only for model.name = 'unet'"),
     ({"train.batch": 1198}, "at most the 1197 training images"),
     ({"train.batch": 700, "data.fraction": 0.5}, "at most the 599 training images"),
     ({"train.warmup": 400}, "must be less than train.steps"),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
-    1: ["config", "statistics", "similarity", "imported"],
+    1: ["config", "statistics", "similarity", "imported", "pretrained"],
     2: [
         "task.data",
         "task.models",
@@ -37,6 +37,7 @@ HOMES = {
     "torch_fidelity": {"measure.quality"},
     "torchvision": {"task.data", "measure.quality"},
     "sklearn": {"task.data"},
+    "huggingface_hub": {"pretrained"},
     "optuna": {"space", "study"},
     "rich": {"console"},
     "fcntl": {"store"},

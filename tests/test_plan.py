@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
+from lthray import pretrained
 from lthray.config import Criterion, TrialConfig
 from lthray.flat import ConfigError, words
 from lthray.plan import fresh_seed, given_digest, name_of, plan, point, twin_config
-from lthray.task import models
 
 from .conftest import tiny
 
@@ -78,7 +78,7 @@ def test_rules_that_share_a_first_cut_share_its_mask():
 @pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_masks_over_given_weights_differ_by_seed_where_something_is_drawn(monkeypatch, criterion):
     """Chance itself, or the images that a criterion sees."""
-    monkeypatch.setattr(models, "digest_of", lambda folder: "given" if folder else "")
+    monkeypatch.setattr(pretrained, "digest_of", lambda folder: "given" if folder else "")
     words = {"model.pretrained": "folder", "prune.criterion": criterion, "measure.samples": 0}
     a, b = (keys(**words, seed=seed) for seed in (0, 1))
     assert a["dense"] == b["dense"]  # the same weights, the same stream
