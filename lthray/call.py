@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
+from lthray import arms
 from lthray.config import PRESETS, TrialConfig, preset_name
 from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
@@ -88,6 +90,8 @@ class Call:
     points: tuple[Mapping[str, Any], ...]
     argv: tuple[str, ...]
     phase: str = "search"
+    beside: tuple[Mapping[str, Any], ...] = ()
+    """Words of what is measured once, on no seed's behalf, after the list."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -98,7 +102,7 @@ class Call:
     def trials(self) -> int:
         """Trials in all."""
         if self.points:
-            return min(self.options.trials or 10**9, len(self.points) * len(self.seeds))
+            return min(self.options.trials or 10**9, len(self.points) * len(self.seeds) + len(self.beside))
         return self.options.trials or (self.study.smoke_trials if self.options.smoke else self.study.trials)
 
     @property
@@ -163,7 +167,8 @@ class Call:
 
     def point(self, number: int) -> Mapping[str, Any]:
         """The words of a trial of the list."""
-        return self.points[number // len(self.seeds)]
+        listed = len(self.points) * len(self.seeds)
+        return self.points[number // len(self.seeds)] if number < listed else self.beside[number - listed]
 
     def shared(self) -> list[TrialConfig]:
         """Configs that between them need every dense run and every anchor of the call."""
@@ -188,6 +193,7 @@ class Call:
             "seed": self.options.seed,
             "search": [self.study.startup, self.study.grace, self.study.reduction],
             "data": digest,
+            **({"beside": [dict(words) for words in self.beside]} if self.beside and self.points else {}),
         }
 
 
@@ -221,6 +227,11 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
         study, options, config, {} if study.design else space, _points(study, options, config, space, given), tuple(argv)
     )
     call = replace(call, phase="design" if study.design else "search" if study.space else "list")
+    if len({Path(source).name for source in options.beside}) < len(options.beside):
+        raise ConfigError([f"--beside {' '.join(options.beside)}: two of them would have one name"])
+    call = replace(call, beside=tuple(map(arms.given, options.beside)))
+    if call.beside and not (call.points or call.recipes):
+        raise ConfigError(["--beside: a search grades nothing, so there is nothing to measure beside; let it confirm a recipe"])
     if both := set(call.seeds) & set(call.confirm_seeds):
         raise ConfigError([f"--confirm-seeds {min(both)}: is a seed of the search; fresh ones are needed"])
     _check_points(call)
@@ -280,6 +291,8 @@ def _check_points(call: Call) -> None:
         for asked in (call, *([call.confirmation([{}])] if call.recipes else [])):
             for number in range(0, asked.trials, len(asked.seeds)) if asked.points else ():
                 asked.config_of(number, asked.point(number))  # a point once: another seed changes nothing
+        for words in call.beside:
+            call.config_of(0, words)
     except ConfigError as error:
         raise ConfigError([f"{fault} (a trial of {call.study.name})" for fault in error.faults]) from None
 

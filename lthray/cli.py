@@ -85,6 +85,8 @@ def _study(call: Call) -> int:
     own = config.model.name not in POLICY or own_of(config.data) == IMAGES["folder"]
     if own or prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
         setting.check(config)
+    for given in call.beside:
+        setting.check(call.config_of(0, given))
     if call.options.dry_run:
         return _dry_run(call)
     from lthray import results

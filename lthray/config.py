@@ -179,8 +179,8 @@ class Latent:
 class Train:
     """One training run."""
 
-    steps: Count = 400
-    """Optimizer steps of a full run."""
+    steps: Whole = 400
+    """Optimizer steps of a full run; 0 = the weights are measured as they are given, with an empty prune.ladder."""
     batch: Count = 32
     """Images a step."""
     optimizer: OptimizerName = "adam"
@@ -501,7 +501,9 @@ def _model(c: TrialConfig):
 def _train(c: TrialConfig):
     if c.train.batch > images_of(c):
         yield f"train.batch = {c.train.batch}: at most the {images_of(c)} training images (data.fraction = {c.data.fraction})"
-    if c.train.warmup >= c.train.steps:
+    if not c.train.steps and (c.prune.ladder or c.origin):
+        yield f"train.steps = 0: nothing is trained, so nothing can be pruned; prune.ladder = {c.prune.ladder} must be ()"
+    if c.train.warmup and c.train.warmup >= c.train.steps:
         yield f"train.warmup = {c.train.warmup}: must be less than train.steps = {c.train.steps}"
 
 

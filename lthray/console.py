@@ -120,13 +120,14 @@ def trial_table(found: Sequence[Trial]) -> Table:
     for column in ("trial", "recipe", "end", "density", "excess ± SE", "matches to", *shown, "train s", "measure s"):
         table.add_column(column, justify="left" if column in ("recipe", "end") else "right")
     for trial in ranked(found):
-        m = trial.rounds[-1].metrics if len(trial.rounds) > 1 else {}
+        own = trial.rounds[-1].metrics if trial.rounds else {}
+        m = own if len(trial.rounds) > 1 else {}
         table.add_row(
             *(str(trial.entry.number), trial.name, trial.status),
             f"{m['density/prunable']:.4g}" if m else "–",
             f"{m['loss/excess']:+.2%} ± {m['loss/excess_se']:.2%}" if m else "–",
             f"{trial.matching:.4g}" if trial.matching else "–",
-            *(form.format(m[metric]) if metric in m else "–" for metric, form in shown.values()),
+            *(form.format(own[metric]) if metric in own else "–" for metric, form in shown.values()),
             *(f"{sum(r.metrics[f'cost/{part}_seconds'] for r in trial.rounds):.0f}" for part in ("train", "measure")),
         )
     return table

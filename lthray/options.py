@@ -111,6 +111,9 @@ class Options(Root):
     """Recipes that a search confirms on fresh seeds; 0 = none. Empty = the study's own."""
     confirm_seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
     """Fresh seeds of the confirmation, none of those of the search. Empty = the study's own."""
+    beside: tuple[str, ...] = ()
+    """Trained networks (files, folders, pipelines, Hub ids; see model.pretrained), each measured once as it is beside the
+    tickets of a list, a design or a confirmation."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at a time; empty = as many as the resources carry."""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1

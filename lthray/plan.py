@@ -205,7 +205,7 @@ class _Rungs:
     def run(
         self, start: int, end: int, begin: str, age: int, stream: int, anchors: tuple[int, ...] = (), moves: bool = False
     ) -> Run:
-        fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream}
+        fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream if end else 0}
         fixed |= self.config.canonical("regime") if moves else {}
         key = _key("train", {**fixed, "span": [start, end]}, begin, self.digest)
         found = Run(key, start, end, stream, age + end - start, moves=moves)
@@ -349,7 +349,8 @@ def recipe_of(config: TrialConfig) -> str:
     """What a name says of all trials that differ in the seed alone, or in what stands in the ticket's place."""
     c, r = config.prune, config.rewind
     if not c.ladder and not config.origin:
-        return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}dense {config.train.steps} steps"
+        trained = f"dense {config.train.steps} steps" if config.train.steps else f"given {Path(config.model.pretrained).name}"
+        return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}{trained}"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
     before = {

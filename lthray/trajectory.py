@@ -296,7 +296,7 @@ class Trial(Setting):
             if live.step in keep or self._due():
                 states.save(self.store, run, live, {rung.curve: curve} if points else {}, fingerprint(self.device))
                 self.committed = time.monotonic()
-                yield Progress(rung.index, live.step, run.end, live.loss_sum / live.losses, live.seconds)
+                yield Progress(rung.index, live.step, run.end, live.loss_sum / max(live.losses, 1), live.seconds)
 
     def _due(self) -> bool:
         return time.monotonic() - self.committed >= self.commit

@@ -1,6 +1,8 @@
 """Given weights: whatever form they come in, the same network; whatever is wrong with them, one line."""
 
 import json
+import subprocess
+import sys
 
 import huggingface_hub
 import pytest
@@ -9,16 +11,21 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from lthray import options, pretrained
+from lthray import arms, options, pretrained
 from lthray.__main__ import main
-from lthray.config import Model
+from lthray.call import preview, resolve
+from lthray.config import Model, TrialConfig
 from lthray.flat import ConfigError
-from lthray.plan import fresh_seed
+from lthray.measure import loss
+from lthray.plan import fresh_seed, name_of, plan
+from lthray.results import trials
 from lthray.setting import Setting, check
 from lthray.task import models
+from lthray.verdicts import gather, lead, sentences, table
 
-from .conftest import TINY, lenet, rounds, tiny
+from .conftest import TINY, lenet, rounds, same, tiny
 from .test_cli import argv_of
+from .test_desk import LIST, SEARCH, opened, work_off
 from .test_trajectory import begun
 
 SHAPE = (1, 8, 8)
@@ -246,3 +253,65 @@ def test_a_classifier_is_pruned_from_given_weights(store, tmp_path):
     assert len(rounds(config, store)) == 3
     _, start = begun(config, store, 1)
     assert torch.equal(start.weights["output.bias"], network.output.bias.detach())
+
+
+# measured as they are
+
+
+def test_a_given_network_is_measured_as_it_is(store, tmp_path):
+    """The reference: its panel loss by hand, of the weights themselves."""
+    network = saved(tmp_path / "net")
+    config = TrialConfig.from_flat(arms.given(str(tmp_path / "net")), tiny(seed=5, stream=5))
+    (found,) = rounds(config, store)
+    setting = Setting(config, torch.device("cpu"))
+    x, y = setting.images.held_out("validation", config.measure.images)
+    expected = loss.panel(network.eval(), setting.learner.task, x, y, config.measure.timesteps)
+    assert torch.equal(found.arrays["loss"], expected)
+    assert (found.metrics["cost/steps_spent"], found.metrics["cost/steps_of_weights"], found.metrics["loss/excess"]) == (
+        0,
+        0,
+        0,
+    )
+    other = TrialConfig.from_flat(arms.given(str(tmp_path / "net")), tiny())
+    assert plan(other).rungs[0].round == plan(config).rungs[0].round  # no seed changes it
+    assert name_of(config) == "given net s5"
+    assert same(found, rounds(config, store)[0])
+
+
+def test_given_networks_stand_beside_the_tickets_of_a_study(store, tmp_path):
+    saved(tmp_path / "net")
+    call, ledger = opened(LIST, store, "--beside", str(tmp_path / "net"), "--train.steps", "8")
+    assert call.trials == len(call.points) * len(call.seeds) + 1  # once, whatever the seeds
+    assert "given net s0" in [name_of(config) for config in preview(call)]
+    without, _ = opened(LIST, store, "--train.steps", "8")
+    assert call.plan("x") != without.plan("x")
+    work_off(call, ledger, store, last=call.trials)
+    found = list(trials(store, ledger))
+    (evidence,) = gather([trial.summary for trial in found])
+    row = table(evidence)[-1]
+    assert (row[0], row[1], row[2]) == ("given net", "1", str(len(call.seeds)))
+    assert f"{100 * lead(evidence, 'given net')['matching']:+.1f}%" == row[3]
+    assert "Beside them, given net (" in sentences(evidence)[-1]
+    rivals = [r["metrics"]["loss/heldout"] for r in evidence.dense.values()]
+    ratio = evidence.given["given net"]["metrics"]["loss/heldout"] / torch.tensor(rivals)
+    assert lead(evidence, "given net")["matching"] == pytest.approx(float((ratio - 1).mean()), rel=1e-5)
+
+
+def test_what_cannot_stand_beside_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ConfigError, match="--beside: a search grades nothing"):
+        resolve(SEARCH, ["--beside", "x"])
+    with pytest.raises(ConfigError, match="--beside a/net b/net: two of them would have one name"):
+        resolve(LIST, ["--beside", "a/net", "b/net"])
+    with pytest.raises(ConfigError, match=r"was trained without classes \(a trial of list\)"):
+        resolve(LIST, ["--beside", "x", "--model.conditional"])
+    page = (
+        "import sys; from tests.test_desk import LIST; from lthray.cli import study\n"
+        "sys.exit(study(LIST, ['--beside', '/nix', '--out', sys.argv[1]]))"
+    )
+    words = [sys.executable, "-c", page, str(tmp_path / "runs")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == options.BAD_INPUT
+    assert (
+        done.stderr == "error: model.pretrained = '/nix': is no file, no folder, and no Hub id such as google/ddpm-cifar10-32\n"
+    )
+    assert not (tmp_path / "runs").exists()
