@@ -250,9 +250,10 @@ def _points(
         points = study.points(config) if study.points else () if space else ({},)
     if not points:
         return ()
-    listed = [{**point, **arm} for arm in study.arms(config) for point in points] + list(study.references(config))
-    free = ({word: value for word, value in point.items() if word not in given} for point in listed)
-    return tuple({repr(sorted(point.items())): point for point in free}.values())
+    listed = [{**point, **arm} for arm in study.arms(config) for point in points]
+    free = [{word: value for word, value in point.items() if word not in given} for point in listed]
+    references = [dict(point) for point in study.references(config)]  # which are made of what was given
+    return tuple({repr(sorted(point.items())): point for point in [*free, *references]}.values())
 
 
 def _unconfirmed(study: Study, options: Options) -> list[str]:

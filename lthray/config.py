@@ -18,7 +18,7 @@ from lthray.flat import ConfigError, either, from_flat, meant, walk
 DataName = Literal[
     "digits", "digits_low", "digits_high", "mnist", "fashion_mnist", "cifar10", "cifar100", "flowers102", "folder"
 ]  # fmt: skip
-Augment = Literal["none", "flip", "shift"]
+Augment = Literal["none", "flip", "shift", "flip_shift"]
 ModelName = Literal["unet", "lenet300", "lenet5", "resnet", "autoencoder"]
 ObjectiveName = Literal["denoise", "latent_denoise", "classify", "autoencode"]
 NoiseSchedule = Literal["linear", "squaredcos_cap_v2", "sigmoid"]
@@ -108,7 +108,7 @@ class Data:
     fraction: Fraction = 1.0
     """Share of the training images that is used; held-out splits stay whole."""
     augment: Augment = "none"
-    """flip: mirrored at random; shift: moved by up to an eighth of the side at random."""
+    """flip: mirrored at random; shift: moved by up to an eighth of the side at random; flip_shift: both."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -471,8 +471,8 @@ def _latent(c: TrialConfig):
     for width in c.latent.widths:
         if width % c.latent.groups:
             yield f"latent.widths = {c.latent.widths}: {width} is no multiple of latent.groups = {c.latent.groups}"
-    if c.data.augment == "shift":
-        yield "data.augment = 'shift': latents of 'latent_denoise' are made once, of images and of mirrored ones"
+    if c.data.augment in ("shift", "flip_shift"):
+        yield f"data.augment = {c.data.augment!r}: latents of 'latent_denoise' are made once, of images and of mirrored ones"
 
 
 def _model(c: TrialConfig):

@@ -283,6 +283,10 @@ def _shift(x: Tensor, stream: int, step: int) -> Tensor:
     return padded[torch.arange(n, device=x.device)[:, None, None], :, rows, columns].permute(0, 3, 1, 2).contiguous()
 
 
+def _flip_shift(x: Tensor, stream: int, step: int) -> Tensor:
+    return _shift(_flip(x, stream, step), stream, step)
+
+
 SETS: dict[str, Callable[[Data], tuple]] = {
     "digits": _digits,
     "digits_low": _digits,
@@ -294,4 +298,9 @@ SETS: dict[str, Callable[[Data], tuple]] = {
     "flowers102": _flowers,
     "folder": _folder,
 }
-AUGMENT: dict[str, Callable[[Tensor, int, int], Tensor]] = {"none": _plain, "flip": _flip, "shift": _shift}
+AUGMENT: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "none": _plain,
+    "flip": _flip,
+    "shift": _shift,
+    "flip_shift": _flip_shift,
+}
