@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lthray import arms
-from lthray.config import PRESETS, TrialConfig, preset_name
+from lthray.config import TrialConfig
 from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
+from lthray.presets import words_of
 from lthray.space import Choice, Space, design, draw, memory, offers, without
 from lthray.verdicts import MARGIN, SETTING
 
@@ -172,8 +173,8 @@ class Call:
 
     def shared(self) -> list[TrialConfig]:
         """Configs that between them need every dense run and every anchor of the call."""
-        if self.points:
-            return [self.config_of(i, self.point(i)) for i in range(self.trials)]
+        if self.points or not self.rungs:
+            return [self.config_of(i, self.point(i)) for i in range(self.trials if self.points else 0)]
         dials = {word: self.space.get(word) for word in ("objective.name", "rewind.fraction")}
         values = [[(word, v) for v in dial.values] for word, dial in dials.items() if isinstance(dial, Choice)]
         return [self.config_of(i, dict(words)) for i in range(len(self.seeds)) for words in itertools.product(*values)]
@@ -208,7 +209,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     mine, given = {w: v for w, v in flat.items() if w in MINE}, {w: v for w, v in flat.items() if w not in MINE}
     options = read_options(Options, mine, faults)
     base: dict[str, Any] = {
-        **PRESETS.get(options.preset, {}),
+        **words_of(options.preset, options.out),
         **study.words,
         **study.presets.get(options.preset, {}),
         **(study.smoke if options.smoke else {}),
@@ -273,7 +274,7 @@ def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
         try:
             from_flat(cls, {word: value})
             if word == "preset":
-                preset_name(value)
+                words_of(value, good.get("out", Root().out))
             good[word] = value
         except ConfigError as error:
             faults += [flagged(fault) for fault in error.faults]

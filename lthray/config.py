@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from lthray.flat import ConfigError, either, from_flat, meant, walk
+from lthray.flat import either, from_flat, walk
 
 DataName = Literal[
     "digits", "digits_low", "digits_high", "mnist", "fashion_mnist", "cifar10", "cifar100", "flowers102", "folder"
@@ -384,14 +384,7 @@ class TrialConfig:
 
 def preset(name: str) -> TrialConfig:
     """A preset by name; see PRESETS."""
-    return TrialConfig.from_flat(PRESETS[preset_name(name)])
-
-
-def preset_name(name: str) -> str:
-    """The name, if there is such a preset; ConfigError otherwise."""
-    if name not in PRESETS:
-        raise ConfigError([f"preset = {name!r}: must be {either(PRESETS)}{meant(name, PRESETS)}"])
-    return name
+    return TrialConfig.from_flat(PRESETS[name])
 
 
 def layers_of(c: TrialConfig) -> tuple[tuple[str, float | str], ...]:

@@ -98,7 +98,8 @@ class Options(Root):
     """What a study is told besides the config of its trials."""
 
     preset: str = "digits"
-    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10 or cifar100."""
+    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10, cifar100, or one that
+    `lthray preset` has made below --out."""
     data_root: str = ""
     """Folder of the torchvision data sets; the same as --data.root."""
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = None

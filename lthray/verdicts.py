@@ -139,7 +139,7 @@ def gather(trials: Iterable[Trial]) -> list[Evidence]:
     given, trials = _given(trials)
     for trial in trials:
         if trial["rounds"]:
-            at = _setting(trial), _panel(trial)
+            at = _setting(trial), panel_of(trial)
             _enter(found.setdefault(at, Evidence(*at)), trial)
     for (setting, panel), evidence in found.items():
         words = json.loads(setting)
@@ -147,7 +147,7 @@ def gather(trials: Iterable[Trial]) -> list[Evidence]:
         if other := found.get((twice, panel)):
             evidence.longer = other.dense
         for trial in given:  # on the same panel, of the same task
-            if _panel(trial) == panel and _task(trial) == {w: v for w, v in words.items() if w.startswith("objective.")}:
+            if panel_of(trial) == panel and task_of(trial) == {w: v for w, v in words.items() if w.startswith("objective.")}:
                 evidence.given[trial["point"]["recipe"]] = trial["rounds"][0]
     return [evidence for evidence in found.values() if evidence.recipes]
 
@@ -158,7 +158,7 @@ def comparable(trials: Sequence[Trial]) -> Sequence[Trial]:
     calls: dict[str, set[Any]] = {}
     for trial in _given(trials)[1]:
         if trial["rounds"]:
-            calls.setdefault(trial["id"][:12], set()).add((_setting(trial), _panel(trial)))
+            calls.setdefault(trial["id"][:12], set()).add((_setting(trial), panel_of(trial)))
     if not calls:
         raise ConfigError(["no finished ticket is recorded there"])
     first = next(iter(calls.values()))
@@ -178,7 +178,8 @@ def _given(trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
     return [trial for trial in given if trial["rounds"]], [trial for trial in found if trial not in given]
 
 
-def _task(trial: Trial) -> dict[str, Any]:
+def task_of(trial: Trial) -> dict[str, Any]:
+    """What it learns."""
     return {word: value for word, value in trial["point"]["config"].items() if word.startswith("objective.")}
 
 
@@ -209,7 +210,8 @@ def _setting(trial: Trial) -> str:
     return json.dumps({"train.steps": TrialConfig().train.steps, **words}, sort_keys=True)
 
 
-def _panel(trial: Trial) -> tuple[Any, ...]:
+def panel_of(trial: Trial) -> tuple[Any, ...]:
+    """The data, and what of them a trial was measured on."""
     flat = {**TrialConfig().flat(), **trial["point"]["config"]}
     return tuple(trial["point"]["data"]), *(flat[f"measure.{word}"] for word in ("split", "images", "timesteps"))
 

@@ -21,7 +21,7 @@ FLOORS = {
         "prune.regimes",
         "prune.rewinds",
     ]
-    + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts"],
+    + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts", "presets"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
     4: ["setting", "states", "desk", "console", "recording", "pages"],
     5: ["trajectory", "recorded"],
