@@ -97,10 +97,12 @@ def duration(seconds: float) -> str:
 
 def round_line(name: str, index: int, last: int, metrics: Mapping[str, float]) -> str:
     """One round in one line."""
-    if not last:
-        return f"{name}: held-out loss {metrics['loss/heldout']:.4f}, {metrics['cost/steps_of_weights']:.0f} steps"
-    excess = f"excess {metrics['loss/excess']:+.2%} ± {metrics['loss/excess_se']:.2%}"
     known = f", accuracy {metrics['quality/accuracy']:.2%}" if "quality/accuracy" in metrics else ""
+    if not index:
+        return (
+            f"{name}: dense, {metrics['cost/steps_of_weights']:.0f} steps, held-out loss {metrics['loss/heldout']:.4f}{known}"
+        )
+    excess = f"excess {metrics['loss/excess']:+.2%} ± {metrics['loss/excess_se']:.2%}"
     return f"{name}: round {index}/{last}, density {metrics['density/prunable']:.4g}, {excess}{known}"
 
 

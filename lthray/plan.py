@@ -6,6 +6,7 @@ in those keys, find each other's work in the store, and a study can count before
 
 import hashlib
 import math
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -327,7 +328,7 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
         "phase": phase,
         "words": words,
         "config": config.canonical(),
-        "places": {word: flat[word] for word in PLACES if flat[word]},
+        "places": {word: _absolute(flat[word]) for word in PLACES if flat[word]},
         "seed": config.seed,
         "control": config.control,
         "fork": config.fork,
@@ -370,6 +371,11 @@ def recipe_of(config: TrialConfig) -> str:
     }
     first, second = ([word for word, is_so in told.items() if is_so] for told in (before, after))
     return " ".join([*first, budget.get(c.budget, c.budget), *second, f"{r.rule}{at}"])
+
+
+def _absolute(place: Any) -> Any:
+    """A path in full, for whoever runs the trial stands elsewhere; what is no path here (a Hub id) as it is."""
+    return os.path.abspath(place) if isinstance(place, str) and os.path.exists(place) else place
 
 
 def _samples(config: TrialConfig) -> bool:

@@ -235,6 +235,15 @@ def test_a_point_holds_all_that_recording_needs_without_the_data():
     assert found["runs"] == {k: [r.start, r.end] for k, r in plan(tiny()).runs.items()}
 
 
+def test_a_point_says_where_things_lie_for_whoever_stands_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pretrained, "digest_of", lambda source: "given" if source else "")
+    (tmp_path / "net").mkdir()
+    for source, place in (("net", str(tmp_path / "net")), ("google/ddpm-cifar10-32", "google/ddpm-cifar10-32")):
+        found = point(tiny(model__pretrained=source, data__download=True), {}, "search")
+        assert found["places"] == {"data.download": True, "model.pretrained": place}
+
+
 def test_a_given_file_enters_the_keys_by_its_content(tmp_path):
     (tmp_path / "f").write_bytes(b"x")
     assert given_digest("origin", str(tmp_path / "f")).startswith("2d711642b726b044")
