@@ -16,7 +16,7 @@ from lthray.flat import ConfigError
 from lthray.options import NAME, redacted
 from lthray.recording import client
 from lthray.results import config_of, pruned
-from lthray.verdicts import panel_of, task_of
+from lthray.verdicts import SETTING, panel_of, task_of
 
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
 
@@ -156,9 +156,8 @@ def tuned(trials: Sequence[Mapping[str, Any]], call: str = "", steps: int = 0) -
     found = [t for t in found if not pruned(config_of(t["point"])) and steps in (0, config_of(t["point"]).train.steps)]
     if not found:
         raise ConfigError(["no finished search of dense networks is recorded there (studies/baseline_tuning.py)"])
-    if len({repr((panel_of(t), sorted(task_of(t).items()))) for t in found}) > 1:
+    if len({repr((panel_of(t), sorted(task_of(t["point"]["config"]).items()))) for t in found}) > 1:
         calls = ", ".join(sorted({t["id"][:12] for t in found}))
         raise ConfigError([f"losses on several data, panels or tasks are recorded there; name one with --call: {calls}"])
     best = min(found, key=lambda t: t["rounds"][0]["metrics"]["loss/heldout"])
-    parts = ("data", "model", "objective", "train")
-    return best, {word: v for word, v in best["point"]["config"].items() if word.split(".")[0] in parts}
+    return best, {word: v for word, v in best["point"]["config"].items() if word.split(".")[0] in SETTING}

@@ -147,7 +147,7 @@ def gather(trials: Iterable[Trial]) -> list[Evidence]:
         if other := found.get((twice, panel)):
             evidence.longer = other.dense
         for trial in given:  # on the same panel, of the same task
-            if panel_of(trial) == panel and task_of(trial) == {w: v for w, v in words.items() if w.startswith("objective.")}:
+            if panel_of(trial) == panel and task_of(trial["point"]["config"]) == task_of(words):
                 evidence.given[trial["point"]["recipe"]] = trial["rounds"][0]
     return [evidence for evidence in found.values() if evidence.recipes]
 
@@ -178,9 +178,9 @@ def _given(trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
     return [trial for trial in given if trial["rounds"]], [trial for trial in found if trial not in given]
 
 
-def task_of(trial: Trial) -> dict[str, Any]:
-    """What it learns."""
-    return {word: value for word, value in trial["point"]["config"].items() if word.startswith("objective.")}
+def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config says what is learnt: losses of two tasks cannot be compared."""
+    return {word: value for word, value in config.items() if word.split(".")[0] in ("objective", "latent")}
 
 
 def _enter(evidence: Evidence, trial: Trial) -> None:

@@ -149,7 +149,10 @@ TOGETHER = [
     ({"data.name": "folder", "data.side": 8, "data.channels": 1}, "give data.classes, or 0 samples"),
     ({"data.name": "mine:images", "data.side": 8}, "data.channels = 0: data.name = 'mine:images' needs it"),
     ({"data.name": "mine.images"}, "or an import path package.module:factory"),
-    ({"model.name": "mine:"}, "must be one of unet, lenet300, lenet5, resnet or an import path package.module:factory"),
+    (
+        {"model.name": "mine:"},
+        "must be one of unet, lenet300, lenet5, resnet, autoencoder or an import path package.module:factory",
+    ),
     ({"model.name": "mine:net", "control": "small_dense"}, "model.name = 'mine:net' has no narrower network"),
     ({"model.name": "mine:net", "model.conditional": True}, "only for model.name = 'unet', not 'mine:net'"),
     ({"data.side": 7}, "2 levels, but 7 is no multiple"),
