@@ -139,11 +139,12 @@ def _phase(
     from lthray import results
     from lthray.console import Tally, Watch
     from lthray.ledger import Ledger
+    from lthray.plan import given_digest
     from lthray.recording import Projector
 
     began = time.time()
     about = about_of(call.study.name, call.study.about, call.options, call.argv, varied)
-    ledger = Ledger.freeze(held, call.plan(digest), about)
+    ledger = Ledger.freeze(held, call.plan(digest, given_digest("origin", call.config.origin)), about)
     with held.lock(ledger.key, wait=False) as mine:
         if not mine:
             raise BlockingIOError(f"another process is running this study in {call.options.out}")

@@ -33,7 +33,8 @@ Budget = Literal["uniform", "overall", "erk", "lamp", "ramp", "sampled", "sensit
 Granularity = Literal["layer", "block", "level"]
 Unit = Literal["weight", "n_of_m"]
 RegimeName = Literal["static", "set", "rigl", "gradual", "rst"]
-RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign"]
+RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign", "given"]
+Elastic = Literal["interpolate", "append"]
 Control = Literal[
     "none", "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense", "tuned", "lr", "one_shot"
 ]
@@ -268,7 +269,8 @@ class Rewind:
 
     rule: RewindRule = "late"
     """init, late: the anchor's weights at step 0 or k; tuned, lr: the trained weights with the last or the rewound
-    learning rate (Renda et al. 2020); random: fresh weights; sign: the initial signs only (Zhou et al. 2019)."""
+    learning rate (Renda et al. 2020); random: fresh weights; sign: the initial signs only (Zhou et al. 2019); given: what
+    the ticket of `origin` begins with in its own trial, at its own step."""
     fraction: Share = 0.05
     """k, as a share of train.steps."""
     anchor: Literal["dense", "previous"] = "dense"
@@ -356,7 +358,12 @@ class TrialConfig:
     """Rounds in which a control or a fork is trained: 1 = the first rung, -1 = the last; () = all."""
     measure: Measure = Field(default_factory=Measure)
     origin: str = ""
-    """Ticket file of another trial: its mask is the only rung, trained from this trial's own rewound weights."""
+    """Ticket file of another trial: its mask is the only rung, trained from this trial's own rewound weights, or with
+    rewind.rule = given from the ticket's. Its network may have other model.layers, and nothing else that differs."""
+    elastic: Elastic = "interpolate"
+    """Order of a level's blocks where the network of `origin` is less deep (Chen et al. 2021): each block followed by its
+    copies (0 1 1 2 2 of 0 1 2), or the level appended to itself (0 1 2 1 2); where it is deeper, such copies are left
+    out."""
 
     def __post_init__(self) -> None:
         faults = [line for check in CHECKS for line in check(self)]
@@ -602,7 +609,14 @@ def _rewind(c: TrialConfig):
     if c.fork and c.control == "small_dense":
         yield f"fork = {c.fork}: not for control = 'small_dense', which shares no weights with the chain"
     if c.origin and (c.rewind.rule in trained or c.rewind.anchor == "previous"):
-        yield f"origin = {c.origin!r}: rewind.rule must go back to this trial's own dense run (init, late, random, sign)"
+        yield (
+            f"origin = {c.origin!r}: rewind.rule must go back to this trial's own dense run (init, late, random, sign) or be "
+            "'given'"
+        )
+    if not c.origin and c.rewind.rule == "given":
+        yield "rewind.rule = 'given': only with the ticket of another trial, origin"
+    if not c.origin and c.elastic != "interpolate":
+        yield f"elastic = {c.elastic!r}: only with the ticket of another trial, origin"
 
 
 def _measure(c: TrialConfig):

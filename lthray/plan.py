@@ -28,6 +28,7 @@ from lthray.config import (
     shape_of,
 )
 from lthray.flat import ConfigError
+from lthray.origin import Origin, content
 from lthray.prune import budgets, criteria
 from lthray.prune.controls import CONTROLS, UNCHAINED, Control
 from lthray.prune.rewinds import REWINDS, Rewinding, span
@@ -77,6 +78,9 @@ class Rung:
     shown: Run
     spent: int
     """Optimizer steps spent to get here: the dense run, the chain, the run that is shown."""
+    native: int = 0
+    """Of a given ticket, what it would have cost here to get as far: the dense run, and a run like its own for each of the
+    rounds that it took there."""
     fellow: Run | None = None
     """Where the shown run is a fork: what the same weights come to on the chain's own stream."""
     small: "Plan | None" = None
@@ -125,23 +129,24 @@ class Plan:
 
 def plan(config: TrialConfig, anchors: tuple[int, ...] = ()) -> Plan:
     """The plan of a config; `anchors` are further steps of its dense run to keep for others."""
-    digest, origin = data.load(config.data).digest, given_digest("origin", config.origin)
+    digest, given = data.load(config.data).digest, Origin.read(config.origin)
     autoencoder = plan(autoencoder_config(config)) if config.objective.name == "latent_denoise" else None
     latents = _key("latents", {"augment": config.data.augment}, autoencoder.rungs[0].chain.key, digest) if autoencoder else ""
-    rungs = _Rungs(config, latents or digest)
+    rungs = _Rungs(config, latents or digest, given)
     found = [rungs.dense(anchors)]
-    for density in (0.0,) if origin else config.prune.ladder:
-        mask = _key("prune", {"origin": origin}) if origin else rungs.mask(density, found[-1])
-        found.append(rungs.rung(density, mask, found))
-    key = _key("trial", config.canonical(), digest, origin)
+    for density in (0.0,) if given else config.prune.ladder:
+        found.append(rungs.rung(density, rungs.mask(density, found[-1]), found))
+    key = _key("trial", config.canonical(), digest, given.digest if given else "")
     return Plan(config, key, tuple(found), rungs.referee, autoencoder, latents)
 
 
 class _Rungs:
     """Makes the rungs of one config."""
 
-    def __init__(self, config: TrialConfig, digest: str):
+    def __init__(self, config: TrialConfig, digest: str, given: Origin | None):
         self.config, self.digest, self.k = config, digest, round(config.rewind.fraction * config.train.steps)
+        self.given, self.carried = given, config.rewind.rule == "given"
+        self.source = source_of(given, config) if given and self.carried and not given.ticket.weights else None
         self.referee = plan(referee_config(config)) if _samples(config) else None
         self.moves = config.regime.name != "static"
 
@@ -155,17 +160,18 @@ class _Rungs:
     def rung(self, density: float, mask: str, found: list[Rung]) -> Rung:
         index, row, small = len(found), CONTROLS.get(self.config.control), None
         chain = shown = self.rewound(self.config.rewind.rule, mask, found, self.config.stream, moves=self.moves)
-        fellow, spent = None, sum(rung.chain.steps for rung in found)
+        native = found[0].chain.steps + self.given.round * chain.steps if self.given and self.given.round else 0
+        before = [] if self.carried else found[: 1 if row and row.mask in UNCHAINED else None]
+        fellow, spent = None, sum(rung.chain.steps for rung in before)
         if row and row.mask == "narrow":
             small = plan(small_config(self.config, density))
             shown, spent = small.rungs[0].chain, 0
         elif row or self.config.fork:
             final = chain.key if self.moves and row else mask  # a control is of the mask as the ticket's training has left it
             fellow, shown = (self.shown(row, density, final, found, fork) for fork in (0, self.config.fork))
-            spent = found[0].chain.steps if row and row.mask in UNCHAINED else spent
         spent += 0 if shown.key == found[0].chain.key else shown.steps
         fellow = fellow if self.config.fork else None
-        return self.measured(Rung(index, density, mask, chain, shown, spent, fellow, small), found[0].round)
+        return self.measured(Rung(index, density, mask, chain, shown, spent, native, fellow, small), found[0].round)
 
     def shown(self, row: Control | None, density: float, mask: str, found: list[Rung], fork: int) -> Run:
         """What is trained in the ticket's place."""
@@ -193,11 +199,12 @@ class _Rungs:
         """The run of a mask from rewound weights; `found` are the rounds before it, as far as the rule may see them."""
         row, index, previous = REWINDS[rule], len(found) if index is None else index, self.config.rewind.anchor == "previous"
         source = found[-1].chain if row.weights == "trained" or previous else found[0].chain
-        start, end = span(rule, self.k, self.config.train.steps)
-        parent = self.init(fresh_seed(self.config, index)) if row.weights == "fresh" else source.key
+        start, end = span(rule, self.k, self.config.train.steps, self.given.ticket.start if self.given else 0)
+        parents = {"fresh": self.init(fresh_seed(self.config, index)), "given": self.given.digest if self.given else ""}
         taken = {"from": row.weights, **self.taken(row, source)}
         before = {"trained": source.history, "anchor": source.history - source.steps + self.k if start else 0}
-        begin = _key("rewind", taken, parent, mask)
+        before["given"] = self.source.history - self.source.steps if self.source else start
+        begin = _key("rewind", taken, parents.get(row.weights, source.key), mask)
         if moved:
             begin = _key("control", {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index)}, begin)
         anchors = (start + self.k,) if previous and stream == self.config.stream else ()
@@ -220,6 +227,8 @@ class _Rungs:
         return _key("init", spec, given, *([source] if source else []))
 
     def mask(self, density: float, last: Rung) -> str:
+        if self.given:
+            return _key("prune", {"origin": self.given.digest, **self.stretched()})
         spec = {word: value for word, value in self.config.canonical("prune").items() if word != "prune.ladder"}
         prune = self.config.prune
         seeded = prune.criterion in criteria.SEEDED or prune.budget in EVIDENCE
@@ -231,10 +240,18 @@ class _Rungs:
 
     def taken(self, row: Rewinding, source: Run) -> dict[str, Any]:
         """What of the source run is taken: its state at a step, with or without moments and average."""
+        if row.weights == "given":
+            return self.stretched()
         if row.weights != "anchor":
             return {}
         step = 0 if row.start == "0" else source.start + self.k
         return {"at": step, "state": self.config.rewind.state if row.start == "k" else "reset"}
+
+    def stretched(self) -> dict[str, Any]:
+        """How a given ticket is brought to another depth."""
+        if not self.given or not self.given.stretches(self.config):
+            return {}
+        return {"layers": self.config.model.layers, "elastic": self.config.elastic}
 
     def measured(self, rung: Rung, dense: str) -> Rung:
         """The rung with the keys of what is measured."""
@@ -255,12 +272,21 @@ class _Rungs:
         return replace(rung, curve=curve, round=key, examined=examined, probed=probed)
 
 
+def source_of(given: Origin, config: TrialConfig) -> Run:
+    """The run of a given ticket in its own trial; TicketError unless that can be made again from what the file says."""
+    try:
+        rungs = plan(given.trial(config)).rungs
+    except ConfigError as error:
+        raise given.refused(f"its weights cannot be made again here: {'; '.join(error.faults)}") from None
+    run = rungs[given.round].shown if given.round < len(rungs) else None
+    if run is None or (run.key, run.start) != (given.facts.get("weights"), given.ticket.start):
+        raise given.refused("its weights cannot be made again here: other data, a given file, or another version of lthray")
+    return run
+
+
 def given_digest(word: str, path: str) -> str:
     """sha256 of a file that somebody gave; empty for no path, ConfigError where there is no such file."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
-    except OSError as error:
-        raise ConfigError([f"{word} = {path!r}: {error.strerror}"]) from None
+    return hashlib.sha256(content(word, path)).hexdigest() if path else ""
 
 
 def fresh_seed(config: TrialConfig, index: int) -> int:
@@ -353,7 +379,7 @@ def recipe_of(config: TrialConfig) -> str:
         trained = f"dense {config.train.steps} steps" if config.train.steps else f"given {Path(config.model.pretrained).name}"
         return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}{trained}"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
-    at = "" if REWINDS[r.rule].start == "0" else f"{r.fraction:.0%}"
+    at = "" if REWINDS[r.rule].start in ("0", "given") else f"{r.fraction:.0%}"
     before = {
         "latent": config.objective.name == "latent_denoise",
         config.regime.name: config.regime.name != "static",
@@ -363,6 +389,7 @@ def recipe_of(config: TrialConfig) -> str:
         f"early {c.early:g}": c.early > 0,
         f"of every {c.group}": c.unit == "n_of_m",
         "origin": bool(config.origin),
+        config.elastic: config.elastic != "interpolate",
     }
     after = {
         f"^{c.gamma:g}": c.gamma != 1,

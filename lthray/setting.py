@@ -1,21 +1,22 @@
 """What is the same for all rungs of a trial: data, networks, layers and the rules over them; and what only they can refuse."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lthray import imported, pretrained
 from lthray.config import DENOISERS, FEATURES, POLICY, TrialConfig, input_of, layers_of, shape_of
 from lthray.flat import ConfigError
 from lthray.measure import quality
+from lthray.origin import Origin
 from lthray.plan import plan
-from lthray.prune import budgets
+from lthray.prune import budgets, elastic
+from lthray.prune.controls import CONTROLS
 from lthray.task import data, models
 from lthray.task.objectives import OBJECTIVES, Task, answer, trained_scheduler
-from lthray.ticket import Mask, Ticket, TicketError, Weights, read_ticket
+from lthray.ticket import Mask, Ticket, TicketError, Weights, alive
 from lthray.training import Learner, State
 
 
@@ -82,6 +83,11 @@ class Setting:
         return models.layers(self.twin, self.example)
 
     @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every parameter."""
+        return {name: tuple(p.shape) for name, p in self.twin.named_parameters()}
+
+    @property
     def whole(self) -> Mask:
         """The mask of the dense network: it covers every layer that no rule keeps whole."""
         return Mask.full({name: shape for name, shape in self.shapes.items() if self.rules[name] != 1.0})
@@ -97,14 +103,40 @@ class Setting:
         return budgets.dial_of({name: models.block_of(name) for name in self.free}, self.config.prune)
 
     @cached_property
+    def origin(self) -> Origin | None:
+        """The ticket of another trial, as it was found there."""
+        return Origin.read(self.config.origin)
+
+    @cached_property
     def given(self) -> Ticket | None:
-        """The ticket of `origin`, checked against this network."""
-        if not (path := self.config.origin):
+        """The same as this network takes it; TicketError where it cannot."""
+        if (found := self.origin) is None:
             return None
+        ticket, begins = found.ticket, {}
+        if self.config.rewind.rule == "given":
+            begins = ticket.weights or Setting(found.trial(self.config), self.device).weights(0)
         try:
-            return read_ticket(Path(path).read_bytes(), {name: mask.shape for name, mask in self.whole.items()})[0]
+            mask = alive(Mask(self.taken(ticket.mask, {name: whole.shape for name, whole in self.whole.items()})))
+            if begins:
+                self._begins(ticket)
+                begins = self.taken(begins, self.sizes)
         except TicketError as error:
-            raise TicketError(f"origin = {path!r}: {error}") from None
+            raise found.refused(error) from None
+        return Ticket(mask, begins if ticket.weights else {}, ticket.start)
+
+    def taken(self, tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> Weights:
+        """Tensors of the origin's network as this one takes them."""
+        assert self.origin is not None
+        layers = self.config.model.layers
+        return elastic.stretch(tensors, shapes, (self.origin.layers or layers, layers), self.config.elastic)
+
+    def _begins(self, ticket: Ticket) -> None:
+        """Refuse a ticket whose weights cannot be trained here as the config says."""
+        steps, row = self.config.train.steps, CONTROLS.get(self.config.control)
+        if ticket.start >= steps:
+            raise TicketError(f"begins at step {ticket.start}, which leaves nothing of train.steps = {steps}")
+        if ticket.weights and row and not row.rule and (row.mask != "ticket" or row.moved):
+            raise TicketError(f"holds only the weights that it keeps, control = {self.config.control!r} needs all")
 
 
 def check(config: TrialConfig) -> None:

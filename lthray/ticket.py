@@ -178,18 +178,31 @@ def read_ticket(data: bytes, shapes: Mapping[str, Sequence[int]] | None = None) 
     except Exception as error:  # the parser is native code: whatever it raises, the file is not a ticket
         raise TicketError(f"not a safetensors file: {error}") from None
     got = {str(name): tuple(shape) for name, shape in facts["shapes"].items()}
-    want = got if shapes is None else {name: tuple(shape) for name, shape in shapes.items()}
-    unlike = [f"{n} {got.get(n)} here {want.get(n)}" for n in {**want, **got} if got.get(n) != want.get(n)]
-    if unlike:
-        raise TicketError("ticket of another network: " + "; ".join(unlike[:5]))
+    _same(got, got if shapes is None else shapes)
     packed, size = tensors.pop("mask", torch.empty(0)), sum(math.prod(shape) for shape in got.values())
     if packed.dtype != torch.uint8 or packed.shape != ((size + 7) // 8,):
         raise TicketError(f"mask is {packed.dtype} {tuple(packed.shape)}, expected {(size + 7) // 8} packed bytes")
-    mask = Mask.unpacked(packed, got)
-    empty = [name for name, layer in mask.items() if not layer.any()]
-    if empty:
-        raise TicketError(f"mask keeps no weight of {', '.join(empty[:5])}")
+    mask = alive(Mask.unpacked(packed, got))
     return Ticket(mask, _unfold(tensors, mask), facts["start"]), facts
+
+
+def fitted(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """The tensors in the order of `shapes`; TicketError where one is missing, of another shape, or one too many."""
+    _same({name: tuple(tensor.shape) for name, tensor in tensors.items()}, shapes)
+    return {name: tensors[name] for name in shapes}
+
+
+def alive(mask: Mask) -> Mask:
+    """The mask, if it keeps some weight of every layer; TicketError if not."""
+    if empty := [name for name, layer in mask.items() if not layer.any()]:
+        raise TicketError(f"mask keeps no weight of {', '.join(empty[:5])}")
+    return mask
+
+
+def _same(got: Mapping[str, tuple[int, ...]], shapes: Mapping[str, Sequence[int]]) -> None:
+    want = {name: tuple(shape) for name, shape in shapes.items()}
+    if unlike := [f"{n} {got.get(n)} here {want.get(n)}" for n in {**want, **got} if got.get(n) != want.get(n)]:
+        raise TicketError("ticket of another network: " + "; ".join(unlike[:5]))
 
 
 def _facts(data: bytes) -> dict[str, Any]:

@@ -65,6 +65,15 @@ class State:
             mask.apply_({name: moments[f"{slot}/{name}"] for name in mask})
         return State(self.step, self.age, weights, average, moments, mask=self.mask)
 
+    def mapped(self, change: Callable[[Weights], Weights]) -> "State":
+        """The same with weights, average and each slot of the moments as `change` makes them."""
+        slots: dict[str, Weights] = {}
+        for key, tensor in self.moments.items():
+            slot, name = key.split("/", 1)
+            slots.setdefault(slot, {})[name] = tensor
+        moments = {f"{slot}/{name}": t for slot, group in slots.items() for name, t in change(group).items()}
+        return State(self.step, self.age, change(self.weights), change(self.average), moments)
+
     def check(self, mask: Mask) -> None:
         """Raise unless everything is finite and zero wherever the mask cuts."""
         groups = [self.weights, self.average]

@@ -210,6 +210,11 @@ class Trial(Setting):
 
     def start(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
         """The mask and the state from which a run begins: the chain's own, or the control's in its place."""
+        mask, state = yield from self._begun(rung, run)
+        return mask, state.masked(mask)
+
+    def _begun(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
+        """The same with whole weights, before the mask."""
         if run.key == self.plan.rungs[0].chain.key:
             return self.whole, State.begin(self.weights(self.config.seed), 0)
         row = None if run.key == rung.chain.key else CONTROLS.get(self.config.control)
@@ -223,7 +228,7 @@ class Trial(Setting):
             moves = {n: w - state.weights[n] for n, w in moved(state.weights, mask, self.config.sigma, seed).items()}
             weights, average = ({n: w + moves[n] for n, w in group.items()} for group in (state.weights, state.average))
             state = replace(state, weights=weights, average=average)
-        return mask, state.masked(mask)
+        return mask, state
 
     def _shown_mask(self, rung: Rung, row: Control | None) -> Steps[Mask]:
         if row is None:
@@ -244,6 +249,8 @@ class Trial(Setting):
     def _rewound(self, index: int, last: Rung, rule: str, mask: Mask) -> Steps[State]:
         """Whole weights, before the mask, as the rule's row says; with moments and average where it carries them."""
         rewind, row = self.config.rewind, REWINDS[rule]
+        if row.weights == "given":
+            return (yield from self._from_origin())
         start, _ = span(rule, self.plan.k, self.config.train.steps)
         if row.weights == "fresh":
             return State.begin(self.weights(fresh_seed(self.config, index)), start)
@@ -259,6 +266,17 @@ class Trial(Setting):
         if rewind.state == "reset":
             return State.begin(anchor.weights, start)
         return State(start, anchor.age, anchor.weights, anchor.average, anchor.moments)
+
+    def _from_origin(self) -> Steps[State]:
+        """What a given ticket begins with in its own trial, there found or made again, as this network takes it."""
+        assert self.given
+        assert self.origin
+        if self.given.weights:
+            return State.begin(self.given.weights, self.given.start)
+        there = Trial(self.origin.trial(self.config), self.store, self.device, commit=self.commit)
+        rung = there.plan.rungs[self.origin.round]
+        _, begun = yield from there._begun(rung, rung.shown)
+        return begun.mapped(lambda tensors: self.taken(tensors, self.sizes))
 
     def reach(self, rung: Rung, run: Run, target: int, *, measured: bool = False) -> Steps[State]:
         """The state of a run at a step, on the CPU: stored, or trained from the nearest earlier stored state.
@@ -325,6 +343,8 @@ class Trial(Setting):
         if rung.small:
             metrics |= cost.as_if(metrics, self.learner.network, self.whole, self.free)
         metrics |= {"cost/steps_of_weights": rung.shown.history, "cost/steps_spent": rung.spent}
+        if rung.native:  # what the ticket has cost where it was found does not count: it is paid once, for all that take it
+            metrics["cost/steps_saved"] = rung.native - rung.spent
         if rung.index and mask.kept < mask.size:
             files["ticket"], metrics["cost/ticket_bytes_with_weights"] = self._ticket(rung, mask, begin)
             metrics["cost/ticket_bytes"] = len(files["ticket"])

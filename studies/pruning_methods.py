@@ -1,7 +1,7 @@
-"""Which way of cutting finds the better tickets? Criteria, pruning at initialisation, N of M and moving masks, side by side.
+"""Which way of cutting finds the better tickets? Criteria, pruning at initialisation, layer schedules, N of M, moving masks.
 
     python studies/pruning_methods.py                            digits, two CPU cores, about half an hour
-    python analysis/ticket_frequency.py --experiment pruning_methods.digits
+    python analysis/pruning_methods.py                           which win and which lose
 
 Every method goes down the same ladder on the same seeds, from the same dense networks, its tickets trained for as many steps;
 it differs from the others in what it cuts, when it looks, or what its mask does in training, and in nothing else. Those that
@@ -21,6 +21,7 @@ CRITERIA = ("magnitude", "movement", "magnitude_increase", "taylor", "diff_pruni
 AT_START: Words = {"rewind.rule": "init", "rewind.fraction": 0.0, "prune.scored": "rewound"}
 SPARSE: Words = {"rewind.rule": "init", "rewind.fraction": 0.0, "prune.criterion": "random", "prune.budget": "erk"}
 
+LOW = 0.02  # where the dual lottery claims most
 METHODS: list[Words] = [
     *({"prune.criterion": name} for name in CRITERIA),
     *({"prune.criterion": name, **AT_START} for name in ("snip", "grasp")),
@@ -29,6 +30,13 @@ METHODS: list[Words] = [
     *({"regime.name": name, **SPARSE} for name in ("set", "rigl")),
     {"regime.name": "gradual"},
     {"regime.name": "rst", **SPARSE},
+    *({"prune.budget": name} for name in ("uniform", "erk", "lamp", "sensitivity", "hsic")),
+    *({"prune.budget": "ramp", "prune.slope": slope} for slope in (1.0, -1.0)),
+    *({"prune.budget": "cka", "prune.gamma": gamma} for gamma in (1.0, -1.0)),
+    {"prune.budget": "cka", "prune.between": "dense"},
+    {"prune.early": 0.3},
+    {"prune.ladder": (0.5, 0.25, 0.125, 0.0625, LOW)},
+    {"regime.name": "rst", **SPARSE, "prune.ladder": (0.25, LOW)},
 ]
 
 STUDY = Study(

@@ -133,6 +133,7 @@ def test_the_plan_names_the_call():
     for other in (["--seed", "1"], ["--seeds", "3"], ["--smoke"], ["--train.lr", "0.1"], ["--prune.criterion", "random"]):
         assert call(SEARCH, *other).plan("data") != plan
     assert call(SEARCH).plan("other data") != plan
+    assert call(SEARCH).plan("data", "a ticket") != plan
 
 
 def test_where_a_search_may_stop_a_trial():

@@ -264,6 +264,17 @@ def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp
     assert "origin overall late25% s5: round 1/1, density 0.3" in capsys.readouterr().out
     moved = rounds(tiny(seed=5, origin="ticket.safetensors"), store)[-1]
     assert moved.densities == last.densities
+    Path("ticket.safetensors").write_bytes(rounds(tiny(), store)[1].files["ticket"])
+    again = ["--seed", "5", "--origin", "ticket.safetensors", "--model.layers", "2", "--rewind.rule", "given"]
+    assert command(["trial", *SMALL, *again[:4]]) == options.DONE
+    assert command(["trial", *SMALL, *again]) == options.DONE
+    assert "origin overall given s5: round 1/1, density 0.49" in capsys.readouterr().out
+    tickets = [trial["rounds"][-1]["keys"]["mask"] for trial in Recorded(Root(out="runs").uri, "trial.digits").trials]
+    assert len(set(tickets)) == 3  # the file, not its name, says which trial it is
+    assert command(["trial", *SMALL, *again, "--model.attention", "0"]) == options.INTEGRITY
+    err = capsys.readouterr().err
+    assert err.startswith("error: origin = 'ticket.safetensors': from 1 to 2 blocks a level: ticket of another network: ")
+    assert err.count("\n") == 1
 
 
 def test_a_trial_that_fails_says_why_and_exits_5(capsys, monkeypatch, tmp_path):

@@ -101,6 +101,7 @@ BAD = {
     "fork": (-1, "greater than or equal to 0"),
     "measure.inception": (1, "valid string"),
     "origin": (1, "valid string"),
+    "elastic": ("append_", "did you mean 'append'?"),
 }
 
 # faults that only several fields together show
@@ -186,6 +187,8 @@ TOGETHER = [
     ({"sigma": 1.0, "control": "shuffle"}, "only for control = 'perturb', not 'shuffle'"),
     ({"fork": 1, "control": "small_dense"}, "shares no weights with the chain"),
     ({"origin": "t", "rewind.rule": "tuned"}, "this trial's own dense run"),
+    ({"rewind.rule": "given"}, "only with the ticket of another trial, origin"),
+    ({"elastic": "append"}, "elastic = 'append': only with the ticket of another trial"),
     ({"measure.samples": 319}, "at least 320"),
     ({"measure.sampling_steps": (2, 3)}, "one, or one each for ddim"),
     ({"control": "reinit", "rungs": (0,)}, "rounds of a control are 1 to 4"),

@@ -20,8 +20,9 @@ FLOORS = {
         "prune.units",
         "prune.regimes",
         "prune.rewinds",
+        "prune.elastic",
     ]
-    + ["prune.controls", "verdicts", "arms", "ledger", "space", "charts", "presets"],
+    + ["prune.controls", "origin", "verdicts", "arms", "ledger", "space", "charts", "presets"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
     4: ["setting", "states", "desk", "console", "recording", "pages"],
     5: ["trajectory", "recorded"],

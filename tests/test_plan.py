@@ -190,6 +190,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "measure.sensitivity": False,
     "measure.inception": "",
     "origin": "",
+    "elastic": "interpolate",
 }
 
 

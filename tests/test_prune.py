@@ -256,10 +256,12 @@ def test_the_table_of_rewinds():
         "lr": ("trained", "k"),
         "random": ("fresh", "0"),
         "sign": ("sign", "0"),
+        "given": ("given", "given"),
     }
-    spans = {rule: rewinds.span(rule, 20, 400) for rule in rewinds.REWINDS}
+    spans = {rule: rewinds.span(rule, 20, 400, given=7) for rule in rewinds.REWINDS}
     assert spans["late"] == spans["lr"] == (20, 400)
     assert spans["tuned"] == (400, 780)
+    assert spans["given"] == (7, 400)
     assert {spans[rule] for rule in ("init", "random", "sign")} == {(0, 400)}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lthray import config
 from lthray.measure import quality
-from lthray.prune import budgets, controls, criteria, regimes, rewinds, units
+from lthray.prune import budgets, controls, criteria, elastic, regimes, rewinds, units
 from lthray.task import data, models, objectives
 
 
@@ -25,6 +25,7 @@ from lthray.task import data, models, objectives
         (config.Unit, units.UNITS),
         (config.RegimeName, regimes.NAMES),
         (config.RewindRule, rewinds.REWINDS),
+        (config.Elastic, elastic.ORDERS),
         (config.Control, {"none": None, **controls.CONTROLS}),
         (config.Sampler, objectives.SAMPLERS),
         (config.Split, {"validation": 0, "test": 0}),

@@ -1,11 +1,14 @@
 """From where the rest begins again: a table of (which weights, which step of the schedule).
 
     weights   anchor: the dense run's (or the previous round's) state;  trained: what was just pruned;
-              fresh: a new initialisation;  sign: the anchor's signs times its layer's scale
-    start     0, k = rewind.fraction of the steps, or T, the end of the schedule (fine-tuning at the last rate)
+              fresh: a new initialisation;  sign: the anchor's signs times its layer's scale;
+              given: what the ticket of another trial begins with there
+    start     0, k = rewind.fraction of the steps, T, the end of the schedule (fine-tuning at the last rate), or given:
+              where that ticket begins
 
 Every rule trains for as many steps as its row leaves of the schedule; `tuned` trains T - k steps past its end.
-Norms and biases go back with the weights. Moments and average start anew, but for `late` with rewind.state = rewound.
+Norms and biases go back with the weights. Moments and average start anew, but for `late` with rewind.state = rewound, and
+for `given`, where they are what the ticket's own trial begins with.
 """
 
 from dataclasses import dataclass
@@ -21,8 +24,8 @@ from lthray.ticket import Mask, Weights
 class Rewinding:
     """One row of the table."""
 
-    weights: Literal["anchor", "trained", "fresh", "sign"]
-    start: Literal["0", "k", "T"]
+    weights: Literal["anchor", "trained", "fresh", "sign", "given"]
+    start: Literal["0", "k", "T", "given"]
 
 
 REWINDS: dict[str, Rewinding] = {
@@ -32,6 +35,7 @@ REWINDS: dict[str, Rewinding] = {
     "lr": Rewinding("trained", "k"),  # learning-rate rewinding, Renda et al. 2020, arXiv 2003.02389
     "random": Rewinding("fresh", "0"),
     "sign": Rewinding("sign", "0"),  # Zhou et al. 2019, arXiv 1905.01067
+    "given": Rewinding("given", "given"),  # transfer of mask and weights: Chen et al. 2021, arXiv 2103.16547
 }
 
 
@@ -44,7 +48,7 @@ def _sign(weight: Tensor) -> Tensor:
     return torch.sign(weight) * weight.std(correction=0)
 
 
-def span(rule: str, k: int, steps: int) -> tuple[int, int]:
-    """First and last step of the schedule that a rung trains under a rule."""
-    start = {"0": 0, "k": k, "T": steps}[REWINDS[rule].start]
+def span(rule: str, k: int, steps: int, given: int = 0) -> tuple[int, int]:
+    """First and last step of the schedule that a rung trains under a rule; `given`: where a ticket of another trial begins."""
+    start = {"0": 0, "k": k, "T": steps, "given": given}[REWINDS[rule].start]
     return start, steps if start < steps else 2 * steps - k
