@@ -1,4 +1,4 @@
-"""The `lthray` command: one trial without Ray, the record, the store."""
+"""The `lthray` command: one trial without Ray, the record, the store, a preset of what a search has found."""
 
 import contextlib
 import shlex
@@ -6,15 +6,26 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from lthray import __version__, options
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from lthray import __version__, options, presets
 from lthray.cli import about_of, asked, configured, guarded, say, store_of
 from lthray.config import TrialConfig
 from lthray.flat import ConfigError
 
 if TYPE_CHECKING:
     from lthray.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
+class Wanted(options.Asked):
+    """Which search a preset is made of."""
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    """Only among networks of so many training steps; 0 = all, whatever they cost."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +78,24 @@ def store(argv: Sequence[str]) -> int:
     return options.DONE
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record": record, "store": store}
+def preset(argv: Sequence[str]) -> int:
+    """Make a preset of the best dense network of a search: `lthray preset NAME --experiment baseline_tuning.digits`."""
+    name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("", argv)
+    chosen = asked(Wanted, rest, "lthray preset NAME", preset.__doc__ or "")
+    from lthray.recorded import Recorded, tuned
+    from lthray.verdicts import SETTING
+
+    recorded = Recorded(chosen.uri, chosen.experiment)
+    base = presets.words_of(recorded.preset, chosen.out)
+    trial, words = tuned(recorded.trials, chosen.call, chosen.steps)
+    path = presets.save(name, chosen.out, {w: v for w, v in base.items() if w.split(".")[0] not in SETTING} | words)
+    loss = trial["rounds"][0]["metrics"]["loss/heldout"]
+    print(f"{path}: {trial['point']['name']}, held-out loss {loss:.4f}, " + " ".join(f"{w}={v}" for w, v in words.items()))
+    print(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
+    return options.DONE
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record": record, "store": store, "preset": preset}
 
 
 def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> int:

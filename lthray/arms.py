@@ -44,6 +44,12 @@ def _admits(config: TrialConfig, words: Words) -> bool:
         return False
 
 
+def given(source: str) -> Words:
+    """A trained network as it is: a file, a folder, a pipeline or a Hub id, measured and neither trained nor pruned."""
+    plain = {"train.steps": 0, "train.warmup": 0, "prune.ladder": (), "prune.least": 0.0, "origin": ""}
+    return plain | {"control": "none", "fork": 0, "rungs": (), "measure.rounds": (0,), "model.pretrained": source}
+
+
 def forked(*rungs: int) -> list[Words]:
     """The dense network from its anchor, and tickets at some rungs, on another stream: with a barrier to their fellows."""
     return [{"control": "dense", "fork": 1, "rungs": (1,)}, {"fork": 1, "rungs": rungs}]

@@ -3,11 +3,14 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
-from lthray.config import PRESETS, TrialConfig, preset_name
+from lthray import arms
+from lthray.config import TrialConfig
 from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
+from lthray.presets import words_of
 from lthray.space import Choice, Space, design, draw, memory, offers, without
 from lthray.verdicts import MARGIN, SETTING
 
@@ -88,6 +91,8 @@ class Call:
     points: tuple[Mapping[str, Any], ...]
     argv: tuple[str, ...]
     phase: str = "search"
+    beside: tuple[Mapping[str, Any], ...] = ()
+    """Words of what is measured once, on no seed's behalf, after the list."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -98,7 +103,7 @@ class Call:
     def trials(self) -> int:
         """Trials in all."""
         if self.points:
-            return min(self.options.trials or 10**9, len(self.points) * len(self.seeds))
+            return min(self.options.trials or 10**9, len(self.points) * len(self.seeds) + len(self.beside))
         return self.options.trials or (self.study.smoke_trials if self.options.smoke else self.study.trials)
 
     @property
@@ -163,12 +168,13 @@ class Call:
 
     def point(self, number: int) -> Mapping[str, Any]:
         """The words of a trial of the list."""
-        return self.points[number // len(self.seeds)]
+        listed = len(self.points) * len(self.seeds)
+        return self.points[number // len(self.seeds)] if number < listed else self.beside[number - listed]
 
     def shared(self) -> list[TrialConfig]:
         """Configs that between them need every dense run and every anchor of the call."""
-        if self.points:
-            return [self.config_of(i, self.point(i)) for i in range(self.trials)]
+        if self.points or not self.rungs:
+            return [self.config_of(i, self.point(i)) for i in range(self.trials if self.points else 0)]
         dials = {word: self.space.get(word) for word in ("objective.name", "rewind.fraction")}
         values = [[(word, v) for v in dial.values] for word, dial in dials.items() if isinstance(dial, Choice)]
         return [self.config_of(i, dict(words)) for i in range(len(self.seeds)) for words in itertools.product(*values)]
@@ -189,6 +195,7 @@ class Call:
             "seed": self.options.seed,
             "search": [self.study.startup, self.study.grace, self.study.reduction],
             "data": digest,
+            **({"beside": [dict(words) for words in self.beside]} if self.beside and self.points else {}),
             **({"origin": origin} if origin else {}),
         }
 
@@ -204,7 +211,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     mine, given = {w: v for w, v in flat.items() if w in MINE}, {w: v for w, v in flat.items() if w not in MINE}
     options = read_options(Options, mine, faults)
     base: dict[str, Any] = {
-        **PRESETS.get(options.preset, {}),
+        **words_of(options.preset, options.out),
         **study.words,
         **study.presets.get(options.preset, {}),
         **(study.smoke if options.smoke else {}),
@@ -223,6 +230,11 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
         study, options, config, {} if study.design else space, _points(study, options, config, space, given), tuple(argv)
     )
     call = replace(call, phase="design" if study.design else "search" if study.space else "list")
+    if len({Path(source).name for source in options.beside}) < len(options.beside):
+        raise ConfigError([f"--beside {' '.join(options.beside)}: two of them would have one name"])
+    call = replace(call, beside=tuple(map(arms.given, options.beside)))
+    if call.beside and not (call.points or call.recipes):
+        raise ConfigError(["--beside: a search grades nothing, so there is nothing to measure beside; let it confirm a recipe"])
     if both := set(call.seeds) & set(call.confirm_seeds):
         raise ConfigError([f"--confirm-seeds {min(both)}: is a seed of the search; fresh ones are needed"])
     _check_points(call)
@@ -241,9 +253,10 @@ def _points(
         points = study.points(config) if study.points else () if space else ({},)
     if not points:
         return ()
-    listed = [{**point, **arm} for arm in study.arms(config) for point in points] + list(study.references(config))
-    free = ({word: value for word, value in point.items() if word not in given} for point in listed)
-    return tuple({repr(sorted(point.items())): point for point in free}.values())
+    listed = [{**point, **arm} for arm in study.arms(config) for point in points]
+    free = [{word: value for word, value in point.items() if word not in given} for point in listed]
+    references = [dict(point) for point in study.references(config)]  # which are made of what was given
+    return tuple({repr(sorted(point.items())): point for point in [*free, *references]}.values())
 
 
 def _unconfirmed(study: Study, options: Options) -> list[str]:
@@ -263,7 +276,7 @@ def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
         try:
             from_flat(cls, {word: value})
             if word == "preset":
-                preset_name(value)
+                words_of(value, good.get("out", Root().out))
             good[word] = value
         except ConfigError as error:
             faults += [flagged(fault) for fault in error.faults]
@@ -282,6 +295,8 @@ def _check_points(call: Call) -> None:
         for asked in (call, *([call.confirmation([{}])] if call.recipes else [])):
             for number in range(0, asked.trials, len(asked.seeds)) if asked.points else ():
                 asked.config_of(number, asked.point(number))  # a point once: another seed changes nothing
+        for words in call.beside:
+            call.config_of(0, words)
     except ConfigError as error:
         raise ConfigError([f"{fault} (a trial of {call.study.name})" for fault in error.faults]) from None
 

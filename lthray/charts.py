@@ -33,9 +33,10 @@ def _state(metrics: list[str], pictures: list[str], varied: list[str], last: int
     quality = [m for m in metrics if m.startswith("quality/") and not m.endswith("memorised")]
     bands = [m for m in metrics if m.startswith("loss/t") and m[6:].isdigit()]
     accuracy, sampled = [m for m in quality if "accuracy" in m], [m for m in quality if "accuracy" not in m]
+    told, score = ("excess at the last rung", "loss/excess") if last else ("held-out loss", "loss/heldout")
     sections: list[tuple[str, int, int, list[dict[str, Any]]]] = [  # title, columns, height, charts
         ("Excess loss over its own dense network", 1 + len(accuracy), 440, [*map(_line, ["loss/excess", *accuracy])]),
-        ("Recipes, and the excess at the last rung", 1, 440, [_parallel(varied, "loss/excess")] if varied else []),
+        (f"Recipes, and the {told}", 1, 440, [_parallel(varied, score)] if varied else []),
         ("Samples from one bank of noise", 1, 520, [_images(picture, last) for picture in pictures]),
         ("Sample metrics", 2, 360, [*map(_line, sampled)]),
         ("Held-out loss: mean, on training images, by timestep", 3, 320, [*map(_line, ["loss/heldout", "loss/train", *bands])]),

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lthray import __version__, options
 from lthray.call import OURS, Call, Study, flagged, read_options, resolve
-from lthray.config import PRESETS, TrialConfig
+from lthray.config import IMAGES, POLICY, TrialConfig, own_of
 from lthray.flat import ConfigError, words
+from lthray.presets import words_of
 
 if TYPE_CHECKING:
     from lthray.recorded import Recorded
@@ -65,7 +66,7 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, {**mine, **words(TrialConfig)})
     chosen = read_options(options.Options, {w: value for w, value in flat.items() if w in mine}, faults)
-    base = PRESETS[chosen.preset]
+    base = words_of(chosen.preset, chosen.out)
     place = {"data.root": chosen.data_root} if chosen.data_root else {}
     try:
         config = TrialConfig.from_flat({**base, **place, **{w: v for w, v in flat.items() if w not in mine}})
@@ -82,8 +83,11 @@ def _study(call: Call) -> int:
 
     prune, config = call.config.prune, call.config
     images = data.load(config.data)
-    if prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
+    own = config.model.name not in POLICY or own_of(config.data) == IMAGES["folder"]
+    if own or prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
         setting.check(config)
+    for given in call.beside:
+        setting.check(call.config_of(0, given))
     if call.options.dry_run:
         return _dry_run(call)
     from lthray import results
@@ -171,6 +175,8 @@ def _show(call: Call, trials: "list[Trial]", held: "Store", began: float, slots:
     out.print()
     if call.study.surface:
         out.print(console.surface_table(trials, *call.study.surface))
+    if call.space and not call.rungs:
+        out.print(console.baseline_table(trials))
     for line in console.best_lines(trials, call.rungs, call.options.out) if call.space else []:
         out.print(line)
     for evidence in verdicts.gather(trial.summary for trial in trials) if chosen else []:

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from lthray.flat import ConfigError, either, from_flat, meant, walk
+from lthray.flat import either, from_flat, walk
 
 DataName = Literal[
     "digits", "digits_low", "digits_high", "mnist", "fashion_mnist", "cifar10", "cifar100", "flowers102", "folder"
 ]  # fmt: skip
-Augment = Literal["none", "flip", "shift"]
+Augment = Literal["none", "flip", "shift", "flip_shift"]
 ModelName = Literal["unet", "lenet300", "lenet5", "resnet", "autoencoder"]
 ObjectiveName = Literal["denoise", "latent_denoise", "classify", "autoencode"]
 NoiseSchedule = Literal["linear", "squaredcos_cap_v2", "sigmoid"]
@@ -41,6 +41,7 @@ Control = Literal[
 Sampler = Literal["ddim", "ddpm"]
 Split = Literal["validation", "test"]
 
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]  # package.module:factory
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -91,33 +92,35 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstring
 class Data:
     """The images."""
 
-    name: DataName = "digits"
+    name: DataName | ImportPath = "digits"
     """Data set; digits are embedded in scikit-learn (digits_low: 0 to 4, digits_high: 5 to 9), the others are read by
-    torchvision from data.root; folder: every image below data.root, a class a subfolder."""
+    torchvision from data.root; folder: every image below data.root, a class a subfolder; or the import path of your own
+    factory(data.root) -> images [N, C, H, W] or [N, H, W] of uint8, and labels [N]."""
     root: str = ""
     """Folder that holds the torchvision data sets (MNIST/raw, cifar-10-batches-py, flowers-102, ...), or the images."""
     side: Whole = 0
-    """Side to which images are cut square and scaled; 0 = the data set's own (a folder has none)."""
+    """Side to which images are cut square and scaled; 0 = the data set's own (a folder and your own have none)."""
     channels: Literal[0, 1, 3] = 0
-    """1 = grey, 3 = colour; 0 = the data set's own (a folder has none)."""
+    """1 = grey, 3 = colour; 0 = the data set's own (a folder and your own have none)."""
     classes: Whole = 0
-    """Of a folder: its subfolders, where the network must know them."""
+    """Of a folder: its subfolders, where the network must know them; of your own: labels are below it."""
     download: bool = False
     """Fetch the data set into data.root when it is not there."""
     fraction: Fraction = 1.0
     """Share of the training images that is used; held-out splits stay whole."""
     augment: Augment = "none"
-    """flip: mirrored at random; shift: moved by up to an eighth of the side at random."""
+    """flip: mirrored at random; shift: moved by up to an eighth of the side at random; flip_shift: both."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Model:
     """The network."""
 
-    name: ModelName = "unet"
+    name: ModelName | ImportPath = "unet"
     """unet: diffusers UNet2DModel; lenet300: LeNet-300-100; lenet5: a small convolutional classifier; resnet: He et al.
     (2016) with GroupNorm, ResNet-20 being channels 16 32 64 and layers 3, ResNet-18 channels 64 128 256 512 and 2;
-    autoencoder: diffusers AutoencoderKL."""
+    autoencoder: diffusers AutoencoderKL; or the import path of your own factory((channels, height, width), classes), of a
+    torch network that is called with x, and t of a denoiser, and answers with a tensor."""
     channels: tuple[Count, ...] = (16, 32)
     """Channels of each level of a U-Net or autoencoder, ResNet stage, or lenet5 convolution."""
     layers: Count = 1
@@ -137,7 +140,8 @@ class Model:
     hidden: tuple[Count, ...] = (300, 100)
     """Widths of the hidden fully connected layers of lenet300 and lenet5."""
     pretrained: str = ""
-    """Folder of a saved diffusers UNet2DModel (safetensors) to start from; `init` then means its weights."""
+    """Weights to start from, which `init` then means: a safetensors file or a folder with one, a saved diffusers UNet2DModel,
+    a pipeline with one, or a Hub id such as google/ddpm-cifar10-32 (name@revision). Every name must be the network's."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -176,8 +180,8 @@ class Latent:
 class Train:
     """One training run."""
 
-    steps: Count = 400
-    """Optimizer steps of a full run."""
+    steps: Whole = 400
+    """Optimizer steps of a full run; 0 = the weights are measured as they are given, with an empty prune.ladder."""
     batch: Count = 32
     """Images a step."""
     optimizer: OptimizerName = "adam"
@@ -390,19 +394,22 @@ class TrialConfig:
 
 def preset(name: str) -> TrialConfig:
     """A preset by name; see PRESETS."""
-    return TrialConfig.from_flat(PRESETS[preset_name(name)])
+    return TrialConfig.from_flat(PRESETS[name])
 
 
-def preset_name(name: str) -> str:
-    """The name, if there is such a preset; ConfigError otherwise."""
-    if name not in PRESETS:
-        raise ConfigError([f"preset = {name!r}: must be {either(PRESETS)}{meant(name, PRESETS)}"])
-    return name
+def layers_of(c: TrialConfig) -> tuple[tuple[str, float | str], ...]:
+    """Ordered (pattern, density) pairs over the layers: as given, or the network's own policy; a user's has none."""
+    return c.prune.layers or POLICY.get(c.model.name, (("*", "free"),))
+
+
+def own_of(data: Data) -> tuple[int, int, int, int]:
+    """Channels, side, classes and training images of a data set; of a user's own it is the config that says."""
+    return IMAGES.get(data.name, IMAGES["folder"])
 
 
 def shape_of(data: Data) -> tuple[int, int, int]:
     """Channels, side and classes of the images as the network sees them."""
-    channels, side, classes, _ = IMAGES[data.name]
+    channels, side, classes, _ = own_of(data)
     return data.channels or channels, data.side or side, data.classes or classes
 
 
@@ -415,23 +422,23 @@ def input_of(c: TrialConfig) -> tuple[int, int]:
 
 
 def images_of(c: TrialConfig) -> int:
-    """Training images; of a folder, as many as there may be."""
-    return math.ceil((IMAGES[c.data.name][3] or 10**9) * c.data.fraction)
+    """Training images; of a folder or a user's own, as many as there may be."""
+    return math.ceil((own_of(c.data)[3] or 10**9) * c.data.fraction)
 
 
 def _data(c: TrialConfig):
-    own = IMAGES[c.data.name]
-    if c.data.name != "folder":
+    own = own_of(c.data)
+    if own != IMAGES["folder"]:
         if c.data.classes:
-            yield f"data.classes = {c.data.classes}: only for data.name = 'folder'; {c.data.name} has {own[2]}"
+            yield f"data.classes = {c.data.classes}: only for data.name = 'folder' or your own; {c.data.name} has {own[2]}"
         if c.data.channels == 3 and own[0] == 1:
             yield f"data.channels = 3: {c.data.name} is grey"
         return
     for word in ("side", "channels"):
         if not getattr(c.data, word):
-            yield f"data.{word} = 0: data.name = 'folder' needs it"
+            yield f"data.{word} = 0: data.name = {c.data.name!r} needs it"
     if not c.data.classes and (c.objective.name == "classify" or c.model.conditional):
-        yield "data.classes = 0: the network must know how many subfolders there are"
+        yield f"data.classes = 0: the network must know how many {c.data.name!r} has"
     if c.measure.samples and not c.data.classes:
         yield (
             f"measure.samples = {c.measure.samples}: samples are judged by a classifier of the same images; give data.classes, "
@@ -440,9 +447,13 @@ def _data(c: TrialConfig):
 
 
 def _objective(c: TrialConfig):
-    o, standard = c.objective, Objective()
-    if c.model.name not in LEARNS[o.name]:
+    o, standard, own = c.objective, Objective(), c.model.name not in POLICY
+    if not own and c.model.name not in LEARNS[o.name]:
         yield f"model.name = {c.model.name!r}: objective.name = {o.name!r} needs {either(LEARNS[o.name])}"
+    if own and o.name == "autoencode":
+        yield f"model.name = {c.model.name!r}: objective.name = 'autoencode' needs 'autoencoder'"
+    if own and c.model.conditional:
+        yield f"model.conditional = True: only for model.name = 'unet', not {c.model.name!r}"
     if o.name not in DENOISERS:
         if o.prediction != standard.prediction:
             yield f"objective.prediction = {o.prediction!r}: only for objective.name = {either(DENOISERS)}"
@@ -463,8 +474,8 @@ def _latent(c: TrialConfig):
     for width in c.latent.widths:
         if width % c.latent.groups:
             yield f"latent.widths = {c.latent.widths}: {width} is no multiple of latent.groups = {c.latent.groups}"
-    if c.data.augment == "shift":
-        yield "data.augment = 'shift': latents of 'latent_denoise' are made once, of images and of mirrored ones"
+    if c.data.augment in ("shift", "flip_shift"):
+        yield f"data.augment = {c.data.augment!r}: latents of 'latent_denoise' are made once, of images and of mirrored ones"
 
 
 def _model(c: TrialConfig):
@@ -488,14 +499,14 @@ def _model(c: TrialConfig):
             yield f"model.attention = {c.model.attention}: only for model.name = 'unet'"
         if any(level >= levels for level in c.model.attention):
             yield f"model.attention = {c.model.attention}: levels are 0 to {levels - 1}"
-    if c.model.name != "unet" and c.model.pretrained:
-        yield f"model.pretrained = {c.model.pretrained!r}: only for model.name = 'unet'"
 
 
 def _train(c: TrialConfig):
     if c.train.batch > images_of(c):
         yield f"train.batch = {c.train.batch}: at most the {images_of(c)} training images (data.fraction = {c.data.fraction})"
-    if c.train.warmup >= c.train.steps:
+    if not c.train.steps and (c.prune.ladder or c.origin):
+        yield f"train.steps = 0: nothing is trained, so nothing can be pruned; prune.ladder = {c.prune.ladder} must be ()"
+    if c.train.warmup and c.train.warmup >= c.train.steps:
         yield f"train.warmup = {c.train.warmup}: must be less than train.steps = {c.train.steps}"
 
 
@@ -608,6 +619,8 @@ def _rewind(c: TrialConfig):
         yield f"origin = {c.origin!r}: has one rung and no chain, so control = {c.control!r} has nothing to be made from"
     if c.model.pretrained and c.control == "small_dense":
         yield f"control = 'small_dense': model.pretrained = {c.model.pretrained!r} has no narrower network"
+    if c.model.name not in POLICY and c.control == "small_dense":
+        yield f"control = 'small_dense': model.name = {c.model.name!r} has no narrower network"
     if c.sigma != 0.5 and c.control != "perturb":
         yield f"sigma = {c.sigma}: only for control = 'perturb', not {c.control!r}"
     if c.fork and c.control == "small_dense":

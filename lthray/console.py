@@ -97,8 +97,12 @@ def duration(seconds: float) -> str:
 
 def round_line(name: str, index: int, last: int, metrics: Mapping[str, float]) -> str:
     """One round in one line."""
-    excess = f"excess {metrics['loss/excess']:+.2%} ± {metrics['loss/excess_se']:.2%}"
     known = f", accuracy {metrics['quality/accuracy']:.2%}" if "quality/accuracy" in metrics else ""
+    if not index:
+        return (
+            f"{name}: dense, {metrics['cost/steps_of_weights']:.0f} steps, held-out loss {metrics['loss/heldout']:.4f}{known}"
+        )
+    excess = f"excess {metrics['loss/excess']:+.2%} ± {metrics['loss/excess_se']:.2%}"
     return f"{name}: round {index}/{last}, density {metrics['density/prunable']:.4g}, {excess}{known}"
 
 
@@ -120,15 +124,32 @@ def trial_table(found: Sequence[Trial]) -> Table:
     for column in ("trial", "recipe", "end", "density", "excess ± SE", "matches to", *shown, "train s", "measure s"):
         table.add_column(column, justify="left" if column in ("recipe", "end") else "right")
     for trial in ranked(found):
-        m = trial.rounds[-1].metrics if len(trial.rounds) > 1 else {}
+        own = trial.rounds[-1].metrics if trial.rounds else {}
+        m = own if len(trial.rounds) > 1 else {}
         table.add_row(
             *(str(trial.entry.number), trial.name, trial.status),
             f"{m['density/prunable']:.4g}" if m else "–",
             f"{m['loss/excess']:+.2%} ± {m['loss/excess_se']:.2%}" if m else "–",
             f"{trial.matching:.4g}" if trial.matching else "–",
-            *(form.format(m[metric]) if metric in m else "–" for metric, form in shown.values()),
+            *(form.format(own[metric]) if metric in own else "–" for metric, form in shown.values()),
             *(f"{sum(r.metrics[f'cost/{part}_seconds'] for r in trial.rounds):.0f}" for part in ("train", "measure")),
         )
+    return table
+
+
+def baseline_table(found: Sequence[Trial]) -> Table:
+    """The best dense network of each number of steps, and what its training took: a step costs thrice its forward pass."""
+    table = Table(title="dense networks: the best at each training budget", title_justify="left", box=None, pad_edge=False)
+    for column in ("steps", "trials", "held-out loss", "parameters", "MACs to train", "trial", "words"):
+        table.add_column(column, justify="left" if column == "words" else "right")
+    budgets: dict[int, list[Trial]] = {}
+    for trial in ranked(trial for trial in found if trial.rounds):
+        budgets.setdefault(config_of(trial.entry.point).train.steps, []).append(trial)
+    for steps, (first, *others) in sorted(budgets.items()):
+        m, batch = first.rounds[0].metrics, config_of(first.entry.point).train.batch
+        words = " ".join(f"{w}={v:.4g}" if isinstance(v, float) else f"{w}={v}" for w, v in first.entry.point["words"].items())
+        shown = f"{m['loss/heldout']:.4f}", f"{m['cost/parameters']:,.0f}", f"{3 * steps * batch * m['cost/macs_dense']:.2e}"
+        table.add_row(str(steps), str(1 + len(others)), *shown, str(first.entry.number), words)
     return table
 
 

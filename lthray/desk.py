@@ -7,6 +7,7 @@ from typing import Any
 from lthray.call import Call
 from lthray.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.plan import point
+from lthray.results import score_of
 from lthray.space import Past, draw, memory, promoted
 
 
@@ -22,7 +23,7 @@ class Desk:
         self.scores: dict[int, dict[int, float]] = {}
         for entry in entries:
             if entry.end and entry.end["status"] != FAILED:
-                scores = self._scores(entry.rounds[1:])
+                scores = self._scores(entry.rounds)
                 self.past.append((entry.point["words"], scores, entry.end["status"] == DONE))
                 for rung, score in enumerate(scores, 1):
                     self.scores.setdefault(rung, {})[entry.number] = score
@@ -77,5 +78,6 @@ class Desk:
         return False
 
     def _scores(self, keys: list[str]) -> list[float]:
-        items = [self.ledger.store.find(key) for key in keys]
-        return [item.facts["metrics"]["loss/excess"] for item in items if item]
+        """Of a trial's rungs; of a dense network alone, its own."""
+        items = [(index, self.ledger.store.find(key)) for index, key in enumerate(keys)]
+        return [score_of(item.facts["metrics"], index) for index, item in items if item and (index or not self.call.rungs)]

@@ -134,4 +134,6 @@ def _allowed(fault: Any) -> str:
     if fault["type"] == "literal_error":
         expected = [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return f"must be {either(expected)}{meant(fault['input'], expected)}"
+    if fault["type"] == "string_pattern_mismatch":
+        return "an import path package.module:factory"
     return fault["msg"].replace("Input should be", "must be")

@@ -98,7 +98,8 @@ class Options(Root):
     """What a study is told besides the config of its trials."""
 
     preset: str = "digits"
-    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10 or cifar100."""
+    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10, cifar100, or one that
+    `lthray preset` has made below --out."""
     data_root: str = ""
     """Folder of the torchvision data sets; the same as --data.root."""
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -111,6 +112,9 @@ class Options(Root):
     """Recipes that a search confirms on fresh seeds; 0 = none. Empty = the study's own."""
     confirm_seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
     """Fresh seeds of the confirmation, none of those of the search. Empty = the study's own."""
+    beside: tuple[str, ...] = ()
+    """Trained networks (files, folders, pipelines, Hub ids; see model.pretrained), each measured once as it is beside the
+    tickets of a list, a design or a confirmation."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at a time; empty = as many as the resources carry."""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1
@@ -160,7 +164,7 @@ def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
     if len(texts) != 1:
         faults.append(f"--{word}: needs one value, got {' '.join(texts) or 'none'}")
         return None
-    return texts[0]
+    return next((word for word in _literals(kind) if str(word) == texts[0]), texts[0])
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -197,15 +201,16 @@ def _kind(kind: Any) -> str:
     if "tuple[tuple" in text:
         return "PATTERN DENSITY ..."
     plural = " ..." if "tuple" in text else ""
-    literals = _literals(kind)
+    literals = [str(word) for word in _literals(kind)]
     if literals:
-        return "{" + (", " if len(literals) > 9 else ",").join(literals) + "}" + plural
+        path = " or PACKAGE.MODULE:FACTORY" if "pattern=" in text else ""
+        return "{" + (", " if len(literals) > 9 else ",").join(literals) + "}" + plural + path
     if kind is bool or "bool" in text:
         return ""
     return ("INT" if "int" in text else "NUMBER" if "float" in text else "TEXT") + plural
 
 
-def _literals(kind: Any) -> list[str]:
+def _literals(kind: Any) -> list[Any]:
     if getattr(kind, "__origin__", None) is Literal:
-        return [str(word) for word in kind.__args__]
+        return list(kind.__args__)
     return [word for inner in getattr(kind, "__args__", ()) for word in _literals(inner)]

@@ -6,15 +6,17 @@ in those keys, find each other's work in the store, and a study can count before
 
 import hashlib
 import math
+import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from lthray import pretrained
 from lthray.config import (
     DENOISERS,
     EVIDENCE,
     PLACES,
-    POLICY,
     Measure,
     Model,
     Objective,
@@ -22,6 +24,7 @@ from lthray.config import (
     Train,
     TrialConfig,
     input_of,
+    layers_of,
     shape_of,
 )
 from lthray.flat import ConfigError
@@ -210,7 +213,7 @@ class _Rungs:
     def run(
         self, start: int, end: int, begin: str, age: int, stream: int, anchors: tuple[int, ...] = (), moves: bool = False
     ) -> Run:
-        fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream}
+        fixed = {**self.config.canonical("data", "model", "objective", "train"), "stream": stream if end else 0}
         fixed |= self.config.canonical("regime") if moves else {}
         key = _key("train", {**fixed, "span": [start, end]}, begin, self.digest)
         found = Run(key, start, end, stream, age + end - start, moves=moves)
@@ -218,9 +221,10 @@ class _Rungs:
         return replace(found, anchors=tuple(sorted({*anchors, *looks})))
 
     def init(self, seed: int) -> str:
-        """Weights before the first step: a function of the seed, or the given ones, which no seed changes."""
-        given = models.digest_of(self.config.model.pretrained) if seed == self.config.seed else ""
-        return _key("init", {**self.config.canonical("model"), "seed": 0 if given else seed}, given)
+        """Weights before the first step: a function of the seed; or the given ones, but of a rung's fresh seed."""
+        given, source = pretrained.digest_of(self.config.model.pretrained), models.source_of(self.config.model)
+        spec = {**self.config.canonical("model"), "seed": 0 if given and seed == self.config.seed else seed}
+        return _key("init", spec, given, *([source] if source else []))
 
     def mask(self, density: float, last: Rung) -> str:
         if self.given:
@@ -327,7 +331,7 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
     (channels, side), classes = input_of(config), shape_of(config.data)[2]
     shape = (channels, side, side)
     total, layers = models.sizes(config.model, shape, classes)
-    rules = budgets.assign(layers, config.prune.layers or POLICY[config.model.name])
+    rules = budgets.assign(layers, layers_of(config))
     kept = total - sum(n * (1 - (density if rules[name] == "free" else float(rules[name]))) for name, n in layers.items())
     model = models.narrower(config.model, shape, classes, round(kept))
     plain = {
@@ -351,7 +355,7 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
         "phase": phase,
         "words": words,
         "config": config.canonical(),
-        "places": {word: flat[word] for word in PLACES if flat[word]},
+        "places": {word: _absolute(flat[word]) for word in PLACES if flat[word]},
         "seed": config.seed,
         "control": config.control,
         "fork": config.fork,
@@ -373,7 +377,8 @@ def recipe_of(config: TrialConfig) -> str:
     """What a name says of all trials that differ in the seed alone, or in what stands in the ticket's place."""
     c, r = config.prune, config.rewind
     if not c.ladder and not config.origin:
-        return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}dense {config.train.steps} steps"
+        trained = f"dense {config.train.steps} steps" if config.train.steps else f"given {Path(config.model.pretrained).name}"
+        return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}{trained}"
     budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
     at = "" if REWINDS[r.rule].start in ("0", "given") else f"{r.fraction:.0%}"
     before = {
@@ -395,6 +400,11 @@ def recipe_of(config: TrialConfig) -> str:
     }
     first, second = ([word for word, is_so in told.items() if is_so] for told in (before, after))
     return " ".join([*first, budget.get(c.budget, c.budget), *second, f"{r.rule}{at}"])
+
+
+def _absolute(place: Any) -> Any:
+    """A path in full, for whoever runs the trial stands elsewhere; what is no path here (a Hub id) as it is."""
+    return os.path.abspath(place) if isinstance(place, str) and os.path.exists(place) else place
 
 
 def _samples(config: TrialConfig) -> bool:

@@ -15,6 +15,8 @@ from torch import Tensor
 from lthray.flat import ConfigError
 from lthray.options import NAME, redacted
 from lthray.recording import client
+from lthray.results import config_of, pruned
+from lthray.verdicts import SETTING, panel_of, task_of
 
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
 
@@ -62,6 +64,12 @@ class Recorded:
     def question(self) -> str:
         """The study's own page."""
         return self.experiment.tags.get("mlflow.note.content", "").partition("\n## Latest verdict")[0]
+
+    @property
+    def preset(self) -> str:
+        """The preset that the study began from."""
+        study = self.tags[self.trials[0]["run"]]["study"]
+        return self.name.removeprefix(f"{study}.").removesuffix(".smoke")
 
     def of(self, call: str = "") -> list[dict[str, Any]]:
         """The trials that answer the study's question: those of the confirmation where a search had one; of `call`, if given.
@@ -139,3 +147,17 @@ class Recorded:
         place = folder / run
         place.mkdir()
         return json.loads(Path(self.client.download_artifacts(run, "trial.json", str(place))).read_bytes())
+
+
+def tuned(trials: Sequence[Mapping[str, Any]], call: str = "", steps: int = 0) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The dense network with the smallest held-out loss of a search, and what its config says of data, network and training;
+    ConfigError where there is none, or not all were measured alike."""
+    found = [t for t in trials if t["id"].startswith(call) and t["rounds"] and t["point"]["phase"] == "search"]
+    found = [t for t in found if not pruned(config_of(t["point"])) and steps in (0, config_of(t["point"]).train.steps)]
+    if not found:
+        raise ConfigError(["no finished search of dense networks is recorded there (studies/baseline_tuning.py)"])
+    if len({repr((panel_of(t), sorted(task_of(t["point"]["config"]).items()))) for t in found}) > 1:
+        calls = ", ".join(sorted({t["id"][:12] for t in found}))
+        raise ConfigError([f"losses on several data, panels or tasks are recorded there; name one with --call: {calls}"])
+    best = min(found, key=lambda t: t["rounds"][0]["metrics"]["loss/heldout"])
+    return best, {word: v for word, v in best["point"]["config"].items() if word.split(".")[0] in SETTING}

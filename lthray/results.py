@@ -75,12 +75,17 @@ def facts_of(r: Round) -> dict[str, Any]:
     return {name: getattr(r, name) for name in Round.FACTS} | {"curve": r.arrays["curve"].tolist()}
 
 
+def score_of(metrics: Mapping[str, float], index: int) -> float:
+    """What a search makes small: the excess of a ticket over its own dense network; of a dense one alone its held-out loss."""
+    return metrics["loss/excess" if index else "loss/heldout"]
+
+
 def ranked(found: Iterable[Trial]) -> list[Trial]:
-    """Best first: the most rounds, then the smallest excess at the last."""
+    """Best first: the most rounds, then the smallest score at the last."""
 
     def rank(trial: Trial) -> tuple[int, float, int]:
-        excess = trial.rounds[-1].metrics["loss/excess"] if trial.rounds else 0.0
-        return -len(trial.rounds), excess, trial.entry.number
+        score = score_of(trial.rounds[-1].metrics, trial.rounds[-1].index) if trial.rounds else 0.0
+        return -len(trial.rounds), score, trial.entry.number
 
     return sorted(found, key=rank)
 

@@ -39,6 +39,7 @@ from lthray.console import Watch, round_line
 from lthray.desk import Desk
 from lthray.ledger import DONE, FAILED, Ledger
 from lthray.plan import plan
+from lthray.results import pruned, score_of
 from lthray.store import Store
 from lthray.ticket import Round
 from lthray.trajectory import run
@@ -224,12 +225,11 @@ def _trial(config: dict[str, Any]) -> None:
     store = Store(task["root"])
     ledger, number, last = Ledger(store, task["call"]), task["number"], 0
     try:
-        for event in run(TrialConfig.from_flat(task["words"]), store):
-            if isinstance(event, Round) and event.index:
+        trial = TrialConfig.from_flat(task["words"])
+        for event in run(trial, store):
+            if isinstance(event, Round) and (event.index or not pruned(trial)):
                 last = event.index
-                tune.report({"round": last, "score": event.metrics["loss/excess"], "metrics": event.metrics})
-        if not last:  # a dense network alone; of a trial without any result Tune prints a line of its own
-            tune.report({"round": 0, "score": 0.0})
+                tune.report({"round": last, "score": score_of(event.metrics, last), "metrics": event.metrics})
         ledger.finish(number, DONE)
     except OSError:
         raise  # disk, network, a lost node: infrastructure, tried again by Tune

@@ -348,7 +348,7 @@ class Trial(Setting):
                 found = live.mapped(lambda tensors: full(tensors, cover))
                 states.save(self.store, run, found, known, fingerprint(self.device))
                 self.committed = time.monotonic()
-                yield Progress(rung.index, live.step, run.end, live.loss_sum / live.losses, live.seconds)
+                yield Progress(rung.index, live.step, run.end, live.loss_sum / max(live.losses, 1), live.seconds)
 
     def _due(self) -> bool:
         return time.monotonic() - self.committed >= self.commit

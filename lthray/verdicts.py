@@ -93,6 +93,8 @@ class Evidence:
     longer: dict[int, Facts] = field(default_factory=dict)
     """Dense round of twice the steps."""
     recipes: dict[str, dict[float, Cell]] = field(default_factory=dict)
+    given: dict[str, Facts] = field(default_factory=dict)
+    """Trained networks that were only measured, by name."""
 
     @property
     def accurate(self) -> bool:
@@ -134,15 +136,19 @@ def worse(r: Facts) -> tuple[float, float]:
 def gather(trials: Iterable[Trial]) -> list[Evidence]:
     """Recorded trials by setting and panel; a trial of half the steps finds its twice-as-long dense networks there."""
     found: dict[tuple[str, tuple[Any, ...]], Evidence] = {}
+    given, trials = _given(trials)
     for trial in trials:
         if trial["rounds"]:
-            at = _setting(trial), _panel(trial)
+            at = _setting(trial), panel_of(trial)
             _enter(found.setdefault(at, Evidence(*at)), trial)
     for (setting, panel), evidence in found.items():
         words = json.loads(setting)
         twice = json.dumps({**words, "train.steps": 2 * evidence.steps}, sort_keys=True)
         if other := found.get((twice, panel)):
             evidence.longer = other.dense
+        for trial in given:  # on the same panel, of the same task
+            if panel_of(trial) == panel and task_of(trial["point"]["config"]) == task_of(words):
+                evidence.given[trial["point"]["recipe"]] = trial["rounds"][0]
     return [evidence for evidence in found.values() if evidence.recipes]
 
 
@@ -150,9 +156,9 @@ def comparable(trials: Sequence[Trial]) -> Sequence[Trial]:
     """The trials, if all calls among them have the same settings and panels; ConfigError otherwise, for what differs there
     cannot be averaged. Within a call what differs was meant to."""
     calls: dict[str, set[Any]] = {}
-    for trial in trials:
+    for trial in _given(trials)[1]:
         if trial["rounds"]:
-            calls.setdefault(trial["id"][:12], set()).add((_setting(trial), _panel(trial)))
+            calls.setdefault(trial["id"][:12], set()).add((_setting(trial), panel_of(trial)))
     if not calls:
         raise ConfigError(["no finished ticket is recorded there"])
     first = next(iter(calls.values()))
@@ -163,6 +169,18 @@ def comparable(trials: Sequence[Trial]) -> Sequence[Trial]:
             [f"several {what} are recorded there, which cannot be averaged; name one with --call: {', '.join(calls)}"]
         )
     return trials
+
+
+def _given(trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """Measured trials of networks that were given and not trained, and all others."""
+    found = list(trials)
+    given = [trial for trial in found if trial["point"]["config"].get("train.steps") == 0]
+    return [trial for trial in given if trial["rounds"]], [trial for trial in found if trial not in given]
+
+
+def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config says what is learnt: losses of two tasks cannot be compared."""
+    return {word: value for word, value in config.items() if word.split(".")[0] in ("objective", "latent")}
 
 
 def _enter(evidence: Evidence, trial: Trial) -> None:
@@ -192,7 +210,8 @@ def _setting(trial: Trial) -> str:
     return json.dumps({"train.steps": TrialConfig().train.steps, **words}, sort_keys=True)
 
 
-def _panel(trial: Trial) -> tuple[Any, ...]:
+def panel_of(trial: Trial) -> tuple[Any, ...]:
+    """The data, and what of them a trial was measured on."""
     flat = {**TrialConfig().flat(), **trial["point"]["config"]}
     return tuple(trial["point"]["data"]), *(flat[f"measure.{word}"] for word in ("split", "images", "timesteps"))
 
@@ -329,7 +348,7 @@ def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
 
     Excess of the ticket over dense, and minus that of each control; KID minus the dense network's; steps until it is as
     good as the dense network at its end, as a share of that network's own. Last, what chance alone does to each: the 95 %
-    quantile of the difference between dense networks.
+    quantile of the difference between dense networks; and trained networks that were given, against the dense ones.
     """
     rows = []
     for cells in evidence.recipes.values():
@@ -343,7 +362,29 @@ def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
     floors |= {sampler: evidence_floor(evidence, f"quality/{sampler}/kid_lenet") for sampler in ("ddim", "ddpm")}
     told = [f"{100 * floors[n]:.1f}%" if n == "matching" else f"{floors[n]:.3f}" if floors.get(n) else "–" for n in COLUMNS]
     chance = [["chance alone", "1", str(len(evidence.again)), *told, ""]] if evidence.again else []
-    return [["recipe", "density", "seeds", *COLUMNS.values(), "grade"], *rows, *chance]
+    given = [[name, "1", str(len(evidence.dense)), *_against(evidence, name), ""] for name in evidence.given]
+    return [["recipe", "density", "seeds", *COLUMNS.values(), "grade"], *rows, *chance, *given]
+
+
+def lead(evidence: Evidence, name: str) -> dict[str, float]:
+    """By how much a given network is worse than the dense ones, mean over seeds: loss (of a classifier accuracy) and KID."""
+    own, found = evidence.given[name]["metrics"], {}
+    rivals = [r["metrics"] for r in evidence.dense.values()]
+    if evidence.accurate:
+        found["matching"] = plain.fmean(m["quality/accuracy"] - own["quality/accuracy"] for m in rivals)
+    else:
+        found["matching"] = plain.fmean(own["loss/heldout"] / m["loss/heldout"] - 1 for m in rivals)
+    for sampler in ("ddim", "ddpm"):
+        kid = f"quality/{sampler}/kid_lenet"
+        if kid in own and (known := [m[kid] for m in rivals if kid in m]):
+            found[sampler] = own[kid] - plain.fmean(known)
+    return found
+
+
+def _against(evidence: Evidence, name: str) -> list[str]:
+    found = lead(evidence, name)
+    forms = {"matching": "{:+.1%}"}
+    return [forms.get(column, "{:+.3f}").format(found[column]) if column in found else "–" for column in COLUMNS]
 
 
 def _told(claim: Claim | None) -> str:
@@ -436,4 +477,8 @@ def _beside(evidence: Evidence, margin: float) -> list[str]:
         label = "UNDERTRAINED, which flatters tickets" if short else "not undertrained"
         what = "accuracy" if evidence.accurate else "loss"
         lines.append(f"Twice the steps change the dense {what} by {plain.fmean(gains):+.1%} ({len(gains)} seeds): {label}.")
+    for name, r in evidence.given.items():
+        what, size = "accuracy lost" if evidence.accurate else "loss", r["metrics"]["cost/parameters"]
+        told = f"{what} {lead(evidence, name)['matching']:+.1%} against the dense networks"
+        lines.append(f"Beside them, {name} ({size:,.0f} parameters, measured as it was given): {told}.")
     return lines

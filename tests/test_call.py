@@ -97,6 +97,14 @@ def test_fixing_a_word_of_a_list_merges_its_points():
     assert {(c.control, c.seed, c.stream) for c in preview(fixed)} == {("reinit", s, s) for s in (0, 1, 2)}
 
 
+def test_references_are_made_of_what_is_given_not_overruled_by_it():
+    study = replace(LIST, references=lambda config: [AGAIN, longer(config)])
+    found = call(study, "--train.steps", "30", "--prune.ladder", "0.5", "--rewind.rule", "late")
+    again, last = preview(found)[-6::3]
+    assert (again.rewind.rule, again.train.steps) == ("init", 30)
+    assert (last.train.steps, last.prune.ladder) == (60, ())
+
+
 def test_a_list_crosses_its_points_with_the_seeds():
     configs = preview(call(LIST))
     assert [(c.control, c.seed) for c in configs] == [(k, s) for k in ("none", "reinit", "shuffle") for s in (0, 1, 2)]
@@ -185,6 +193,7 @@ def test_ways_to_write_a_word():
     flat, wrong = split(["--max_concurrent=3", "--prune.ladder=0.5,0.25", "--train.channels-last", "--dry-run"], known)
     assert wrong == []
     assert flat == {"max_concurrent": "3", "prune.ladder": ["0.5", "0.25"], "train.channels_last": True, "dry_run": True}
+    assert call(SEARCH, "--data.channels", "1").config.data.channels == 1  # text, of words that are numbers
     flat, _ = split(["--prune.slope", "-1.5", "--prune.layers", "conv_in", "1", "*", "free"], known)
     assert flat == {"prune.slope": "-1.5", "prune.layers": [["conv_in", "1"], ["*", "free"]]}
 

@@ -68,7 +68,9 @@ def test_help_of_a_page_needs_neither_torch_nor_ray(page):
         assert "HEAVY []" in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["--help"], ["trial", "-h"], ["record", "--help"], ["store", "--help"]])
+@pytest.mark.parametrize(
+    "command", [[], ["--help"], ["trial", "-h"], ["record", "--help"], ["store", "--help"], ["preset", "-h"]]
+)
 def test_help_of_a_command(command, capsys):
     assert main(command) == 0
     shown = capsys.readouterr()
@@ -99,7 +101,7 @@ def test_a_reader_who_leaves_is_no_error():
 
 
 BAD = [
-    (["frob"], "'frob': must be one of trial, record, store"),
+    (["frob"], "'frob': must be one of trial, record, store, preset"),
     (
         ["trial", "--prune.criterion", "magnitud"],
         "--prune.criterion = 'magnitud': must be one of magnitude, random, movement",
@@ -112,7 +114,7 @@ BAD = [
     (["trial", "--preset", "cifar10"], "data.root = ''"),
     (["trial", "--preset", "cifar10", "--data-root", "/nix"], "no usable CIFAR10 below /nix"),
     (["trial", "--origin", "/nix"], "origin = '/nix': No such file"),
-    (["trial", "--model.pretrained", "/nix"], "model.pretrained = '/nix': has no config.json"),
+    (["trial", "--model.pretrained", "/nix"], "model.pretrained = '/nix': is no file, no folder, and no Hub id"),
     (["trial", "--measure.inception", "/proc/version"], "measure.inception = '/proc/version': not torch-fidelity's"),
     (["trial", "--tracking-uri", "htp://me:secret@host"], "--tracking-uri = 'htp://***@host': must begin with one of http://"),
     (["trial", "--out", "/proc/version"], "--out = '/proc/version': /proc/version is a file"),

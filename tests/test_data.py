@@ -76,6 +76,7 @@ def test_augmentation_is_stateless_and_does_what_it_says(digits):
     flipped = AUGMENT["flip"](x, 1, 2)
     each = [torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flipped, x, strict=True)]
     assert all(each)
+    assert torch.equal(AUGMENT["flip_shift"](x, 1, 2), AUGMENT["shift"](flipped, 1, 2))
     inner = torch.zeros(64, 1, 8, 8)
     inner[:, :, 3, 3] = 1.0
     moved = AUGMENT["shift"](inner * 2 - 1, 0, 0)

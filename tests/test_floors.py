@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
-    1: ["config", "statistics", "similarity", "coupling"],
+    1: ["config", "statistics", "similarity", "coupling", "imported", "pretrained"],
     2: [
         "task.channels",
         "task.data",
@@ -23,7 +23,7 @@ FLOORS = {
         "prune.rewinds",
         "prune.elastic",
     ]
-    + ["prune.controls", "origin", "verdicts", "arms", "ledger", "space", "charts"],
+    + ["prune.controls", "origin", "verdicts", "arms", "ledger", "space", "charts", "presets"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
     4: ["setting", "states", "desk", "console", "recording", "pages"],
     5: ["trajectory", "recorded"],
@@ -40,6 +40,7 @@ HOMES = {
     "torch_pruning": {"task.channels"},
     "torchvision": {"task.data", "measure.quality"},
     "sklearn": {"task.data"},
+    "huggingface_hub": {"pretrained"},
     "optuna": {"space", "study"},
     "rich": {"console"},
     "fcntl": {"store"},

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from lthray.config import Model
-from lthray.flat import ConfigError
 from lthray.task import models
 
 SHAPE = (1, 8, 8)
@@ -115,34 +114,6 @@ def test_the_effective_weight_of_every_layer_is_the_stored_one():
     assert not torch.equal(before, after)
     bias = network.conv_out.bias.detach().reshape(1, -1, 1, 1).expand_as(after)
     assert torch.equal(after, bias)  # with all stored weights zero, nothing but the last bias comes out
-
-
-def test_a_pretrained_folder_gives_its_weights_and_its_digest(tmp_path):
-    saved = models.build(Model(), SHAPE, 10, 7)
-    saved.save_pretrained(tmp_path / "net")
-    found = models.build(Model(pretrained=str(tmp_path / "net")), SHAPE, 10, 0)
-    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), found.parameters(), strict=True))
-    digest = models.digest_of(str(tmp_path / "net"))
-    models.build(Model(), SHAPE, 10, 8).save_pretrained(tmp_path / "other")
-    assert digest != models.digest_of(str(tmp_path / "other"))
-    assert models.digest_of("") == ""
-
-
-@pytest.mark.parametrize("case", ["empty", "pickle only", "wrong channels", "damaged"])
-def test_a_pretrained_folder_that_will_not_do_is_one_line(tmp_path, case):
-    folder = tmp_path / "net"
-    models.build(Model(), (3, 8, 8) if case == "wrong channels" else SHAPE, 10, 7).save_pretrained(folder)
-    weights = folder / "diffusion_pytorch_model.safetensors"
-    if case == "empty":
-        (folder / "config.json").unlink()
-    elif case == "pickle only":
-        weights.rename(folder / "diffusion_pytorch_model.bin")
-    elif case == "damaged":
-        weights.write_bytes(weights.read_bytes()[:100])
-    look = models.digest_of if case in ("empty", "pickle only") else lambda f: models.build(Model(pretrained=f), SHAPE, 10, 0)
-    with pytest.raises(ConfigError, match=r"model.pretrained = ") as caught:
-        look(str(folder))
-    assert len(caught.value.faults) == 1
 
 
 def test_lenet300_is_the_published_network():

@@ -51,10 +51,10 @@ def test_a_network_that_knows_the_answer_samples_it(sampler, prediction):
     abar = trained_scheduler(objective).alphas_cumprod
 
     class Oracle(torch.nn.Module):
-        def forward(self, x_t, t, return_dict=False):
-            signal, noise = abar[t].sqrt(), (1 - abar[t]).sqrt()
+        def forward(self, x_t, t):  # as a user's own: t of every image, and the tensor itself
+            signal, noise = (a[t][:, None, None, None].sqrt() for a in (abar, 1 - abar))
             eps = (x_t - signal * image) / noise
-            return ({"epsilon": eps, "sample": image.expand_as(x_t), "v_prediction": signal * eps - noise * image}[prediction],)
+            return {"epsilon": eps, "sample": image.expand_as(x_t), "v_prediction": signal * eps - noise * image}[prediction]
 
     found = sample(Oracle(), objective, sampler, 20, torch.randn(3, 1, 8, 8))
     assert torch.allclose(found, image.expand_as(found), atol=0.05)

@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
+from lthray import pretrained
 from lthray.config import Criterion, TrialConfig
 from lthray.flat import ConfigError, words
 from lthray.plan import fresh_seed, given_digest, name_of, plan, point, twin_config
-from lthray.task import models
 
 from .conftest import tiny
 
@@ -78,7 +78,7 @@ def test_rules_that_share_a_first_cut_share_its_mask():
 @pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_masks_over_given_weights_differ_by_seed_where_something_is_drawn(monkeypatch, criterion):
     """Chance itself, or the images that a criterion sees."""
-    monkeypatch.setattr(models, "digest_of", lambda folder: "given" if folder else "")
+    monkeypatch.setattr(pretrained, "digest_of", lambda folder: "given" if folder else "")
     words = {"model.pretrained": "folder", "prune.criterion": criterion, "measure.samples": 0}
     a, b = (keys(**words, seed=seed) for seed in (0, 1))
     assert a["dense"] == b["dense"]  # the same weights, the same stream
@@ -235,6 +235,15 @@ def test_a_point_holds_all_that_recording_needs_without_the_data():
     assert TrialConfig.from_flat(found["config"] | found["places"]) == tiny()
     assert found["rounds"] == [r.round for r in plan(tiny()).rungs]
     assert found["runs"] == {k: [r.start, r.end] for k, r in plan(tiny()).runs.items()}
+
+
+def test_a_point_says_where_things_lie_for_whoever_stands_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pretrained, "digest_of", lambda source: "given" if source else "")
+    (tmp_path / "net").mkdir()
+    for source, place in (("net", str(tmp_path / "net")), ("google/ddpm-cifar10-32", "google/ddpm-cifar10-32")):
+        found = point(tiny(model__pretrained=source, data__download=True), {}, "search")
+        assert found["places"] == {"data.download": True, "model.pretrained": place}
 
 
 def test_a_given_file_enters_the_keys_by_its_content(tmp_path):

@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from lthray.__main__ import COMMANDS as PROGRAMS
+from lthray.__main__ import main
 from lthray.config import TrialConfig
 from lthray.flat import words
 from lthray.options import Options
@@ -53,6 +55,18 @@ def test_options_and_commands_that_are_named_exist():
         assert option in known, option
     for command in re.findall(r"`lthray ([a-z]+)", README):
         assert command in PROGRAMS, command
+
+
+def test_the_example_of_ones_own_network_and_images_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    (command,) = re.findall(r"^    lthray (trial --model.name mine:.*)$", README, re.M)
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    small = "--train.steps 8 --rewind.fraction 0.25 --prune.ladder 0.5 --measure.samples 0 --measure.images 8"
+    assert main([*command.split(), *small.split()]) == 0
+    assert "round 1/1, density 0.5" in capsys.readouterr().out
 
 
 def test_the_lock_has_versions_and_hashes_but_no_addresses():

@@ -452,20 +452,6 @@ def test_a_ticket_of_another_network_or_a_damaged_one_is_refused_before_anything
         check(tiny(origin=str(path)))
 
 
-# pretrained starts
-
-
-def test_from_a_pretrained_start_init_means_the_given_weights(store, tmp_path):
-    given = Setting(tiny(), torch.device("cpu")).network(99)
-    given.save_pretrained(tmp_path / "net")
-    config = tiny(model__pretrained=str(tmp_path / "net"), rewind__rule="init")
-    rounds(config, store)
-    mask, start = begun(config, store, 2)
-    for name, weight in given.named_parameters():
-        bits = mask.get(name, torch.ones_like(weight, dtype=torch.bool))
-        assert torch.equal(start.weights[name][bits], weight.detach()[bits])
-
-
 def test_pace_times_a_step():
     parameters, seconds = pace(tiny(), steps=3)
     assert parameters == sum(w.numel() for w in Setting(tiny(), torch.device("cpu")).weights(0).values())

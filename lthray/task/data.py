@@ -1,4 +1,4 @@
-"""The images: digits (embedded in scikit-learn) and their halves, torchvision's sets, any folder of images.
+"""The images: digits (embedded in scikit-learn) and their halves, torchvision's sets, any folder of images, a user's own.
 
 Every set comes as uint8 images with one fixed train / validation / test split and a digest of its content. Batches are
 a function of (stream, step): nothing is carried from step to step, so a run can be cut and continued anywhere.
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lthray import imported
 from lthray.config import IMAGES, Data
 from lthray.flat import ConfigError
 from lthray.seeds import generator
@@ -106,7 +107,7 @@ def to_bytes(x: Tensor) -> Tensor:
 @lru_cache(maxsize=2)
 def load(data: Data) -> Images:
     """The data set of a config; ConfigError where its files are not there."""
-    x, y, levels, test = SETS[data.name](data)
+    x, y, levels, test = SETS.get(data.name, _imported)(data)
     x = _fitted(x, data)
     splits = _split(y, test)
     digest = hashlib.sha256(f"{levels} {tuple(x.shape)}".encode())
@@ -235,6 +236,29 @@ def _torchvision(data: Data):
     return np.ascontiguousarray(x), y, 255, np.arange(len(parts[0].data), len(x))
 
 
+def _imported(data: Data):
+    """What a user's factory gives, as it should be."""
+    make = imported.factory("data.name", data.name)
+    try:
+        images, labels = make(data.root)
+        x, y = np.array(images), np.array(labels)
+    except Exception as error:
+        raise imported.told("data.name", data.name, error) from None
+    x, wanted = x[:, None] if x.ndim == 3 else x, (data.channels, data.side, data.side)
+    faults = {
+        f"images are {x.dtype}, not uint8": x.dtype != np.uint8,
+        f"images are {x.shape[1:]}, data.channels and data.side say {wanted}": x.shape[1:] != wanted,
+        f"has {len(x)} images, 12 are needed": len(x) < 12,
+        f"has {len(x)} images and labels {y.shape}": y.shape != x.shape[:1],
+        f"labels are {y.dtype}, not integers": y.dtype.kind not in "iu",
+    }
+    if not any(faults.values()):
+        faults[f"labels are {y.min()} to {y.max()}, data.classes = {data.classes}"] = y.min() < 0 or 0 < data.classes <= y.max()
+    if wrong := next((said for said, is_so in faults.items() if is_so), None):
+        raise ConfigError([f"data.name = {data.name!r}: {wrong}"])
+    return np.ascontiguousarray(x), y.astype(np.int64), 255, None
+
+
 def _plain(x: Tensor, stream: int, step: int) -> Tensor:
     return x
 
@@ -259,6 +283,10 @@ def _shift(x: Tensor, stream: int, step: int) -> Tensor:
     return padded[torch.arange(n, device=x.device)[:, None, None], :, rows, columns].permute(0, 3, 1, 2).contiguous()
 
 
+def _flip_shift(x: Tensor, stream: int, step: int) -> Tensor:
+    return _shift(_flip(x, stream, step), stream, step)
+
+
 SETS: dict[str, Callable[[Data], tuple]] = {
     "digits": _digits,
     "digits_low": _digits,
@@ -270,4 +298,9 @@ SETS: dict[str, Callable[[Data], tuple]] = {
     "flowers102": _flowers,
     "folder": _folder,
 }
-AUGMENT: dict[str, Callable[[Tensor, int, int], Tensor]] = {"none": _plain, "flip": _flip, "shift": _shift}
+AUGMENT: dict[str, Callable[[Tensor, int, int], Tensor]] = {
+    "none": _plain,
+    "flip": _flip,
+    "shift": _shift,
+    "flip_shift": _flip_shift,
+}

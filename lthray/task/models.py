@@ -1,42 +1,40 @@
-"""The networks: diffusers' UNet2DModel and AutoencoderKL; LeNet-300-100, a small convolutional classifier, ResNets; fresh
-or from a folder."""
+"""The networks: diffusers' UNet2DModel and AutoencoderKL; LeNet-300-100, a small convolutional classifier, ResNets; a
+user's own; fresh or from a folder."""
 
 import bisect
 import contextlib
 import functools
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lthray import imported, pretrained
 from lthray.config import FEATURES, Model
 from lthray.flat import ConfigError
 from lthray.seeds import seed_of
 
 PLAIN = (nn.Conv2d, nn.Linear)
+# what diffusers called the parts of an attention layer, and calls them
+OLD = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
 
 
-def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
-    """A network for images of `shape` (channels, height, width); its weights are a function of `seed` alone."""
+def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int, *, fresh: bool = False) -> nn.Module:
+    """A network for images of `shape` (channels, height, width); its weights are a function of `seed` alone, or those of
+    model.pretrained unless they are to be `fresh`."""
     with drawing(seed_of("init", seed), torch.device("cpu")):
-        return MODELS[model.name](model, shape, classes)
+        network = MODELS.get(model.name, _imported)(model, shape, classes)
+    if model.pretrained and not fresh:
+        _load(network, model.pretrained)
+    return network
 
 
-def digest_of(folder: str) -> str:
-    """The content of a pretrained folder, for keys; empty for none."""
-    if not folder:
-        return ""
-    digest = hashlib.sha256()
-    for path in (Path(folder) / "config.json", Path(folder) / "diffusion_pytorch_model.safetensors"):
-        if not path.is_file():
-            raise ConfigError([f"model.pretrained = {folder!r}: has no {path.name} (a saved UNet2DModel, safetensors)"])
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def source_of(model: Model) -> str:
+    """The digest of a user's own network's source, for keys; empty for ours."""
+    return "" if model.name in MODELS else imported.digest("model.name", model.name)
 
 
 def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
@@ -147,8 +145,8 @@ def group_of(layer: str, granularity: str, levels: int) -> str:
 def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     from diffusers import UNet2DModel
 
-    if model.pretrained:
-        return _pretrained(model.pretrained, shape)
+    if model.pretrained and pretrained.given(model.pretrained).config:
+        return _as_saved(model.pretrained, shape)
     levels = range(len(model.channels))
     return UNet2DModel(
         sample_size=shape[1],
@@ -166,16 +164,33 @@ def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
-def _pretrained(folder: str, shape: tuple[int, int, int]) -> nn.Module:
+def _as_saved(source: str, shape: tuple[int, int, int]) -> nn.Module:
+    """A fresh network of the architecture that a saved one names."""
     from diffusers import UNet2DModel
 
+    said = pretrained.facts(source, pretrained.given(source).config)
+    faults = {
+        f"is a {said.get('_class_name')}, not a UNet2DModel": said.get("_class_name") != "UNet2DModel",
+        f"has {said.get('in_channels')} channels, data {shape[0]}": said.get("in_channels") != shape[0],
+        f"answers with {said.get('out_channels')} channels": said.get("out_channels") != said.get("in_channels"),
+        "is told the class of an image": said.get("class_embed_type") or said.get("num_class_embeds"),
+    }
+    if wrong := next((told for told, is_so in faults.items() if is_so), None):
+        raise ConfigError([f"model.pretrained = {source!r}: {wrong}"])
     try:
-        network = UNet2DModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        return UNet2DModel.from_config(said)
     except Exception as error:  # whatever diffusers raises, the folder cannot be used
-        raise ConfigError([f"model.pretrained = {folder!r}: {type(error).__name__}: {error}"]) from None
-    if network.config.in_channels != shape[0]:
-        raise ConfigError([f"model.pretrained = {folder!r}: has {network.config.in_channels} channels, data {shape[0]}"])
-    return network
+        raise ConfigError([f"model.pretrained = {source!r}: {type(error).__name__}: {error}"]) from None
+
+
+def _load(network: nn.Module, source: str) -> None:
+    """Put the given weights in; every name and shape must be the network's own."""
+    own, found = {name: p.shape for name, p in network.named_parameters()}, {}
+    for name, tensor in pretrained.tensors(source).items():
+        found[name if name in own else functools.reduce(lambda n, pair: n.replace(*pair), OLD, name)] = tensor
+    sizes = [name for name in own.keys() & found.keys() if own[name] != found[name].shape]
+    pretrained.fitting(source, sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys()), sorted(sizes))
+    set_weights(network, found)
 
 
 def _autoencoder(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -295,6 +310,18 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.features(x))
+
+
+def _imported(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """What a user's factory gives."""
+    make = imported.factory("model.name", model.name)
+    try:
+        network = make(shape, classes)
+    except Exception as error:
+        raise imported.told("model.name", model.name, error) from None
+    if not isinstance(network, nn.Module):
+        raise ConfigError([f"model.name = {model.name!r}: gives a {type(network).__name__}, not a torch.nn.Module"])
+    return network
 
 
 def _resnet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:

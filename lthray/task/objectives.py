@@ -113,7 +113,7 @@ class Denoise:
 
     def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         *given, target = inputs
-        return (network(*given, return_dict=False)[0] - target).square().flatten(1).mean(1)
+        return (answer(network, *given) - target).square().flatten(1).mean(1)
 
     def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
         for k, t in enumerate(self.strata(columns)):
@@ -137,6 +137,12 @@ class Denoise:
         target = signal * eps - noise * x if target is None else target
         told = (t, y) if self.conditional else (t,)
         return signal * x + noise * eps, *told, target
+
+
+def answer(network: nn.Module, *inputs: Tensor) -> Tensor:
+    """What a denoiser says of (x_t, t): a user's answers with the tensor, diffusers' with an output that begins with it."""
+    found = network(*inputs)
+    return found if isinstance(found, Tensor) else found[0]
 
 
 def trained_scheduler(objective: Objective):
@@ -174,7 +180,7 @@ def sample(network: nn.Module, objective: Objective, sampler: str, steps: int, x
     with torch.no_grad():
         for i, t in enumerate(scheduler.timesteps):
             parts = zip(x.split(512), *(y.split(512) for y in told), strict=True)
-            found = torch.cat([network(part, t, *y, return_dict=False)[0] for part, *y in parts])
+            found = torch.cat([answer(network, part, t.expand(len(part)), *y) for part, *y in parts])
             g = generator("ancestral", i, device=x.device)
             x = scheduler.step(found, t, x, generator=g, return_dict=False)[0]
     return x

@@ -1,0 +1,137 @@
+"""Dense networks are searched by their own loss, and the best becomes a preset that is found like any other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lthray import options, presets
+from lthray.__main__ import main
+from lthray.call import Study, resolve
+from lthray.config import PRESETS
+from lthray.console import baseline_table
+from lthray.desk import Desk
+from lthray.flat import ConfigError
+from lthray.ledger import DONE, Ledger
+from lthray.recorded import tuned
+from lthray.results import ranked, trials
+from lthray.space import Choice
+from lthray.store import Store
+
+from .conftest import TINY, rounds
+from .test_cli import argv_of
+from .test_desk import opened
+
+ROOT = Path(__file__).parent.parent
+DENSE = Study(
+    name="dense",
+    about="Tiny.",
+    seeds=(0,),
+    trials=3,
+    words=TINY | {"prune.ladder": ()},
+    space=lambda config: {"train.lr": Choice((1e-4, 4e-3)), "train.steps": Choice((8, 16)), "model.channels.0": Choice((4, 8))},
+)
+
+
+def test_a_preset_of_a_root_is_found_like_any_other(tmp_path):
+    assert presets.words_of("mnist", str(tmp_path)) == PRESETS["mnist"]
+    presets.save("mine", str(tmp_path), {"train.lr": 0.01, "model.channels": (8, 8)})
+    call = resolve(DENSE, ["--preset", "mine", "--out", str(tmp_path)])
+    assert (call.config.train.lr, call.config.model.channels) == (0.01, (8,))  # a study's words come after a preset's
+    assert call.plan("x")["preset"] == "mine"
+    with pytest.raises(ConfigError, match=r"preset = 'mien': must be one of digits.*, mine; did you mean 'mine'"):
+        resolve(DENSE, ["--preset", "mien", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mnist", "preset 'mnist': is one of the package's own"),
+        ("../mine", "preset '../mine': up to 64 of a-z 0-9"),
+        ("", "preset '': up to 64 of a-z 0-9"),
+        ("mine", "mine.json is there and says something else; choose another name"),
+    ],
+)
+def test_names_that_are_taken_or_are_none(tmp_path, name, said):
+    presets.save("mine", str(tmp_path), {"train.lr": 0.01})
+    presets.save("mine", str(tmp_path), {"train.lr": 0.01})
+    with pytest.raises(ConfigError) as caught:
+        presets.save(name, str(tmp_path), {"train.lr": 0.02})
+    assert said in caught.value.faults[0]
+    assert presets.words_of("mine", str(tmp_path)) == {"train.lr": 0.01}
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["mine.json"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"train.lrr": 1}', '{"train.lr": -1}'])
+def test_a_damaged_preset_is_one_line(tmp_path, text, capsys):
+    presets.save("mine", str(tmp_path), {})
+    (tmp_path / "presets" / "mine.json").write_text(text)
+    assert main(["trial", "--preset", "mine", "--out", str(tmp_path)]) == options.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.startswith("error: --preset = 'mine': ")
+    assert err.count("\n") == 1
+
+
+def test_a_search_of_dense_networks_is_scored_by_their_own_loss(store):
+    call, ledger = opened(DENSE, store)
+    desk = Desk(call, ledger)
+    for number, (lr, steps) in enumerate(((1e-4, 8), (4e-3, 8), (4e-3, 16))):
+        words = {"train.lr": lr, "train.steps": steps, "model.channels.0": 8}
+        desk.task(words, 0.0)
+        rounds(call.config_of(number, words), store)
+        ledger.finish(number, DONE)
+    found = list(trials(store, ledger))
+    losses = [t.rounds[0].metrics["loss/heldout"] for t in found]
+    past = Desk(call, ledger).past
+    assert [scores for _, scores, _ in past] == [[loss] for loss in losses]
+    assert [t.value for t in Desk(call, ledger).memory(None).trials] == losses
+    assert [t.entry.number for t in ranked(found)] == sorted(range(3), key=losses.__getitem__)
+    table = baseline_table(found)
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert columns["steps"] == ["8", "16"]
+    assert columns["held-out loss"] == [f"{min(losses[:2]):.4f}", f"{losses[2]:.4f}"]
+    assert call.shared() == []  # no network is trained that nobody asked for
+
+
+def recorded(number, loss, call="a" * 12, phase="search", images=8, **config):
+    """A trial as MLflow holds it."""
+    config = {"prune.ladder": [], "measure.images": images, **config}
+    point = {"phase": phase, "config": config, "places": {}, "data": ["digits", "x"]}
+    return {"id": f"{call}-{number:04d}", "point": point, "rounds": [{"metrics": {"loss/heldout": loss}}]}
+
+
+def test_the_best_is_of_one_panel_one_task_and_if_asked_one_budget():
+    found = [recorded(0, 0.3), recorded(1, 0.2, **{"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})]
+    best, words = tuned(found)
+    assert (best["id"], words) == ("a" * 12 + "-0001", {"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})
+    assert tuned(found, steps=400)[0] is found[0]
+    other = [recorded(0, 0.1, call="b" * 12, images=9), recorded(0, 0.1, call="b" * 12, **{"objective.schedule": "sigmoid"})]
+    for trial in other:
+        with pytest.raises(ConfigError, match="on several data, panels or tasks are recorded there; name one with --call"):
+            tuned([*found, trial])
+        assert tuned([*found, trial], call="aaa")[0] is best
+    for none in ([], [recorded(0, 0.1, phase="list")], [recorded(0, 0.1, **{"prune.ladder": [0.5]})]):
+        with pytest.raises(ConfigError, match="no finished search of dense networks is recorded there"):
+            tuned(none)
+
+
+def test_a_tuning_becomes_a_preset_from_which_a_trial_begins(tmp_path, capsys):
+    out = str(tmp_path / "runs")
+    page = [sys.executable, str(ROOT / "studies/baseline_tuning.py"), "--smoke", "--out", out, "--trials", "2"]
+    small = ["--train.steps", "20", "--train.batch", "8", "--measure.images", "8"]
+    done = subprocess.run([*page, *small], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dense networks: the best at each training budget" in done.stdout
+    assert main(["preset", "tuned", "--experiment", "baseline_tuning.digits.smoke", "--out", out]) == 0
+    said = capsys.readouterr().out
+    words = json.loads((tmp_path / "runs/presets/tuned.json").read_text())
+    assert set(words) >= {"train.lr", "train.steps", "train.batch"}
+    assert not {word for word in words if word.split(".")[0] in ("prune", "measure", "seed")}  # those are the studies' own
+    assert f"use it:  --preset tuned --out {out}" in said
+    short = {"prune.ladder": (0.5,), "measure.samples": 0, "measure.images": 8, "measure.checkpoints": 1}
+    assert main(["trial", *argv_of(short), "--preset", "tuned", "--out", out]) == 0
+    (ledger,) = (found for found in Ledger.all(Store(tmp_path / "runs/store")) if found.about["study"] == "trial")
+    assert ledger.about["plan"]["config"].items() >= words.items()
+    assert main(["preset", "mnist", "--experiment", "baseline_tuning.digits.smoke", "--out", out]) == options.BAD_INPUT
