@@ -1,6 +1,6 @@
-"""Which way of cutting finds the better tickets? Criteria, pruning at initialisation, layer schedules, N of M, moving masks.
+"""Which way of cutting finds the better tickets? Criteria, at initialisation, layer schedules, N of M, channels, moving masks.
 
-    python studies/pruning_methods.py                            digits, two CPU cores, about half an hour
+    python studies/pruning_methods.py                            digits, two CPU cores, an hour
     python analysis/pruning_methods.py                           which win and which lose
 
 Every method goes down the same ladder on the same seeds, from the same dense networks, its tickets trained for as many steps;
@@ -27,6 +27,7 @@ METHODS: list[Words] = [
     *({"prune.criterion": name, **AT_START} for name in ("snip", "grasp")),
     {"prune.criterion": "synflow", "prune.scoring_steps": 25, **AT_START},
     {"prune.unit": "n_of_m", "prune.group": 16, "prune.budget": "uniform"},
+    *({"prune.unit": "channel", "prune.criterion": name, "prune.least": 0.0} for name in ("magnitude", "diff_pruning", "hsic")),
     *({"regime.name": name, **SPARSE} for name in ("set", "rigl")),
     {"regime.name": "gradual"},
     {"regime.name": "rst", **SPARSE},
