@@ -103,7 +103,7 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
 
     from lthray import console, recording, trajectory
     from lthray.ledger import DONE, FAILED, Ledger
-    from lthray.plan import given_digest, point
+    from lthray.plan import givens, point
     from lthray.setting import check
     from lthray.ticket import Round, TrialFailed
 
@@ -117,8 +117,8 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
         "config": config.canonical(),
         "seed": config.seed,
     }
-    if config.origin:
-        plan["origin"] = given_digest("origin", config.origin)
+    if found := givens(config):
+        plan["given"] = found
     ledger = Ledger.freeze(held, plan, about_of("trial", trial.__doc__ or "", chosen, argv))
     facts = ledger.begin(0, point(config, {}, "single"))
     last, code = len(facts["rounds"]) - 1, options.DONE

@@ -179,9 +179,9 @@ class Call:
         values = [[(word, v) for v in dial.values] for word, dial in dials.items() if isinstance(dial, Choice)]
         return [self.config_of(i, dict(words)) for i in range(len(self.seeds)) for words in itertools.product(*values)]
 
-    def plan(self, digest: str, origin: str = "") -> dict[str, Any]:
-        """What makes this call the one it is: the same command finds it again, more --trials extend it. Data and a given
-        ticket count by their content."""
+    def plan(self, digest: str, given: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What makes this call the one it is: the same command finds it again, more --trials extend it. Data and given files
+        count by their content."""
         return {
             "study": self.study.name,
             "phase": self.phase,
@@ -196,7 +196,7 @@ class Call:
             "search": [self.study.startup, self.study.grace, self.study.reduction],
             "data": digest,
             **({"beside": [dict(words) for words in self.beside]} if self.beside and self.points else {}),
-            **({"origin": origin} if origin else {}),
+            **({"given": given} if given else {}),
         }
 
 

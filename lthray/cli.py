@@ -84,7 +84,8 @@ def _study(call: Call) -> int:
     prune, config = call.config.prune, call.config
     images = data.load(config.data)
     own = config.model.name not in POLICY or own_of(config.data) == IMAGES["folder"]
-    if own or prune.layers or prune.dials or config.origin or config.model.pretrained or config.measure.inception:
+    files = (config.origin, config.model.pretrained, config.latent.pretrained, config.measure.inception)
+    if own or prune.layers or prune.dials or any(files):
         setting.check(config)
     for given in call.beside:
         setting.check(call.config_of(0, given))
@@ -139,12 +140,12 @@ def _phase(
     from lthray import results
     from lthray.console import Tally, Watch
     from lthray.ledger import Ledger
-    from lthray.plan import given_digest
+    from lthray.plan import givens
     from lthray.recording import Projector
 
     began = time.time()
     about = about_of(call.study.name, call.study.about, call.options, call.argv, varied)
-    ledger = Ledger.freeze(held, call.plan(digest, given_digest("origin", call.config.origin)), about)
+    ledger = Ledger.freeze(held, call.plan(digest, givens(call.config)), about)
     with held.lock(ledger.key, wait=False) as mine:
         if not mine:
             raise BlockingIOError(f"another process is running this study in {call.options.out}")

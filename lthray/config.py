@@ -83,7 +83,7 @@ FEATURES = 32  # width of the feature extractor that FID, KID, precision and rec
 EVIDENCE = ("sensitivity", "hsic", "cka")  # budgets whose densities follow from what is measured of the network
 
 # where a thing lies is no part of what a trial is: the content's digest enters the keys instead
-PLACES = ("data.root", "data.download", "model.pretrained", "measure.inception", "origin")
+PLACES = ("data.root", "data.download", "model.pretrained", "latent.pretrained", "measure.inception", "origin")
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -174,6 +174,9 @@ class Latent:
     """Groups of its GroupNorm layers."""
     steps: Count = 1000
     """Optimizer steps of its training."""
+    pretrained: str = ""
+    """A trained AutoencoderKL in its place, which is then not trained: a saved one, a pipeline or a Hub id (as
+    model.pretrained); channels and the number of widths must be its own."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -222,7 +222,8 @@ class _Rungs:
 
     def init(self, seed: int) -> str:
         """Weights before the first step: a function of the seed; or the given ones, but of a rung's fresh seed."""
-        given, source = pretrained.digest_of(self.config.model.pretrained), models.source_of(self.config.model)
+        model = self.config.model
+        given, source = pretrained.digest_of(model.pretrained, models.part_of(model)), models.source_of(model)
         spec = {**self.config.canonical("model"), "seed": 0 if given and seed == self.config.seed else seed}
         return _key("init", spec, given, *([source] if source else []))
 
@@ -290,6 +291,15 @@ def given_digest(word: str, path: str) -> str:
     return hashlib.sha256(content(word, path)).hexdigest() if path else ""
 
 
+def givens(config: TrialConfig) -> dict[str, str]:
+    """Word -> digest of every file that somebody gave: what a config leaves out of its words."""
+    files = {"origin": config.origin, "measure.inception": config.measure.inception}
+    found = {word: given_digest(word, path) for word, path in files.items()}
+    found["model.pretrained"] = pretrained.digest_of(config.model.pretrained, models.part_of(config.model))
+    found["latent.pretrained"] = pretrained.digest_of(config.latent.pretrained, "vae")
+    return {word: digest for word, digest in found.items() if digest}
+
+
 def fresh_seed(config: TrialConfig, index: int) -> int:
     """The seed of a rung's new weights (rewind random, control reinit) and random masks: never an initial seed."""
     return 2**31 + config.seed * 1000 + index
@@ -318,9 +328,15 @@ def autoencoder_config(config: TrialConfig) -> TrialConfig:
     latent = config.latent
     return TrialConfig(
         data=replace(config.data, fraction=1.0),
-        model=Model(name="autoencoder", channels=latent.widths, groups=latent.groups, latent=latent.channels),
+        model=Model(
+            name="autoencoder",
+            channels=latent.widths,
+            groups=latent.groups,
+            latent=latent.channels,
+            pretrained=latent.pretrained,
+        ),
         objective=Objective(name="autoencode"),
-        train=Train(steps=latent.steps, batch=64, lr=2e-3, decay="cosine", floor=0.01),
+        train=Train(steps=0 if latent.pretrained else latent.steps, batch=64, lr=2e-3, decay="cosine", floor=0.01),
         prune=Prune(ladder=()),
         measure=Measure(samples=0, checkpoints=0, images=1000),
     )

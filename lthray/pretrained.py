@@ -19,7 +19,9 @@ from lthray.flat import ConfigError
 HUB = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 UNET, PLAIN = "diffusion_pytorch_model.safetensors", "model.safetensors"
 SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler_config.json")
-FETCHED = ["model_index.json", "config.json", "unet/config.json", UNET, f"unet/{UNET}", PLAIN, *SCHEDULERS]
+WORDS = {"unet": "model.pretrained", "vae": "latent.pretrained"}  # part of a pipeline -> the word that asks for it
+PARTS = [f"{part}/{name}" for part in WORDS for name in ("config.json", UNET)]
+FETCHED = ["model_index.json", "config.json", UNET, PLAIN, *PARTS, *SCHEDULERS]
 
 
 @dataclass(frozen=True)
@@ -34,65 +36,65 @@ class Given:
 
 
 @functools.cache
-def given(source: str) -> Given:
-    """The files behind `model.pretrained`; ConfigError where they are not there."""
+def given(source: str, part: str = "unet") -> Given:
+    """The files behind `model.pretrained` or, of part vae, `latent.pretrained`; ConfigError where they are not there."""
     place = Path(source)
     if place.is_file():
         return Given(place, None, None)
     if not place.is_dir():
-        place = _hub(source)
-    if (found := _files(place)) is None:
-        raise _wrong(source, f"has no {UNET} with its config.json, nor a {PLAIN}")
+        place = _hub(source, part)
+    if (found := _files(place, part)) is None:
+        raise wrong(source, part, f"has no {UNET} with its config.json, nor a {PLAIN}")
     return found
 
 
-def digest_of(source: str) -> str:
+def digest_of(source: str, part: str = "unet") -> str:
     """The content of what was given, for keys; empty for nothing."""
     if not source:
         return ""
-    found = given(source)
+    found = given(source, part)
     paths = [path for path in (found.config, found.weights) if path]
     return _digest(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
 
-def tensors(source: str) -> dict[str, Tensor]:
+def tensors(source: str, part: str) -> dict[str, Tensor]:
     """Weights by name."""
     try:
-        return load_file(given(source).weights)
+        return load_file(given(source, part).weights)
     except Exception as error:  # whatever safetensors raises, the file cannot be used
-        raise _wrong(source, f"{type(error).__name__}: {error}") from None
+        raise wrong(source, part, f"{type(error).__name__}: {error}") from None
 
 
-def facts(source: str, path: Path | None) -> dict[str, Any]:
+def facts(source: str, path: Path | None, part: str = "unet") -> dict[str, Any]:
     """One of the JSON files; empty for none."""
     try:
         return json.loads(path.read_bytes()) if path else {}
     except ValueError as error:
-        raise _wrong(source, f"{path}: {error}") from None
+        raise wrong(source, part, f"{path}: {error}") from None
 
 
-def fitting(source: str, missing: list[str], more: list[str], sizes: list[str]) -> None:
+def fitting(source: str, part: str, missing: list[str], more: list[str], sizes: list[str]) -> None:
     """Refuse weights that are not those of the network, name by name."""
     faults = {"lacks": missing, "has, where the network has none,": more, "has another shape for": sizes}
     told = [f"{what} {names[0]} and {len(names) - 1} more" for what, names in faults.items() if names]
     if told:
-        raise _wrong(source, "; ".join(told))
+        raise wrong(source, part, "; ".join(told))
 
 
-def _files(folder: Path) -> Given | None:
-    """A saved network, or the U-Net of a pipeline (old ones lie beside their index)."""
+def _files(folder: Path, part: str) -> Given | None:
+    """A saved network, or that part of a pipeline (old ones lie beside their index)."""
     scheduler = next((folder / name for name in SCHEDULERS if (folder / name).is_file()), None)
     piped = (folder / "model_index.json").is_file()
-    saved = folder / "unet" if piped and (folder / "unet").is_dir() else folder
+    saved = folder / part if piped and (folder / part).is_dir() else folder
     if (saved / "config.json").is_file() and (saved / UNET).is_file():
         return Given(saved / UNET, saved / "config.json", scheduler if piped else None)
     return Given(folder / PLAIN, None, None) if (folder / PLAIN).is_file() else None
 
 
-def _hub(source: str) -> Path:
+def _hub(source: str, part: str) -> Path:
     """The local snapshot of a Hub repository, `owner/name` or `owner/name@revision`."""
     if not HUB.fullmatch(source):
-        raise _wrong(source, "is no file, no folder, and no Hub id such as google/ddpm-cifar10-32")
+        raise wrong(source, part, "is no file, no folder, and no Hub id such as google/ddpm-cifar10-32")
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
@@ -103,13 +105,14 @@ def _hub(source: str) -> Path:
         except Exception as error:  # offline, unknown, private: whatever it is, the weights are not there
             why = type(error).__name__
         else:
-            if _files(folder) or not cached:
+            if _files(folder, part) or not cached:
                 return folder
-    raise _wrong(source, f"is no folder here, is not in the Hub's cache, and cannot be fetched ({why})")
+    raise wrong(source, part, f"is no folder here, is not in the Hub's cache, and cannot be fetched ({why})")
 
 
-def _wrong(source: str, why: str) -> ConfigError:
-    return ConfigError([f"model.pretrained = {source!r}: {' '.join(why.split())}"])
+def wrong(source: str, part: str, why: str) -> ConfigError:
+    """The error that says which source cannot be used, and why."""
+    return ConfigError([f"{WORDS[part]} = {source!r}: {' '.join(why.split())}"])
 
 
 @functools.cache

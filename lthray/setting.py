@@ -13,7 +13,7 @@ from lthray.coupling import Coupling
 from lthray.flat import ConfigError
 from lthray.measure import quality
 from lthray.origin import Origin
-from lthray.plan import plan
+from lthray.plan import autoencoder_config, plan
 from lthray.prune import budgets, elastic
 from lthray.prune.controls import CONTROLS
 from lthray.task import channels, data, models
@@ -175,6 +175,8 @@ def check(config: TrialConfig) -> None:
     _enough(setting)
     if config.model.pretrained and config.objective.name in DENOISERS:
         _agree(config)
+    if config.latent.pretrained and config.objective.name == "latent_denoise":
+        Setting(autoencoder_config(config), torch.device("cpu")).network(0)
     _ = plan(config), setting.dials, setting.coupling, setting.given
     if config.measure.inception:
         quality.inception(config.measure.inception)

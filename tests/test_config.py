@@ -69,6 +69,7 @@ BAD = {
     "latent.widths": ((0,), "greater than or equal to 1"),
     "latent.groups": (0, "greater than or equal to 1"),
     "latent.steps": (0, "greater than or equal to 1"),
+    "latent.pretrained": (1, "valid string"),
     "prune.scored": ("later", "must be one of trained, rewound"),
     "prune.scoring_steps": (0, "greater than or equal to 1"),
     "prune.images": (7, "greater than or equal to 8"),

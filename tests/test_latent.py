@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from lthray import states
 from lthray.config import TrialConfig
+from lthray.flat import ConfigError
 from lthray.measure import quality
-from lthray.plan import autoencoder_config, plan, small_config
+from lthray.plan import autoencoder_config, givens, plan, small_config
 from lthray.setting import Setting, check, pace
 from lthray.task import data, models
 from lthray.task.objectives import sample
@@ -145,3 +147,63 @@ def test_an_autoencoder_is_a_network_like_any_other(store):
     found = rounds(TrialConfig.from_flat(words, autoencoder_config(latent())), store)
     assert found[1].metrics["density/prunable"] == pytest.approx(0.5, abs=1e-3)
     assert "encoder.conv_in.weight" not in found[1].densities
+
+
+# an autoencoder that somebody trained
+
+
+def saved(folder, seed: int = 5, **words) -> AutoencoderKL:
+    """A saved autoencoder, as a pipeline of its own holds it."""
+    torch.manual_seed(seed)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    shape = {"in_channels": 1, "out_channels": 1, "latent_channels": 2, "block_out_channels": (4, 8), "norm_num_groups": 2}
+    network = AutoencoderKL(**shape | blocks | words).eval()
+    network.save_pretrained(folder / "vae")
+    (folder / "model_index.json").write_text("{}")
+    return network
+
+
+def test_a_given_autoencoder_is_used_as_it_is(store, tmp_path):
+    network = saved(tmp_path)
+    config = latent(latent__pretrained=str(tmp_path), latent__groups=8, latent__widths=(8, 8))
+    trial = made(config, store)
+    pixels = trial.pixels.scaled(trial.pixels.splits["train"])
+    found = trial.images.scaled(trial.pixels.splits["train"])
+    means = models.encoded(network, pixels)
+    assert torch.allclose(found, means / means.std(), atol=1e-4)
+    assert trial.plan.autoencoder.rungs[0].chain.steps == 0
+    assert len(rounds(config, store)) == 3
+    keys = {plan(config).rungs[1].chain.key}
+    saved(tmp_path / "other", seed=6)
+    for place in ("", str(tmp_path / "other")):
+        other = latent(latent__pretrained=place, latent__groups=8, latent__widths=(8, 8))
+        keys.add(plan(other).rungs[1].chain.key)
+        assert givens(other) != givens(config)
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"latent_channels": 3}, "has 3 latent channels, latent.channels = 2"),
+        ({"in_channels": 3, "out_channels": 3}, "has 3 channels, data 1"),
+        (
+            {
+                "block_out_channels": (8,),
+                "down_block_types": ("DownEncoderBlock2D",),
+                "up_block_types": ("UpDecoderBlock2D",),
+            },
+            "has 1 levels, latent.widths = (8, 8)",
+        ),
+    ],
+)
+def test_an_autoencoder_that_will_not_do_is_one_line(tmp_path, words, said):
+    saved(tmp_path, **words)
+    with pytest.raises(ConfigError) as caught:
+        check(latent(latent__pretrained=str(tmp_path)))
+    assert caught.value.faults == [f"latent.pretrained = {str(tmp_path)!r}: {said}"]
+
+
+def test_no_autoencoder_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"latent.pretrained = .*: has no diffusion_pytorch_model"):
+        check(latent(latent__pretrained=str(tmp_path)))

@@ -78,7 +78,7 @@ def test_rules_that_share_a_first_cut_share_its_mask():
 @pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_masks_over_given_weights_differ_by_seed_where_something_is_drawn(monkeypatch, criterion):
     """Chance itself, or the images that a criterion sees."""
-    monkeypatch.setattr(pretrained, "digest_of", lambda folder: "given" if folder else "")
+    monkeypatch.setattr(pretrained, "digest_of", lambda folder, *_: "given" if folder else "")
     words = {"model.pretrained": "folder", "prune.criterion": criterion, "measure.samples": 0}
     a, b = (keys(**words, seed=seed) for seed in (0, 1))
     assert a["dense"] == b["dense"]  # the same weights, the same stream
@@ -131,6 +131,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "latent.widths": (16, 32),
     "latent.groups": 8,
     "latent.steps": 1000,
+    "latent.pretrained": "",
     "train.steps": 400,
     "train.batch": 32,
     "train.optimizer": "adam",
@@ -239,7 +240,7 @@ def test_a_point_holds_all_that_recording_needs_without_the_data():
 
 def test_a_point_says_where_things_lie_for_whoever_stands_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pretrained, "digest_of", lambda source: "given" if source else "")
+    monkeypatch.setattr(pretrained, "digest_of", lambda source, *_: "given" if source else "")
     (tmp_path / "net").mkdir()
     for source, place in (("net", str(tmp_path / "net")), ("google/ddpm-cifar10-32", "google/ddpm-cifar10-32")):
         found = point(tiny(model__pretrained=source, data__download=True), {}, "search")

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int, *,
     with drawing(seed_of("init", seed), torch.device("cpu")):
         network = MODELS.get(model.name, _imported)(model, shape, classes)
     if model.pretrained and not fresh:
-        _load(network, model.pretrained)
+        _load(network, model)
     return network
 
 
@@ -175,28 +176,50 @@ def _as_saved(source: str, shape: tuple[int, int, int]) -> nn.Module:
         f"answers with {said.get('out_channels')} channels": said.get("out_channels") != said.get("in_channels"),
         "is told the class of an image": said.get("class_embed_type") or said.get("num_class_embeds"),
     }
+    return _from_config(UNet2DModel, source, "unet", said, faults)
+
+
+def _from_config(kind: Any, source: str, part: str, said: dict[str, Any], faults: Mapping[str, Any]) -> nn.Module:
+    """A network as diffusers makes it of a saved config, unless one of the faults is there."""
     if wrong := next((told for told, is_so in faults.items() if is_so), None):
-        raise ConfigError([f"model.pretrained = {source!r}: {wrong}"])
+        raise pretrained.wrong(source, part, wrong)
     try:
-        return UNet2DModel.from_config(said)
+        return kind.from_config(said)
     except Exception as error:  # whatever diffusers raises, the folder cannot be used
-        raise ConfigError([f"model.pretrained = {source!r}: {type(error).__name__}: {error}"]) from None
+        raise pretrained.wrong(source, part, f"{type(error).__name__}: {error}") from None
 
 
-def _load(network: nn.Module, source: str) -> None:
+def _load(network: nn.Module, model: Model) -> None:
     """Put the given weights in; every name and shape must be the network's own."""
-    own, found = {name: p.shape for name, p in network.named_parameters()}, {}
-    for name, tensor in pretrained.tensors(source).items():
+    own, found, source, part = {name: p.shape for name, p in network.named_parameters()}, {}, model.pretrained, part_of(model)
+    for name, tensor in pretrained.tensors(source, part).items():
         found[name if name in own else functools.reduce(lambda n, pair: n.replace(*pair), OLD, name)] = tensor
     sizes = [name for name in own.keys() & found.keys() if own[name] != found[name].shape]
-    pretrained.fitting(source, sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys()), sorted(sizes))
+    missing, more = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    pretrained.fitting(source, part, missing, more, sorted(sizes))
     set_weights(network, found)
+
+
+def part_of(model: Model) -> str:
+    """The part of a pipeline that such a network is."""
+    return "vae" if model.name == "autoencoder" else "unet"
 
 
 def _autoencoder(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     from diffusers import AutoencoderKL
 
     levels = len(model.channels)
+    if model.pretrained and (file := pretrained.given(model.pretrained, "vae").config):
+        said = pretrained.facts(model.pretrained, file, "vae")
+        depth = len(said.get("block_out_channels", ()))
+        faults = {
+            f"is a {said.get('_class_name')}, not an AutoencoderKL": said.get("_class_name") != "AutoencoderKL",
+            f"has {said.get('in_channels')} channels, data {shape[0]}": said.get("in_channels") != shape[0],
+            f"has {said.get('latent_channels')} latent channels, latent.channels = {model.latent}": said.get("latent_channels")
+            != model.latent,
+            f"has {depth} levels, latent.widths = {model.channels}": depth != levels,
+        }
+        return _from_config(AutoencoderKL, model.pretrained, "vae", said, faults)
     return AutoencoderKL(
         sample_size=shape[1],
         in_channels=shape[0],
