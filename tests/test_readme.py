@@ -4,7 +4,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
+import pytest
+
+from lthray import config
 from lthray.__main__ import COMMANDS as PROGRAMS
 from lthray.__main__ import main
 from lthray.config import TrialConfig
@@ -76,3 +80,24 @@ def test_the_lock_has_versions_and_hashes_but_no_addresses():
     assert lock.count("--hash=sha256:") >= len(pins)
     assert "://" not in lock
     assert "index-url" not in lock
+
+
+DIMENSIONS = {
+    "objective.name": config.ObjectiveName,
+    "objective.prediction": config.Prediction,
+    "objective.schedule": config.NoiseSchedule,
+    "model.name": config.ModelName,
+    "data.name": config.DataName,
+    "prune.criterion": config.Criterion,
+    "prune.budget": config.Budget,
+    "prune.unit": config.Unit,
+    "regime.name": config.RegimeName,
+    "rewind.rule": config.RewindRule,
+    "control": config.Control,
+}
+
+
+@pytest.mark.parametrize("word", DIMENSIONS)
+def test_every_word_that_a_trial_may_use_is_listed(word):
+    row = re.search(rf"^\| `{re.escape(word)}` \| (.*) \|$", README, re.M)
+    assert re.findall(r"`([a-z0-9_]+)`", row[1]) == list(get_args(DIMENSIONS[word]))
