@@ -98,6 +98,9 @@ DIMENSIONS = {
 
 
 @pytest.mark.parametrize("word", DIMENSIONS)
-def test_every_word_that_a_trial_may_use_is_listed(word):
+def test_no_word_is_listed_that_a_trial_may_not_use(word):
+    """Not the other way round: who adds a member need not touch the README."""
     row = re.search(rf"^\| `{re.escape(word)}` \| (.*) \|$", README, re.M)
-    assert re.findall(r"`([a-z0-9_]+)`", row[1]) == list(get_args(DIMENSIONS[word]))
+    found = re.findall(r"`([a-z0-9_]+)`", row[1])
+    assert len(found) > 2
+    assert set(found) <= set(get_args(DIMENSIONS[word]))
