@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     0: ["flat", "ticket", "store", "options", "seeds"],
-    1: ["config", "statistics", "similarity", "coupling", "imported", "pretrained"],
+    1: ["config", "statistics", "similarity", "coupling", "imported", "pretrained", "task.classifiers"],
     2: [
         "task.channels",
         "task.data",

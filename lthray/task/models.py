@@ -4,7 +4,6 @@ user's own; fresh or from a folder."""
 import bisect
 import contextlib
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from lthray import imported, pretrained
 from lthray.config import FEATURES, Model
 from lthray.flat import ConfigError
 from lthray.seeds import seed_of
+from lthray.task.classifiers import LeNet5, LeNet300, ResNet
 
 PLAIN = (nn.Conv2d, nn.Linear)
 # what diffusers called the parts of an attention layer, and calls them
@@ -234,107 +234,6 @@ def _autoencoder(model: Model, shape: tuple[int, int, int], classes: int) -> nn.
     )
 
 
-class LeNet300(nn.Module):
-    """Fully connected classifier, 300-100 units (LeCun et al. 1998; the first network of Frankle and Carbin 2019).
-
-    As there: grey levels from 0 to 1 and Glorot's normal weights. Over levels from -1 to 1 the background would act as
-    hundreds of biases a unit, and magnitudes would say little of what a weight is for.
-    """
-
-    def __init__(self, size: int, hidden: tuple[int, ...], classes: int):
-        super().__init__()
-        widths = (size, *hidden)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.output = nn.Linear(widths[-1], classes)
-        for layer in (*self.hidden, self.output):
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [n, hidden[-1]], of images in [-1, 1]."""
-        x = (x.flatten(1) + 1) / 2
-        for layer in self.hidden:
-            x = layer(x).relu()
-        return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.features(x))
-
-
-class LeNet5(nn.Module):
-    """Two or more 3x3 convolutions with pooling, then one narrow hidden layer: the extractor of sample metrics."""
-
-    def __init__(self, shape: tuple[int, int, int], channels: tuple[int, ...], classes: int):
-        super().__init__()
-        widths = (shape[0], *channels)
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
-        self.hidden = nn.Linear(channels[-1] * 16, FEATURES)
-        self.output = nn.Linear(FEATURES, classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The hidden layer, [n, 32]."""
-        for i, conv in enumerate(self.convs):
-            x = conv(x).relu()
-            if i and x.shape[-1] > 4:
-                x = nn.functional.max_pool2d(x, 2)
-        return self.hidden(nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)).relu()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.features(x))
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
-
-    def __init__(self, before: int, width: int, stride: int, groups: int, dropout: float):
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
-        self.norm1 = nn.GroupNorm(groups, width)
-        self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm2 = nn.GroupNorm(groups, width)
-        same = (before, 1) == (width, stride)
-        self.shortcut = nn.Identity() if same else nn.Conv2d(before, width, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inside = self.dropout(self.norm1(self.conv1(x)).relu())
-        return (self.norm2(self.conv2(inside)) + self.shortcut(x)).relu()
-
-
-class ResNet(nn.Module):
-    """ResNet-20, -32, ... and -18 for small images: `layers` blocks a stage, each stage but the first halving the side.
-
-    GroupNorm in place of BatchNorm (Wu and He 2018, arXiv 1803.08494): running statistics are neither weights that could be
-    rewound nor those of the average that is measured, and every mask would have to take them anew.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], model: Model, classes: int):
-        super().__init__()
-        widths = (model.channels[0], *model.channels)
-        self.stem = nn.Conv2d(shape[0], widths[0], 3, 1, 1, bias=False)
-        self.norm = nn.GroupNorm(model.groups, widths[0])
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    Block(before if i == 0 else width, width, 2 if stage and not i else 1, model.groups, model.dropout)
-                    for i in range(model.layers)
-                )
-            )
-            for stage, (before, width) in enumerate(itertools.pairwise(widths))
-        )
-        self.output = nn.Linear(widths[-1], classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """The last stage, averaged over positions, [n, channels[-1]]."""
-        x = self.norm(self.stem(x)).relu()
-        for stage in self.stages:
-            x = stage(x)
-        return x.mean((2, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.features(x))
-
-
 def _imported(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """What a user's factory gives."""
     make = imported.factory("model.name", model.name)
@@ -348,7 +247,7 @@ def _imported(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Mod
 
 
 def _resnet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    return ResNet(shape, model, classes)
+    return ResNet(shape[0], model.channels, model.layers, classes, model.groups, model.dropout)
 
 
 def _lenet300(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -356,7 +255,7 @@ def _lenet300(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Mod
 
 
 def _lenet5(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    return LeNet5(shape, model.channels, classes)
+    return LeNet5(shape[0], model.channels, FEATURES, classes)
 
 
 MODELS: dict[str, Callable[[Model, tuple[int, int, int], int], nn.Module]] = {
