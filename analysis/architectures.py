@@ -29,7 +29,8 @@ Cells = Mapping[float, Cell]
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """Every recipe that is recorded in both spaces."""
-    found = {evidence.space: evidence for evidence in verdicts.gather(verdicts.comparable(recorded.of(call)))}
+    trials = recorded.of(call)
+    found = {evidence.space: evidence for evidence in verdicts.gather(verdicts.comparable(trials))}
     both = [r for r in found["pixels"].recipes if r in found["latents"].recipes] if found.keys() == set(SPACES) else []
     if not both:
         raise ConfigError(["no recipe is recorded in pixels and in latents: there is nothing to compare"])

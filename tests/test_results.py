@@ -24,7 +24,8 @@ def published() -> list[tuple[Path, verdicts.Evidence]]:
     for path in sorted((ROOT / "results").glob("*/trials.json")):
         trials = json.loads(path.read_text())
         told = verdicts.gather(verdicts.comparable(trials)) if trials[0]["point"]["phase"] != "design" else []
-        found += [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
+        places = [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
+        found += [(place, e) for place, e in places if place.with_suffix(".csv").is_file()]
     return found
 
 
@@ -100,6 +101,32 @@ def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
         head, *told = verdicts.table(evidence)
         for row in told:
             assert f"{row[head.index('excess')]} {row[-1]}" in README or row[0] == "chance alone"
+
+
+PAGES = {"methods": "pruning_methods", "spaces": "architectures", "samples": "architectures"}  # file -> what makes it
+MADE = [(path, PAGES[path.stem]) for path in sorted((ROOT / "results").glob("*/*.csv")) if path.stem in PAGES]
+
+
+def test_every_folder_of_trials_has_a_verdict_that_is_made_again():
+    assert {path.parent for path in (ROOT / "results").glob("*/trials.json")} == {
+        *(place.parent for place, _ in (case.values for case in VERDICTS)),
+        *(path.parent for path, _ in MADE),
+        ROOT / "results/frequency.digits",
+    }
+
+
+@pytest.mark.parametrize(("place", "page"), [pytest.param(*case, id=f"{case[0].parent.name} {case[0].stem}") for case in MADE])
+def test_comparisons_are_made_again_and_shown(place, page):
+    trials = json.loads((place.parent / "trials.json").read_text())
+    sections = runpy.run_path(str(ROOT / f"analysis/{page}.py"))["sections"]
+    made = {s.name: s for s in sections(SimpleNamespace(of=lambda call: trials, provenance=lambda trials: ""))}[place.stem]
+    assert [list(row) for row in made.table] == rows(place)
+    told = place.with_suffix(".txt").read_text().splitlines() if made.text else []
+    assert [line for line in made.text if line] == told[: len([line for line in made.text if line])]
+    if made.figure:
+        assert alike(reports.png(made.figure), place.with_suffix(".png"))
+    for line in [*("| " + " | ".join(row) + " |" for row in rows(place)), *told]:
+        assert line in README
 
 
 def test_results_hold_no_place():
