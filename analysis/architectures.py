@@ -37,9 +37,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     for i, recipe in enumerate(both):
         cells = {space: found[space].recipes[recipe] for space in SPACES}
         name = f"_{i}" if i else ""
-        yield Section(
-            f"spaces{name}", "Excess over dense in both spaces", told(found, recipe), table(found, cells), figure(cells)
-        )
+        text = [*told(found, recipe), recorded.provenance(trials)]
+        yield Section(f"spaces{name}", "Excess over dense in both spaces", text, table(found, cells), figure(cells))
         yield Section(f"samples{name}", "Samples, as images, in both spaces", floors(found), samples(found, cells))
 
 

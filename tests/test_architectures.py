@@ -29,7 +29,10 @@ def recorded(pixels, latents, control=0.2, **more) -> list[dict]:
 
 
 def sections(found) -> dict:
-    return {section.name: section for section in PAGE["sections"](SimpleNamespace(of=lambda call: found))}
+    return {
+        section.name: section
+        for section in PAGE["sections"](SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded."))
+    }
 
 
 SPREAD = np.array([-2, -1, 0, 1, 2]) * 1e-3
