@@ -4,9 +4,9 @@
 
 A row a method: its excess over the own dense network at each density, what it has over the reference (the first method of
 the list: magnitudes of the trained weights) at its sparsest common one, paired by seed, and whether it is better than its own
-shuffled and re-initialised masks there. A method loses, or is better, where that difference is shown to be above or below
-zero (two-sided t-tests, Holm over the methods, 5 %). Reads MLflow only; writes a table, a figure and sentences to
-<out>/reports/<experiment>/.
+shuffled and re-initialised masks there. A method loses, or is better, where the 95 % interval of that difference lies above
+or below zero, each taken by itself; * = also when adjusted over all methods (Holm), for which few seeds leave little power.
+Reads MLflow only; writes a table, a figure and sentences to <out>/reports/<experiment>/.
 """
 
 import statistics as plain
@@ -54,16 +54,16 @@ def against(reference: Cells, cells: Cells) -> tuple[float, list[float]]:
 
 
 def outcomes(evidence: Evidence) -> dict[str, str]:
-    """Recipe -> better, loses or not told apart from the reference, which is the first."""
+    """Recipe -> better, loses or not told apart from the reference, which is the first; * = after adjusting as well."""
     first, *others = evidence.recipes
     base = references(evidence)
     paired = {key: against(evidence.recipes[base[key]], evidence.recipes[key])[1] for key in others}
     tested = {key: values for key, values in paired.items() if len(values) > 1}
-    adjusted = dict(zip(tested, st.holm([st.t_test(values) for values in tested.values()]), strict=True))
+    p = [st.t_test(values) for values in tested.values()]
     said = dict.fromkeys(others, "–")
-    for key, p in adjusted.items():
-        sign = "loses" if plain.fmean(tested[key]) > 0 else "better"
-        said[key] = sign if p < ALPHA else "not told apart"
+    for (key, values), alone, adjusted in zip(tested.items(), p, st.holm(p), strict=True):
+        sign = ("loses" if plain.fmean(values) > 0 else "better") + "*" * bool(adjusted < ALPHA)
+        said[key] = sign if alone < ALPHA else "not told apart"
     return {first: "reference", **said, **{key: "reference" for key in others if base[key] == key}}
 
 
@@ -134,12 +134,18 @@ def sentences(evidence: Evidence) -> list[str]:
     """Who wins, who loses, and who finds no more than layer densities."""
     names, said = named(evidence), outcomes(evidence)
     listed = {
-        word: [names[key] for key, outcome in said.items() if outcome == word] for word in ("loses", "better", "not told apart")
+        word: [names[key] for key, outcome in said.items() if outcome.rstrip("*") == word]
+        for word in ("loses", "better", "not told apart")
     }
+    sure = [f"{names[key]} {outcome.rstrip('*')}" for key, outcome in said.items() if outcome.endswith("*")]
+    compared = sum(map(len, listed.values()))
     lines = [
-        f"Against {names[next(iter(evidence.recipes))]}, at the sparsest density of both, {len(listed['loses'])} methods lose: "
-        f"{', '.join(listed['loses']) or 'none'}; {len(listed['better'])} are better: {', '.join(listed['better']) or 'none'}; "
-        f"{len(listed['not told apart'])} are not told apart from it."
+        f"Against {names[next(iter(evidence.recipes))]}, at the sparsest density of both, {len(listed['loses'])} of {compared} "
+        f"methods lose: {', '.join(listed['loses']) or 'none'}.",
+        f"{len(listed['better'])} are better: {', '.join(listed['better']) or 'none'}; {len(listed['not told apart'])} are not "
+        f"told apart from it: {', '.join(listed['not told apart']) or 'none'}.",
+        f"Each by its own 95 % interval, of which one in twenty errs; adjusted over all {compared} (Holm): "
+        f"{', '.join(sure) or 'none'}.",
     ]
     last = {key: verdicts.claims(evidence, cells[min(cells)]) for key, cells in evidence.recipes.items()}
     plain_ones = [names[key] for key, found in last.items() if "structure" in found and not found["structure"].holds]
