@@ -138,7 +138,7 @@ class Call:
         """Points that a search tries before it draws, as far as the user has left them open and they can be drawn."""
         points = [{word: v for word, v in point.items() if word in self.space} for point in self.study.first]
         known = {repr(p): p for p in points if all(offers(self.space[word], value) for word, value in p.items())}
-        return list(known.values())[: 1 if self.options.smoke else None]
+        return list(known.values())
 
     @property
     def varied(self) -> list[str]:

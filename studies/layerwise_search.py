@@ -1,7 +1,7 @@
 """Which recipe finds the sparsest good tickets: method, layer schedule, rewind rule and point, in pixels or in latents.
 
     python studies/layerwise_search.py                 digits, two CPU cores, minutes
-    python studies/layerwise_search.py --smoke         the same pipeline in under 90 seconds
+    python studies/layerwise_search.py --smoke         the same pipeline in about two minutes
     python studies/layerwise_search.py --preset cifar10 --data-root DATA --gpus-per-trial 0.25 --trials 64
 
 A search (seeded TPE) over whole trajectories, one a trial. Its score is the paired excess of the ticket's held-out loss
@@ -74,6 +74,7 @@ STUDY = Study(
         },
         smoke={"measure.sampling_steps": (5, 10), "measure.sensitivity": False},
     ),
+    smoke_trials=3,
     smoke={
         "latent.steps": 50,
         "train.steps": 50,

@@ -306,7 +306,7 @@ JOINT = replace(
         (("--model.channels", "8,8,8,8"), ["denoise"]),  # latents have half the side, which three halvings do not fit
         (("--data.augment", "shift"), ["denoise"]),
         (("--objective.name", "latent_denoise"), [None]),
-        (("--smoke",), ["denoise"]),
+        (("--smoke",), ["denoise", "latent_denoise"]),
     ],
 )
 def test_a_search_tries_first_what_it_may_draw(argv, found):
