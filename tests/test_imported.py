@@ -52,7 +52,7 @@ def mine(tmp_path, monkeypatch):
     def write(text: str = MINE) -> Path:
         sys.modules.pop("mine", None)
         imported._found.cache_clear()
-        data.load.cache_clear()
+        data.read.cache_clear()
         (tmp_path / "mine.py").write_text(text)
         return tmp_path / "mine.py"
 
@@ -63,7 +63,7 @@ def mine(tmp_path, monkeypatch):
     yield write
     sys.modules.pop("mine", None)
     imported._found.cache_clear()
-    data.load.cache_clear()
+    data.read.cache_clear()
 
 
 @pytest.mark.parametrize("words", [DENOISER, CLASSIFIER], ids=["denoiser", "classifier"])

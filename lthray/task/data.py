@@ -104,16 +104,23 @@ def to_bytes(x: Tensor) -> Tensor:
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-@lru_cache(maxsize=2)
 def load(data: Data) -> Images:
     """The data set of a config; ConfigError where its files are not there."""
+    whole = read(replace(data, fraction=1.0, augment="none"))
+    train = whole.splits["train"]
+    part = train[: math.ceil(len(train) * data.fraction)]
+    return replace(whole, splits={**whole.splits, "train": part}, augment=data.augment)
+
+
+@lru_cache(maxsize=2)
+def read(data: Data) -> Images:
+    """All of it as it is, once for whoever takes a part or sees it changed: a trial, its extractor, its autoencoder."""
     x, y, levels, test = SETS.get(data.name, _imported)(data)
     x = _fitted(x, data)
     splits = _split(y, test)
     digest = hashlib.sha256(f"{levels} {tuple(x.shape)}".encode())
     for array in (x, y, *splits.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
-    splits["train"] = splits["train"][: math.ceil(len(splits["train"]) * data.fraction)]
     index = {name: torch.from_numpy(rows) for name, rows in splits.items()}
     return Images(torch.from_numpy(x), torch.from_numpy(y), levels, index, data.augment, digest.hexdigest())
 
