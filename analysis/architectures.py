@@ -75,12 +75,8 @@ def failures(evidence: Evidence, cells: Cells) -> tuple[list[float], list[bool]]
     """By seed, the sparsity of the first rung that does not match, and whether there was one (else the last tried)."""
     times, failed = [], []
     for seed in evidence.dense:
-        at = [
-            (1 - d, verdicts.worse(c.arms["none"][seed]))
-            for d, c in sorted(cells.items(), reverse=True)
-            if seed in c.arms["none"]
-        ]
-        lost = [sparsity for sparsity, (d, error) in at if d + 1.645 * error >= evidence.margin]
+        at = [(1 - d, c.arms["none"][seed]) for d, c in sorted(cells.items(), reverse=True) if seed in c.arms["none"]]
+        lost = [sparsity for sparsity, own in at if not verdicts.matches(own)]
         if at:
             times.append(lost[0] if lost else at[-1][0])
             failed.append(bool(lost))

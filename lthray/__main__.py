@@ -83,12 +83,12 @@ def preset(argv: Sequence[str]) -> int:
     name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("", argv)
     chosen = asked(Wanted, rest, "lthray preset NAME", preset.__doc__ or "")
     from lthray.recorded import Recorded, tuned
-    from lthray.verdicts import SETTING
+    from lthray.verdicts import setting_of
 
     recorded = Recorded(chosen.uri, chosen.experiment)
     base = presets.words_of(recorded.preset, chosen.out)
     trial, words = tuned(recorded.trials, chosen.call, chosen.steps)
-    path = presets.save(name, chosen.out, {w: v for w, v in base.items() if w.split(".")[0] not in SETTING} | words)
+    path = presets.save(name, chosen.out, {w: v for w, v in base.items() if w not in setting_of(base)} | words)
     loss = trial["rounds"][0]["metrics"]["loss/heldout"]
     print(f"{path}: {trial['point']['name']}, held-out loss {loss:.4f}, " + " ".join(f"{w}={v}" for w, v in words.items()))
     print(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")

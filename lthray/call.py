@@ -12,7 +12,7 @@ from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
 from lthray.presets import words_of
 from lthray.space import Choice, Space, design, draw, memory, offers, without
-from lthray.verdicts import MARGIN, SETTING
+from lthray.verdicts import MARGIN, setting_of
 
 MINE = words(Options)
 T = TypeVar("T")
@@ -127,18 +127,16 @@ class Call:
         config = TrialConfig.from_flat({**own.words, **(own.smoke if self.options.smoke else {})}, self.config)
         points = [{**recipe, **arm} for arm in own.arms(config) for recipe in recipes]
         for recipe in recipes:  # each kind of dense network has references of its own
-            setting = {word: value for word, value in recipe.items() if word.split(".")[0] in SETTING}
+            setting = setting_of(recipe)
             points += [{**setting, **reference} for reference in own.references(TrialConfig.from_flat(setting, config))]
         chosen = replace(self.options, seeds=self.confirm_seeds, trials=None, recipes=0)
-        listed = tuple({repr(sorted(point.items())): point for point in points}.values())
-        return replace(self, options=chosen, config=config, space={}, points=listed, phase="confirm")
+        return replace(self, options=chosen, config=config, space={}, points=_once(points), phase="confirm")
 
     @property
     def first(self) -> Sequence[Mapping[str, Any]]:
         """Points that a search tries before it draws, as far as the user has left them open and they can be drawn."""
         points = [{word: v for word, v in point.items() if word in self.space} for point in self.study.first]
-        known = {repr(p): p for p in points if all(offers(self.space[word], value) for word, value in p.items())}
-        return list(known.values())
+        return _once([p for p in points if all(offers(self.space[word], value) for word, value in p.items())])
 
     @property
     def varied(self) -> list[str]:
@@ -256,7 +254,12 @@ def _points(
     listed = [{**point, **arm} for arm in study.arms(config) for point in points]
     free = [{word: value for word, value in point.items() if word not in given} for point in listed]
     references = [dict(point) for point in study.references(config)]  # which are made of what was given
-    return tuple({repr(sorted(point.items())): point for point in [*free, *references]}.values())
+    return _once([*free, *references])
+
+
+def _once(points: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """The points without those that say the same again."""
+    return tuple({repr(sorted(point.items())): point for point in points}.values())
 
 
 def _unconfirmed(study: Study, options: Options) -> list[str]:

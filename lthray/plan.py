@@ -364,14 +364,14 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
 
 def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, Any]:
     """A trial as the ledger keeps it: enough to run it, to find its rounds and to record it, without the data at hand."""
-    found, flat = plan(config), config.flat()
+    found = plan(config)
     return {
         "name": name_of(config),
         "recipe": recipe_of(config),
         "phase": phase,
         "words": words,
         "config": config.canonical(),
-        "places": {word: _absolute(flat[word]) for word in PLACES if flat[word]},
+        "places": places_of(config),
         "seed": config.seed,
         "control": config.control,
         "fork": config.fork,
@@ -381,6 +381,12 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> dict[str, A
         "runs": {key: [run.start, run.end] for key, run in found.runs.items()},
         "at": time.time(),
     }
+
+
+def places_of(config: TrialConfig) -> dict[str, Any]:
+    """Where what was given lies, in full: whoever runs the trial stands elsewhere."""
+    flat = config.flat()
+    return {word: _absolute(flat[word]) for word in PLACES if flat[word]}
 
 
 def name_of(config: TrialConfig) -> str:
@@ -419,7 +425,7 @@ def recipe_of(config: TrialConfig) -> str:
 
 
 def _absolute(place: Any) -> Any:
-    """A path in full, for whoever runs the trial stands elsewhere; what is no path here (a Hub id) as it is."""
+    """A path in full; what is no path here (a Hub id) as it is."""
     return os.path.abspath(place) if isinstance(place, str) and os.path.exists(place) else place
 
 

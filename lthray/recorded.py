@@ -16,7 +16,7 @@ from lthray.flat import ConfigError
 from lthray.options import NAME, redacted
 from lthray.recording import client
 from lthray.results import config_of, pruned
-from lthray.verdicts import SETTING, panel_of, task_of
+from lthray.verdicts import panel_of, setting_of, task_of
 
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
 
@@ -160,4 +160,4 @@ def tuned(trials: Sequence[Mapping[str, Any]], call: str = "", steps: int = 0) -
         calls = ", ".join(sorted({t["id"][:12] for t in found}))
         raise ConfigError([f"losses on several data, panels or tasks are recorded there; name one with --call: {calls}"])
     best = min(found, key=lambda t: t["rounds"][0]["metrics"]["loss/heldout"])
-    return best, {word: v for word, v in best["point"]["config"].items() if word.split(".")[0] in SETTING}
+    return best, setting_of(best["point"]["config"])

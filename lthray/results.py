@@ -9,7 +9,7 @@ from lthray.config import TrialConfig
 from lthray.ledger import Entry, Ledger
 from lthray.store import Store
 from lthray.ticket import Round
-from lthray.verdicts import MARGIN
+from lthray.verdicts import margin_of, matches, worse
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Trial:
         """
         found = None
         for r in self.rounds[1:]:
-            if r.metrics["loss/excess"] + 1.645 * r.metrics["loss/excess_se"] >= MARGIN:
+            if not matches(facts_of(r)):
                 break
             found = r.metrics["density/prunable"]
         return found
@@ -103,13 +103,13 @@ def verdict(trial: Trial) -> str:
     reason = f": {end['reason']}" if end and end["reason"] else ""
     lines = [f"**{trial.name}** · {trial.status}{reason}"]
     if len(trial.rounds) > 1:
-        lines += ["", "| density | excess over its own dense network | standard error |", "|---|---|---|"]
-        lines += [
-            f"| {m['density/prunable']:.4f} | {m['loss/excess']:+.2%} | {m['loss/excess_se']:.2%} |"
-            for m in (r.metrics for r in trial.rounds[1:])
-        ]
+        rounds = [facts_of(r) for r in trial.rounds[1:]]
+        what, margin = "accuracy lost to" if "quality/lost" in rounds[0]["metrics"] else "excess over", margin_of(rounds[0])
+        lines += ["", f"| density | {what} its own dense network | standard error |", "|---|---|---|"]
+        told = [(r["metrics"]["density/prunable"], *worse(r)) for r in rounds]
+        lines += [f"| {density:.4f} | {d:+.2%} | {error:.2%} |" for density, d, error in told]
         match = f"down to density {trial.matching:.4f}" if trial.matching else "at no rung"
-        lines += ["", f"Matches dense (margin {MARGIN:.0%}, one seed, evaluation error only) {match}."]
+        lines += ["", f"Matches dense (margin {100 * margin:g}%, one seed, evaluation error only) {match}."]
         if trial.older:
             lines.append("Its weights have seen more optimizer steps than the dense network's, which flatters it.")
         lines.append("A grade needs controls and fresh seeds.")

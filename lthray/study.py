@@ -34,11 +34,11 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from lthray.call import Call
-from lthray.config import PLACES, TrialConfig
+from lthray.config import TrialConfig
 from lthray.console import Watch, round_line
 from lthray.desk import Desk
 from lthray.ledger import DONE, FAILED, Ledger
-from lthray.plan import plan
+from lthray.plan import places_of, plan
 from lthray.results import pruned, score_of
 from lthray.store import Store
 from lthray.ticket import Round
@@ -196,12 +196,6 @@ def _declared() -> list[tuple[Mapping[str, float], int]]:
 # what a worker does
 
 
-def given(config: TrialConfig) -> dict[str, Any]:
-    """A config as plain words: what differs from the defaults, and the places."""
-    flat = config.flat()
-    return {**config.canonical(), **{word: flat[word] for word in PLACES if flat[word]}}
-
-
 def _settle(threads: int, share: float) -> None:
     """One explicit thread count a trial, and no more of a shared GPU's memory than its share."""
     torch.set_num_threads(threads)
@@ -259,7 +253,13 @@ def prepare(call: Call, store: Store, watch: Watch, stop: Stop) -> None:
     share = gpus(call)
     task = _prefix.options(num_cpus=call.options.cpus_per_trial, num_gpus=share)
     pending = [
-        task.remote(given(config), tuple(sorted(anchors)), str(store.root), call.options.cpus_per_trial, share)
+        task.remote(
+            {**config.canonical(), **places_of(config)},
+            tuple(sorted(anchors)),
+            str(store.root),
+            call.options.cpus_per_trial,
+            share,
+        )
         for key, (config, anchors) in wanted.items()
         if not store.parts(key)
     ]

@@ -133,6 +133,22 @@ def worse(r: Facts) -> tuple[float, float]:
     return (m["quality/lost"], m["quality/lost_se"]) if "quality/lost" in m else (m["loss/excess"], m["loss/excess_se"])
 
 
+def matches(r: Facts) -> bool:
+    """Whether a round is as good as its dense network but for the margin: one seed's fact, to the error of its evaluation."""
+    d, error = worse(r)
+    return d + 1.645 * error < margin_of(r)
+
+
+def margin_of(r: Facts) -> float:
+    """By how much a round may be worse than its dense network and still match: of the dense loss, or of accuracy."""
+    return POINTS if "quality/lost" in r["metrics"] else MARGIN
+
+
+def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config's words a dense network differs in: data, network and training."""
+    return {word: value for word, value in config.items() if word.split(".")[0] in SETTING}
+
+
 def gather(trials: Iterable[Trial]) -> list[Evidence]:
     """Recorded trials by setting and panel; a trial of half the steps finds its twice-as-long dense networks there."""
     found: dict[tuple[str, tuple[Any, ...]], Evidence] = {}
@@ -173,9 +189,10 @@ def comparable(trials: Sequence[Trial]) -> Sequence[Trial]:
 
 def _given(trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
     """Measured trials of networks that were given and not trained, and all others."""
-    found = list(trials)
-    given = [trial for trial in found if trial["point"]["config"].get("train.steps") == 0]
-    return [trial for trial in given if trial["rounds"]], [trial for trial in found if trial not in given]
+    given, others = list[Trial](), list[Trial]()
+    for trial in trials:
+        (given if trial["point"]["config"].get("train.steps") == 0 else others).append(trial)
+    return [trial for trial in given if trial["rounds"]], others
 
 
 def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,8 +223,8 @@ def recipe(trial: Trial) -> str:
 
 
 def _setting(trial: Trial) -> str:
-    words = {w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] in SETTING}
-    return json.dumps({"train.steps": TrialConfig().train.steps, **words}, sort_keys=True)
+    words = {"train.steps": TrialConfig().train.steps, **setting_of(trial["point"]["config"])}
+    return json.dumps(words, sort_keys=True)
 
 
 def panel_of(trial: Trial) -> tuple[Any, ...]:
