@@ -104,7 +104,7 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
     from lthray import console, recording, trajectory
     from lthray.ledger import DONE, FAILED, Ledger
     from lthray.plan import givens, point
-    from lthray.setting import check
+    from lthray.refusals import check
     from lthray.ticket import Round, TrialFailed
 
     torch.set_num_threads(chosen.cpus_per_trial)

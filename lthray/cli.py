@@ -78,7 +78,7 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
 
 
 def _study(call: Call) -> int:
-    from lthray import setting
+    from lthray import refusals
     from lthray.task import data
 
     prune, config = call.config.prune, call.config
@@ -86,9 +86,9 @@ def _study(call: Call) -> int:
     own = config.model.name not in POLICY or own_of(config.data) == IMAGES["folder"]
     files = (config.origin, config.model.pretrained, config.latent.pretrained, config.measure.inception)
     if own or prune.layers or prune.dials or any(files):
-        setting.check(config)
+        refusals.check(config)
     for given in call.beside:
-        setting.check(call.config_of(0, given))
+        refusals.check(call.config_of(0, given))
     if call.options.dry_run:
         return _dry_run(call)
     from lthray import results

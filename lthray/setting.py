@@ -1,25 +1,30 @@
-"""What is the same for all rungs of a trial: data, networks, layers and the rules over them; and what only they can refuse."""
+"""What is the same for all rungs of a trial: data, networks, layers and the rules over them; and how weights are cut."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from lthray import imported, pretrained
-from lthray.config import DENOISERS, FEATURES, POLICY, TrialConfig, input_of, layers_of, shape_of
-from lthray.coupling import Coupling
+from lthray.config import EVIDENCE, TrialConfig, input_of, layers_of, shape_of
+from lthray.coupling import Coupling, full, small
 from lthray.flat import ConfigError
-from lthray.measure import quality
 from lthray.origin import Origin
-from lthray.plan import autoencoder_config, plan
-from lthray.prune import budgets, elastic
+from lthray.plan import Rung
+from lthray.prune import budgets, criteria, elastic, units
 from lthray.prune.controls import CONTROLS
+from lthray.seeds import seed_of
 from lthray.task import channels, data, models
-from lthray.task.objectives import OBJECTIVES, Task, answer, trained_scheduler
-from lthray.ticket import Mask, Ticket, TicketError, Weights, alive
+from lthray.task.objectives import OBJECTIVES, Inputs, Task
+from lthray.ticket import Mask, Probe, Scores, Ticket, TicketError, TrialFailed, Weights, alive
 from lthray.training import Learner, State
+
+Seen = tuple[list[tuple[Inputs, Tensor]], Weights]  # inputs and what to answer, of each term; weights of before
+
+
+class Collapsed(TrialFailed):
+    """A layer has no weight left."""
 
 
 class Setting:
@@ -128,6 +133,60 @@ class Setting:
         """Layer -> dial of its block, for the sampled budget."""
         return budgets.dial_of({name: models.block_of(name) for name in self.free}, self.config.prune)
 
+    def cut(
+        self, weights: Weights, rung: Rung, within: Mask, seen: Seen, alike: Mapping[str, float]
+    ) -> tuple[Mask, budgets.Counts]:
+        """The mask of a rung that weights give, within another; and how many each layer keeps, or group of channels.
+
+        `alike`: layer -> CKA, for the budget that asks. Raises Collapsed where a layer is cut away.
+        """
+        steps, mask = self.config.prune.scoring_steps, within
+        first = sum(int(within[name].sum()) for name in self.free) / self.free_size
+        for step in range(1, steps + 1):
+            scores, probe = self.scores(weights, rung, mask, seen)
+            dials = self._evident(probe, alike) if self.config.prune.budget in EVIDENCE else self.dials
+            mask, counts = self._kept(scores, first ** (1 - step / steps) * rung.density ** (step / steps), dials)
+            if gone := [name for name, count in counts.items() if count == 0]:
+                raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
+        return mask, counts
+
+    def scores(self, weights: Weights, rung: Rung, mask: Mask, seen: Seen) -> tuple[Scores, Probe]:
+        """Scores of all weights under a mask, and what they were told; where channels are cut, those of the smaller
+        network."""
+        cover = self.coupling.cover(mask)
+        network = channels.shrink(self.learner.network, cover)
+        models.set_weights(network, small(State.begin(weights, 0).masked(mask).weights, cover))
+        probe = self.probe(rung, network, (seen[0], small(seen[1], cover)))
+        scores = criteria.score(self.config.prune.criterion, network, Mask(small(mask, cover)), probe)
+        return full(scores, cover, -torch.inf), probe
+
+    def probe(self, rung: Rung, network: nn.Module, seen: Seen) -> Probe:
+        """All that a criterion may see besides the network."""
+        terms = tuple(lambda inputs=inputs: self.task.errors(network, *inputs).mean() for inputs, _ in seen[0])
+        targets = tuple(target for _, target in seen[0])
+        seed = seed_of(self.config.seed, rung.index)
+        return Probe(terms, targets, self.example, seen[1], self.config.prune.threshold, seed)
+
+    def _kept(self, scores: Scores, density: float, dials: Mapping[str, float]) -> tuple[Mask, budgets.Counts]:
+        """The mask that budget and unit make of scores, and what it keeps of each layer, or group of channels."""
+        prune, coupling = self.config.prune, self.coupling
+        if not coupling.groups:
+            counts = budgets.allot(scores, self.rules, density, prune, dials)
+            return units.UNITS[prune.unit](scores, counts, prune.group), counts
+        scores, steps = coupling.scores(scores), {group.name: group.step for group in coupling.groups}
+        keep = round(density * self.free_size)
+        counts = budgets.allot_channels(scores, steps, keep, lambda found: coupling.size(found, self.free), prune.budget)
+        return coupling.mask(units.UNITS[prune.unit](scores, counts, prune.group), self.whole), counts
+
+    def _evident(self, probe: Probe, alike: Mapping[str, float]) -> dict[str, float]:
+        """Layer -> dial of a budget that asks the network; it has the weights that are scored."""
+        prune, network, levels = self.config.prune, self.learner.network, len(self.config.model.channels)
+        if prune.budget == "sensitivity":
+            alike = criteria.layer_rises(network, self.free, probe)
+        elif prune.budget == "hsic":
+            alike = {name: float(c.mean()) for name, c in criteria.channel_hsic(network, self.free, probe).items()}
+        return budgets.evidence(alike, {n: models.group_of(n, prune.granularity, levels) for n in self.free}, prune.gamma)
+
     @cached_property
     def origin(self) -> Origin | None:
         """The ticket of another trial, as it was found there."""
@@ -165,83 +224,6 @@ class Setting:
             raise TicketError(f"begins at step {ticket.start}, which leaves nothing of train.steps = {steps}")
         if ticket.weights and row and not row.rule and (row.mask != "ticket" or row.moved):
             raise TicketError(f"holds only the weights that it keeps, control = {self.config.control!r} needs all")
-
-
-def check(config: TrialConfig) -> None:
-    """Refuse, before anything is made, what only the data and the network can show (ConfigError, TicketError)."""
-    setting = Setting(config, torch.device("cpu"))
-    if config.model.name not in POLICY:
-        _try_out(setting)
-    _enough(setting)
-    if config.model.pretrained and config.objective.name in DENOISERS:
-        _agree(config)
-    if config.latent.pretrained and config.objective.name == "latent_denoise":
-        Setting(autoencoder_config(config), torch.device("cpu")).network(0)
-    _ = plan(config), setting.dials, setting.coupling, setting.given
-    if config.measure.inception:
-        quality.inception(config.measure.inception)
-
-
-def _enough(setting: Setting) -> None:
-    """Refuse what needs more training images than there are, where only loading them could tell how many."""
-    c, n = setting.config, len(setting.pixels.splits["train"])
-    wanted = {"train.batch": c.train.batch, "prune.images": c.prune.images}
-    if c.objective.name in DENOISERS and c.measure.samples and n < 10 * FEATURES:
-        raise ConfigError([f"measure.samples = {c.measure.samples}: 0, for {n} training images are too few to compare with"])
-    if faults := [f"{word} = {number}: at most the {n} training images" for word, number in wanted.items() if number > n]:
-        raise ConfigError(faults)
-
-
-def _agree(config: TrialConfig) -> None:
-    """Refuse a pipeline that was trained on other noise, or to another target, than the config says."""
-    source, own = config.model.pretrained, trained_scheduler(config.objective).config
-    said = pretrained.facts(source, pretrained.given(source).scheduler)
-    words = {"num_train_timesteps": "objective.timesteps", "prediction_type": "objective.prediction"}
-    words |= {"beta_schedule": "objective.schedule", "beta_start": "the first beta", "beta_end": "the last beta"}
-    ours = {**own, "beta_schedule": config.objective.schedule}
-    if config.objective.schedule == "squaredcos_cap_v2":  # which has no such ends
-        words = {key: word for key, word in words.items() if key not in ("beta_start", "beta_end")}
-    faults = [
-        f"model.pretrained = {source!r}: was trained with {key} = {said[key]!r}, {word} = {ours[key]!r}"
-        for key, word in words.items()
-        if key in said and said[key] != ours[key]
-    ]
-    if said.get("trained_betas"):
-        told = f"objective.schedule = {config.objective.schedule!r}"
-        faults.append(f"model.pretrained = {source!r}: was trained with betas of its own, {told}")
-    if faults:
-        raise ConfigError(faults)
-
-
-def _try_out(setting: Setting) -> None:
-    """Refuse a user's own network that cannot be called, or that is more than weights which are a function of the seed."""
-    config = setting.config
-    name, seed, classes = config.model.name, config.seed, shape_of(config.data)[2]
-    network, again = setting.network(seed).train(), setting.network(seed)
-    before = [buffer.clone() for buffer in network.buffers()]
-    inputs = setting.task.example(torch.zeros(2, *setting.shape))
-    classifies = config.objective.name == "classify"
-    wanted = (2, classes) if classifies else tuple(inputs[0].shape)
-    try:
-        found = network(*inputs) if classifies else answer(network, *inputs)
-        models.layers(network, inputs)
-    except Exception as error:
-        raise imported.told("model.name", name, error) from None
-    given = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-    faults = {
-        f"answers with {given}, not with a tensor of {wanted}": given != wanted,
-        "has buffers that change with every batch, as BatchNorm's; GroupNorm has none": not _same(before, network.buffers()),
-        "has frozen parameters": not all(p.requires_grad for p in network.parameters()),
-        "gives other weights at every call; draw them with torch": not _same(
-            again.parameters(), setting.network(seed).parameters()
-        ),
-    }
-    if wrong := next((said for said, is_so in faults.items() if is_so), None):
-        raise ConfigError([f"model.name = {name!r}: {wrong}"])
-
-
-def _same(one: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> bool:
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:

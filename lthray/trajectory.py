@@ -24,26 +24,20 @@ from lthray.config import EVIDENCE, TrialConfig
 from lthray.coupling import full, small
 from lthray.measure import anatomy, cost, loss, quality
 from lthray.plan import Plan, Run, Rung, fresh_seed, plan, twin_config
-from lthray.prune import budgets, criteria, units
+from lthray.prune import criteria
 from lthray.prune.controls import CONTROLS, MASKS, UNCHAINED, Control, moved
 from lthray.prune.regimes import EXCHANGES, Schedule
 from lthray.prune.rewinds import REWINDS, signs, span
 from lthray.seeds import generator, seed_of
-from lthray.setting import Setting
+from lthray.setting import Seen, Setting
 from lthray.store import Item, Store
 from lthray.task import channels, data, models
-from lthray.task.objectives import Inputs
-from lthray.ticket import Mask, Probe, Progress, Round, Scores, Ticket, TrialFailed, Weights
+from lthray.ticket import Mask, Progress, Round, Ticket, TrialFailed, Weights
 from lthray.training import State
 
 COMMIT = 5.0  # seconds of training after which the state is committed
 T = TypeVar("T")
 Steps = Generator[Progress, None, T]
-Seen = tuple[list[tuple[Inputs, Tensor]], Weights]  # inputs and what to answer, of each term; weights of before
-
-
-class Collapsed(TrialFailed):
-    """A layer has no weight left."""
 
 
 def run(
@@ -87,15 +81,20 @@ class Trial(Setting):
         """Make the latents that the network works on, where it does; nothing below may look at images before."""
         if not self.plan.autoencoder or self.decode is not _as_it_is:
             return
-        maker = Trial(self.plan.autoencoder.config, self.store, self.device, commit=self.commit)
+        autoencoder = yield from self._parent(self.plan.autoencoder)
+        with self.store.lock(self.plan.latents):
+            item = self.store.find(self.plan.latents) or self._encode(autoencoder)
+        self.images = data.Latents.of(self.pixels, item.tensors["latents"])
+        self.decode = lambda z: models.decoded(autoencoder, z * item.facts["std"])
+
+    def _parent(self, dense: Plan) -> Steps[nn.Module]:
+        """What a dense run of another plan has learnt, trained once for all trials that need it."""
+        maker = Trial(dense.config, self.store, self.device, commit=self.commit)
         rung = maker.plan.rungs[0]
         yield from maker.round(rung)
         state = yield from maker.reach(rung, rung.chain, rung.chain.end)
         models.set_weights(maker.twin, state.average)
-        with self.store.lock(self.plan.latents):
-            item = self.store.find(self.plan.latents) or self._encode(maker.twin)
-        self.images = data.Latents.of(self.pixels, item.tensors["latents"])
-        self.decode = lambda z: models.decoded(maker.twin, z * item.facts["std"])
+        return maker.twin
 
     def _encode(self, autoencoder: nn.Module) -> Item:
         """Means of the latents of all images, and of them mirrored if they are to be seen so, over the standard deviation
@@ -133,9 +132,10 @@ class Trial(Setting):
         within = (yield from self.final(last)) if self.config.regime.name not in EXCHANGES else self.whole
         prune = self.config.prune
         seen, found = (yield from self._seen(rung, last)), list[Mask]()
+        alike = (yield from self._alike(rung, last, seen)) if prune.budget == "cka" else {}
         for look in last.chain.looks(prune):
             weights = yield from self._scored(rung, last, look)
-            mask, counts = yield from self._cut_from(weights, rung, last, within, seen)
+            mask, counts = self.cut(weights, rung, within, seen, alike)
             found.append(mask)
             if prune.early and _settled(found, prune.early):
                 break
@@ -143,63 +143,13 @@ class Trial(Setting):
             raise AssertionError(f"masks do not nest at round {rung.index}")
         return mask, {"counts": counts, "rules": self.rules, "step": look}
 
-    def _cut_from(
-        self, weights: Weights, rung: Rung, last: Rung, within: Mask, seen: Seen
-    ) -> Steps[tuple[Mask, dict[str, int]]]:
-        """The mask that weights give, and how many each layer keeps."""
-        prune, mask = self.config.prune, within
-        first = sum(int(within[name].sum()) for name in self.free) / self.free_size
-        for step in range(1, prune.scoring_steps + 1):
-            part = step / prune.scoring_steps
-            scores, probe = self._scores(weights, rung, mask, seen)
-            dials = yield from self._dials(rung, last, mask, probe)
-            mask, counts = self._kept(scores, first ** (1 - part) * rung.density**part, dials)
-            if gone := [name for name, count in counts.items() if count == 0]:
-                raise Collapsed(f"no weight left at round {rung.index}, density {rung.density:g}: {', '.join(gone)}")
-        return mask, counts
-
-    def _scores(self, weights: Weights, rung: Rung, mask: Mask, seen: Seen) -> tuple[Scores, Probe]:
-        """Scores of all weights under a mask, and what they were told; where channels are cut, those of the smaller
-        network."""
-        cover = self.coupling.cover(mask)
-        network = channels.shrink(self.learner.network, cover)
-        models.set_weights(network, small(State.begin(weights, 0).masked(mask).weights, cover))
-        probe = self._probe(rung, network, (seen[0], small(seen[1], cover)))
-        scores = criteria.score(self.config.prune.criterion, network, Mask(small(mask, cover)), probe)
-        return full(scores, cover, -torch.inf), probe
-
-    def _kept(self, scores: Scores, density: float, dials: dict[str, float]) -> tuple[Mask, budgets.Counts]:
-        """The mask that budget and unit make of scores, and what it keeps of each layer, or group of channels."""
-        prune, coupling = self.config.prune, self.coupling
-        if not coupling.groups:
-            counts = budgets.allot(scores, self.rules, density, prune, dials)
-            return units.UNITS[prune.unit](scores, counts, prune.group), counts
-        scores, steps = coupling.scores(scores), {group.name: group.step for group in coupling.groups}
-        keep = round(density * self.free_size)
-        counts = budgets.allot_channels(scores, steps, keep, lambda found: coupling.size(found, self.free), prune.budget)
-        return coupling.mask(units.UNITS[prune.unit](scores, counts, prune.group), self.whole), counts
-
-    def _dials(self, rung: Rung, last: Rung, mask: Mask, probe: Probe) -> Steps[dict[str, float]]:
-        """Layer -> dial of its budget; the network has the weights that are scored."""
-        prune, network = self.config.prune, self.learner.network
-        if prune.budget not in EVIDENCE:
-            return self.dials
-        if prune.budget == "sensitivity":
-            found = criteria.layer_rises(network, self.free, probe)
-        elif prune.budget == "hsic":
-            found = {name: float(c.mean()) for name, c in criteria.channel_hsic(network, self.free, probe).items()}
-        else:
-            found = yield from self._alike(last, probe)
-        levels = len(self.config.model.channels)
-        return budgets.evidence(found, {n: models.group_of(n, prune.granularity, levels) for n in self.free}, prune.gamma)
-
-    def _alike(self, last: Rung, probe: Probe) -> Steps[dict[str, float]]:
+    def _alike(self, rung: Rung, last: Rung, seen: Seen) -> Steps[dict[str, float]]:
         """Layer -> debiased CKA between two seeds' networks, mean over timesteps: tickets of the rung before, or dense."""
         twin, network = Trial(twin_config(self.config), self.store, self.device, commit=self.commit), self.learner.network
-        kernels = []
+        probe, kernels = self.probe(rung, network, seen), []
         for trial in (self, twin):
-            rung = trial.plan.rungs[last.index if self.config.prune.between == "tickets" else 0]
-            state = yield from trial.reach(rung, rung.chain, rung.chain.end)
+            at = trial.plan.rungs[last.index if self.config.prune.between == "tickets" else 0]
+            state = yield from trial.reach(at, at.chain, at.chain.end)
             models.set_weights(network, state.weights)
             kernels.append(criteria.kernels(network, self.free, probe))
         found = {
@@ -226,13 +176,6 @@ class Trial(Setting):
         train = self.images.splits["train"]
         index = train[torch.randperm(len(train), generator=generator("probe", seed))[: prune.images].to(train.device)]
         return list(self.task.terms(self.images.scaled(index), self.images.labels[index], prune.terms)), before
-
-    def _probe(self, rung: Rung, network: nn.Module, seen: Seen) -> Probe:
-        """All that a criterion may see besides the network."""
-        terms = tuple(lambda inputs=inputs: self.task.errors(network, *inputs).mean() for inputs, _ in seen[0])
-        targets = tuple(target for _, target in seen[0])
-        seed = seed_of(self.config.seed, rung.index)
-        return Probe(terms, targets, self.example, seen[1], self.config.prune.threshold, seed)
 
     def start(self, rung: Rung, run: Run) -> Steps[tuple[Mask, State]]:
         """The mask and the state from which a run begins: the chain's own, or the control's in its place."""
@@ -463,13 +406,9 @@ class Trial(Setting):
         """The extractor of sample metrics: the dense run of another plan, trained once for each data set."""
         if self.referee is None:
             assert self.plan.referee is not None
-            judge = Trial(self.plan.referee.config, self.store, self.device, commit=self.commit)
-            rung = judge.plan.rungs[0]
-            yield from judge.round(rung)
-            state = yield from judge.reach(rung, rung.chain, rung.chain.end)
-            models.set_weights(judge.twin, state.average)
+            judge = yield from self._parent(self.plan.referee)
             real = data.to_bytes(self.pixels.scaled(self.pixels.splits["train"][: quality.REAL]))
-            self.referee = quality.Referee("lenet", models.features_of(judge.twin.cpu()), real)
+            self.referee = quality.Referee("lenet", models.features_of(judge.cpu()), real)
         return self.referee
 
 

@@ -17,8 +17,9 @@ from lthray.measure import loss
 from lthray.plan import plan
 from lthray.prune import budgets, criteria
 from lthray.prune.controls import CONTROLS
+from lthray.refusals import check
 from lthray.seeds import generator
-from lthray.setting import Setting, check
+from lthray.setting import Setting
 from lthray.store import Store
 from lthray.task import channels, models
 from lthray.ticket import Mask, TicketError, read_ticket
@@ -370,8 +371,8 @@ def test_scores_are_those_of_the_smaller_network(store):
     models.set_weights(left, small(weights, cover))
     inside = Mask({n: torch.ones(p.shape, dtype=torch.bool) for n, p in left.named_parameters() if n in mask})
     seen = next(iter_of(trial._seen(rung, trial.plan.rungs[1])))
-    by_hand = criteria.score("taylor", left, inside, trial._probe(rung, left, seen))
-    found, _ = trial._scores(weights, rung, mask, seen)
+    by_hand = criteria.score("taylor", left, inside, trial.probe(rung, left, seen))
+    found, _ = trial.scores(weights, rung, mask, seen)
     for name, values in found.items():
         assert torch.equal(values > -torch.inf, mask[name])
         assert torch.equal(values[mask[name]], by_hand[name].flatten())

@@ -15,8 +15,8 @@ from lthray import config, states
 from lthray.config import Model
 from lthray.plan import given_digest, name_of, plan
 from lthray.prune.elastic import BLOCK, READS, assigned, mirrored, stretch
+from lthray.refusals import check
 from lthray.seeds import generator
-from lthray.setting import check
 from lthray.store import Store, key_of
 from lthray.task import models
 from lthray.ticket import Mask, Ticket, TicketError, read_ticket

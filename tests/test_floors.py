@@ -26,7 +26,7 @@ FLOORS = {
     + ["prune.controls", "origin", "verdicts", "arms", "ledger", "space", "charts", "presets"],
     3: ["training", "measure.loss", "measure.quality", "measure.cost", "measure.anatomy", "plan", "call", "results", "reports"],
     4: ["setting", "states", "desk", "console", "recording", "pages"],
-    5: ["trajectory", "recorded"],
+    5: ["trajectory", "refusals", "recorded"],
     6: ["study"],
     7: ["cli"],
     8: ["__main__"],

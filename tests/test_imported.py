@@ -12,7 +12,7 @@ from lthray import imported, options
 from lthray.__main__ import main
 from lthray.config import Data, Model, TrialConfig
 from lthray.plan import plan
-from lthray.setting import check
+from lthray.refusals import check
 from lthray.store import Store
 from lthray.task import data, models
 from lthray.trajectory import run

@@ -11,7 +11,8 @@ from lthray.config import TrialConfig
 from lthray.flat import ConfigError
 from lthray.measure import quality
 from lthray.plan import autoencoder_config, givens, plan, small_config
-from lthray.setting import Setting, check, pace
+from lthray.refusals import check
+from lthray.setting import Setting, pace
 from lthray.task import data, models
 from lthray.task.objectives import sample
 from lthray.trajectory import Trial, run

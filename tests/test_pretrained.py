@@ -18,8 +18,9 @@ from lthray.config import Model, TrialConfig
 from lthray.flat import ConfigError
 from lthray.measure import loss
 from lthray.plan import fresh_seed, name_of, plan
+from lthray.refusals import check
 from lthray.results import trials
-from lthray.setting import Setting, check
+from lthray.setting import Setting
 from lthray.task import models
 from lthray.verdicts import gather, lead, sentences, table
 

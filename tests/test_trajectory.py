@@ -20,12 +20,13 @@ from lthray.config import TrialConfig
 from lthray.flat import ConfigError
 from lthray.measure import loss
 from lthray.plan import plan, twin_config
-from lthray.setting import Setting, check, pace
+from lthray.refusals import check
+from lthray.setting import Collapsed, Setting, pace
 from lthray.store import Store
 from lthray.task import models
 from lthray.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
 from lthray.training import Learner
-from lthray.trajectory import Collapsed, Trial, _settled, run
+from lthray.trajectory import Trial, _settled, run
 
 from .conftest import lenet, rounds, same, tiny
 
