@@ -1,7 +1,7 @@
 """Do tickets win, and how often: the grade of each recipe at each density, and the share of trajectories that win.
 
     python analysis/ticket_frequency.py                                    the study that was recorded last
-    python analysis/ticket_frequency.py --experiment frequency.digits --by rewind.rule
+    python analysis/ticket_frequency.py --experiment frequency.digits --by rewind.rule prune.criterion
 
 A confirmation or a list is graded by claims over its seeds (lthray.verdicts). A design (studies/frequency.py) also yields
 how often a ticket wins for this space of recipes, with intervals that count trajectories of one recipe as dependent; an
@@ -33,8 +33,8 @@ from lthray.verdicts import Evidence
 class Wanted(Asked):
     """What is asked of it."""
 
-    by: str = ""
-    """Word of the config by which frequencies are told apart."""
+    by: tuple[str, ...] = ()
+    """Words of the config by which frequencies are told apart; the figures are of the first."""
 
 
 CLAIMS = [
@@ -45,7 +45,7 @@ CLAIMS = [
 MARGINS = (0.5, 1.0, 2.0)  # times the margin
 
 
-def sections(recorded: Recorded, call: str = "", by: str = "") -> Iterator[Section]:
+def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iterator[Section]:
     """Verdicts, then frequencies where the study has any."""
     trials = verdicts.comparable(recorded.of(call))
     phase = trials[0]["point"]["phase"]
@@ -132,14 +132,15 @@ class Trajectory:
     won: dict[float, bool | None]
 
 
-def frequencies(found: Sequence[Evidence], by: str, provenance: str) -> Iterator[Section]:
+def frequencies(found: Sequence[Evidence], by: Sequence[str], provenance: str) -> Iterator[Section]:
     """The share of winning trajectories by density, with the survival of a win down the ladder."""
-    all_of = list(trajectories(found, by))
+    first = by[0] if by else ""
+    all_of = list(trajectories(found, first))
     if not any(t.won for t in all_of):
         raise ConfigError(["no ticket has its re-initialised and shuffled masks: nothing can be called winning"])
     values = sorted({t.value for t in all_of})
     rows = [row for value in values for row in shares(value, [t for t in all_of if t.value == value])]
-    head = [by or "recipes", "density", "won", "undetermined", "of", "effective"]
+    head = [first or "recipes", "density", "won", "undetermined", "of", "effective"]
     head += ["share", "Jeffreys 95 %", "exact 95 %", "share at most"]
     overall = list(shares("all", all_of)) if len(values) > 1 else rows
     text = [
@@ -150,6 +151,19 @@ def frequencies(found: Sequence[Evidence], by: str, provenance: str) -> Iterator
     table = [head, *(overall if len(values) > 1 else []), *rows]
     yield Section("frequency", "How often tickets win", text, table, figure(values, all_of))
     yield survival(values, all_of)
+    if by:
+        yield Section("shares", "How often tickets win, by each word alone", table=by_words(found, by))
+
+
+def by_words(found: Sequence[Evidence], by: Sequence[str]) -> list[list[str]]:
+    """A row a value of each word, whatever the others are: the share that wins at each density, and its exact interval."""
+    rows = {"all": list(shares("all", list(trajectories(found, ""))))}
+    for word in by:
+        own = list(trajectories(found, word))
+        for value in sorted({t.value for t in own}):
+            rows[f"{word} {value}"] = list(shares(value, [t for t in own if t.value == value]))
+    head = ["", "trajectories", "effective", *(row[1] for row in rows["all"])]
+    return [head, *([name, at[-1][4], at[-1][5], *(f"{row[6]} ({row[8]})" for row in at)] for name, at in rows.items())]
 
 
 def trajectories(found: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
@@ -231,8 +245,8 @@ def bare(trial: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Write what was found and print it."""
     wanted = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
-    if wanted.by and wanted.by not in words(TrialConfig):
-        raise ConfigError([f"--by {wanted.by!r}: no word of a config"])
+    if unknown := [word for word in wanted.by if word not in words(TrialConfig)]:
+        raise ConfigError([f"--by {unknown[0]!r}: no word of a config"])
     recorded = Recorded(wanted.uri, wanted.experiment)
     found = sections(recorded, wanted.call, wanted.by)
     folder = Path(wanted.out) / "reports" / recorded.name

@@ -221,11 +221,18 @@ def test_shares_count_recipes_not_trajectories_and_survival_ends_at_the_first_ru
 
 
 def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
-    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", "--by", "rewind.rule")
+    by = ("--by", "rewind.rule", "prune.budget")
+    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", *by)
     rows = rows_of(studies, "design.digits", "frequency")
     assert [row[0] for row in rows[1:]] == ["all"] * 3 + ["init"] * 3 + ["late"] * 3
     assert [row[4] for row in rows[1:]] == ["4"] * 3 + ["2"] * 6
     assert "Log-rank p of init against late" in text
+    head, *shares = rows_of(studies, "design.digits", "shares")
+    assert head[3:] == [row[1] for row in rows[1:4]]
+    assert [row[0] for row in shares] == ["all", "rewind.rule init", "rewind.rule late", "prune.budget overall"]
+    assert shares[3][1:] == shares[0][1:]
+    for i, row in enumerate(shares[:3]):  # the same numbers, a line each
+        assert row[3:] == [f"{one[6]} ({one[8]})" for one in rows[1 + 3 * i : 4 + 3 * i]]
 
 
 def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(monkeypatch, capsys, studies):

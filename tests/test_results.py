@@ -78,7 +78,7 @@ def test_the_surface_and_its_barriers_are_made_again():
 def test_frequencies_are_made_again():
     place = ROOT / "results/frequency.digits"
     found = verdicts.gather(verdicts.comparable(json.loads((place / "trials.json").read_text())))
-    made = {section.name: section for section in ANALYSIS["frequencies"](found, "rewind.rule", "")}
+    made = {section.name: section for section in ANALYSIS["frequencies"](found, ["rewind.rule"], "")}
     for name in ("frequency", "survival"):
         assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")
         assert alike(reports.png(made[name].figure), place / f"{name}.png")
