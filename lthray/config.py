@@ -8,12 +8,13 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from lthray.flat import either, from_flat, walk
+from lthray.flat import either, from_flat, walk, words
 
 DataName = Literal[
     "digits", "digits_low", "digits_high", "mnist", "fashion_mnist", "cifar10", "cifar100", "flowers102", "folder"
@@ -84,6 +85,27 @@ EVIDENCE = ("sensitivity", "hsic", "cka")  # budgets whose densities follow from
 
 # where a thing lies is no part of what a trial is: the content's digest enters the keys instead
 PLACES = ("data.root", "data.download", "model.pretrained", "latent.pretrained", "measure.inception", "origin")
+
+MOVING = ("set", "rigl", "gradual", "rst")  # regimes whose mask is not what it was at the start
+# words that only some values of another use, and that must be left at their default under the others
+USED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model.dropout": ("model.name", ("unet", "resnet")),
+    "objective.prediction": ("objective.name", DENOISERS),
+    "objective.kl": ("objective.name", ("autoencode",)),
+    "prune.threshold": ("prune.criterion", ("diff_pruning",)),
+    "prune.slope": ("prune.budget", ("ramp",)),
+    "prune.granularity": ("prune.budget", EVIDENCE),
+    "prune.gamma": ("prune.budget", EVIDENCE),
+    "prune.between": ("prune.budget", ("cka",)),
+    "prune.group": ("prune.unit", ("n_of_m",)),
+    "rewind.anchor": ("rewind.rule", ("late",)),
+    "regime.every": ("regime.name", MOVING),
+    "regime.until": ("regime.name", MOVING),
+    "regime.share": ("regime.name", ("set", "rigl")),
+    "regime.penalty": ("regime.name", ("rst",)),
+    "regime.power": ("regime.name", ("rst",)),
+    "sigma": ("control", ("perturb",)),
+}
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -429,6 +451,20 @@ def images_of(c: TrialConfig) -> int:
     return math.ceil((own_of(c.data)[3] or 10**9) * c.data.fraction)
 
 
+def _unused(c: TrialConfig):
+    flat, standard = c.flat(), _standard()
+    for word, (by, values) in USED.items():
+        if flat[word] != standard[word] and flat[by] not in values:
+            needed = repr(values[0]) if len(values) == 1 else either(values)
+            yield f"{word} = {flat[word]!r}: only for {by} = {needed}, not {flat[by]!r}"
+
+
+@lru_cache(maxsize=1)
+def _standard() -> dict[str, Any]:
+    """Word -> default; not TrialConfig().flat(), which would be checked in turn."""
+    return {word: default for word, (_, default, _) in words(TrialConfig).items()}
+
+
 def _data(c: TrialConfig):
     own = own_of(c.data)
     if own != IMAGES["folder"]:
@@ -450,58 +486,53 @@ def _data(c: TrialConfig):
 
 
 def _objective(c: TrialConfig):
-    o, standard, own = c.objective, Objective(), c.model.name not in POLICY
+    o, own = c.objective, c.model.name not in POLICY
     if not own and c.model.name not in LEARNS[o.name]:
         yield f"model.name = {c.model.name!r}: objective.name = {o.name!r} needs {either(LEARNS[o.name])}"
     if own and o.name == "autoencode":
         yield f"model.name = {c.model.name!r}: objective.name = 'autoencode' needs 'autoencoder'"
     if own and c.model.conditional:
         yield f"model.conditional = True: only for model.name = 'unet', not {c.model.name!r}"
-    if o.name not in DENOISERS:
-        if o.prediction != standard.prediction:
-            yield f"objective.prediction = {o.prediction!r}: only for objective.name = {either(DENOISERS)}"
-        if c.model.conditional:
-            yield f"model.conditional = True: only for objective.name = {either(DENOISERS)}"
-    if o.kl != standard.kl and o.name != "autoencode":
-        yield f"objective.kl = {o.kl}: only for objective.name = 'autoencode'"
+    if o.name not in DENOISERS and c.model.conditional:
+        yield f"model.conditional = True: only for objective.name = {either(DENOISERS)}"
 
 
 def _latent(c: TrialConfig):
-    levels, side = len(c.latent.widths), shape_of(c.data)[1]
     if c.objective.name not in DENOISERS and c.latent != Latent():
         yield f"latent = {c.latent}: only for a denoiser, not objective.name = {c.objective.name!r}"
     if c.objective.name != "latent_denoise":  # a study may draw the space, so it may say what latents would be
         return
-    if side % 2 ** (levels - 1) or not levels:
-        yield f"latent.widths = {c.latent.widths}: {levels} levels, but {side} is no multiple of 2^(levels - 1)"
-    for width in c.latent.widths:
-        if width % c.latent.groups:
-            yield f"latent.widths = {c.latent.widths}: {width} is no multiple of latent.groups = {c.latent.groups}"
+    yield from _levels("latent.widths", c.latent.widths, "latent.groups", c.latent.groups, shape_of(c.data)[1])
     if c.data.augment in ("shift", "flip_shift"):
         yield f"data.augment = {c.data.augment!r}: latents of 'latent_denoise' are made once, of images and of mirrored ones"
 
 
 def _model(c: TrialConfig):
-    if c.model.dropout and c.model.name not in ("unet", "resnet"):
-        yield f"model.dropout = {c.model.dropout}: only for model.name = 'unet' or 'resnet', not {c.model.name!r}"
     if c.model.conditional and c.model.pretrained:
         yield f"model.conditional = True: model.pretrained = {c.model.pretrained!r} was trained without classes"
     if c.model.latent != Model().latent and c.model.name != "autoencoder":
         yield f"model.latent = {c.model.latent}: only for model.name = 'autoencoder'; that of a trial has latent.channels"
     if c.model.name in ("unet", "resnet", "autoencoder"):
-        side, levels = input_of(c)[1], len(c.model.channels)
-        if not side or side % 2 ** (levels - 1) or not levels:
-            of = "the latents' side " if c.objective.name == "latent_denoise" else ""
-            yield f"model.channels = {c.model.channels}: {levels} levels, but {of}{side} is no multiple of 2^(levels - 1)"
-        for width in c.model.channels:
-            if width % c.model.groups:
-                yield f"model.channels = {c.model.channels}: {width} is no multiple of model.groups = {c.model.groups}"
-            if c.model.name == "unet" and c.model.attention and width % c.model.head:
-                yield f"model.channels = {c.model.channels}: {width} is no multiple of model.head = {c.model.head}"
+        side, of = input_of(c)[1], "the latents' side " if c.objective.name == "latent_denoise" else ""
+        levels = len(c.model.channels)
+        yield from _levels("model.channels", c.model.channels, "model.groups", c.model.groups, side, of)
+        if c.model.name == "unet" and c.model.attention:
+            yield from _multiples("model.channels", c.model.channels, "model.head", c.model.head)
         if c.model.name != "unet" and c.model.attention:
             yield f"model.attention = {c.model.attention}: only for model.name = 'unet'"
         if any(level >= levels for level in c.model.attention):
             yield f"model.attention = {c.model.attention}: levels are 0 to {levels - 1}"
+
+
+def _levels(word: str, widths: tuple[int, ...], groups_word: str, groups: int, side: int, of: str = ""):
+    """Faults of a network's levels: each but the first halves the side, each has norms of that many groups."""
+    if not side or not widths or side % 2 ** (len(widths) - 1):
+        yield f"{word} = {widths}: {len(widths)} levels, but {of}{side} is no multiple of 2^(levels - 1)"
+    yield from _multiples(word, widths, groups_word, groups)
+
+
+def _multiples(word: str, widths: tuple[int, ...], of_word: str, of: int):
+    yield from (f"{word} = {widths}: {width} is no multiple of {of_word} = {of}" for width in widths if width % of)
 
 
 def _train(c: TrialConfig):
@@ -517,30 +548,18 @@ def _prune(c: TrialConfig):
     ladder = c.prune.ladder
     if any(a <= b for a, b in itertools.pairwise(ladder)):
         yield f"prune.ladder = {ladder}: densities must fall from rung to rung"
-    if c.prune.slope and c.prune.budget != "ramp":
-        yield f"prune.slope = {c.prune.slope}: only for prune.budget = 'ramp', not {c.prune.budget!r}"
     if bool(c.prune.dials) != (c.prune.budget == "sampled"):
         yield f"prune.dials = {c.prune.dials}: one a block for prune.budget = 'sampled', none for the others"
-    if c.prune.threshold != Prune().threshold and c.prune.criterion != "diff_pruning":
-        yield f"prune.threshold = {c.prune.threshold}: only for prune.criterion = 'diff_pruning', not {c.prune.criterion!r}"
     if ladder and c.prune.least > ladder[-1]:
         yield f"prune.least = {c.prune.least}: at most the last density of prune.ladder, {ladder[-1]}"
     if c.prune.images > images_of(c):
         yield f"prune.images = {c.prune.images}: at most the {images_of(c)} training images"
     if c.objective.name == "classify" and c.prune.images < 4 * c.prune.terms:
         yield f"prune.terms = {c.prune.terms}: at most a quarter of prune.images = {c.prune.images}, which it shares out"
+    if c.prune.budget == "cka" and c.model.pretrained:
+        yield "prune.budget = 'cka': compares networks of two seeds, and given weights have none"
     if c.origin and (c.prune.criterion, c.prune.budget) != ("magnitude", "overall"):
         yield f"origin = {c.origin!r}: fixes the mask; leave prune.criterion and prune.budget at their defaults"
-
-
-def _evidence(c: TrialConfig):
-    p, standard = c.prune, Prune()
-    uses = {"granularity": EVIDENCE, "gamma": EVIDENCE, "between": ("cka",)}
-    for word, names in uses.items():
-        if getattr(p, word) != getattr(standard, word) and p.budget not in names:
-            yield f"prune.{word} = {getattr(p, word)}: only for prune.budget = {either(names)}, not {p.budget!r}"
-    if p.budget == "cka" and c.model.pretrained:
-        yield "prune.budget = 'cka': compares networks of two seeds, and given weights have none"
 
 
 def _early(c: TrialConfig):
@@ -560,8 +579,6 @@ def _early(c: TrialConfig):
 def _unit(c: TrialConfig):
     p = c.prune
     if p.unit != "n_of_m":
-        if p.group != Prune().group:
-            yield f"prune.group = {p.group}: only for prune.unit = 'n_of_m', not {p.unit!r}"
         yield from _channels(c) if p.unit == "channel" else ()
         return
     if p.budget != "uniform":
@@ -588,17 +605,7 @@ def _channels(c: TrialConfig):
 
 
 def _regime(c: TrialConfig):
-    r, standard = c.regime, Regime()
-    uses = {
-        "every": ("set", "rigl", "gradual", "rst"),
-        "until": ("set", "rigl", "gradual", "rst"),
-        "share": ("set", "rigl"),
-        "penalty": ("rst",),
-        "power": ("rst",),
-    }
-    for word, names in uses.items():
-        if getattr(r, word) != getattr(standard, word) and r.name not in names:
-            yield f"regime.{word} = {getattr(r, word)}: only for regime.name = {either(names)}, not {r.name!r}"
+    r = c.regime
     if r.name != "static" and c.prune.unit != "weight":
         yield f"regime.name = {r.name!r}: moves single weights; prune.unit = {c.prune.unit!r} would not hold"
     if r.name != "static" and (c.origin or c.control == "one_shot"):
@@ -613,8 +620,6 @@ def _rewind(c: TrialConfig):
     k = round(c.rewind.fraction * c.train.steps)
     if c.rewind.rule == "late" and (c.prune.ladder or c.origin) and not 1 <= k < c.train.steps:
         yield f"rewind.fraction = {c.rewind.fraction}: k = {k} of train.steps = {c.train.steps}, late needs 1 <= k < steps"
-    if c.rewind.anchor == "previous" and c.rewind.rule != "late":
-        yield f"rewind.anchor = 'previous': only for rewind.rule = 'late', not {c.rewind.rule!r}"
     trained = ("tuned", "lr")
     if c.control in ("shuffle", "random_mask", "complement") and c.rewind.rule in trained:
         yield f"control = {c.control!r}: rewind.rule = {c.rewind.rule!r} keeps trained weights, which are zero off the mask"
@@ -624,8 +629,6 @@ def _rewind(c: TrialConfig):
         yield f"control = 'small_dense': model.pretrained = {c.model.pretrained!r} has no narrower network"
     if c.model.name not in POLICY and c.control == "small_dense":
         yield f"control = 'small_dense': model.name = {c.model.name!r} has no narrower network"
-    if c.sigma != 0.5 and c.control != "perturb":
-        yield f"sigma = {c.sigma}: only for control = 'perturb', not {c.control!r}"
     if c.fork and c.control == "small_dense":
         yield f"fork = {c.fork}: not for control = 'small_dense', which shares no weights with the chain"
     if c.origin and (c.rewind.rule in trained or c.rewind.anchor == "previous"):
@@ -658,7 +661,7 @@ def _measure(c: TrialConfig):
         yield f"rungs = {c.rungs}: only for a control or a fork; a ticket needs every round before it"
 
 
-CHECKS = (_data, _objective, _latent, _model, _train, _prune, _evidence, _early, _unit, _regime, _rewind, _measure)
+CHECKS = (_unused, _data, _objective, _latent, _model, _train, _prune, _early, _unit, _regime, _rewind, _measure)
 
 GREY = {
     "model.channels": (32, 64, 64),

@@ -143,7 +143,7 @@ TOGETHER = [
         {"model.name": "lenet5", "objective.name": "classify", "model.conditional": True},
         "only for objective.name = one of denoise, latent_denoise",
     ),
-    ({"model.name": "lenet5", "objective.name": "classify", "model.dropout": 0.1}, "only for model.name = 'unet' or 'resnet'"),
+    ({"model.name": "lenet5", "objective.name": "classify", "model.dropout": 0.1}, "only for model.name = one of unet, resnet"),
     ({"model.conditional": True, "model.pretrained": "x"}, "was trained without classes"),
     ({"data.classes": 3}, "only for data.name = 'folder' or your own; digits has 10"),
     ({"data.channels": 3}, "digits is grey"),
