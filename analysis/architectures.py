@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from lthray import statistics as st
 from lthray import verdicts
 from lthray.cli import analysis
+from lthray.evidence import MARGIN, Cell, Evidence, comparable, gather, matches
 from lthray.flat import ConfigError
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section
-from lthray.verdicts import MARGIN, Cell, Evidence
 
 SPACES = ("pixels", "latents")
 Cells = Mapping[float, Cell]
@@ -30,7 +30,7 @@ Cells = Mapping[float, Cell]
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """Every recipe that is recorded in both spaces."""
     trials = recorded.of(call)
-    found = {evidence.space: evidence for evidence in verdicts.gather(verdicts.comparable(trials))}
+    found = {evidence.space: evidence for evidence in gather(comparable(trials))}
     both = [r for r in found["pixels"].recipes if r in found["latents"].recipes] if found.keys() == set(SPACES) else []
     if not both:
         raise ConfigError(["no recipe is recorded in pixels and in latents: there is nothing to compare"])
@@ -76,7 +76,7 @@ def failures(evidence: Evidence, cells: Cells) -> tuple[list[float], list[bool]]
     times, failed = [], []
     for seed in evidence.dense:
         at = [(1 - d, c.arms["none"][seed]) for d, c in sorted(cells.items(), reverse=True) if seed in c.arms["none"]]
-        lost = [sparsity for sparsity, own in at if not verdicts.matches(own)]
+        lost = [sparsity for sparsity, own in at if not matches(own)]
         if at:
             times.append(lost[0] if lost else at[-1][0])
             failed.append(bool(lost))

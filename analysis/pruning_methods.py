@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from lthray import statistics as st
 from lthray import verdicts
 from lthray.cli import analysis
+from lthray.evidence import Cell, Evidence, comparable, gather
 from lthray.flat import ConfigError
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section
-from lthray.verdicts import ALPHA, Cell, Evidence
+from lthray.verdicts import ALPHA
 
 Cells = Mapping[float, Cell]
 DRAWN = 6  # methods in the figure: the reference and the best others
@@ -28,7 +29,7 @@ DRAWN = 6  # methods in the figure: the reference and the best others
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """One table for each setting that has several methods."""
     trials = recorded.of(call)
-    found = [e for e in verdicts.gather(verdicts.comparable(trials)) if len(e.recipes) > 1]
+    found = [e for e in gather(comparable(trials)) if len(e.recipes) > 1]
     if not found:
         raise ConfigError(["one method only is recorded there: there is nothing to compare"])
     for i, evidence in enumerate(found):

@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lthray import pages, verdicts
+from lthray import pages
 from lthray.cli import asked, guarded
+from lthray.evidence import comparable, is_ticket, worse
 from lthray.flat import ConfigError
 from lthray.options import Asked, redacted
 from lthray.pages import About, Chapter
@@ -43,7 +44,7 @@ def analyses() -> dict[str, Analysis]:
 
 def report(recorded: Recorded, wanted: Asked, known: Mapping[str, Analysis]) -> str:
     """The page of a study; ConfigError if it goes on or cannot be averaged."""
-    trials = verdicts.comparable(recorded.of(wanted.call))
+    trials = comparable(recorded.of(wanted.call))
     verdict, chapters = opening([tell(name, analysis, recorded, wanted.call) for name, analysis in known.items()])
     if not any(s.pictures for c in chapters for s in c.sections):
         chapters += [Chapter("samples", "Samples", sections=[s]) for s in samples(recorded, trials)]
@@ -84,7 +85,7 @@ def counted(trials: Sequence[Trial]) -> str:
 
 def samples(recorded: Recorded, trials: Sequence[Trial]) -> Iterator[Section]:
     """Dense network beside sparsest ticket of the first trial that was sampled."""
-    tickets = [t for t in trials if verdicts.is_ticket(t["point"]) and len(t["rounds"]) > 1]
+    tickets = [t for t in trials if is_ticket(t["point"]) and len(t["rounds"]) > 1]
     for trial in tickets[:TRIED]:
         last = trial["rounds"][-1]
         dense, sparse = (dict(recorded.pictures(trial, index)) for index in (0, last["index"]))
@@ -115,7 +116,7 @@ def row(trial: Trial) -> list[str]:
     """A trial."""
     point, end, rounds = trial["point"], trial["end"], trial["rounds"]
     status = ": ".join(filter(None, [end.get("status", "–"), end.get("reason", "")]))
-    last = [f"{rounds[-1]['density']:.4g}", f"{verdicts.worse(rounds[-1])[0]:+.2%}"] if rounds else ["–", "–"]
+    last = [f"{rounds[-1]['density']:.4g}", f"{worse(rounds[-1])[0]:+.2%}"] if rounds else ["–", "–"]
     return [point["name"], point["phase"], str(point["seed"]), status, str(len(rounds)), *last, trial["run"]]
 
 

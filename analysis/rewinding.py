@@ -13,13 +13,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lthray import verdicts
 from lthray.cli import analysis
+from lthray.evidence import MARGIN, comparable, is_ticket
 from lthray.flat import ConfigError
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section
 from lthray.results import config_of, surface
-from lthray.verdicts import MARGIN
 
 STABLE = 0.005  # of the loss: a lower barrier is called stable
 
@@ -28,11 +27,11 @@ Cells = dict[tuple[float, float], dict[int, float]]  # (k, density) -> seed -> n
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """The surface of excess; barriers by k; stability against matching."""
-    trials = verdicts.comparable(recorded.of(call))
+    trials = comparable(recorded.of(call))
     tickets = cells(trials, "none", 0, "loss/excess")
     if len({k for k, _ in tickets}) < 2:
         raise ConfigError(["one rewind point only: there is no surface"])
-    if len({_but_k(trial["point"]) for trial in trials if verdicts.is_ticket(trial["point"]) and trial["rounds"][1:]}) > 1:
+    if len({_but_k(trial["point"]) for trial in trials if is_ticket(trial["point"]) and trial["rounds"][1:]}) > 1:
         raise ConfigError(["recipes differ in more than the rewind point: there is no surface over it"])
     yield Section("surface", "Excess over dense by density and rewind point", table=table(tickets), figure=figure(tickets))
     dense, sparse = cells(trials, "dense", 1, "barrier/ema"), cells(trials, "none", 1, "barrier/ema")

@@ -17,13 +17,13 @@ from typing import Any
 
 from lthray import verdicts
 from lthray.cli import analysis
+from lthray.evidence import comparable, is_ticket, recipe, worse
 from lthray.flat import ConfigError
 from lthray.measure.anatomy import BINS, WIDEST
 from lthray.recorded import Recorded
 from lthray.reports import Heat, Line, Lines, Section
 from lthray.results import config_of
 from lthray.ticket import read_ticket
-from lthray.verdicts import worse
 
 DENSITY = "density of the prunable weights"
 
@@ -32,13 +32,13 @@ Trial = Mapping[str, Any]
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """All that the recorded rounds allow."""
-    trials = verdicts.comparable(recorded.of(call))
-    tickets = [t for t in trials if verdicts.is_ticket(t["point"]) and len(t["rounds"]) > 1]
+    trials = comparable(recorded.of(call))
+    tickets = [t for t in trials if is_ticket(t["point"]) and len(t["rounds"]) > 1]
     if not tickets:
         raise ConfigError(["no ticket is recorded there"])
     groups: dict[str, list[Trial]] = {}
     for trial in tickets:
-        groups.setdefault(verdicts.recipe(trial), []).append(trial)
+        groups.setdefault(recipe(trial), []).append(trial)
     mine = max(groups.values(), key=len)
     name = mine[0]["point"]["recipe"]
     arrays = {t["point"]["seed"]: {r["index"]: recorded.arrays(t, r["index"]) for r in t["rounds"]} for t in mine}

@@ -22,11 +22,11 @@ from lthray import statistics as st
 from lthray import verdicts
 from lthray.cli import asked, guarded
 from lthray.config import TrialConfig
+from lthray.evidence import Evidence, comparable, gather
 from lthray.flat import ConfigError, words
 from lthray.options import OPTIONS, Asked
 from lthray.recorded import Recorded
 from lthray.reports import Line, Lines, Section, write
-from lthray.verdicts import Evidence
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
@@ -47,12 +47,12 @@ MARGINS = (0.5, 1.0, 2.0)  # times the margin
 
 def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iterator[Section]:
     """Verdicts, then frequencies where the study has any."""
-    trials = verdicts.comparable(recorded.of(call))
+    trials = comparable(recorded.of(call))
     phase = trials[0]["point"]["phase"]
     if phase == "search":
         yield Section("verdict", "Search", ["An adaptive search yields no grade and no frequency; it was not confirmed."])
         return
-    found = verdicts.gather(trials)
+    found = gather(trials)
     if phase == "design":
         yield from frequencies(found, by, recorded.provenance(trials))
         return

@@ -82,8 +82,8 @@ def preset(argv: Sequence[str]) -> int:
     """Make a preset of the best dense network of a search: `lthray preset NAME --experiment baseline_tuning.digits`."""
     name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("", argv)
     chosen = asked(Wanted, rest, "lthray preset NAME", preset.__doc__ or "")
+    from lthray.evidence import setting_of
     from lthray.recorded import Recorded, tuned
-    from lthray.verdicts import setting_of
 
     recorded = Recorded(chosen.uri, chosen.experiment)
     base = presets.words_of(recorded.preset, chosen.out)

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from lthray import arms
 from lthray.config import TrialConfig
+from lthray.evidence import MARGIN, setting_of
 from lthray.flat import ConfigError, from_flat, words
 from lthray.options import NAME, Options, Root, split
 from lthray.presets import words_of
 from lthray.space import Choice, Space, design, draw, memory, offers, without
-from lthray.verdicts import MARGIN, setting_of
 
 MINE = words(Options)
 T = TypeVar("T")

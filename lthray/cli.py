@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lthray import __version__, options
 from lthray.call import OURS, Call, Study, flagged, read_options, resolve
 from lthray.config import IMAGES, POLICY, TrialConfig, own_of
+from lthray.evidence import gather
 from lthray.flat import ConfigError, words
 from lthray.presets import words_of
 
@@ -180,7 +181,7 @@ def _show(call: Call, trials: "list[Trial]", held: "Store", began: float, slots:
         out.print(console.baseline_table(trials))
     for line in console.best_lines(trials, call.rungs, call.options.out) if call.space else []:
         out.print(line)
-    for evidence in verdicts.gather(trial.summary for trial in trials) if chosen else []:
+    for evidence in gather(trial.summary for trial in trials) if chosen else []:
         out.print(console.verdict_table(evidence))
         for line in [*verdicts.sentences(evidence), *console.shrinkage_lines(chosen, evidence)]:
             out.print(line)

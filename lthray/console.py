@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from lthray.evidence import Evidence, is_ticket
 from lthray.ledger import Ledger
 from lthray.plan import Plan
 from lthray.results import Trial, best, config_of, pruned, ranked, spent, surface
 from lthray.store import Store
-from lthray.verdicts import Evidence, is_ticket, table
+from lthray.verdicts import table
 
 
 def console() -> Console:

@@ -12,11 +12,11 @@ from typing import Any
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from lthray.evidence import panel_of, setting_of, task_of
 from lthray.flat import ConfigError
 from lthray.options import NAME, redacted
 from lthray.recording import client
 from lthray.results import config_of, pruned
-from lthray.verdicts import panel_of, setting_of, task_of
 
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
 

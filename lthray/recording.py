@@ -19,12 +19,13 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from lthray import charts
+from lthray.evidence import gather
 from lthray.ledger import FAILED, Ledger
 from lthray.options import redacted
 from lthray.results import Trial, config_of, facts_of, trials, verdict
 from lthray.store import Store, canonical, key_of
 from lthray.ticket import Round
-from lthray.verdicts import gather, sentences
+from lthray.verdicts import sentences
 
 RETRY = (2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between tries while MLflow does not answer
 ENVIRON = {

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lthray.config import TrialConfig
+from lthray.evidence import margin_of, matches, worse
 from lthray.ledger import Entry, Ledger
 from lthray.store import Store
 from lthray.ticket import Round
-from lthray.verdicts import margin_of, matches, worse
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.weightstats import DescrStatsW
 
-from lthray import verdicts
+from lthray.evidence import gather
 from lthray.flat import ConfigError
 
 from .test_verdicts import LADDER, trial
@@ -73,7 +73,7 @@ def test_what_is_noisy_is_not_equivalent():
 def test_differences_are_paired_by_seed():
     """The mean of all seeds would be another where one is missing in a space."""
     found = recorded(WIN, WIN[:4] + 0.01)
-    evidence = {e.space: e for e in verdicts.gather(found)}
+    evidence = {e.space: e for e in gather(found)}
     cells = {space: next(iter(e.recipes.values())) for space, e in evidence.items()}
     paired = PAGE["differences"](cells, LADDER[1])
     assert sorted(paired) == [0, 1, 2, 3]
@@ -97,7 +97,7 @@ def test_equivalence_errs_in_at_most_five_per_cent():
 
 def test_skill_is_against_the_loss_of_answering_zero():
     found = recorded(WIN * 0 + 0.1, WIN * 0 + 0.1)
-    evidence = next(e for e in verdicts.gather(found) if e.space == "pixels")
+    evidence = next(e for e in gather(found) if e.space == "pixels")
     cell = next(iter(evidence.recipes.values()))[LADDER[0]]
     assert PAGE["skill"](evidence, cell) == pytest.approx([(1 - 0.2 * 1.1) / (1 - 0.2)] * 5)
     words = {"objective.prediction": "sample"}
@@ -107,7 +107,7 @@ def test_skill_is_against_the_loss_of_answering_zero():
 
 def test_failures_are_counted_by_seed_and_the_last_rung_is_censored():
     late = WIN + np.array([0.0, 0.06])  # no match at the second rung
-    evidence = {e.space: e for e in verdicts.gather(recorded(WIN, late))}
+    evidence = {e.space: e for e in gather(recorded(WIN, late))}
     cells = {space: next(iter(e.recipes.values())) for space, e in evidence.items()}
     assert PAGE["failures"](evidence["pixels"], cells["pixels"]) == ([0.9] * 5, [False] * 5)
     assert PAGE["failures"](evidence["latents"], cells["latents"]) == ([0.9] * 5, [True] * 5)

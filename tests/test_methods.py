@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lthray import verdicts
+from lthray.evidence import gather
 from lthray.flat import ConfigError
 
 from .test_verdicts import LADDER, trial
@@ -74,7 +74,7 @@ def test_what_goes_further_is_compared_with_a_reference_that_goes_as_far():
         each["point"]["config"] = {**each["point"]["config"], "prune.ladder": (0.5, 0.02)}
         each["rounds"][2]["density"] = 0.02
         found.append(each)
-    (evidence,) = verdicts.gather(found)
+    (evidence,) = gather(found)
     assert list(PAGE["named"](evidence).values()) == [
         "magnitude to 0.1",
         "random to 0.1",

@@ -15,6 +15,7 @@ from lthray import arms, options, pretrained
 from lthray.__main__ import main
 from lthray.call import preview, resolve
 from lthray.config import Model, TrialConfig
+from lthray.evidence import gather
 from lthray.flat import ConfigError
 from lthray.measure import loss
 from lthray.plan import fresh_seed, name_of, plan
@@ -22,7 +23,7 @@ from lthray.refusals import check
 from lthray.results import trials
 from lthray.setting import Setting
 from lthray.task import models
-from lthray.verdicts import gather, lead, sentences, table
+from lthray.verdicts import lead, sentences, table
 
 from .conftest import TINY, lenet, rounds, same, tiny
 from .test_cli import argv_of

@@ -12,18 +12,19 @@ import pytest
 from PIL import Image
 
 from lthray import reports, verdicts
+from lthray.evidence import Evidence, comparable, gather
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 ANALYSIS = runpy.run_path(str(ROOT / "analysis/ticket_frequency.py"))
 
 
-def published() -> list[tuple[Path, verdicts.Evidence]]:
+def published() -> list[tuple[Path, Evidence]]:
     """Every published verdict: the path of its files without their ending, and what it was given on."""
     found = []
     for path in sorted((ROOT / "results").glob("*/trials.json")):
         trials = json.loads(path.read_text())
-        told = verdicts.gather(verdicts.comparable(trials)) if trials[0]["point"]["phase"] != "design" else []
+        told = gather(comparable(trials)) if trials[0]["point"]["phase"] != "design" else []
         places = [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
         found += [(place, e) for place, e in places if place.with_suffix(".csv").is_file()]
     return found
@@ -77,7 +78,7 @@ def test_the_surface_and_its_barriers_are_made_again():
 
 def test_frequencies_are_made_again():
     place = ROOT / "results/frequency.digits"
-    found = verdicts.gather(verdicts.comparable(json.loads((place / "trials.json").read_text())))
+    found = gather(comparable(json.loads((place / "trials.json").read_text())))
     made = {section.name: section for section in ANALYSIS["frequencies"](found, ["rewind.rule"], "")}
     for name in ("frequency", "survival"):
         assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")

@@ -8,6 +8,7 @@ import pytest
 
 from lthray import verdicts
 from lthray.arms import AGAIN, against, longer
+from lthray.evidence import MARGIN, POINTS, Cell, Evidence, comparable, gather
 from lthray.flat import ConfigError
 from lthray.ledger import Ledger
 from lthray.plan import point
@@ -46,8 +47,8 @@ def study(d, shuffle=None, reinit=None, small=None, kid=None, **more) -> list[di
     return found
 
 
-def only(found) -> tuple[verdicts.Evidence, verdicts.Cell]:
-    (evidence,) = verdicts.gather(verdicts.comparable(found))
+def only(found) -> tuple[Evidence, Cell]:
+    (evidence,) = gather(comparable(found))
     ((_, cells),) = evidence.recipes.items()
     return evidence, cells[LADDER[-1]]
 
@@ -98,7 +99,7 @@ def test_a_ticket_that_does_not_win_is_called_winning_in_at_most_one_study_of_tw
     rng, studies, won = np.random.default_rng(7), 2000, 0
     evidence, cell = only(study(GOOD))
     for _ in range(studies):
-        d = (verdicts.MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(n)
+        d = (MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(n)
         other = {c: d + (0.0 if null == c else 0.2) + 0.004 * rng.standard_normal(n) for c in ("shuffle", "reinit")}
         cell.arms = {
             arm: {s: {"metrics": {"loss/excess": v, "loss/excess_se": 0.001}, "curve": []} for s, v in enumerate(values)}
@@ -121,7 +122,7 @@ def test_equal_arms_win_almost_never():
 def test_claims_carry_their_numbers():
     found = verdicts.claims(*only(study(GOOD, BAD, BAD)))
     matching, structure = found["matching"], found["structure"]
-    assert (matching.mean, matching.margin) == (pytest.approx(-0.02), verdicts.MARGIN)
+    assert (matching.mean, matching.margin) == (pytest.approx(-0.02), MARGIN)
     assert matching.interval == pytest.approx((-0.02 - 2.776 * 0.000707, -0.02 + 2.776 * 0.000707), abs=1e-5)
     assert matching.p < 1e-4
     assert matching.p_flip == 1 / 32
@@ -172,7 +173,7 @@ def test_a_dense_network_that_gains_from_twice_the_steps_is_undertrained(later, 
     assert gains == pytest.approx([later / DENSE - 1] * 5)
     assert ("UNDERTRAINED" in " ".join(verdicts.sentences(evidence))) is label
     half = [trial(seed=s, dense=0.3, **{"train.steps": 200}) for s in SEEDS]
-    (first,) = (e for e in verdicts.gather(study(GOOD) + half) if e.steps == 200)
+    (first,) = (e for e in gather(study(GOOD) + half) if e.steps == 200)
     assert verdicts.undertrained(first) == (True, pytest.approx([DENSE / 0.3 - 1] * 5))  # 400 steps are the default
     alone, _ = only(study(GOOD))
     assert verdicts.undertrained(alone) == (None, [])
@@ -206,7 +207,7 @@ def test_classifiers_are_judged_by_their_accuracy():
         return found
 
     evidence, cell = only(study_of(0.003, 0.004))
-    assert evidence.margin == verdicts.POINTS
+    assert evidence.margin == POINTS
     assert verdicts.claims(evidence, cell)["matching"].holds
     assert verdicts.claims(evidence, cell)["initialisation"].holds
     assert verdicts.undertrained(evidence) == (False, pytest.approx([0.004] * 5))
@@ -284,12 +285,12 @@ def test_over_all_rungs_a_ticket_that_does_not_win_is_said_to_win_in_at_most_one
     rng, studies, said, plain = np.random.default_rng(11), 2000, 0, 0
     evidence, _ = only(study(GOOD))
     (recipe,) = evidence.recipes
-    evidence.recipes = {recipe: {d: verdicts.Cell("r", d) for d in (0.5, 0.4, 0.3, 0.2, 0.1)}}
+    evidence.recipes = {recipe: {d: Cell("r", d) for d in (0.5, 0.4, 0.3, 0.2, 0.1)}}
     evidence.dense = {seed: {"metrics": {}, "curve": []} for seed in SEEDS}
     for _ in range(studies):
         graded_3 = False
         for cell in evidence.recipes[recipe].values():
-            d = (verdicts.MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(5)
+            d = (MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(5)
             other = {c: d + (0.0 if null == c else 0.2) + 0.004 * rng.standard_normal(5) for c in ("shuffle", "reinit")}
             cell.arms = {
                 arm: {s: {"metrics": {"loss/excess": v, "loss/excess_se": 0.001}, "curve": []} for s, v in enumerate(values)}
@@ -343,21 +344,21 @@ def test_tickets_that_were_trained_longer_are_told_as_such():
 )
 def test_calls_that_are_not_comparable_are_not_averaged(words, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        verdicts.comparable([*study(GOOD), *study(GOOD, call="b" * 16, **words)])
+        comparable([*study(GOOD), *study(GOOD, call="b" * 16, **words)])
     assert "--call: aaaaaaaaaaaa, bbbbbbbbbbbb" in caught.value.faults[0]
-    assert len(verdicts.comparable([*study(GOOD), *study(GOOD, **words)])) == 10  # of one call: what differs was meant to
-    assert len(verdicts.comparable([*study(GOOD), *study(GOOD, call="b" * 16)])) == 10
+    assert len(comparable([*study(GOOD), *study(GOOD, **words)])) == 10  # of one call: what differs was meant to
+    assert len(comparable([*study(GOOD), *study(GOOD, call="b" * 16)])) == 10
 
 
 def test_recipes_are_apart_even_under_one_name():
     other = study(BAD, **{"rewind.state": "reset"})
-    (evidence,) = verdicts.gather([*study(GOOD), *other])
+    (evidence,) = gather([*study(GOOD), *other])
     assert sorted(len(cells[0.1].arms["none"]) for cells in evidence.recipes.values()) == [5, 5]
 
 
 def test_nothing_recorded_is_one_line():
     with pytest.raises(ConfigError, match="no finished ticket"):
-        verdicts.comparable([])
+        comparable([])
 
 
 # real runs
@@ -381,7 +382,7 @@ def with_arms(seeds, arms, **words) -> list:
 
 def test_the_arms_of_a_study_become_evidence(store):
     arms = [*against("reinit", "shuffle", "small_dense", rungs=(-1,)), AGAIN, longer(tiny())]
-    (evidence,) = verdicts.gather(recorded(store, with_arms((0, 1), arms)))
+    (evidence,) = gather(recorded(store, with_arms((0, 1), arms)))
     ((_, cells),) = evidence.recipes.items()
     assert {d: sorted(cell.arms) for d, cell in cells.items()} == {
         0.5: ["none"],
@@ -406,7 +407,7 @@ def test_a_study_of_nothing_but_chance_finds_nothing(store):
 
 def test_random_masks_at_low_density_never_win(store):
     words = {"prune__criterion": "random", "prune__ladder": (0.05,), "train__steps": 60, "rewind__fraction": 0.05}
-    (evidence,) = verdicts.gather(recorded(store, with_arms(range(4), against("reinit", "shuffle"), **words)))
+    (evidence,) = gather(recorded(store, with_arms(range(4), against("reinit", "shuffle"), **words)))
     ((_, cells),) = evidence.recipes.items()
     assert verdicts.grade(verdicts.claims(evidence, cells[0.05])) == 0
     assert not any(verdicts.wins(evidence, cells[0.05]).values())
