@@ -213,7 +213,8 @@ def _dry_run(call: Call) -> int:
 
     from lthray import console
     from lthray.call import preview
-    from lthray.plan import name_of, plan
+    from lthray.names import name_of
+    from lthray.plan import plan
     from lthray.setting import pace
 
     out, configs = console.console(), preview(call)

@@ -86,6 +86,7 @@ EVIDENCE = ("sensitivity", "hsic", "cka")  # budgets whose densities follow from
 # where a thing lies is no part of what a trial is: the content's digest enters the keys instead
 PLACES = ("data.root", "data.download", "model.pretrained", "latent.pretrained", "measure.inception", "origin")
 
+POINTED = ("late", "lr", "tuned")  # rewind rules that have a rewind point
 MOVING = ("set", "rigl", "gradual", "rst")  # regimes whose mask is not what it was at the start
 # words that only some values of another use, and that must be left at their default under the others
 USED: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -23,7 +23,7 @@ from typing import get_args
 from lthray.arms import AGAIN, Words, against, longer, spaces
 from lthray.call import Confirmation, Study
 from lthray.cli import study
-from lthray.config import DENOISERS, Criterion, RegimeName, TrialConfig
+from lthray.config import DENOISERS, POINTED, Criterion, RegimeName, TrialConfig
 from lthray.space import Choice, Range, Space
 
 MAGNITUDE: Words = {
@@ -33,7 +33,6 @@ MAGNITUDE: Words = {
     "rewind.rule": "late",
     "rewind.fraction": 0.05,
 }
-K = ("late", "lr", "tuned")  # rules that have a rewind point
 
 
 def space(config: TrialConfig) -> Space:
@@ -48,7 +47,7 @@ def space(config: TrialConfig) -> Space:
         "prune.criterion": Choice(get_args(Criterion)),
         "regime.name": Choice(get_args(RegimeName)),
         "rewind.rule": Choice(("late", "init", "lr", "tuned", "sign", "random")),
-        "rewind.fraction": Choice((0.02, 0.05, 0.1, 0.2), when=("rewind.rule", K)),
+        "rewind.fraction": Choice((0.02, 0.05, 0.1, 0.2), when=("rewind.rule", POINTED)),
     }
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lthray import config, states
 from lthray.config import Model
-from lthray.plan import given_digest, name_of, plan
+from lthray.names import name_of
+from lthray.plan import given_digest, plan
 from lthray.prune.elastic import BLOCK, READS, assigned, mirrored, stretch
 from lthray.refusals import check
 from lthray.seeds import generator

@@ -23,7 +23,7 @@ FLOORS = {
         "prune.rewinds",
         "prune.elastic",
     ]
-    + ["prune.controls", "origin", "evidence", "arms", "ledger", "space", "charts", "presets"],
+    + ["prune.controls", "origin", "evidence", "names", "arms", "ledger", "space", "charts", "presets"],
     3: [
         "training",
         "measure.loss",

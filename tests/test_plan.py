@@ -5,9 +5,11 @@ from typing import get_args
 import pytest
 
 from lthray import pretrained
-from lthray.config import Criterion, TrialConfig
+from lthray.config import POINTED, Criterion, TrialConfig
 from lthray.flat import ConfigError, words
-from lthray.plan import fresh_seed, given_digest, name_of, plan, point, twin_config
+from lthray.names import name_of
+from lthray.plan import fresh_seed, given_digest, plan, point, twin_config
+from lthray.prune.rewinds import REWINDS
 
 from .conftest import tiny
 
@@ -212,6 +214,10 @@ def test_fresh_seeds_never_meet_initial_ones():
     seeds = {fresh_seed(tiny(seed=s), i) for s in range(50) for i in range(1, 40)}
     assert len(seeds) == 50 * 39
     assert min(seeds) >= 2**31
+
+
+def test_rules_with_a_rewind_point_are_those_whose_row_begins_or_ends_by_it():
+    assert {rule for rule, row in REWINDS.items() if row.start in ("k", "T")} == set(POINTED)
 
 
 def test_names_are_short_and_tell_the_recipe():

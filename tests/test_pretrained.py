@@ -18,7 +18,8 @@ from lthray.config import Model, TrialConfig
 from lthray.evidence import gather
 from lthray.flat import ConfigError
 from lthray.measure import loss
-from lthray.plan import fresh_seed, name_of, plan
+from lthray.names import name_of
+from lthray.plan import fresh_seed, plan
 from lthray.refusals import check
 from lthray.results import trials
 from lthray.setting import Setting
