@@ -1,7 +1,7 @@
 """Do tickets win, and how often: the grade of each recipe at each density, and the share of trajectories that win.
 
     python analysis/ticket_frequency.py                                    the study that was recorded last
-    python analysis/ticket_frequency.py --experiment frequency.digits --by rewind.rule prune.criterion
+    python analysis/ticket_frequency.py --experiment frequency.digits --by prune.criterion rewind.rule
 
 A confirmation or a list is graded by claims over its seeds (lthray.verdicts). A design (studies/frequency.py) also yields
 how often a ticket wins for this space of recipes, with intervals that count trajectories of one recipe as dependent; an

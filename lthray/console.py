@@ -122,6 +122,8 @@ def trial_table(found: Sequence[Trial]) -> Table:
     """The trials, best first: those that went furthest, then by excess at their last rung."""
     table = Table(title="trials, best first", title_justify="left", box=None, pad_edge=False)
     shown = {c: s for c, s in SHOWN.items() if any(t.rounds and s[0] in t.rounds[-1].metrics for t in found)}
+    if all(len(t.rounds) < 2 for t in found):  # of dense networks it is what they are ranked by
+        shown = {"held-out loss": ("loss/heldout", "{:.4f}")} | shown
     for column in ("trial", "recipe", "end", "density", "excess ± SE", "matches to", *shown, "train s", "measure s"):
         table.add_column(column, justify="left" if column in ("recipe", "end") else "right")
     for trial in ranked(found):

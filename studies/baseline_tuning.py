@@ -1,14 +1,14 @@
 """Which dense network, trained how, should tickets be asked of: learning rate, width, steps, average, batch.
 
-    python studies/baseline_tuning.py                                    digits, two CPU cores, a quarter of an hour
+    python studies/baseline_tuning.py                                    digits, two CPU cores, five minutes
     lthray preset tuned --experiment baseline_tuning.digits              its best becomes a preset (--steps 400: of that budget)
     python studies/layerwise_search.py --preset tuned                    and every other study begins from it
 
 A search (seeded TPE) over dense networks alone; the score is the held-out loss of the average on one panel, so data and
 objective are the same for all. A ticket that beats a badly tuned network says nothing (Ma et al. 2021, arXiv 2107.00166).
 The loss falls with width and steps as a rule, so the table gives the best of every training budget with what it cost; giving
-a word (--train.steps 400) fixes it. Cost: trials x at most twice the preset's steps. Expect, on digits: a lower loss from
-wider networks and more steps, and the more steps, the slower the average that is best.
+a word (--train.steps 400) fixes it. Cost: trials x at most twice the preset's steps. Expect, on digits: a lower loss
+from more steps, from batches twice as large, and from a first level wider than the preset's.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """How often do winning tickets exist? A fixed design over recipes, crossed with seeds; nothing is searched.
 
-    python studies/frequency.py                        digits, two CPU cores, an hour or more
+    python studies/frequency.py                        digits, two CPU cores, two hours
     python studies/frequency.py --smoke                the same pipeline in under 90 seconds
     python analysis/ticket_frequency.py --experiment frequency.digits
 
@@ -8,8 +8,8 @@
 and point, and learning rate, each on every seed, with its re-initialised and its shuffled masks at every rung of one
 ladder. No outcome decides what is tried next and none is stopped early, so that the share of winning tickets is an
 estimate for this space of recipes: an adaptive search would flatter it. Cost: 16 recipes x seeds x 3 arms x rungs runs.
-Expect, on digits: always for weights that are rewound under a mask of their magnitudes, down to a sixteenth; never for
-weights drawn anew (rule random).
+Expect, on digits: always for masks of magnitude over rewound weights, down to an eighth; for those of taylor down to a
+quarter; hardly ever for those of movement or for random ones, and never for weights drawn anew (rule random).
 """
 
 import sys

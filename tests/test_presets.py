@@ -11,7 +11,7 @@ from lthray import options, presets
 from lthray.__main__ import main
 from lthray.call import Study, resolve
 from lthray.config import PRESETS
-from lthray.console import baseline_table
+from lthray.console import baseline_table, trial_table
 from lthray.desk import Desk
 from lthray.flat import ConfigError
 from lthray.ledger import DONE, Ledger
@@ -88,6 +88,8 @@ def test_a_search_of_dense_networks_is_scored_by_their_own_loss(store):
     assert [scores for _, scores, _ in past] == [[loss] for loss in losses]
     assert [t.value for t in Desk(call, ledger).memory(None).trials] == losses
     assert [t.entry.number for t in ranked(found)] == sorted(range(3), key=losses.__getitem__)
+    told = {column.header: list(column.cells) for column in trial_table(found).columns}
+    assert told["held-out loss"] == [f"{loss:.4f}" for loss in sorted(losses)]
     table = baseline_table(found)
     columns = {column.header: list(column.cells) for column in table.columns}
     assert columns["steps"] == ["8", "16"]

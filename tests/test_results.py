@@ -79,10 +79,13 @@ def test_the_surface_and_its_barriers_are_made_again():
 def test_frequencies_are_made_again():
     place = ROOT / "results/frequency.digits"
     found = gather(comparable(json.loads((place / "trials.json").read_text())))
-    made = {section.name: section for section in ANALYSIS["frequencies"](found, ["rewind.rule"], "")}
-    for name in ("frequency", "survival"):
+    by = ["prune.criterion", "rewind.rule", "objective.name"]
+    made = {section.name: section for section in ANALYSIS["frequencies"](found, by, "")}
+    for name in ("frequency", "survival", "shares"):
         assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")
+    for name in ("frequency", "survival"):
         assert alike(reports.png(made[name].figure), place / f"{name}.png")
+    for name in ("shares", "survival"):
         for row in rows(place / f"{name}.csv"):
             assert "| " + " | ".join(row) + " |" in README
     told = (place / "frequency.txt").read_text().splitlines()
