@@ -1,6 +1,6 @@
 """Which recipe finds the sparsest good tickets: method, layer schedule, rewind rule and point, in pixels or in latents.
 
-    python studies/layerwise_search.py                 digits, two CPU cores, minutes
+    python studies/layerwise_search.py                 digits, two CPU cores, nine minutes
     python studies/layerwise_search.py --smoke         the same pipeline in about two minutes
     python studies/layerwise_search.py --preset cifar10 --data-root DATA --gpus-per-trial 0.25 --trials 64
 
