@@ -34,7 +34,8 @@ class Wanted(Asked):
     """What is asked of it."""
 
     by: tuple[str, ...] = ()
-    """Words of the config by which frequencies are told apart; the figures are of the first."""
+    """Words of the config by which frequencies are told apart, the figures by the first; none = all that recipes differ in by
+    name, the figures of all together."""
 
 
 CLAIMS = [
@@ -151,7 +152,7 @@ def frequencies(found: Sequence[Evidence], by: Sequence[str], provenance: str) -
     table = [head, *(overall if len(values) > 1 else []), *rows]
     yield Section("frequency", "How often tickets win", text, table, figure(values, all_of))
     yield survival(values, all_of)
-    if by:
+    if by := by or named(found):
         yield Section("shares", "How often tickets win, by each word alone", table=by_words(found, by))
 
 
@@ -166,17 +167,27 @@ def by_words(found: Sequence[Evidence], by: Sequence[str]) -> list[list[str]]:
     return [head, *([name, at[-1][4], at[-1][5], *(f"{row[6]} ({row[8]})" for row in at)] for name, at in rows.items())]
 
 
+def named(found: Sequence[Evidence]) -> list[str]:
+    """Words that recipes differ in and whose values are names, not numbers."""
+    each = [words_of(evidence, key) for evidence in found for key in evidence.recipes]
+    return [word for word, value in each[0].items() if isinstance(value, str) and any(w[word] != value for w in each)]
+
+
+def words_of(evidence: Evidence, recipe: str) -> dict[str, Any]:
+    """Every word of a recipe's config."""
+    return {**TrialConfig().flat(), **json.loads(evidence.setting), **json.loads(recipe)}
+
+
 def trajectories(found: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
     """Every recipe and seed of a design, each against its own dense network and controls."""
     for evidence in found:
         for key, cells in evidence.recipes.items():
-            words_of = {**TrialConfig().flat(), **json.loads(evidence.setting), **json.loads(key)}
             won: dict[int, dict[float, bool | None]] = {}
             for density, cell in cells.items():
                 for seed, outcome in verdicts.wins(evidence, cell).items():
                     won.setdefault(seed, {})[density] = outcome
             for outcomes in won.values():
-                yield Trajectory(evidence.setting + key, str(words_of[by]) if by else "all", outcomes)
+                yield Trajectory(evidence.setting + key, str(words_of(evidence, key)[by]) if by else "all", outcomes)
 
 
 def shares(value: str, found: Sequence[Trajectory]) -> Iterator[list[str]]:

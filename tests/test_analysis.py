@@ -198,6 +198,11 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
         low, high = clopper_pearson(round(len(won) / 4 * int(row[5])), int(row[5]))
         assert row[8] == f"{low:.2f}-{high:.2f}"
     assert head[0] == "recipes"
+    assert [row[0] for row in rows_of(studies, "design.digits", "shares")[1:]] == [
+        "all",
+        "rewind.rule init",
+        "rewind.rule late",
+    ]
     for name in ("frequency.png", "frequency.tex", "frequency.txt", "survival.csv", "survival.png"):
         assert (studies / "runs/reports/design.digits" / name).stat().st_size > 0
 
