@@ -195,9 +195,11 @@ def test_sigterm_leaves_everything_resumable_and_the_same_command_goes_on_to_the
 def test_a_killed_worker_is_retried_and_a_killed_driver_is_run_again(page, reference):
     process = begin(page, "list", *LONG)
     wait_for(page, r"trial-0001-point")
-    time.sleep(6)
-    workers = subprocess.run(["pgrep", "-f", "ray::ImplicitFunc"], capture_output=True, text=True, check=False).stdout.split()
-    assert workers
+    until, search = time.monotonic() + 90, ["pgrep", "-f", "ray::ImplicitFunc"]
+    while not (workers := subprocess.run(search, capture_output=True, text=True, check=False).stdout.split()):
+        assert time.monotonic() < until, "no worker appeared"
+        time.sleep(0.1)
+    time.sleep(1)  # into its work
     os.kill(int(workers[0]), signal.SIGKILL)
     time.sleep(3)
     assert process.poll() is None  # the study goes on
