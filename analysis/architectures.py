@@ -15,13 +15,13 @@ import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from lthray import statistics as st
-from lthray import verdicts
 from lthray.cli import analysis
-from lthray.evidence import MARGIN, Cell, Evidence, comparable, gather, matches
-from lthray.flat import ConfigError
-from lthray.recorded import Recorded
-from lthray.reports import Line, Lines, Section
+from lthray.config.fields import ConfigError
+from lthray.findings import claims
+from lthray.findings import stats as st
+from lthray.findings.evidence import MARGIN, Cell, Evidence, comparable, gather, matches
+from lthray.findings.sections import Line, Lines, Section
+from lthray.tracking.read import Recorded
 
 SPACES = ("pixels", "latents")
 Cells = Mapping[float, Cell]
@@ -98,7 +98,7 @@ def table(found: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[lis
 
 def graded(evidence: Evidence, cell: Cell) -> int:
     """The grade, 0 to 4, of a recipe at a density."""
-    return verdicts.grade(verdicts.claims(evidence, cell))
+    return claims.grade(claims.claims(evidence, cell))
 
 
 def kept(found: Mapping[str, Evidence], cells: Mapping[str, Cells], density: float) -> list[str]:
@@ -121,7 +121,7 @@ def figure(cells: Mapping[str, Cells]) -> Lines:
     lines = [
         Line.over(f"{label}, {space}", points)
         for space in SPACES
-        for arm, label in verdicts.ARMS.items()
+        for arm, label in claims.ARMS.items()
         if (points := {d: list(c.excess(arm).values()) for d, c in cells[space].items() if c.excess(arm)})
     ]
     return Lines("density of the prunable weights", "excess over the own dense network", lines, level=MARGIN)
@@ -130,7 +130,7 @@ def figure(cells: Mapping[str, Cells]) -> Lines:
 def told(found: Mapping[str, Evidence], recipe: str) -> list[str]:
     """What follows from it."""
     cells = {space: found[space].recipes[recipe] for space in SPACES}
-    won = {space: verdicts.winning(found[space], recipe) for space in SPACES}
+    won = {space: claims.winning(found[space], recipe) for space in SPACES}
     common = [d for d in won["pixels"] if d in won["latents"]]
     listed = {space: ", ".join(f"{d:.4g}" for d in densities) or "no density" for space, densities in won.items()}
     lines = [f"Tickets win at {listed['pixels']} in pixels and at {listed['latents']} in latents (Holm over the rungs, 5 %)."]
@@ -149,7 +149,7 @@ def told(found: Mapping[str, Evidence], recipe: str) -> list[str]:
     lost = ", ".join(f"{sum(failed)} of {len(failed)} in {space}" for space, (_, failed) in zip(SPACES, times, strict=True))
     lines.append(f"Trajectories that fail to match at some rung: {lost} (log-rank p {st.logrank(*times[0], *times[1]):.2g}).")
     for space in SPACES:
-        short, gains = verdicts.undertrained(found[space])
+        short, gains = claims.undertrained(found[space])
         if short is not None:
             label = "UNDERTRAINED, which flatters tickets" if short else "not undertrained"
             lines.append(f"Dense network in {space}: twice the steps change its loss by {plain.fmean(gains):+.1%}: {label}.")
@@ -173,7 +173,7 @@ def samples(found: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[l
     rows = [["space", "sampler", "density", "dense", "ticket", "ratio", "seeds"]]
     for space in SPACES:
         for density, cell in sorted(cells[space].items(), reverse=True):
-            for sampler in verdicts.samplers(cell):
+            for sampler in claims.samplers(cell):
                 kid = f"quality/{sampler}/kid_lenet"
                 pairs = [
                     (found[space].dense[s]["metrics"].get(kid), r["metrics"].get(kid)) for s, r in cell.arms["none"].items()

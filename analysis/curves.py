@@ -15,12 +15,12 @@ from typing import Any
 from pydantic.dataclasses import dataclass
 
 from lthray.cli import asked, guarded
-from lthray.config import TrialConfig
-from lthray.flat import ConfigError, words
-from lthray.options import OPTIONS, Asked
-from lthray.recorded import Recorded
-from lthray.reports import Line, Lines, Section, write
-from lthray.results import config_of, pruned, surface
+from lthray.config.fields import ConfigError, words
+from lthray.config.options import OPTIONS, Asked
+from lthray.config.trial import TrialConfig
+from lthray.findings.sections import Line, Lines, Section, write
+from lthray.study.results import config_of, pruned, surface
+from lthray.tracking.read import Recorded
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)

@@ -13,14 +13,14 @@ import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from lthray import statistics as st
-from lthray import verdicts
 from lthray.cli import analysis
-from lthray.evidence import Cell, Evidence, comparable, gather
-from lthray.flat import ConfigError
-from lthray.recorded import Recorded
-from lthray.reports import Line, Lines, Section
-from lthray.verdicts import ALPHA
+from lthray.config.fields import ConfigError
+from lthray.findings import claims
+from lthray.findings import stats as st
+from lthray.findings.claims import ALPHA
+from lthray.findings.evidence import Cell, Evidence, comparable, gather
+from lthray.findings.sections import Line, Lines, Section
+from lthray.tracking.read import Recorded
 
 Cells = Mapping[float, Cell]
 DRAWN = 6  # methods in the figure: the reference and the best others
@@ -88,7 +88,7 @@ def table(evidence: Evidence) -> list[list[str]]:
     rows = [head]
     for key, cells in evidence.recipes.items():
         last = cells[min(cells)]
-        found = verdicts.claims(evidence, last)
+        found = claims.claims(evidence, last)
         density, paired = against(evidence.recipes[base[key]], cells)
         reference = f"{spread(paired)} at {density:.4g}" if len(paired) > 1 and key != base[key] else "–"
         controls = [told(found, claim) for claim in ("structure", "initialisation")]
@@ -112,7 +112,7 @@ def spread(values: Sequence[float]) -> str:
     return f"{plain.fmean(values) * 100:+.1f}{half}%"
 
 
-def told(found: Mapping[str, verdicts.Claim], name: str) -> str:
+def told(found: Mapping[str, claims.Claim], name: str) -> str:
     """A claim: mean with its interval, * where it holds."""
     return spread(found[name].values) + "*" * found[name].holds if name in found else "–"
 
@@ -148,14 +148,14 @@ def sentences(evidence: Evidence) -> list[str]:
         f"Each by its own 95 % interval, of which one in twenty errs; adjusted over all {compared} (Holm): "
         f"{', '.join(sure) or 'none'}.",
     ]
-    last = {key: verdicts.claims(evidence, cells[min(cells)]) for key, cells in evidence.recipes.items()}
+    last = {key: claims.claims(evidence, cells[min(cells)]) for key, cells in evidence.recipes.items()}
     plain_ones = [names[key] for key, found in last.items() if "structure" in found and not found["structure"].holds]
     lines.append(f"Not shown to be better than their own shuffled masks at the last rung: {', '.join(plain_ones) or 'none'}.")
     dense = [names[key] for key, found in last.items() if "matching" in found and not found["matching"].holds]
     lines.append(f"Do not match their dense networks at the last rung: {', '.join(dense) or 'none'}.")
     seeds = max(len(cell.arms["none"]) for cells in evidence.recipes.values() for cell in cells.values())
-    if seeds < verdicts.FEW:
-        lines.append(f"{seeds} seeds, fewer than {verdicts.FEW}.")
+    if seeds < claims.FEW:
+        lines.append(f"{seeds} seeds, fewer than {claims.FEW}.")
     return lines
 
 

@@ -19,14 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lthray import pages
 from lthray.cli import asked, guarded
-from lthray.evidence import comparable, is_ticket, worse
-from lthray.flat import ConfigError
-from lthray.options import Asked, redacted
-from lthray.pages import About, Chapter
-from lthray.recorded import Recorded, experiments
-from lthray.reports import Section
+from lthray.config.fields import ConfigError
+from lthray.config.options import Asked, redacted
+from lthray.findings import html
+from lthray.findings.evidence import comparable, is_ticket, worse
+from lthray.findings.html import About, Chapter
+from lthray.findings.sections import Section
+from lthray.tracking.read import Recorded, experiments
 
 PAGES = ("ticket_frequency", "rewinding", "ticket_anatomy")
 OPENS = re.compile(r"verdict(_\d+)?|frequency")  # names of the sections of the first, with whose sentences a report opens
@@ -53,7 +53,7 @@ def report(recorded: Recorded, wanted: Asked, known: Mapping[str, Analysis]) -> 
     last = max(trial["end"].get("at") or trial["point"]["at"] for trial in trials)
     day = datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%d")
     about = About(recorded.name, question or recorded.name, verdict[0].text[0], day)
-    return pages.study(about, f"{day} · {counted(recorded.trials)}", verdict, page, chapters)
+    return html.study(about, f"{day} · {counted(recorded.trials)}", verdict, page, chapters)
 
 
 def tell(name: str, analysis: Analysis, recorded: Recorded, call: str) -> Chapter:
@@ -153,12 +153,12 @@ def main() -> int:
                 raise
             print(f"{name} is passed over: {'; '.join(error.faults)}")
             continue
-        pages.put(folder / name / "report.html", page)
+        html.put(folder / name / "report.html", page)
         print(f"page: {folder / name / 'report.html'}")
         written += 1
     if not written:
         raise ConfigError([f"{redacted(wanted.uri)}: no study there can be told"])
-    pages.put(folder / "index.html", pages.index(folder))
+    html.put(folder / "index.html", html.index(folder))
     print(f"index: {folder / 'index.html'}")
     return 0
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lthray.cli import analysis
-from lthray.evidence import MARGIN, comparable, is_ticket
-from lthray.flat import ConfigError
-from lthray.recorded import Recorded
-from lthray.reports import Line, Lines, Section
-from lthray.results import config_of, surface
+from lthray.config.fields import ConfigError
+from lthray.findings.evidence import MARGIN, comparable, is_ticket
+from lthray.findings.sections import Line, Lines, Section
+from lthray.study.results import config_of, surface
+from lthray.tracking.read import Recorded
 
 STABLE = 0.005  # of the loss: a lower barrier is called stable
 

@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from lthray import verdicts
 from lthray.cli import analysis
-from lthray.evidence import comparable, is_ticket, recipe, worse
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.core.ticket import read_ticket
+from lthray.findings import claims
+from lthray.findings.evidence import comparable, is_ticket, recipe, worse
+from lthray.findings.sections import Heat, Line, Lines, Section
 from lthray.measure.anatomy import BINS, WIDEST
-from lthray.recorded import Recorded
-from lthray.reports import Heat, Line, Lines, Section
-from lthray.results import config_of
-from lthray.ticket import read_ticket
+from lthray.study.results import config_of
+from lthray.tracking.read import Recorded
 
 DENSITY = "density of the prunable weights"
 
@@ -169,7 +169,7 @@ def learning(tickets: Sequence[Trial], trials: Sequence[Trial]) -> Iterator[Sect
     if column == 3:
         stops: dict[str, dict[float, list[float]]] = {}
         for t in trials:
-            if (arm := verdicts.ARMS.get(t["point"]["control"])) and not t["point"]["fork"]:
+            if (arm := claims.ARMS.get(t["point"]["control"])) and not t["point"]["fork"]:
                 for r in t["rounds"]:
                     best = min(r["curve"], key=lambda point: point[2])[0]
                     stops.setdefault(arm, {}).setdefault(r["density"], []).append(best)

@@ -18,15 +18,15 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from lthray import statistics as st
-from lthray import verdicts
 from lthray.cli import asked, guarded
-from lthray.config import TrialConfig
-from lthray.evidence import Evidence, comparable, gather
-from lthray.flat import ConfigError, words
-from lthray.options import OPTIONS, Asked
-from lthray.recorded import Recorded
-from lthray.reports import Line, Lines, Section, write
+from lthray.config.fields import ConfigError, words
+from lthray.config.options import OPTIONS, Asked
+from lthray.config.trial import TrialConfig
+from lthray.findings import claims
+from lthray.findings import stats as st
+from lthray.findings.evidence import Evidence, comparable, gather
+from lthray.findings.sections import Line, Lines, Section, write
+from lthray.tracking.read import Recorded
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
@@ -61,11 +61,11 @@ def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iter
         name = evidence.name if len(found) > 1 else "verdict"
         at = f"at {evidence.steps} steps" + (" in latents" if evidence.space == "latents" else "")
         text = [
-            *verdicts.sentences(evidence),
+            *claims.sentences(evidence),
             *(["An adaptive search yields no frequency."] if phase == "confirm" and not i else []),
             recorded.provenance(trials),
         ]
-        yield Section(name, f"Verdict {at}", text, verdicts.table(evidence), excess(evidence))
+        yield Section(name, f"Verdict {at}", text, claims.table(evidence), excess(evidence))
         yield Section(f"{name}_claims", f"Every claim {at}, by itself", CLAIMS, claim_rows(evidence))
         yield Section(f"{name}_margins", f"Grades by margin {at}", table=margins(evidence))
 
@@ -74,7 +74,7 @@ def excess(evidence: Evidence) -> Lines:
     """Each arm's excess over dense against density, mean and 95 % interval over seeds."""
     lines = []
     for cells in evidence.recipes.values():
-        for arm, label in verdicts.ARMS.items():
+        for arm, label in claims.ARMS.items():
             if points := {d: list(c.excess(arm).values()) for d, c in cells.items() if c.excess(arm)}:
                 recipe = "" if len(evidence.recipes) == 1 else f" of {next(iter(cells.values())).recipe}"
                 lines.append(Line.over(label + recipe, points))
@@ -85,14 +85,14 @@ def excess(evidence: Evidence) -> Lines:
 def claim_rows(evidence: Evidence) -> list[list[str]]:
     """A row a claim: mean over seeds, interval, the bound it must stay below, one-sided p of two tests."""
     cells = [(cell, d) for cells in evidence.recipes.values() for d, cell in sorted(cells.items(), reverse=True)]
-    found = [(cell, d, claim) for cell, d in cells for claim in verdicts.claims(evidence, cell).values()]
+    found = [(cell, d, claim) for cell, d in cells for claim in claims.claims(evidence, cell).values()]
     found = [(cell, d, claim) for cell, d, claim in found if all(map(math.isfinite, claim.values))]
-    family = [claim.p for _, _, claim in found if claim.name in verdicts.CONFIRMED]
+    family = [claim.p for _, _, claim in found if claim.name in claims.CONFIRMED]
     adjusted = iter(st.holm(family))
     rows = []
     for cell, d, claim in found:
         low, high = claim.interval
-        holm = f"{next(adjusted):.2g}" if claim.name in verdicts.CONFIRMED else "–"
+        holm = f"{next(adjusted):.2g}" if claim.name in claims.CONFIRMED else "–"
         numbers = [f"{v:+.4f}" for v in (claim.mean, low, high, claim.margin)]
         rows.append(
             [
@@ -112,12 +112,12 @@ def claim_rows(evidence: Evidence) -> list[list[str]]:
 def margins(evidence: Evidence) -> list[list[str]]:
     """The grade of each cell under other margins, and what each margin is worth in steps."""
     tried = [factor * evidence.margin for factor in MARGINS]
-    worth = ["" if evidence.accurate else f" (worth {verdicts.worth(evidence, m):.0%} of the steps)" for m in tried]
+    worth = ["" if evidence.accurate else f" (worth {claims.worth(evidence, m):.0%} of the steps)" for m in tried]
     rows = []
     for cells in evidence.recipes.values():
         for density, cell in sorted(cells.items(), reverse=True):
-            grades = [verdicts.grade(verdicts.claims(evidence, cell, m)) for m in tried]
-            rows.append([cell.recipe, f"{density:.4g}", *(f"{g} {verdicts.GRADES[g]}" for g in grades)])
+            grades = [claims.grade(claims.claims(evidence, cell, m)) for m in tried]
+            rows.append([cell.recipe, f"{density:.4g}", *(f"{g} {claims.GRADES[g]}" for g in grades)])
     return [["recipe", "density", *(f"margin {m:.2%}{told}" for m, told in zip(tried, worth, strict=True))], *rows]
 
 
@@ -184,7 +184,7 @@ def trajectories(found: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
         for key, cells in evidence.recipes.items():
             won: dict[int, dict[float, bool | None]] = {}
             for density, cell in cells.items():
-                for seed, outcome in verdicts.wins(evidence, cell).items():
+                for seed, outcome in claims.wins(evidence, cell).items():
                     won.setdefault(seed, {})[density] = outcome
             for outcomes in won.values():
                 yield Trajectory(evidence.setting + key, str(words_of(evidence, key)[by]) if by else "all", outcomes)

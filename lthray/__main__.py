@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from lthray import __version__, options, presets
+from lthray import __version__
 from lthray.cli import about_of, asked, configured, guarded, say, store_of
-from lthray.config import TrialConfig
-from lthray.flat import ConfigError
+from lthray.config import options, presets
+from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
 
 if TYPE_CHECKING:
-    from lthray.store import Store
+    from lthray.core.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
@@ -50,7 +51,7 @@ def trial(argv: Sequence[str]) -> int:
 def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
     chosen = asked(options.Root, argv, "lthray record", record.__doc__ or "")
-    from lthray import recording
+    from lthray.tracking import write as recording
 
     number = recording.replay(_existing(chosen), chosen.uri, chosen.artifacts)
     print(f"{number} trials recorded in {options.redacted(chosen.uri)}")
@@ -82,8 +83,8 @@ def preset(argv: Sequence[str]) -> int:
     """Make a preset of the best dense network of a search: `lthray preset NAME --experiment baseline_tuning.digits`."""
     name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("", argv)
     chosen = asked(Wanted, rest, "lthray preset NAME", preset.__doc__ or "")
-    from lthray.evidence import setting_of
-    from lthray.recorded import Recorded, tuned
+    from lthray.findings.evidence import setting_of
+    from lthray.tracking.read import Recorded, tuned
 
     recorded = Recorded(chosen.uri, chosen.experiment)
     base = presets.words_of(recorded.preset, chosen.out)
@@ -101,15 +102,17 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record":
 def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> int:
     import torch
 
-    from lthray import console, recording, trajectory
-    from lthray.ledger import DONE, FAILED, Ledger
-    from lthray.plan import givens, point
-    from lthray.refusals import check
-    from lthray.ticket import Round, TrialFailed
+    from lthray.core.ticket import Round, TrialFailed
+    from lthray.study import terminal
+    from lthray.study.ledger import DONE, FAILED, Ledger
+    from lthray.tracking import write as recording
+    from lthray.trial import trajectory
+    from lthray.trial.plan import givens, point
+    from lthray.trial.preflight import check
 
     torch.set_num_threads(chosen.cpus_per_trial)
     check(config)
-    held, out = store_of(chosen), console.console()
+    held, out = store_of(chosen), terminal.console()
     plan = {
         "study": "trial",
         "preset": chosen.preset,
@@ -126,7 +129,7 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
         with _interruptible():
             for event in trajectory.run(config, held):
                 if isinstance(event, Round):
-                    out.print(console.round_line(facts["name"], event.index, last, event.metrics))
+                    out.print(terminal.round_line(facts["name"], event.index, last, event.metrics))
                 else:
                     done = f"step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s"
                     out.print(f"  round {event.round}, {done}")

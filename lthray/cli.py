@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lthray import __version__, options
-from lthray.call import OURS, Call, Study, flagged, read_options, resolve
-from lthray.config import IMAGES, POLICY, TrialConfig, own_of
-from lthray.evidence import gather
-from lthray.flat import ConfigError, words
-from lthray.presets import words_of
+from lthray import __version__
+from lthray.config import options
+from lthray.config.fields import ConfigError, words
+from lthray.config.presets import words_of
+from lthray.config.trial import IMAGES, POLICY, TrialConfig, own_of
+from lthray.findings.evidence import gather
+from lthray.study.call import OURS, Call, Study, flagged, read_options, resolve
 
 if TYPE_CHECKING:
-    from lthray.recorded import Recorded
-    from lthray.reports import Section
-    from lthray.results import Trial
-    from lthray.store import Store
+    from lthray.core.store import Store
+    from lthray.findings.sections import Section
+    from lthray.study.results import Trial
+    from lthray.tracking.read import Recorded
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds that a finished study waits for MLflow
@@ -48,8 +49,8 @@ def analysis(name: str, about: str, sections: "Callable[[Recorded, str], Iterabl
 
     def told() -> int:
         wanted = asked(options.Asked, sys.argv[1:], f"python analysis/{name}.py", about)
-        from lthray.recorded import Recorded
-        from lthray.reports import write
+        from lthray.findings.sections import write
+        from lthray.tracking.read import Recorded
 
         recorded = Recorded(wanted.uri, wanted.experiment)
         print("\n".join(write(sections(recorded, wanted.call), Path(wanted.out) / "reports" / recorded.name)))
@@ -79,20 +80,20 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
 
 
 def _study(call: Call) -> int:
-    from lthray import refusals
     from lthray.task import data
+    from lthray.trial import preflight
 
     prune, config = call.config.prune, call.config
     images = data.load(config.data)
     own = config.model.name not in POLICY or own_of(config.data) == IMAGES["folder"]
     files = (config.origin, config.model.pretrained, config.latent.pretrained, config.measure.inception)
     if own or prune.layers or prune.dials or any(files):
-        refusals.check(config)
+        preflight.check(config)
     for given in call.beside:
-        refusals.check(call.config_of(0, given))
+        preflight.check(call.config_of(0, given))
     if call.options.dry_run:
         return _dry_run(call)
-    from lthray import results
+    from lthray.study import results
 
     held = store_of(call.options)
     with contextlib.ExitStack() as stack:
@@ -128,7 +129,7 @@ class Phase:
 
 
 def _cluster(stack: contextlib.ExitStack, call: Call) -> tuple[int, str]:
-    from lthray.study import cluster
+    from lthray.study.ray_runner import cluster
 
     return stack.enter_context(cluster(call))
 
@@ -138,11 +139,11 @@ def _phase(
     chosen: "Sequence[Trial]" = (),
 ) -> Phase:  # fmt: skip
     """Run what is left of a call and show what there is."""
-    from lthray import results
-    from lthray.console import Tally, Watch
-    from lthray.ledger import Ledger
-    from lthray.plan import givens
-    from lthray.recording import Projector
+    from lthray.study import results
+    from lthray.study.ledger import Ledger
+    from lthray.study.terminal import Tally, Watch
+    from lthray.tracking.write import Projector
+    from lthray.trial.plan import givens
 
     began = time.time()
     about = about_of(call.study.name, call.study.about, call.options, call.argv, varied)
@@ -156,7 +157,7 @@ def _phase(
         entries = list(ledger)
         if len(entries) < call.trials or any(entry.end is None for entry in entries):
             slots, scratch = room()
-            from lthray.study import execute
+            from lthray.study.ray_runner import execute
 
             with Watch(Tally(held, ledger, call.trials), call.study.name) as watch:
                 interrupted = execute(call, held, ledger, watch, slots, scratch)
@@ -169,38 +170,40 @@ def _phase(
 
 def _show(call: Call, trials: "list[Trial]", held: "Store", began: float, slots: int, chosen: "Sequence[Trial]") -> None:
     """The table of trials, the best recipe or the verdict, how the time was spent."""
-    from lthray import console, verdicts
+    from lthray.findings import claims
+    from lthray.study import terminal
 
-    out = console.console()
+    out = terminal.console()
     out.print()
-    out.print(console.trial_table(trials))
+    out.print(terminal.trial_table(trials))
     out.print()
     if call.study.surface:
-        out.print(console.surface_table(trials, *call.study.surface))
+        out.print(terminal.surface_table(trials, *call.study.surface))
     if call.space and not call.rungs:
-        out.print(console.baseline_table(trials))
-    for line in console.best_lines(trials, call.rungs, call.options.out) if call.space else []:
+        out.print(terminal.baseline_table(trials))
+    for line in terminal.best_lines(trials, call.rungs, call.options.out) if call.space else []:
         out.print(line)
     for evidence in gather(trial.summary for trial in trials) if chosen else []:
-        out.print(console.verdict_table(evidence))
-        for line in [*verdicts.sentences(evidence), *console.shrinkage_lines(chosen, evidence)]:
+        out.print(terminal.verdict_table(evidence))
+        for line in [*claims.sentences(evidence), *terminal.shrinkage_lines(chosen, evidence)]:
             out.print(line)
-    for line in console.closing_lines(trials, held, began, slots):
+    for line in terminal.closing_lines(trials, held, began, slots):
         out.print(line)
 
 
 def _end(call: Call, phases: Sequence[Phase]) -> int:
     """How to look closer, or to go on; the exit code."""
-    from lthray import charts, console
+    from lthray.study import terminal
+    from lthray.tracking import views
 
-    out, last = console.console(), phases[-1]
+    out, last = terminal.console(), phases[-1]
     if last.behind:
         out.print(f"MLflow is behind ({last.behind}); later:  lthray record --out {shlex.quote(call.options.out)}")
     if not call.options.tracking_uri:
         out.print(f"look:  mlflow ui --port 5000 --backend-store-uri {call.options.uri}")
     if last.experiment:
         base = call.options.tracking_uri if call.options.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
-        out.print(f"then:  {charts.link(base, last.experiment)}")
+        out.print(f"then:  {views.link(base, last.experiment)}")
     if last.interrupted or last.left:
         word = "interrupted" if last.interrupted else "unfinished"
         out.print(f"{word}; to go on, the same command:  {_command(call.argv)}")
@@ -211,13 +214,13 @@ def _dry_run(call: Call) -> int:
     """Print the plan of a call; write nothing."""
     import torch
 
-    from lthray import console
-    from lthray.call import preview
-    from lthray.names import name_of
-    from lthray.plan import plan
-    from lthray.setting import pace
+    from lthray.config.labels import name_of
+    from lthray.study import terminal
+    from lthray.study.call import preview
+    from lthray.trial.plan import plan
+    from lthray.trial.setting import pace
 
-    out, configs = console.console(), preview(call)
+    out, configs = terminal.console(), preview(call)
     confirmed = preview(call.confirmation(([*call.first, {}] * 3)[: call.recipes])) if call.recipes else []
     out.print(f"{call.study.name}: {call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}")
     for word, value in call.config.canonical().items():
@@ -231,7 +234,7 @@ def _dry_run(call: Call) -> int:
     torch.set_num_threads(call.options.cpus_per_trial)
     parameters, per_step = pace(call.config)
     slots = call.options.max_concurrent or max(1, (os.cpu_count() or 1) // call.options.cpus_per_trial)
-    for line in console.plan_lines([plan(config) for config in [*configs, *confirmed]], parameters, per_step, slots):
+    for line in terminal.plan_lines([plan(config) for config in [*configs, *confirmed]], parameters, per_step, slots):
         out.print(line)
     return options.DONE
 
@@ -287,7 +290,7 @@ def asked(cls: type[T], argv: Sequence[str], usage: str, about: str, *, hidden: 
 
 def store_of(chosen: options.Root) -> "Store":
     """The store of a root."""
-    from lthray.store import Store
+    from lthray.core.store import Store
 
     return Store(Path(chosen.out) / "store")
 

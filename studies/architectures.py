@@ -11,9 +11,9 @@ runs. Expect: tickets win in both; what differs is how sparse.
 
 import sys
 
-from lthray.arms import AGAIN, against, longer
-from lthray.call import Study
 from lthray.cli import study
+from lthray.study.call import Study
+from lthray.study.comparators import AGAIN, against, longer
 
 SPACES = ({"objective.name": "denoise"}, {"objective.name": "latent_denoise"})
 GREY = {"data.side": 32}  # 28 leaves latents that three levels cannot halve

@@ -13,10 +13,10 @@ from more steps, from batches twice as large, and from a first level wider than 
 
 import sys
 
-from lthray.call import Study
 from lthray.cli import study
-from lthray.config import TrialConfig
-from lthray.space import Choice, Range, Space
+from lthray.config.trial import TrialConfig
+from lthray.study.call import Study
+from lthray.study.space import Choice, Range, Space
 
 
 def space(config: TrialConfig) -> Space:

@@ -12,9 +12,9 @@ ground as the budget grows.
 
 import sys
 
-from lthray.arms import against
-from lthray.call import Study
 from lthray.cli import study
+from lthray.study.call import Study
+from lthray.study.comparators import against
 
 STUDY = Study(
     name="budget",

@@ -14,11 +14,11 @@ quarter; hardly ever for those of movement or for random ones, and never for wei
 
 import sys
 
-from lthray.arms import against, spaces
-from lthray.call import Study
 from lthray.cli import study
-from lthray.config import TrialConfig
-from lthray.space import Choice, Range, Space
+from lthray.config.trial import TrialConfig
+from lthray.study.call import Study
+from lthray.study.comparators import against, spaces
+from lthray.study.space import Choice, Range, Space
 
 
 def space(config: TrialConfig) -> Space:

@@ -20,11 +20,11 @@ which recipe is best, not how often tickets exist.
 import sys
 from typing import get_args
 
-from lthray.arms import AGAIN, Words, against, longer, spaces
-from lthray.call import Confirmation, Study
 from lthray.cli import study
-from lthray.config import DENOISERS, POINTED, Criterion, RegimeName, TrialConfig
-from lthray.space import Choice, Range, Space
+from lthray.config.trial import DENOISERS, POINTED, Criterion, RegimeName, TrialConfig
+from lthray.study.call import Confirmation, Study
+from lthray.study.comparators import AGAIN, Words, against, longer, spaces
+from lthray.study.space import Choice, Range, Space
 
 MAGNITUDE: Words = {
     "prune.budget": "overall",

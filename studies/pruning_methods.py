@@ -13,9 +13,9 @@ shuffled masks (Frankle et al. 2021, arXiv 2009.08576); moving masks good where 
 
 import sys
 
-from lthray.arms import Words, against, longer
-from lthray.call import Study
 from lthray.cli import study
+from lthray.study.call import Study
+from lthray.study.comparators import Words, against, longer
 
 CRITERIA = ("magnitude", "movement", "magnitude_increase", "taylor", "diff_pruning", "sensitivity", "hsic", "random")
 AT_START: Words = {"rewind.rule": "init", "rewind.fraction": 0.0, "prune.scored": "rewound"}

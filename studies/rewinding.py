@@ -12,9 +12,9 @@ x 11 runs. Expect: small k > 0 better than k = 0 (Frankle et al. 2020, arXiv 191
 
 import sys
 
-from lthray.arms import against, forked, longer
-from lthray.call import Study
 from lthray.cli import study
+from lthray.study.call import Study
+from lthray.study.comparators import against, forked, longer
 
 K = (0.02, 0.05, 0.1, 0.2, 0.4)
 

@@ -21,9 +21,9 @@ ResNet-18: --model.channels 64 128 256 512 --model.layers 2 --model.groups 32.
 
 import sys
 
-from lthray.arms import AGAIN, against, longer
-from lthray.call import Study
 from lthray.cli import study
+from lthray.study.call import Study
+from lthray.study.comparators import AGAIN, against, longer
 
 LENET = {
     "model.name": "lenet300",

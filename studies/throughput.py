@@ -19,12 +19,12 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from lthray.cli import configured, guarded
-from lthray.config import TrialConfig, input_of, shape_of
-from lthray.task import models
+from lthray.config.trial import TrialConfig, input_of, shape_of
+from lthray.core.ticket import Mask
+from lthray.task import networks
 from lthray.task.data import Images
 from lthray.task.objectives import Denoise
-from lthray.ticket import Mask
-from lthray.training import Learner, State
+from lthray.trial.training import Learner, State
 
 BLOCKS, STEPS, WARM = 30, 25, 2
 
@@ -39,10 +39,10 @@ def images_of(config: TrialConfig, device: torch.device) -> Images:
 def ours(config: TrialConfig, images: Images, density: float | None) -> Iterator[None]:
     """Our training step, under a random mask of `density` or none; every item is a block of steps done."""
     device = images.images.device
-    network = models.build(config.model, images.shape, 10, seed=0)
+    network = networks.build(config.model, images.shape, 10, seed=0)
     task = Denoise(config.objective, device)
     learner = Learner(network, task, images, config.train)
-    shapes = models.layers(network, task.example(images.scaled(torch.zeros(1, dtype=torch.int64, device=device))))
+    shapes = networks.layers(network, task.example(images.scaled(torch.zeros(1, dtype=torch.int64, device=device))))
     drawn = {name: torch.rand(shape) < density for name, shape in shapes.items()} if density else {}
     mask = Mask(drawn)
     weights = {name: p.detach().cpu().clone() for name, p in network.named_parameters()}
@@ -54,7 +54,7 @@ def ours(config: TrialConfig, images: Images, density: float | None) -> Iterator
 def plain(config: TrialConfig, images: Images) -> Iterator[None]:
     """The step of diffusers' own unconditional training example: AdamW, clipping, EMAModel, float32."""
     device = images.images.device
-    network = models.build(config.model, images.shape, 10, seed=0).to(device).train()
+    network = networks.build(config.model, images.shape, 10, seed=0).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.train.lr)
     average = EMAModel(network.parameters(), decay=config.train.ema, use_ema_warmup=True)
     scheduler = DDPMScheduler(num_train_timesteps=config.objective.timesteps, beta_schedule=config.objective.schedule)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from lthray.config import Objective, TrialConfig
-from lthray.store import Store
+from lthray.config.trial import Objective, TrialConfig
+from lthray.core.store import Store
+from lthray.core.ticket import Probe, Round
 from lthray.task.objectives import OBJECTIVES
-from lthray.ticket import Probe, Round
-from lthray.trajectory import run
+from lthray.trial.trajectory import run
 
 TINY = {
     "model.channels": (8,),

@@ -18,18 +18,18 @@ from PIL import Image
 from statsmodels.stats.multitest import multipletests
 
 from lthray.__main__ import main
-from lthray.arms import AGAIN, against, forked, longer
-from lthray.call import Call, Confirmation, Study, resolve
-from lthray.desk import Desk
-from lthray.ledger import DONE, Ledger
-from lthray.options import Root
-from lthray.recorded import Recorded
-from lthray.recording import replay
-from lthray.reports import latex
-from lthray.space import Choice, Range
-from lthray.statistics import clopper_pearson
-from lthray.store import Store
-from lthray.trajectory import run
+from lthray.config.options import Root
+from lthray.core.store import Store
+from lthray.findings.sections import latex
+from lthray.findings.stats import clopper_pearson
+from lthray.study.call import Call, Confirmation, Study, resolve
+from lthray.study.comparators import AGAIN, against, forked, longer
+from lthray.study.ledger import DONE, Ledger
+from lthray.study.queue import Desk
+from lthray.study.space import Choice, Range
+from lthray.tracking.read import Recorded
+from lthray.tracking.write import replay
+from lthray.trial.trajectory import run
 
 from .conftest import TINY
 

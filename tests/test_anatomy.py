@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from lthray.core.random import generator
+from lthray.core.ticket import Mask
 from lthray.measure import anatomy, loss
-from lthray.seeds import generator
-from lthray.setting import Setting
-from lthray.task import models
-from lthray.ticket import Mask
+from lthray.task import networks
+from lthray.trial.setting import Setting
 
 from .conftest import lenet, rounds, tiny
 
@@ -23,7 +23,7 @@ def losses_of(trial: Setting, network=None):
 
     def losses(weights):
         twin = network or trial.twin
-        models.set_weights(twin, weights)
+        networks.set_weights(twin, weights)
         x, y = trial.images.held_out("validation", 40)
         return loss.panel(twin, trial.learner.task, x[::4], y[::4], 2)
 

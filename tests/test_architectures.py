@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.weightstats import DescrStatsW
 
-from lthray.evidence import gather
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.findings.evidence import gather
 
 from .test_verdicts import LADDER, trial
 

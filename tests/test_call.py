@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from lthray.arms import AGAIN, against, longer, spaces
-from lthray.call import Confirmation, Study, preview, resolve
-from lthray.config import TrialConfig
-from lthray.flat import ConfigError, words
-from lthray.options import Options, help_text, split
-from lthray.space import Choice, Range, design, draw, memory, promoted, without
+from lthray.config.fields import ConfigError, words
+from lthray.config.options import Options, help_text, split
+from lthray.config.trial import TrialConfig
+from lthray.study.call import Confirmation, Study, preview, resolve
+from lthray.study.comparators import AGAIN, against, longer, spaces
+from lthray.study.space import Choice, Range, design, draw, memory, promoted, without
 
 SPACE = {
     "prune.criterion": Choice(("magnitude", "random")),

@@ -9,21 +9,21 @@ import torch_pruning as tp
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lthray import states
-from lthray.config import Model, TrialConfig
-from lthray.coupling import Coupling, full, small
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.config.trial import Model, TrialConfig
+from lthray.core.random import generator
+from lthray.core.store import Store
+from lthray.core.ticket import Mask, TicketError, read_ticket
 from lthray.measure import loss
-from lthray.plan import plan
-from lthray.prune import budgets, criteria
+from lthray.prune import budgets, channels, criteria
 from lthray.prune.controls import CONTROLS
-from lthray.refusals import check
-from lthray.seeds import generator
-from lthray.setting import Setting
-from lthray.store import Store
-from lthray.task import channels, models
-from lthray.ticket import Mask, TicketError, read_ticket
-from lthray.trajectory import Trial, run
+from lthray.prune.coupling import Coupling, full, small
+from lthray.task import networks
+from lthray.trial import checkpoints
+from lthray.trial.plan import plan
+from lthray.trial.preflight import check
+from lthray.trial.setting import Setting
+from lthray.trial.trajectory import Trial, run
 
 from .conftest import lenet, rounds, same, tiny
 from .test_laws import iter_of, resumed
@@ -50,11 +50,11 @@ NETWORKS = {
 def made(name: str) -> tuple[nn.Module, tuple, Coupling]:
     """A network whose norms and biases are not at their start, its inputs, and its groups of channels."""
     model, inputs, whole = NETWORKS[name]
-    network = models.build(model, (1, 8, 8), 10, 0).eval()
+    network = networks.build(model, (1, 8, 8), 10, 0).eval()
     with torch.no_grad():
         for key, p in network.named_parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=generator("moved", key)))
-    return network, inputs, channels.find(network, inputs, models.layers(network, inputs), whole)
+    return network, inputs, channels.find(network, inputs, networks.layers(network, inputs), whole)
 
 
 def drawn(coupling: Coupling, seed: int = 0, share: float = 0.5) -> Mask:
@@ -117,7 +117,7 @@ def test_what_is_left_is_what_torch_pruning_leaves(name, share):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_inputs_outputs_heads_latents_and_layers_that_are_kept_whole_are_never_cut(name):
     network, inputs, coupling = made(name)
-    layers = models.layers(network, inputs)
+    layers = networks.layers(network, inputs)
     left = channels.shrink(network, coupling.left(drawn(coupling, share=0.0)))
     whole = [*NETWORKS[name][2], list(layers)[-1], *(n for n in layers if n.split(".")[-2] in channels.STAY)]
     for layer in layers:
@@ -187,7 +187,7 @@ def test_without_norms_a_mask_is_its_network(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_there_and_back(name):
     network, inputs, coupling = made(name)
-    shapes, kept = models.layers(network, inputs), drawn(coupling)
+    shapes, kept = networks.layers(network, inputs), drawn(coupling)
     whole, weights = Mask.full(shapes), {n: p.detach() for n, p in network.named_parameters()}
     mask = coupling.mask(kept, whole)
     cover = coupling.cover(mask)
@@ -209,7 +209,7 @@ def test_there_and_back(name):
 def test_the_score_of_a_channel_is_torch_prunings_over_its_weights(name):
     """There the sum of |w| over all coupled weights; here their mean, for groups of unlike size are compared."""
     network, inputs, coupling = made(name)
-    shapes = models.layers(network, inputs)
+    shapes = networks.layers(network, inputs)
     found = coupling.scores(criteria.score("magnitude", network, Mask.full(shapes), None))
     importance = tp.importance.GroupMagnitudeImportance(
         p=1, group_reduction="sum", normalizer=None, target_types=[nn.Conv2d, nn.Linear]
@@ -225,7 +225,7 @@ def test_the_score_of_a_channel_is_torch_prunings_over_its_weights(name):
 
 def test_what_is_cut_already_does_not_count():
     network, inputs, coupling = made("unet")
-    whole, kept = Mask.full(models.layers(network, inputs)), drawn(coupling)
+    whole, kept = Mask.full(networks.layers(network, inputs)), drawn(coupling)
     mask = coupling.mask(kept, whole)
     flat = {n: torch.ones(bits.shape).masked_fill(~bits, -torch.inf) for n, bits in mask.items()}
     for name, values in coupling.scores(flat).items():
@@ -239,7 +239,7 @@ def test_what_is_cut_already_does_not_count():
 @pytest.mark.parametrize("budget", budgets.CHANNELS)
 def test_groups_are_cut_step_by_step_until_the_density_is_reached(budget, density):
     network, inputs, coupling = made("unet")
-    shapes = models.layers(network, inputs)
+    shapes = networks.layers(network, inputs)
     total = sum(map(math.prod, shapes.values()))
     drawn = {g.name: torch.rand(g.channels, generator=generator("score", g.name)) for g in coupling.groups}
     scores = {name: values.double() + i % 3 for i, (name, values) in enumerate(drawn.items())}
@@ -320,7 +320,7 @@ def test_closed_anywhere_and_run_again_equals_the_uninterrupted_run(tmp_path, ma
 def test_what_stays_is_rewound_to_the_bit_norms_and_biases_with_it_and_the_rest_is_zero(store, state):
     config = tiny(**WORDS, rewind__state=state)
     rounds(config, store)
-    coupling, anchor = Setting(config, torch.device("cpu")).coupling, states.load(store, plan(config).rungs[0].chain, 2)
+    coupling, anchor = Setting(config, torch.device("cpu")).coupling, checkpoints.load(store, plan(config).rungs[0].chain, 2)
     for index in (1, 2):
         mask, start = begun(config, store, index)
         cover = coupling.cover(mask)
@@ -344,8 +344,8 @@ def test_the_smaller_network_is_made_again_from_the_ticket_file_and_measures_the
         setting = Setting(TrialConfig.from_flat(facts["config"]), torch.device("cpu"))
         cover = setting.coupling.cover(ticket.mask)
         left = channels.shrink(setting.twin, cover)
-        trained = states.load(store, plan(config).rungs[r.index].chain, config.train.steps)
-        models.set_weights(left, small(trained.average, cover))
+        trained = checkpoints.load(store, plan(config).rungs[r.index].chain, config.train.steps)
+        networks.set_weights(left, small(trained.average, cover))
         measure = config.measure
         images = setting.images.splits[measure.split][: measure.images]
         x, y = setting.images.scaled(images), setting.images.labels[images]
@@ -368,7 +368,7 @@ def test_scores_are_those_of_the_smaller_network(store):
     cover, rung = trial.coupling.cover(mask), trial.plan.rungs[2]
     weights = final(config, store, 1).weights
     left = channels.shrink(trial.twin, cover)
-    models.set_weights(left, small(weights, cover))
+    networks.set_weights(left, small(weights, cover))
     inside = Mask({n: torch.ones(p.shape, dtype=torch.bool) for n, p in left.named_parameters() if n in mask})
     seen = next(iter_of(trial._seen(rung, trial.plan.rungs[1])))
     by_hand = criteria.score("taylor", left, inside, trial.probe(rung, left, seen))

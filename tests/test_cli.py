@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lthray import options
 from lthray.__main__ import main as command
-from lthray.config import PRESETS, TrialConfig
-from lthray.ledger import Ledger
-from lthray.options import Root
-from lthray.recorded import Recorded
-from lthray.setting import Setting
-from lthray.store import Store
-from lthray.ticket import Mask, Ticket
+from lthray.config import options
+from lthray.config.options import Root
+from lthray.config.trial import PRESETS, TrialConfig
+from lthray.core.store import Store
+from lthray.core.ticket import Mask, Ticket
+from lthray.study.ledger import Ledger
+from lthray.tracking.read import Recorded
+from lthray.trial.setting import Setting
 
 from .conftest import TINY, rounds, tiny
 
@@ -244,7 +244,7 @@ def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_pat
 def test_passwords_are_neither_printed_nor_recorded(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     secret = "postgresql+psycopg://me:secret@host/mlflow"
-    monkeypatch.setattr("lthray.recording.replay", lambda *a, **k: 0)
+    monkeypatch.setattr("lthray.tracking.write.replay", lambda *a, **k: 0)
     assert command(["trial", *SMALL, "--tracking-uri", secret]) == options.DONE
     assert command(["record", "--tracking-uri", secret]) == options.DONE
     (call,) = Ledger.all(Store("runs/store"))

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from lthray.config import PLACES, PRESETS, TrialConfig, preset
-from lthray.flat import ConfigError, words
+from lthray.config.fields import ConfigError, words
+from lthray.config.trial import PLACES, PRESETS, TrialConfig, preset
 
 from .conftest import tiny
 

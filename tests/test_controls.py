@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from lthray import states
-from lthray.config import IMAGES, Model
-from lthray.plan import plan, point, small_config
+from lthray.config.trial import IMAGES, Model
 from lthray.prune.controls import CONTROLS
-from lthray.setting import Setting
-from lthray.task import models
+from lthray.task import networks
+from lthray.trial import checkpoints
+from lthray.trial.plan import plan, point, small_config
+from lthray.trial.setting import Setting
 
 from .conftest import lenet, rounds, same, tiny
 from .test_trajectory import begun, final, masks, steps_trained
@@ -58,7 +58,7 @@ def test_other_masks_keep_the_tickets_weights(store, control, rule):
     rounds(plain, store)
     found = rounds(config, store)
     dense = plan(plain).rungs[0].chain
-    whole = Setting(config, torch.device("cpu")).weights(0) if rule == "init" else states.load(store, dense, 2).weights
+    whole = Setting(config, torch.device("cpu")).weights(0) if rule == "init" else checkpoints.load(store, dense, 2).weights
     for index in (1, 2):
         chain, mask, start = begun(config, store, index, shown=False)[0], *begun(config, store, index)
         assert mask != chain
@@ -184,16 +184,16 @@ def test_small_dense_is_a_trial_of_its_own_network(store, make):
 def test_the_narrower_network_is_the_nearest_of_its_family(name, words):
     channels, side, classes, _ = IMAGES[name]
     model, shape = Model(**words), (channels, side, side)
-    whole, layers = models.sizes(model, shape, classes)
-    built = models.build(model, shape, classes, 0)
+    whole, layers = networks.sizes(model, shape, classes)
+    built = networks.build(model, shape, classes, 0)
     assert whole == sum(p.numel() for p in built.parameters())
     assert layers == {n: p.numel() for n, p in built.named_parameters() if n in layers}
     widths = math.gcd(*(model.hidden if model.name == "lenet300" else model.channels))
-    family = [models.sizes(models._scaled(model, k), shape, classes)[0] for k in range(1, widths + 1)]
+    family = [networks.sizes(networks._scaled(model, k), shape, classes)[0] for k in range(1, widths + 1)]
     assert family == sorted(family)
     for share in (0.01, 0.06, 0.3, 0.77, 1.0):
         wanted = round(share * whole)
-        found = models.sizes(models.narrower(model, shape, classes, wanted), shape, classes)[0]
+        found = networks.sizes(networks.narrower(model, shape, classes, wanted), shape, classes)[0]
         assert abs(found - wanted) == min(abs(n - wanted) for n in family)
 
 
@@ -204,7 +204,7 @@ def test_small_dense_counts_what_a_ticket_keeps_of_everything(store, density):
     ticket = rounds(tiny(model__channels=(16,), prune__ladder=ladder), store)[1].metrics
     config = tiny(model__channels=(16,), prune__ladder=ladder, control="small_dense")
     m = rounds(config, store)[1].metrics
-    family = [models.sizes(models._scaled(config.model, k), (1, 8, 8), 10)[0] for k in range(1, 17)]
+    family = [networks.sizes(networks._scaled(config.model, k), (1, 8, 8), 10)[0] for k in range(1, 17)]
     assert m["cost/kept"] == m["cost/parameters"] == min(family, key=lambda n: abs(n - ticket["cost/kept"]))
     assert m["density/total"] == m["cost/kept"] / ticket["cost/parameters"]
     spare = (m["cost/kept"] - ticket["cost/kept"]) / ticket["cost/prunable"]
@@ -239,7 +239,7 @@ def test_a_fork_of_the_dense_network_is_the_same_network_by_chance_alone(store, 
     assert r.metrics["density/prunable"] == 1.0
     rung = plan(config).rungs[1]
     assert rung.fellow.key == plan(config).rungs[0].chain.key
-    a, b = (states.load(store, run, run.end) for run in (rung.shown, rung.fellow))
+    a, b = (checkpoints.load(store, run, run.end) for run in (rung.shown, rung.fellow))
     trial = Setting(config, torch.device("cpu"))
     middle = {n: (a.average[n] + b.average[n]) / 2 for n in a.average}
     ends = [panel_loss(trial, w) for w in (b.average, middle, a.average)]
@@ -256,7 +256,7 @@ def panel_loss(trial: Setting, weights) -> float:
     """Written out again: images 0, 4 of 8, the middles of two halves of the schedule."""
     from lthray.measure import loss
 
-    models.set_weights(trial.twin, weights)
+    networks.set_weights(trial.twin, weights)
     x, y = trial.images.held_out("validation", 8)
     return float(loss.panel(trial.twin, trial.learner.task, x[::4], y[::4], 2).mean())
 

@@ -3,10 +3,10 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lthray.config import Model
+from lthray.config.trial import Model
+from lthray.core.ticket import Mask
 from lthray.measure import cost
-from lthray.task import models
-from lthray.ticket import Mask
+from lthray.task import networks
 
 EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
 
@@ -20,19 +20,19 @@ def flops_of(network, example) -> int:
 
 def test_dense_macs_are_half_of_torchs_flops():
     for config, example in ((Model(), EXAMPLE), (Model(name="lenet300"), EXAMPLE[:1]), (Model(name="lenet5"), EXAMPLE[:1])):
-        network = models.build(config, (1, 8, 8), 10, 0)
+        network = networks.build(config, (1, 8, 8), 10, 0)
         assert 2 * cost.macs(network, Mask({}), example)["cost/macs_dense"] == flops_of(network, example)
 
 
 def test_macs_are_of_one_image_whatever_the_batch():
-    network = models.build(Model(), (1, 8, 8), 10, 0)
+    network = networks.build(Model(), (1, 8, 8), 10, 0)
     many = (torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.int64))
     assert cost.macs(network, Mask({}), many) == cost.macs(network, Mask({}), EXAMPLE)
 
 
 def test_masked_macs_count_kept_weights_once_for_every_use():
-    network = models.build(Model(), (1, 8, 8), 10, 0)
-    shapes = models.layers(network, EXAMPLE)
+    network = networks.build(Model(), (1, 8, 8), 10, 0)
+    shapes = networks.layers(network, EXAMPLE)
     mask = Mask({n: torch.rand(s, generator=torch.Generator().manual_seed(0)) < 0.1 for n, s in shapes.items()})
     found = cost.macs(network, mask, EXAMPLE)
     assert 0.09 < found["cost/macs_masked"] / found["cost/macs_dense"] < 0.11
@@ -43,8 +43,8 @@ def test_masked_macs_count_kept_weights_once_for_every_use():
 
 
 def test_parameters_are_counted_over_everything():
-    network = models.build(Model(), (1, 8, 8), 10, 0)
-    shapes = models.layers(network, EXAMPLE)
+    network = networks.build(Model(), (1, 8, 8), 10, 0)
+    shapes = networks.layers(network, EXAMPLE)
     free = [n for n in shapes if not n.startswith(("conv_in", "conv_out", "time_embedding"))]
     mask = Mask({n: torch.zeros(shapes[n], dtype=torch.bool).flatten().index_fill(0, torch.tensor([0]), True).reshape(shapes[n])
                  for n in free})  # fmt: skip
@@ -58,7 +58,7 @@ def test_parameters_are_counted_over_everything():
 
 def test_a_ticket_is_small(store):
     """Bits and a config are at most a twenty-fifth of the dense weights; the digits network at density 0.1."""
-    from lthray.config import TrialConfig
+    from lthray.config.trial import TrialConfig
 
     from .conftest import rounds
 

@@ -9,12 +9,12 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.func import functional_call, grad, hessian
 
-from lthray.config import Model
-from lthray.plan import plan
+from lthray.config.trial import Model
+from lthray.core.random import generator
+from lthray.core.ticket import Mask, Probe, read_ticket
 from lthray.prune import criteria
-from lthray.seeds import generator
-from lthray.task import models
-from lthray.ticket import Mask, Probe, read_ticket
+from lthray.task import networks
+from lthray.trial.plan import plan
 
 from .conftest import lenet, probe_of, rounds, tiny
 
@@ -24,7 +24,7 @@ LAYERS = ("hidden.0.weight", "hidden.1.weight")
 
 @pytest.fixture
 def net() -> nn.Module:
-    found = models.build(SMALL, (1, 8, 8), 10, 0).double()
+    found = networks.build(SMALL, (1, 8, 8), 10, 0).double()
     for i, p in enumerate(found.parameters()):
         nn.init.normal_(p, std=0.3, generator=generator("criteria", i))
     return found
@@ -86,7 +86,7 @@ def test_synflow_of_a_chain_is_the_product_along_its_paths(net):
 
 def test_synflow_gives_each_factor_of_attention_the_same_share():
     """Synaptic flow is conserved: what goes through the queries goes through the keys and the values (bias aside)."""
-    network = models.build(Model(channels=(8,), groups=4, attention=(0,)), (1, 8, 8), 10, 0)
+    network = networks.build(Model(channels=(8,), groups=4, attention=(0,)), (1, 8, 8), 10, 0)
     names = [f"mid_block.attentions.0.to_{part}.weight" for part in "qkv"]
     with torch.no_grad():
         for name in names:
@@ -99,8 +99,8 @@ def test_synflow_gives_each_factor_of_attention_the_same_share():
 @pytest.mark.parametrize("channels", [(8,), (8, 16)])
 @pytest.mark.parametrize("attention", [(), (0,)])
 def test_synflow_sees_no_data(channels, attention):
-    network = models.build(Model(channels=channels, groups=4, attention=attention), (1, 8, 8), 10, 0)
-    names = list(models.layers(network, probe_of(network).example))
+    network = networks.build(Model(channels=channels, groups=4, attention=attention), (1, 8, 8), 10, 0)
+    names = list(networks.layers(network, probe_of(network).example))
     found = [criteria.synflow(network, names, probe_of(network, images=n)) for n in (8, 16)]
     assert all(torch.equal(found[0][n], found[1][n]) for n in names)
     assert all((found[0][n] >= 0).all() and (found[0][n] > 0).any() for n in names)
@@ -220,10 +220,10 @@ def test_hooks_do_not_outlive_a_score():
 
 @pytest.fixture(scope="module")
 def unet() -> tuple[nn.Module, list[str]]:
-    network = models.build(Model(attention=(1,)), (1, 8, 8), 10, 0)
+    network = networks.build(Model(attention=(1,)), (1, 8, 8), 10, 0)
     for i, p in enumerate(network.parameters()):
         nn.init.normal_(p, std=0.05, generator=generator("unet", i))
-    return network, list(models.layers(network, probe_of(network).example))
+    return network, list(networks.layers(network, probe_of(network).example))
 
 
 @pytest.mark.parametrize("criterion", criteria.CRITERIA)
@@ -279,7 +279,7 @@ def test_what_is_scored_may_be_what_will_be_trained(store):
     """Pruning at initialisation: the mask is that of the initial weights, whatever was trained before."""
     words = {"rewind__rule": "init", "prune__ladder": (0.3,), "prune__images": 40, "prune__terms": 2}
     config = lenet(prune__criterion="magnitude", prune__scored="rewound", prune__budget="uniform", **words)
-    network = models.build(config.model, (1, 8, 8), 10, config.seed)
+    network = networks.build(config.model, (1, 8, 8), 10, config.seed)
     (_, last) = rounds(config, store)
     name = "hidden.0.weight"
     w = network.get_parameter(name).detach().abs()

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lthray.config import Data
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.config.trial import Data
 from lthray.task.data import AUGMENT, load, to_bytes
 
 

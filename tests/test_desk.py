@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from lthray.call import Study, resolve
-from lthray.console import Tally, best_lines, closing_lines, duration, plan_lines, round_line, surface_table, trial_table
-from lthray.desk import Desk
-from lthray.ledger import DONE, FAILED, STOPPED, Ledger
-from lthray.plan import plan, point
-from lthray.results import ranked, spent, trials, verdict
-from lthray.space import Choice
-from lthray.store import Store
+from lthray.core.store import Store
+from lthray.study.call import Study, resolve
+from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
+from lthray.study.queue import Desk
+from lthray.study.results import ranked, spent, trials, verdict
+from lthray.study.space import Choice
+from lthray.study.terminal import Tally, best_lines, closing_lines, duration, plan_lines, round_line, surface_table, trial_table
+from lthray.trial.plan import plan, point
 
 from .conftest import TINY, rounds, tiny
 

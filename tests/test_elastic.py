@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lthray import config, states
-from lthray.config import Model
-from lthray.names import name_of
-from lthray.plan import given_digest, plan
+from lthray.config import trial as config
+from lthray.config.labels import name_of
+from lthray.config.trial import Model
+from lthray.core.random import generator
+from lthray.core.store import Store, key_of
+from lthray.core.ticket import Mask, Ticket, TicketError, read_ticket
 from lthray.prune.elastic import BLOCK, READS, assigned, mirrored, stretch
-from lthray.refusals import check
-from lthray.seeds import generator
-from lthray.store import Store, key_of
-from lthray.task import models
-from lthray.ticket import Mask, Ticket, TicketError, read_ticket
-from lthray.trajectory import Trial
+from lthray.task import networks
+from lthray.trial import checkpoints
+from lthray.trial.plan import given_digest, plan
+from lthray.trial.preflight import check
+from lthray.trial.trajectory import Trial
 
 from .conftest import TINY, rounds, tiny
 from .test_laws import iter_of, resumed
@@ -43,7 +44,7 @@ CASES = [
 
 @cache
 def network(name: str, layers: int) -> nn.Module:
-    return models.build(replace(MODELS[name], layers=layers), (1, 8, 8), 10, 0)
+    return networks.build(replace(MODELS[name], layers=layers), (1, 8, 8), 10, 0)
 
 
 def shapes(name: str, layers: int) -> dict[str, tuple[int, ...]]:
@@ -116,8 +117,8 @@ def test_what_is_stretched_covers_all_keeps_densities_runs_and_is_squeezed_back(
         if not (layer.startswith("up_blocks.") and layer.endswith(READS)):  # made of two halves
             assert density == mask.densities[original(layer, few, many, order)]
     bits.apply_(wide)
-    net = models.build(replace(MODELS[name], layers=many), (1, 8, 8), 10, 1).eval()
-    models.set_weights(net, wide)
+    net = networks.build(replace(MODELS[name], layers=many), (1, 8, 8), 10, 1).eval()
+    networks.set_weights(net, wide)
     x = torch.randn(2, 1, 8, 8, generator=generator("images"))
     labels = {"class_labels": torch.tensor([1, 2])} if MODELS[name].conditional else {}
     with torch.no_grad():
@@ -313,7 +314,7 @@ def test_a_stretched_trial_begins_with_copies_of_mask_weights_and_moments(store,
     chosen = tiny(model__layers=3, origin=path, rewind__rule="given", elastic=order, seed=4)
     trial, source = Trial(chosen, store, "cpu"), Trial(tiny(model__layers=2), store, "cpu")
     mask, begun = next(iter_of(trial.start(trial.plan.rungs[1], trial.plan.rungs[1].shown)))
-    anchor = states.load(store, source.plan.rungs[0].chain, 2)
+    anchor = checkpoints.load(store, source.plan.rungs[0].chain, 2)
     was = read_ticket(Path(path).read_bytes())[0].mask
     for target, of in enumerate(assigned(2, 3, order)):
         here, there = (f"down_blocks.0.resnets.{i}.conv2.weight" for i in (target, of))

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lthray import imported, options
 from lthray.__main__ import main
-from lthray.config import Data, Model, TrialConfig
-from lthray.plan import plan
-from lthray.refusals import check
-from lthray.store import Store
-from lthray.task import data, models
-from lthray.trajectory import run
+from lthray.config import options
+from lthray.config.trial import Data, Model, TrialConfig
+from lthray.core.store import Store
+from lthray.task import data, imported, networks
+from lthray.trial.plan import plan
+from lthray.trial.preflight import check
+from lthray.trial.trajectory import run
 
 from .conftest import TINY, rounds, same
 from .test_cli import argv_of
@@ -104,7 +104,7 @@ def test_an_edited_factory_is_another_network(mine):
 
 
 def test_weights_are_a_function_of_the_seed(mine):
-    a, b, c = (models.build(Model(name="mine:network"), (1, 8, 8), 3, seed) for seed in (0, 0, 1))
+    a, b, c = (networks.build(Model(name="mine:network"), (1, 8, 8), 3, seed) for seed in (0, 0, 1))
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     assert not torch.equal(a.first.weight, c.first.weight)
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from lthray import states
-from lthray.config import TrialConfig
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
 from lthray.measure import quality
-from lthray.plan import autoencoder_config, givens, plan, small_config
-from lthray.refusals import check
-from lthray.setting import Setting, pace
-from lthray.task import data, models
+from lthray.task import data, networks
 from lthray.task.objectives import sample
-from lthray.trajectory import Trial, run
+from lthray.trial import checkpoints
+from lthray.trial.plan import autoencoder_config, givens, plan, small_config
+from lthray.trial.preflight import check
+from lthray.trial.setting import Setting, pace
+from lthray.trial.trajectory import Trial, run
 
 from .conftest import rounds, same, tiny
 
@@ -37,9 +37,9 @@ def autoencoder(trial: Trial, store) -> tuple[torch.nn.Module, float]:
     """The trained autoencoder of a trial, and the standard deviation of the latents of its training images."""
     maker = trial.plan.autoencoder
     network, end = Setting(maker.config, torch.device("cpu")).network(0).eval(), maker.rungs[0].chain
-    models.set_weights(network, states.load(store, end, end.end).average)
+    networks.set_weights(network, checkpoints.load(store, end, end.end).average)
     train = trial.pixels.scaled(trial.pixels.splits["train"])
-    return network, float(models.encoded(network, train).std())
+    return network, float(networks.encoded(network, train).std())
 
 
 def test_latents_are_the_autoencoders_means_with_unit_variance(store):
@@ -66,14 +66,14 @@ def test_latents_of_mirrored_images_are_seen_where_pixels_would_be_mirrored(stor
     for step in (0, 1):
         images, whole = trial.pixels.batch(3, step, 16)[0], straight.batch(3, step, 16)[0]
         assert 0 < sum(not torch.equal(a, b) for a, b in zip(images, whole, strict=True)) < 16
-        assert torch.allclose(trial.images.batch(3, step, 16)[0], models.encoded(network, images) / std, atol=1e-4)
+        assert torch.allclose(trial.images.batch(3, step, 16)[0], networks.encoded(network, images) / std, atol=1e-4)
     held = trial.pixels.held_out("validation", 20)[0]
-    assert torch.allclose(trial.images.held_out("validation", 20)[0], models.encoded(network, held) / std, atol=1e-4)
+    assert torch.allclose(trial.images.held_out("validation", 20)[0], networks.encoded(network, held) / std, atol=1e-4)
 
 
 def test_one_autoencoder_and_one_set_of_latents_serve_all_trials(store, monkeypatch):
     rounds(latent(), store)
-    monkeypatch.setattr(models, "encoded", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(networks, "encoded", lambda *_: pytest.fail("encoded again"))
     keys = {plan(latent(seed=seed, stream=9, model__channels=(4,))).autoencoder.key for seed in (0, 7)}
     assert len(keys) == 1
     rounds(latent(seed=7, stream=9, model__channels=(4,)), store)
@@ -170,7 +170,7 @@ def test_a_given_autoencoder_is_used_as_it_is(store, tmp_path):
     trial = made(config, store)
     pixels = trial.pixels.scaled(trial.pixels.splits["train"])
     found = trial.images.scaled(trial.pixels.splits["train"])
-    means = models.encoded(network, pixels)
+    means = networks.encoded(network, pixels)
     assert torch.allclose(found, means / means.std(), atol=1e-4)
     assert trial.plan.autoencoder.rungs[0].chain.steps == 0
     assert len(rounds(config, store)) == 3

@@ -6,12 +6,12 @@ from typing import get_args
 
 import pytest
 
-from lthray import config
-from lthray.flat import ConfigError
+from lthray.config import trial as config
+from lthray.config.fields import ConfigError
+from lthray.core.store import Store
+from lthray.core.ticket import Round, read_ticket
 from lthray.prune import regimes
-from lthray.store import Store
-from lthray.ticket import Round, read_ticket
-from lthray.trajectory import Trial, run
+from lthray.trial.trajectory import Trial, run
 
 from .conftest import lenet, rounds, same
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lthray.evidence import gather
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.findings.evidence import gather
 
 from .test_verdicts import LADDER, trial
 

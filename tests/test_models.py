@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from lthray.config import Model
-from lthray.task import models
+from lthray.config.trial import Model
+from lthray.task import networks
 
 SHAPE = (1, 8, 8)
 EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", networks.MODELS)
 def test_weights_are_a_function_of_the_seed_alone(name):
     config = Model(name=name)
     before = torch.random.get_rng_state()
-    a, b, c = (models.build(config, SHAPE, 10, seed) for seed in (0, 0, 1))
+    a, b, c = (networks.build(config, SHAPE, 10, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
     assert not all(torch.equal(x, y) for x, y in zip(a.parameters(), c.parameters(), strict=True))
@@ -23,7 +23,7 @@ def test_weights_are_a_function_of_the_seed_alone(name):
 
 def test_parameter_counts_are_the_published_ones():
     def count(model, shape, classes=10):
-        return sum(p.numel() for p in models.build(model, shape, classes, 0).parameters())
+        return sum(p.numel() for p in networks.build(model, shape, classes, 0).parameters())
 
     assert count(Model(), SHAPE) == 159_697
     assert count(Model(name="lenet300"), (1, 28, 28)) == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10 == 266_610
@@ -37,12 +37,12 @@ def test_parameter_counts_are_the_published_ones():
 
 
 def test_a_resnet_halves_the_side_at_every_stage_but_the_first():
-    net, sides = models.build(Model(name="resnet", channels=(8, 16, 32), layers=2), (1, 16, 16), 10, 0), []
+    net, sides = networks.build(Model(name="resnet", channels=(8, 16, 32), layers=2), (1, 16, 16), 10, 0), []
     for stage in net.stages:
         stage.register_forward_hook(lambda _m, _x, out: sides.append(tuple(out.shape[1:])))
     assert net(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
     assert sides == [(8, 16, 16), (16, 8, 8), (32, 4, 4)]
-    assert models.features_of(net)(torch.zeros(2, 1, 16, 16)).shape == (2, 32)
+    assert networks.features_of(net)(torch.zeros(2, 1, 16, 16)).shape == (2, 32)
     assert not list(net.buffers())  # nothing that a rewound weight would leave behind
 
 
@@ -50,7 +50,7 @@ def test_what_is_drawn_inside_is_a_function_of_the_seed_and_touches_nothing_outs
     before = torch.random.get_rng_state()
     found = []
     for seed in (1, 1, 2):
-        with models.drawing(seed, torch.device("cpu")):
+        with networks.drawing(seed, torch.device("cpu")):
             found.append(torch.nn.functional.dropout(torch.ones(50), 0.5))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -58,8 +58,8 @@ def test_what_is_drawn_inside_is_a_function_of_the_seed_and_touches_nothing_outs
 
 
 def test_forward_order_is_what_hooks_see():
-    found = list(models.layers(models.build(Model(attention=(1,)), SHAPE, 10, 0), EXAMPLE))
-    blocks = list(dict.fromkeys(models.block_of(name) for name in found))
+    found = list(networks.layers(networks.build(Model(attention=(1,)), SHAPE, 10, 0), EXAMPLE))
+    blocks = list(dict.fromkeys(networks.block_of(name) for name in found))
     assert blocks == [
         "time_embedding",
         "conv_in",
@@ -69,15 +69,15 @@ def test_forward_order_is_what_hooks_see():
         "up_blocks.0",
         "up_blocks.1",
     ] + ["conv_out"]
-    modules = [n for n, _ in models.build(Model(attention=(1,)), SHAPE, 10, 0).named_modules()]
+    modules = [n for n, _ in networks.build(Model(attention=(1,)), SHAPE, 10, 0).named_modules()]
     assert modules.index("up_blocks") < modules.index("mid_block")  # which is why named_modules() will not do
     assert found.index("mid_block.resnets.0.conv1.weight") < found.index("mid_block.attentions.0.to_q.weight")
     assert found.index("mid_block.attentions.0.to_q.weight") < found.index("mid_block.resnets.1.conv1.weight")
 
 
 def test_layers_are_convolutions_and_linear_maps_and_hooks_are_gone():
-    network = models.build(Model(), SHAPE, 10, 0)
-    found = models.layers(network, EXAMPLE)
+    network = networks.build(Model(), SHAPE, 10, 0)
+    found = networks.layers(network, EXAMPLE)
     assert len(found) == 35
     assert all(dict(network.named_parameters())[name].shape == shape for name, shape in found.items())
     assert not any("norm" in name or name.endswith("bias") for name in found)
@@ -102,13 +102,13 @@ class Standardised(nn.Conv2d):
 )
 def test_layers_that_transform_their_weight_are_refused(layer):
     with pytest.raises(ValueError, match=r"1: .*transforms its weight"):
-        models.layers(nn.Sequential(nn.Identity(), layer), EXAMPLE[:1])
+        networks.layers(nn.Sequential(nn.Identity(), layer), EXAMPLE[:1])
 
 
 def test_the_effective_weight_of_every_layer_is_the_stored_one():
-    network = models.build(Model(channels=(8,), groups=4), SHAPE, 10, 0)
+    network = networks.build(Model(channels=(8,), groups=4), SHAPE, 10, 0)
     before = network(*EXAMPLE, return_dict=False)[0]
-    for name in models.layers(network, EXAMPLE):
+    for name in networks.layers(network, EXAMPLE):
         nn.init.zeros_(dict(network.named_parameters())[name])
     after = network(torch.randn(1, 1, 8, 8), EXAMPLE[1], return_dict=False)[0]
     assert not torch.equal(before, after)
@@ -117,7 +117,7 @@ def test_the_effective_weight_of_every_layer_is_the_stored_one():
 
 
 def test_lenet300_is_the_published_network():
-    net = models.build(Model(name="lenet300"), (1, 28, 28), 10, 0)
+    net = networks.build(Model(name="lenet300"), (1, 28, 28), 10, 0)
     for layer in (*net.hidden, net.output):
         glorot = (2 / (layer.in_features + layer.out_features)) ** 0.5
         assert layer.weight.std().item() == pytest.approx(glorot, rel=0.05)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
-from lthray.config import Model, NoiseSchedule, Objective, Prediction
-from lthray.task import models
+from lthray.config.trial import Model, NoiseSchedule, Objective, Prediction
+from lthray.task import networks
 from lthray.task.data import load
 from lthray.task.objectives import SAMPLERS, Autoencode, Classify, Denoise, sample, trained_scheduler
 
@@ -16,7 +16,7 @@ from .conftest import tiny
 
 @pytest.fixture(scope="module")
 def network():
-    return models.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
+    return networks.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
 
 
 @pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
@@ -61,7 +61,7 @@ def test_a_network_that_knows_the_answer_samples_it(sampler, prediction):
 
 
 def test_a_network_that_is_told_the_class_samples_all_in_turn():
-    net = models.build(Model(channels=(8,), groups=4, conditional=True), (1, 8, 8), 10, 0).eval()
+    net = networks.build(Model(channels=(8,), groups=4, conditional=True), (1, 8, 8), 10, 0).eval()
     torch.nn.init.normal_(net.class_embedding.weight, std=20.0)
     task, x, y = Denoise(Objective(), "cpu", conditional=True), torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
     inputs = task.draw(x, y, 0, 0)
@@ -129,7 +129,7 @@ def test_ddpm_samples_follow_the_diffusers_scheduler_with_fixed_noise(network):
     pipe = DDPMPipeline(network, scheduler)
     assert pipe.scheduler.config.variance_type == trained_scheduler(Objective()).config.variance_type
     scheduler.set_timesteps(5)
-    from lthray.seeds import generator
+    from lthray.core.random import generator
 
     x = x_T
     for i, t in enumerate(scheduler.timesteps):
@@ -140,7 +140,7 @@ def test_ddpm_samples_follow_the_diffusers_scheduler_with_fixed_noise(network):
 
 def test_classification_is_cross_entropy():
     images = load(tiny().data)
-    net = models.build(Model(name="lenet300"), images.shape, 10, 0)
+    net = networks.build(Model(name="lenet300"), images.shape, 10, 0)
     task = Classify(Objective(name="classify"), "cpu")
     x, y = images.batch(0, 0, 16)
     inputs = task.draw(x, y, 0, 0)
@@ -149,7 +149,7 @@ def test_classification_is_cross_entropy():
 
 
 def test_autoencoding_is_squared_error_and_the_divergence_of_diffusers():
-    network = models.build(Model(name="autoencoder", channels=(8, 8), groups=4, latent=3), (1, 8, 8), 10, 0).eval()
+    network = networks.build(Model(name="autoencoder", channels=(8, 8), groups=4, latent=3), (1, 8, 8), 10, 0).eval()
     objective, x = Objective(name="autoencode", kl=0.5), torch.rand(5, 1, 8, 8) * 2 - 1
     task = Autoencode(objective, "cpu")
     latents = network.encode(x).latent_dist

@@ -4,12 +4,12 @@ from typing import get_args
 
 import pytest
 
-from lthray import pretrained
-from lthray.config import POINTED, Criterion, TrialConfig
-from lthray.flat import ConfigError, words
-from lthray.names import name_of
-from lthray.plan import fresh_seed, given_digest, plan, point, twin_config
+from lthray.config.fields import ConfigError, words
+from lthray.config.labels import name_of
+from lthray.config.trial import POINTED, Criterion, TrialConfig
 from lthray.prune.rewinds import REWINDS
+from lthray.task import pretrained
+from lthray.trial.plan import fresh_seed, given_digest, plan, point, twin_config
 
 from .conftest import tiny
 

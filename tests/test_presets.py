@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lthray import options, presets
 from lthray.__main__ import main
-from lthray.call import Study, resolve
-from lthray.config import PRESETS
-from lthray.console import baseline_table, trial_table
-from lthray.desk import Desk
-from lthray.flat import ConfigError
-from lthray.ledger import DONE, Ledger
-from lthray.recorded import tuned
-from lthray.results import ranked, trials
-from lthray.space import Choice
-from lthray.store import Store
+from lthray.config import options, presets
+from lthray.config.fields import ConfigError
+from lthray.config.trial import PRESETS
+from lthray.core.store import Store
+from lthray.study.call import Study, resolve
+from lthray.study.ledger import DONE, Ledger
+from lthray.study.queue import Desk
+from lthray.study.results import ranked, trials
+from lthray.study.space import Choice
+from lthray.study.terminal import baseline_table, trial_table
+from lthray.tracking.read import tuned
 
 from .conftest import TINY, rounds
 from .test_cli import argv_of

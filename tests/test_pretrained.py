@@ -11,20 +11,21 @@ from diffusers import DDPMPipeline, DDPMScheduler
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from lthray import arms, options, pretrained
 from lthray.__main__ import main
-from lthray.call import preview, resolve
-from lthray.config import Model, TrialConfig
-from lthray.evidence import gather
-from lthray.flat import ConfigError
+from lthray.config import options
+from lthray.config.fields import ConfigError
+from lthray.config.labels import name_of
+from lthray.config.trial import Model, TrialConfig
+from lthray.findings.claims import lead, sentences, table
+from lthray.findings.evidence import gather
 from lthray.measure import loss
-from lthray.names import name_of
-from lthray.plan import fresh_seed, plan
-from lthray.refusals import check
-from lthray.results import trials
-from lthray.setting import Setting
-from lthray.task import models
-from lthray.verdicts import lead, sentences, table
+from lthray.study import comparators
+from lthray.study.call import preview, resolve
+from lthray.study.results import trials
+from lthray.task import networks, pretrained
+from lthray.trial.plan import fresh_seed, plan
+from lthray.trial.preflight import check
+from lthray.trial.setting import Setting
 
 from .conftest import TINY, lenet, rounds, same, tiny
 from .test_cli import argv_of
@@ -37,7 +38,7 @@ WORDS = {"channels": (8,), "groups": 4}
 
 def saved(folder, shape=SHAPE, **words):
     """A U-Net as diffusers saves one."""
-    network = models.build(Model(**(WORDS | words)), shape, 10, 7)
+    network = networks.build(Model(**(WORDS | words)), shape, 10, 7)
     network.save_pretrained(folder)
     return network
 
@@ -80,7 +81,7 @@ def test_every_form_of_a_unet_gives_its_weights_and_its_digest(tmp_path, monkeyp
         source = str(pretrained.given(source).weights)
     if where == "file" or form == "weights alone":
         words = WORDS  # nothing else says what the network is
-    found = models.build(Model(pretrained=source, **words), SHAPE, 10, 0)
+    found = networks.build(Model(pretrained=source, **words), SHAPE, 10, 0)
     assert equal(found, saved(tmp_path / "again"))
     saved(tmp_path / "other", channels=(4,))
     assert pretrained.digest_of(source) != pretrained.digest_of(str(tmp_path / "other")) != pretrained.digest_of("") == ""
@@ -90,10 +91,10 @@ def test_every_form_of_a_unet_gives_its_weights_and_its_digest(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet"])
 def test_classifiers_take_a_file_of_their_names(tmp_path, name):
-    network = models.build(Model(name=name), SHAPE, 10, 7)
+    network = networks.build(Model(name=name), SHAPE, 10, 7)
     save_file({n: p.detach() for n, p in network.named_parameters()}, tmp_path / pretrained.PLAIN)
     for source in (tmp_path, tmp_path / pretrained.PLAIN):
-        assert equal(models.build(Model(name=name, pretrained=str(source)), SHAPE, 10, 0), network)
+        assert equal(networks.build(Model(name=name, pretrained=str(source)), SHAPE, 10, 0), network)
 
 
 def test_old_names_and_half_precision_are_read(tmp_path):
@@ -102,7 +103,7 @@ def test_old_names_and_half_precision_are_read(tmp_path):
     for now, then in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
         weights = {name.replace(f".{now}.", f".{then}."): w.half() for name, w in weights.items()}
     save_file(weights, tmp_path / pretrained.UNET)
-    found = models.build(Model(pretrained=str(tmp_path)), SHAPE, 10, 0)
+    found = networks.build(Model(pretrained=str(tmp_path)), SHAPE, 10, 0)
     for (name, a), (_, b) in zip(network.named_parameters(), found.named_parameters(), strict=True):
         assert b.dtype == torch.float32
         assert torch.equal(a.half().float(), b), name
@@ -148,7 +149,7 @@ def test_a_folder_that_will_not_do_is_one_line(tmp_path, fault):
     saved(tmp_path)
     spoil(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        models.build(Model(pretrained=str(tmp_path)), SHAPE, 10, 0)
+        networks.build(Model(pretrained=str(tmp_path)), SHAPE, 10, 0)
     (line,) = caught.value.faults
     assert line.startswith(f"model.pretrained = {str(tmp_path)!r}: ")
     assert said in line
@@ -264,7 +265,7 @@ def test_a_classifier_is_pruned_from_given_weights(store, tmp_path):
 def test_a_given_network_is_measured_as_it_is(store, tmp_path):
     """The reference: its panel loss by hand, of the weights themselves."""
     network = saved(tmp_path / "net")
-    config = TrialConfig.from_flat(arms.given(str(tmp_path / "net")), tiny(seed=5, stream=5))
+    config = TrialConfig.from_flat(comparators.given(str(tmp_path / "net")), tiny(seed=5, stream=5))
     (found,) = rounds(config, store)
     setting = Setting(config, torch.device("cpu"))
     x, y = setting.images.held_out("validation", config.measure.images)
@@ -275,7 +276,7 @@ def test_a_given_network_is_measured_as_it_is(store, tmp_path):
         0,
         0,
     )
-    other = TrialConfig.from_flat(arms.given(str(tmp_path / "net")), tiny())
+    other = TrialConfig.from_flat(comparators.given(str(tmp_path / "net")), tiny())
     assert plan(other).rungs[0].round == plan(config).rungs[0].round  # no seed changes it
     assert name_of(config) == "given net s5"
     assert same(found, rounds(config, store)[0])

@@ -9,12 +9,12 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from lthray.config import POLICY, Model, Prune
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.config.trial import POLICY, Model, Prune
+from lthray.core.random import generator
+from lthray.core.ticket import Mask
 from lthray.prune import budgets, controls, criteria, rewinds, units
-from lthray.seeds import generator
-from lthray.task import models
-from lthray.ticket import Mask
+from lthray.task import networks
 
 from .conftest import probe_of
 
@@ -31,13 +31,13 @@ def trained(found: nn.Module, rung: int) -> nn.Module:
 
 @pytest.fixture
 def network():
-    return trained(models.build(Model(), (1, 8, 8), 10, 0), 0)
+    return trained(networks.build(Model(), (1, 8, 8), 10, 0), 0)
 
 
 @pytest.fixture
 def layers(network):
-    rules = budgets.assign(models.layers(network, EXAMPLE), POLICY["unet"])
-    return {n: s for n, s in models.layers(network, EXAMPLE).items() if rules[n] == "free"}
+    rules = budgets.assign(networks.layers(network, EXAMPLE), POLICY["unet"])
+    return {n: s for n, s in networks.layers(network, EXAMPLE).items() if rules[n] == "free"}
 
 
 def free_scores(network, layers, within=None, criterion="magnitude", rung=0):
@@ -45,8 +45,8 @@ def free_scores(network, layers, within=None, criterion="magnitude", rung=0):
 
 
 def dials_of(layers) -> dict[str, float]:
-    blocks = list(dict.fromkeys(models.block_of(n) for n in layers))
-    return {n: (-1.0, 0.7, 0.0, 1.3, -0.4)[blocks.index(models.block_of(n))] for n in layers}
+    blocks = list(dict.fromkeys(networks.block_of(n) for n in layers))
+    return {n: (-1.0, 0.7, 0.0, 1.3, -0.4)[blocks.index(networks.block_of(n))] for n in layers}
 
 
 def cut(network, layers, budget, density, within=None, criterion="magnitude", slope=1.5, rung=0):
@@ -199,7 +199,7 @@ def test_random_knows_nothing_of_the_weights(network, layers):
 
 
 def test_scores_that_are_not_finite_are_refused(layers):
-    broken = models.build(Model(), (1, 8, 8), 10, 0)
+    broken = networks.build(Model(), (1, 8, 8), 10, 0)
     with torch.no_grad():
         broken.mid_block.resnets[0].conv1.weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(FloatingPointError, match=r"mid_block.resnets.0.conv1.weight"):
@@ -238,7 +238,7 @@ def test_a_fixed_layer_keeps_its_own_density_at_every_rung(network, layers):
 
 
 def test_dials_must_be_one_a_block(layers):
-    blocks = {n: models.block_of(n) for n in layers}
+    blocks = {n: networks.block_of(n) for n in layers}
     found = budgets.dial_of(blocks, Prune(budget="sampled", dials=(1.0, 2.0, 3.0, 4.0, 5.0)))
     assert found["mid_block.resnets.0.conv1.weight"] == 3.0
     with pytest.raises(ConfigError, match=r"needs 5, one each for down_blocks.0, .*up_blocks.1"):
@@ -414,8 +414,8 @@ def test_density_goes_as_the_mean_evidence_of_the_group():
 
 def test_groups_of_layers():
     names = ["down_blocks.1.resnets.0.conv1.weight", "mid_block.resnets.0.conv1.weight", "up_blocks.0.resnets.1.conv2.weight"]
-    assert [models.group_of(n, "layer", 2) for n in names] == names
-    assert [models.group_of(n, "block", 2) for n in names] == ["down_blocks.1", "mid_block", "up_blocks.0"]
-    assert {models.group_of(n, "level", 2) for n in names} == {"level 1"}
-    assert models.group_of("up_blocks.1.resnets.0.conv1.weight", "level", 2) == "level 0"
-    assert models.group_of("hidden.0.weight", "level", 2) == "hidden.0"
+    assert [networks.group_of(n, "layer", 2) for n in names] == names
+    assert [networks.group_of(n, "block", 2) for n in names] == ["down_blocks.1", "mid_block", "up_blocks.0"]
+    assert {networks.group_of(n, "level", 2) for n in names} == {"level 1"}
+    assert networks.group_of("up_blocks.1.resnets.0.conv1.weight", "level", 2) == "level 0"
+    assert networks.group_of("hidden.0.weight", "level", 2) == "hidden.0"

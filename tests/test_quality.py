@@ -10,13 +10,13 @@ from PIL import Image
 from scipy import linalg
 from torch import nn
 
-from lthray.config import FEATURES, Model, Objective
+from lthray.config.trial import FEATURES, Model, Objective
+from lthray.findings.stats import relative_excess
 from lthray.measure import loss, quality
-from lthray.plan import Run
-from lthray.statistics import relative_excess
-from lthray.task import models
+from lthray.task import networks
 from lthray.task.data import load, to_bytes
 from lthray.task.objectives import Classify, Denoise
+from lthray.trial.plan import Run
 
 from .conftest import lenet, rounds, tiny
 
@@ -28,7 +28,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def network():
-    return models.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
+    return networks.build(Model(channels=(8,), groups=4), (1, 8, 8), 10, 0).eval()
 
 
 # the paired panel
@@ -95,7 +95,7 @@ def test_an_excess_of_matrices_takes_the_image_as_the_unit():
 
 
 def test_accuracy_is_counted(images):
-    net, task = models.build(Model(name="lenet300"), images.shape, 10, 0), Classify(Objective(name="classify"), "cpu")
+    net, task = networks.build(Model(name="lenet300"), images.shape, 10, 0), Classify(Objective(name="classify"), "cpu")
     metrics, arrays = loss.paired(net, task, images, lenet(measure__images=80).measure, {})
     x, y = images.held_out("validation", 80)
     assert metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
@@ -288,7 +288,7 @@ def test_a_sampled_round_carries_its_metrics_by_sampler_and_extractor_and_a_pict
 
 def test_the_registered_extractor_knows_the_digits(store):
     """A referee that cannot tell digits apart would judge nothing."""
-    from lthray.plan import referee_config
+    from lthray.trial.plan import referee_config
 
     (r,) = rounds(referee_config(tiny()), store)
     assert r.metrics["quality/accuracy"] > 0.95

@@ -8,12 +8,12 @@ from typing import get_args
 
 import pytest
 
-from lthray import config
 from lthray.__main__ import COMMANDS as PROGRAMS
 from lthray.__main__ import main
-from lthray.config import TrialConfig
-from lthray.flat import words
-from lthray.options import Options
+from lthray.config import trial as config
+from lthray.config.fields import words
+from lthray.config.options import Options
+from lthray.config.trial import TrialConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -18,13 +18,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from lthray import charts
-from lthray.desk import Desk
-from lthray.ledger import DONE, FAILED, Ledger
-from lthray.recording import Projector, Recorder, experiment_name, replay
-from lthray.results import trials
-from lthray.store import Store
-from lthray.ticket import read_ticket
+from lthray.core.store import Store
+from lthray.core.ticket import read_ticket
+from lthray.study.ledger import DONE, FAILED, Ledger
+from lthray.study.queue import Desk
+from lthray.study.results import trials
+from lthray.tracking import views
+from lthray.tracking.write import Projector, Recorder, experiment_name, replay
 
 from .conftest import TINY
 from .test_desk import LIST, opened, work_off
@@ -196,7 +196,7 @@ def test_a_trial_is_recorded_as_it_grows(tmp_path):
 
     assert seen() == (0, "unfinished")
     found = call.config_of(task["number"], call.point(0))
-    from lthray.trajectory import run
+    from lthray.trial.trajectory import run
 
     events = run(found, store, device="cpu")
     next(e for e in events if e.__class__.__name__ == "Round")
@@ -295,7 +295,7 @@ def test_an_mlflow_that_does_not_answer_holds_nothing_up(made, tmp_path, kind):
 
 def test_the_view_has_charts_for_what_was_recorded_and_fits_a_tag(recorded, made):
     tags, _ = recorded[1]["list.digits"]
-    text = tags[f"mlflow.sharedViewState.{charts.VIEW}"]
+    text = tags[f"mlflow.sharedViewState.{views.VIEW}"]
     assert len(text) < 5000
     view = json.loads(text)
     state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
@@ -311,7 +311,7 @@ def test_the_view_has_charts_for_what_was_recorded_and_fits_a_tag(recorded, made
 
 
 def test_the_link_names_the_view():
-    assert charts.link("http://h:5000/", "7") == (
+    assert views.link("http://h:5000/", "7") == (
         "http://h:5000/#/experiments/7/runs?compareRunsMode=CHART&workflowType=machine_learning"
         "&viewStateShareKey=lthray-tickets"
     )

@@ -6,17 +6,17 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lthray.config import Regime, Train
-from lthray.plan import plan
+from lthray.config.trial import Regime, Train
+from lthray.core.random import generator
+from lthray.core.store import Store
+from lthray.core.ticket import Mask, Round, read_ticket
 from lthray.prune import regimes
 from lthray.prune.regimes import Schedule
-from lthray.seeds import generator
-from lthray.store import Store
-from lthray.task import data, models
+from lthray.task import data, networks
 from lthray.task.objectives import Classify
-from lthray.ticket import Mask, Round, read_ticket
-from lthray.training import Learner, State
-from lthray.trajectory import run
+from lthray.trial.plan import plan
+from lthray.trial.training import Learner, State
+from lthray.trial.trajectory import run
 
 from .conftest import lenet, rounds, same, tiny
 
@@ -148,7 +148,7 @@ def test_a_regime_begins_with_the_rungs_mask_or_with_the_one_before(name):
 
 
 def learner(**words) -> Learner:
-    network = models.build(lenet().model, (1, 8, 8), 10, 0)
+    network = networks.build(lenet().model, (1, 8, 8), 10, 0)
     return Learner(network, Classify(lenet().objective, "cpu"), data.load(lenet().data), Train(batch=20, steps=60, **words))
 
 

@@ -16,12 +16,12 @@ from urllib.parse import unquote
 import pytest
 import torch
 
-from lthray import pages
 from lthray.__main__ import main
-from lthray.options import Root, redacted
-from lthray.pages import About, Chapter
-from lthray.recorded import Recorded
-from lthray.reports import Heat, Line, Lines, Section
+from lthray.config.options import Root, redacted
+from lthray.findings import html as pages
+from lthray.findings.html import About, Chapter
+from lthray.findings.sections import Heat, Line, Lines, Section
+from lthray.tracking.read import Recorded
 
 from .conftest import TINY
 
@@ -348,7 +348,7 @@ def trial(number: int, rounds=ROUNDS, control: str = "none", **end) -> dict:
 def test_runs_are_linked_where_mlflow_is_a_server(defined):
     uri, trials = "http://me:secret@host:5000/", [trial(0), trial(1, [], status="failed", reason="out of memory")]
     found = defined["runs"](SimpleNamespace(uri=uri, trials=trials, experiment=SimpleNamespace(experiment_id="7")))
-    text = pages.chapter(found)
+    text = html.chapter(found)
     page = Page(text)
     assert page.all("a", "href") == [f"http://host:5000/#/experiments/7/runs/run{n}" for n in (0, 1)]
     assert page.texts["a"] == ["run0", "run1"]
@@ -386,5 +386,5 @@ def test_samples_of_dense_and_sparsest_of_the_first_ticket_that_has_any(defined)
     }
     assert asked == [("run1", 0), ("run1", 2), ("run3", 0), ("run3", 2)]
     image = base64.b64encode(b"run3 0 ddim").decode()
-    assert Page(pages.pictures(found.pictures)).all("img", "src")[0] == f"data:image/png;base64,{image}"
+    assert Page(html.pictures(found.pictures)).all("img", "src")[0] == f"data:image/png;base64,{image}"
     assert list(defined["samples"](recorded, [trial(1)])) == []

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lthray import reports, verdicts
-from lthray.evidence import Evidence, comparable, gather
+from lthray.findings import claims, sections
+from lthray.findings.evidence import Evidence, comparable, gather
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,15 +43,15 @@ def test_there_are_results():
 
 @pytest.mark.parametrize(("place", "evidence"), VERDICTS)
 def test_tables_and_sentences_are_made_again_from_the_recorded_trials(place, evidence):
-    assert verdicts.table(evidence) == rows(place.with_suffix(".csv"))
+    assert claims.table(evidence) == rows(place.with_suffix(".csv"))
     told = place.with_suffix(".txt").read_text().splitlines()
-    assert told[: len(verdicts.sentences(evidence))] == verdicts.sentences(evidence)
+    assert told[: len(claims.sentences(evidence))] == claims.sentences(evidence)
     assert told[-1].startswith("Recorded: python studies/")
 
 
 @pytest.mark.parametrize(("place", "evidence"), [v for v in VERDICTS if v.values[0].with_suffix(".png").is_file()])
 def test_figures_are_made_again(place, evidence):
-    assert alike(reports.png(ANALYSIS["excess"](evidence)), place.with_suffix(".png"))
+    assert alike(sections.png(ANALYSIS["excess"](evidence)), place.with_suffix(".png"))
 
 
 def alike(again: bytes, place: Path) -> bool:
@@ -72,7 +72,7 @@ def test_the_surface_and_its_barriers_are_made_again():
         for row in rows(place / f"{name}.csv"):
             assert "| " + " | ".join(row) + " |" in README
     for name in ("surface", "barriers"):
-        assert alike(reports.png(made[name].figure), place / f"{name}.png")
+        assert alike(sections.png(made[name].figure), place / f"{name}.png")
     assert list(made["stability"].text) == (place / "stability.txt").read_text().splitlines()
 
 
@@ -84,7 +84,7 @@ def test_frequencies_are_made_again():
     for name in ("frequency", "survival", "shares"):
         assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")
     for name in ("frequency", "survival"):
-        assert alike(reports.png(made[name].figure), place / f"{name}.png")
+        assert alike(sections.png(made[name].figure), place / f"{name}.png")
     for name in ("shares", "survival"):
         for row in rows(place / f"{name}.csv"):
             assert "| " + " | ".join(row) + " |" in README
@@ -101,8 +101,8 @@ def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
         for line in place.with_suffix(".txt").read_text().splitlines():
             assert line in README
     else:  # several side by side: a cell each
-        assert verdicts.sentences(evidence)[0] in README
-        head, *told = verdicts.table(evidence)
+        assert claims.sentences(evidence)[0] in README
+        head, *told = claims.table(evidence)
         for row in told:
             assert f"{row[head.index('excess')]} {row[-1]}" in README or row[0] == "chance alone"
 
@@ -128,7 +128,7 @@ def test_comparisons_are_made_again_and_shown(place, page):
     told = place.with_suffix(".txt").read_text().splitlines() if made.text else []
     assert [line for line in made.text if line] == told[: len([line for line in made.text if line])]
     if made.figure:
-        assert alike(reports.png(made.figure), place.with_suffix(".png"))
+        assert alike(sections.png(made.figure), place.with_suffix(".png"))
     for line in [*("| " + " | ".join(row) + " |" for row in rows(place)), *told]:
         assert line in README
 

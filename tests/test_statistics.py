@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
-from lthray import statistics as st
+from lthray.findings import stats as st
 
 STUDIES = 3000
 
@@ -374,7 +374,7 @@ def test_what_makes_no_sense_is_refused(call, said):
 
 
 def test_who_only_imports_the_module_does_not_wait_for_scipy():
-    code = "import sys, lthray.statistics; sys.exit('scipy.stats' in sys.modules)"
+    code = "import sys, lthray.findings.stats; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lthray.store import Store, StoreError, canonical, key_of
+from lthray.core.store import Store, StoreError, canonical, key_of
 
 KEY, OTHER = key_of("test", 1, "a"), key_of("test", 1, "b")
 FACTS = {"loss": 0.25, "name": "a"}
@@ -173,7 +173,7 @@ def test_files_are_durable_before_they_are_visible(tmp_path, monkeypatch):
 
 WRITER = """
 import sys, random, torch
-from lthray.store import Store, key_of
+from lthray.core.store import Store, key_of
 store, rng = Store(sys.argv[1]), random.Random(int(sys.argv[2]))
 while True:
     n = rng.randrange(12)
@@ -186,7 +186,7 @@ while True:
 
 HOLDER = """
 import sys, time
-from lthray.store import Store
+from lthray.core.store import Store
 with Store(sys.argv[1]).lock(sys.argv[2]):
     print(1, flush=True)
     time.sleep(60)

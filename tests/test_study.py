@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from lthray.ledger import Ledger
-from lthray.results import trials
-from lthray.store import Store
+from lthray.core.store import Store
+from lthray.study.ledger import Ledger
+from lthray.study.results import trials
 
 from .conftest import TINY, same
 
 PAGE = f"""
 import sys
-from lthray.arms import AGAIN, against, longer
-from lthray.call import Confirmation, Study
+from lthray.study.comparators import AGAIN, against, longer
+from lthray.study.call import Confirmation, Study
 from lthray.cli import study
-from lthray.space import Choice
+from lthray.study.space import Choice
 
 WORDS = {TINY!r} | {{"measure.samples": 0}}
 SEARCH = Study(name="search", about="Tiny.", seeds=(0,), trials=4, words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
@@ -160,10 +160,10 @@ def listing(page: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """The long list, uninterrupted and without Ray."""
-    from lthray.call import resolve
-    from lthray.desk import Desk
-    from lthray.ledger import DONE
-    from lthray.trajectory import run
+    from lthray.study.call import resolve
+    from lthray.study.ledger import DONE
+    from lthray.study.queue import Desk
+    from lthray.trial.trajectory import run
 
     from .test_desk import LIST
 
@@ -284,7 +284,7 @@ def test_what_no_node_can_carry_is_refused_before_the_start(page, two_nodes, ask
 DECLARE = """
 import sys
 from ray.core.generated import autoscaler_pb2
-from lthray import study
+from lthray.study import ray_runner
 study.ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 assert study._declared() == []
 config = autoscaler_pb2.ClusterConfig()
@@ -306,7 +306,7 @@ def test_node_types_that_an_autoscaler_may_start_count_as_there(two_nodes):
 
 
 def test_how_many_trials_a_node_carries():
-    from lthray.study import _fit_on
+    from lthray.study.ray_runner import _fit_on
 
     node = {"CPU": 16.0, "GPU": 2.0}
     assert [_fit_on(node, 1, share) for share in (0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0)] == [16, 8, 6, 4, 2, 1, 0]

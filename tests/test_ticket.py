@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from lthray.seeds import generator, seed_of
-from lthray.ticket import MAX_HEADER, Mask, Ticket, TicketError, read_ticket
+from lthray.core.random import generator, seed_of
+from lthray.core.ticket import MAX_HEADER, Mask, Ticket, TicketError, read_ticket
 
 SHAPES = {"b.weight": (4, 3, 3, 3), "a.weight": (7, 5)}  # not in alphabetical order, and not a multiple of eight
 

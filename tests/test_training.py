@@ -7,12 +7,12 @@ import pytest
 import torch
 from diffusers.training_utils import EMAModel
 
-from lthray.config import TrialConfig
-from lthray.task import models
+from lthray.config.trial import TrialConfig
+from lthray.core.ticket import Mask
+from lthray.task import networks
 from lthray.task.data import load
 from lthray.task.objectives import OBJECTIVES
-from lthray.ticket import Mask
-from lthray.training import CHUNK, Learner, NonFinite, State, decay_of, learning_rate
+from lthray.trial.training import CHUNK, Learner, NonFinite, State, decay_of, learning_rate
 
 from .conftest import lenet, tiny
 
@@ -21,7 +21,7 @@ STEPS = 12
 
 def learner_of(config: TrialConfig) -> Learner:
     images = load(config.data)
-    network = models.build(config.model, images.shape, 10, config.seed)
+    network = networks.build(config.model, images.shape, 10, config.seed)
     return Learner(
         network, OBJECTIVES[config.objective.name](config.objective, "cpu", config.model.conditional), images, config.train
     )
@@ -29,7 +29,7 @@ def learner_of(config: TrialConfig) -> Learner:
 
 def mask_of(learner: Learner, density: float = 0.3) -> Mask:
     x = torch.zeros(1, *learner.images.shape)
-    shapes = models.layers(learner.network, learner.task.example(x))
+    shapes = networks.layers(learner.network, learner.task.example(x))
     return Mask({n: torch.rand(s, generator=torch.Generator().manual_seed(1)) < density for n, s in shapes.items()})
 
 
@@ -132,7 +132,7 @@ def test_the_dense_step_is_torchs_own_loop():
     config = tiny(train__ema=0.999)
     learner = learner_of(config)
     mine = states(config, [STEPS], mask=Mask({}))[-1]
-    network = models.build(config.model, learner.images.shape, 10, config.seed).train()
+    network = networks.build(config.model, learner.images.shape, 10, config.seed).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.lr)
     average = EMAModel(network.parameters(), decay=0.999)
     total = 0.0

@@ -15,18 +15,18 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lthray import states
-from lthray.config import TrialConfig
-from lthray.flat import ConfigError
+from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
+from lthray.core.store import Store
+from lthray.core.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
 from lthray.measure import loss
-from lthray.plan import plan, twin_config
-from lthray.refusals import check
-from lthray.setting import Collapsed, Setting, pace
-from lthray.store import Store
-from lthray.task import models
-from lthray.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
-from lthray.training import Learner
-from lthray.trajectory import Trial, _settled, run
+from lthray.task import networks
+from lthray.trial import checkpoints
+from lthray.trial.plan import plan, twin_config
+from lthray.trial.preflight import check
+from lthray.trial.setting import Collapsed, Setting, pace
+from lthray.trial.training import Learner
+from lthray.trial.trajectory import Trial, _settled, run
 
 from .conftest import lenet, rounds, same, tiny
 
@@ -51,7 +51,7 @@ def masks(config: TrialConfig, store: Store) -> list[Mask]:
 
 def final(config: TrialConfig, store: Store, index: int):
     run = plan(config).rungs[index].shown
-    return states.load(store, run, run.end)
+    return checkpoints.load(store, run, run.end)
 
 
 def steps_trained(monkeypatch) -> list[int]:
@@ -119,7 +119,7 @@ def test_late_rewinding_is_the_dense_runs_state_at_k_bit_for_bit(store):
     config = tiny()
     rounds(config, store)
     dense = plan(config).rungs[0].chain
-    anchor = states.load(store, dense, 2)
+    anchor = checkpoints.load(store, dense, 2)
     for index in (1, 2):
         mask, start = begun(config, store, index)
         assert (start.step, start.age) == (2, 2)
@@ -139,13 +139,13 @@ def test_the_anchor_is_what_an_uninterrupted_dense_run_had_at_k(store, tmp_path)
     short = tiny(prune__ladder=(), rewind__rule="init")
     trial = Trial(short, Store(tmp_path / "other"), "cpu")
     state = State_at(trial, 2)
-    anchor = states.load(store, plan(config).rungs[0].chain, 2)
+    anchor = checkpoints.load(store, plan(config).rungs[0].chain, 2)
     assert all(torch.equal(state.weights[n], w) for n, w in anchor.weights.items())
 
 
 def State_at(trial: Trial, step: int):
     """The dense run's live state at a step, from the training loop itself."""
-    from lthray.training import State
+    from lthray.trial.training import State
 
     start = State.begin(trial.weights(trial.config.seed), 0).masked(Mask({}))
     return next(trial.learner.run(start, Mask({}), stream=trial.config.stream, stops=[step]))
@@ -159,7 +159,7 @@ def test_what_is_measured_is_the_average_of_this_round(store):
         state = final(config, store, r.index)
         shown = {}
         for name, weights in (("average", state.average), ("weights", state.weights)):
-            models.set_weights(setting.twin, weights)
+            networks.set_weights(setting.twin, weights)
             shown[name] = loss.panel(setting.twin, setting.learner.task, x, y, config.measure.timesteps)
         assert torch.equal(r.arrays["loss"], shown["average"])
         assert not torch.equal(r.arrays["loss"], shown["weights"])
@@ -169,7 +169,7 @@ def test_moments_and_average_start_anew_when_the_policy_says_so(store):
     config = tiny(rewind__state="reset")
     rounds(config, store)
     mask, start = begun(config, store, 1)
-    anchor = states.load(store, plan(config).rungs[0].chain, 2)
+    anchor = checkpoints.load(store, plan(config).rungs[0].chain, 2)
     assert (start.step, start.age, start.moments) == (2, 0, {})
     assert all(torch.equal(start.average[n], w) for n, w in start.weights.items())
     name = next(iter(mask))
@@ -206,7 +206,7 @@ def test_a_previous_anchor_is_the_last_rounds_own_state_k_steps_after_its_start(
     found = plan(config)
     for index in (1, 2, 3):
         source = found.rungs[index - 1].chain
-        anchor = states.load(store, source, source.start + 2)
+        anchor = checkpoints.load(store, source, source.start + 2)
         mask, start = begun(config, store, index)
         assert start.step == 2
         assert anchor.step == source.start + 2
@@ -312,9 +312,9 @@ def test_progress_comes_where_a_state_was_committed(store, monkeypatch):
 RUNNER = """
 import json, sys, torch
 torch.set_num_threads(1)
-from lthray.config import TrialConfig
-from lthray.store import Store
-from lthray.trajectory import run
+from lthray.config.trial import TrialConfig
+from lthray.core.store import Store
+from lthray.trial.trajectory import run
 for event in run(TrialConfig.from_flat(json.loads(sys.argv[1])), Store(sys.argv[2]), device="cpu", commit=0.05):
     print(event.__class__.__name__, flush=True)
 """
@@ -364,7 +364,7 @@ def test_when_a_run_is_complete_only_anchors_and_last_weights_stay(store):
     curve = f"curve-{found.rungs[0].curve[:16]}"
     assert store.parts(found.rungs[0].chain.key) == ["anchor-00000015", curve, "final"]
     assert store.parts(found.rungs[1].chain.key) == [curve, "final"]
-    assert states.load(store, found.rungs[1].chain, 60).moments == {}
+    assert checkpoints.load(store, found.rungs[1].chain, 60).moments == {}
 
 
 def test_a_curve_that_was_measured_elsewhere_is_measured_again_for_another_split(store, monkeypatch):
@@ -438,7 +438,7 @@ def test_a_given_ticket_is_trained_from_the_trials_own_weights(store, tmp_path):
     assert len(found) == 2
     assert found[1].densities == source[2].densities
     mask, start = begun(config, store, 1)
-    anchor = states.load(store, plan(config).rungs[0].chain, 2)
+    anchor = checkpoints.load(store, plan(config).rungs[0].chain, 2)
     assert all(torch.equal(start.weights[n][mask[n]], anchor.weights[n][mask[n]]) for n in mask)
     assert found[1].keys["mask"] != source[2].keys["mask"]
 
@@ -471,7 +471,7 @@ def test_a_mask_is_cut_where_it_has_settled(store):
             chain = plan(config).rungs[r.index - 1].chain
             step = store.find(plan(config).rungs[r.index].mask).facts["step"]
             assert step in chain.marks(10)
-            stored = states.load(store, chain, step)
+            stored = checkpoints.load(store, chain, step)
             best = {n: w.abs() for n, w in stored.weights.items() if n in mask}
             assert all(best[n][mask[n]].min() >= best[n][~mask[n]].max() for n in mask if not mask[n].all())
     steps = [rounds(config, store)[-1].metrics["cost/steps_to_mask"] for config in (late, early)]
@@ -491,7 +491,7 @@ def test_a_control_of_an_early_ticket_never_trains_the_chain_to_its_end(store):
     config = lenet(prune__early=0.9, prune__looks=10, prune__ladder=(0.5, 0.3), control="reinit", rungs=(2,))
     rounds(config, store)
     chain = plan(config).rungs[1].chain
-    assert states.load(store, chain, chain.end) is None
+    assert checkpoints.load(store, chain, chain.end) is None
 
 
 # budgets that follow the likeness of two networks
@@ -519,5 +519,5 @@ def test_what_is_between_dense_networks_does_not_wait_for_tickets(store):
     config = tiny(prune__budget="cka", prune__images=16, prune__terms=2, prune__between="dense", prune__ladder=(0.5, 0.3))
     rounds(config, store)
     twin = plan(twin_config(config))
-    assert states.load(store, twin.rungs[0].chain, 8) is not None
-    assert states.load(store, twin.rungs[1].chain, 8) is None
+    assert checkpoints.load(store, twin.rungs[0].chain, 8) is not None
+    assert checkpoints.load(store, twin.rungs[1].chain, 8) is None

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from lthray import verdicts
-from lthray.arms import AGAIN, against, longer
-from lthray.evidence import MARGIN, POINTS, Cell, Evidence, comparable, gather
-from lthray.flat import ConfigError
-from lthray.ledger import Ledger
-from lthray.plan import point
-from lthray.results import trials
+from lthray.config.fields import ConfigError
+from lthray.findings import claims
+from lthray.findings.evidence import MARGIN, POINTS, Cell, Evidence, comparable, gather
+from lthray.study.comparators import AGAIN, against, longer
+from lthray.study.ledger import Ledger
+from lthray.study.results import trials
+from lthray.trial.plan import point
 
 from .conftest import TINY, rounds, tiny
 
@@ -54,7 +54,7 @@ def only(found) -> tuple[Evidence, Cell]:
 
 
 def graded(found) -> int:
-    return verdicts.grade(verdicts.claims(*only(found)))
+    return claims.grade(claims.claims(*only(found)))
 
 
 SPREAD = np.array([-2, -1, 0, 1, 2]) * 1e-3
@@ -106,7 +106,7 @@ def test_a_ticket_that_does_not_win_is_called_winning_in_at_most_one_study_of_tw
             for arm, values in {"none": d, **other}.items()
         }
         evidence.dense = {seed: {"metrics": {}, "curve": []} for seed in range(n)}
-        won += verdicts.grade(verdicts.claims(evidence, cell)) >= 3
+        won += claims.grade(claims.claims(evidence, cell)) >= 3
     assert 0.025 < won / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
@@ -120,7 +120,7 @@ def test_equal_arms_win_almost_never():
 
 
 def test_claims_carry_their_numbers():
-    found = verdicts.claims(*only(study(GOOD, BAD, BAD)))
+    found = claims.claims(*only(study(GOOD, BAD, BAD)))
     matching, structure = found["matching"], found["structure"]
     assert (matching.mean, matching.margin) == (pytest.approx(-0.02), MARGIN)
     assert matching.interval == pytest.approx((-0.02 - 2.776 * 0.000707, -0.02 + 2.776 * 0.000707), abs=1e-5)
@@ -128,7 +128,7 @@ def test_claims_carry_their_numbers():
     assert matching.p_flip == 1 / 32
     assert structure.mean == pytest.approx(-0.22)
     assert found["better"].holds
-    assert not verdicts.claims(*only(study(MEDIUM)))["better"].holds
+    assert not claims.claims(*only(study(MEDIUM)))["better"].holds
     assert "initialisation" in found
     assert "small" not in found
 
@@ -141,8 +141,8 @@ def test_pairs_are_of_the_same_seed():
     for t in found:
         if t["point"]["control"] == "shuffle":
             t["point"]["seed"] = (t["point"]["seed"] + 1) % 5
-    assert not verdicts.claims(*only(found))["structure"].holds
-    assert verdicts.claims(*only(study(apart, worse, worse)))["structure"].holds
+    assert not claims.claims(*only(found))["structure"].holds
+    assert claims.claims(*only(study(apart, worse, worse)))["structure"].holds
 
 
 # how fast, at what budget, against which noise
@@ -156,42 +156,42 @@ def test_faster_is_the_ratio_of_steps_to_the_dense_networks_last_quality():
     dense = curve((10, 1.0), (20, 0.5), (40, 0.25))
     fast, never = curve((10, 0.5), (20, 0.25), (40, 0.2)), curve((10, 0.5), (40, 0.3))
     found = [trial(seed=s, curve={0: dense, 2: fast}) for s in SEEDS]
-    assert verdicts.speed(*only(found)) == pytest.approx([0.5] * 5)
-    assert verdicts.claims(*only(found))["faster"].holds
+    assert claims.speed(*only(found)) == pytest.approx([0.5] * 5)
+    assert claims.claims(*only(found))["faster"].holds
     found[3] = trial(seed=3, curve={0: dense, 2: never})
-    assert verdicts.speed(*only(found))[3] == math.inf
-    assert not verdicts.claims(*only(found))["faster"].holds
-    assert "never in 1 of 5" in verdicts.table(only(found)[0])[2]
+    assert claims.speed(*only(found))[3] == math.inf
+    assert not claims.claims(*only(found))["faster"].holds
+    assert "never in 1 of 5" in claims.table(only(found)[0])[2]
 
 
 @pytest.mark.parametrize(("later", "label"), [(0.19, True), (0.196, False)])
 def test_a_dense_network_that_gains_from_twice_the_steps_is_undertrained(later, label):
     twice = [trial(seed=s, excess=(), dense=later, **{"train.steps": 800}) for s in SEEDS]
     evidence, _ = only(study(GOOD) + twice)
-    short, gains = verdicts.undertrained(evidence)
+    short, gains = claims.undertrained(evidence)
     assert short is label
     assert gains == pytest.approx([later / DENSE - 1] * 5)
-    assert ("UNDERTRAINED" in " ".join(verdicts.sentences(evidence))) is label
+    assert ("UNDERTRAINED" in " ".join(claims.sentences(evidence))) is label
     half = [trial(seed=s, dense=0.3, **{"train.steps": 200}) for s in SEEDS]
     (first,) = (e for e in gather(study(GOOD) + half) if e.steps == 200)
-    assert verdicts.undertrained(first) == (True, pytest.approx([DENSE / 0.3 - 1] * 5))  # 400 steps are the default
+    assert claims.undertrained(first) == (True, pytest.approx([DENSE / 0.3 - 1] * 5))  # 400 steps are the default
     alone, _ = only(study(GOOD))
-    assert verdicts.undertrained(alone) == (None, [])
-    assert "not measured" in " ".join(verdicts.sentences(alone))
+    assert claims.undertrained(alone) == (None, [])
+    assert "not measured" in " ".join(claims.sentences(alone))
 
 
 def test_the_noise_floor_is_of_dense_networks_among_themselves():
     again = [trial("dense", s, (0.01 * (s + 1),), fork=1, dense=DENSE, **{"rewind.rule": "init"}) for s in SEEDS]
     evidence, _ = only(study(GOOD) + again)
     pairs = [0.01, 0.02, 0.03, 0.04, 0.05] + [0.0] * 10  # five A/A pairs, ten pairs of equal dense networks
-    assert verdicts.evidence_floor(evidence, "loss/heldout") == pytest.approx(np.quantile(pairs, 0.95))
-    assert "5.00% at most (5 seeds)" in " ".join(verdicts.sentences(evidence))
+    assert claims.evidence_floor(evidence, "loss/heldout") == pytest.approx(np.quantile(pairs, 0.95))
+    assert "5.00% at most (5 seeds)" in " ".join(claims.sentences(evidence))
 
 
 def test_the_margin_in_steps():
     dense = curve((10, 1.0), (20, 0.5), (40, 0.25))
     evidence, _ = only([trial(seed=s, curve={0: dense}) for s in SEEDS])
-    assert verdicts.worth(evidence, margin=1.0) == pytest.approx(0.5)  # at 20 of 40 steps it was twice as high
+    assert claims.worth(evidence, margin=1.0) == pytest.approx(0.5)  # at 20 of 40 steps it was twice as high
 
 
 def test_classifiers_are_judged_by_their_accuracy():
@@ -208,12 +208,12 @@ def test_classifiers_are_judged_by_their_accuracy():
 
     evidence, cell = only(study_of(0.003, 0.004))
     assert evidence.margin == POINTS
-    assert verdicts.claims(evidence, cell)["matching"].holds
-    assert verdicts.claims(evidence, cell)["initialisation"].holds
-    assert verdicts.undertrained(evidence) == (False, pytest.approx([0.004] * 5))
-    assert "not undertrained" in " ".join(verdicts.sentences(evidence))
-    assert not verdicts.claims(*only(study_of(0.006, 0.0)))["matching"].holds
-    assert verdicts.undertrained(only(study_of(0.003, 0.006))[0])[0] is True
+    assert claims.claims(evidence, cell)["matching"].holds
+    assert claims.claims(evidence, cell)["initialisation"].holds
+    assert claims.undertrained(evidence) == (False, pytest.approx([0.004] * 5))
+    assert "not undertrained" in " ".join(claims.sentences(evidence))
+    assert not claims.claims(*only(study_of(0.006, 0.0)))["matching"].holds
+    assert claims.undertrained(only(study_of(0.003, 0.006))[0])[0] is True
 
 
 # by seed, and down the ladder
@@ -232,11 +232,11 @@ def test_classifiers_are_judged_by_their_accuracy():
     ],
 )
 def test_one_seed_wins_loses_or_is_undetermined(d, shuffle, reinit, won):
-    assert verdicts.wins(*only(study([d], [shuffle], [reinit]))) == {0: won}
+    assert claims.wins(*only(study([d], [shuffle], [reinit]))) == {0: won}
 
 
 def test_without_controls_no_seed_wins():
-    assert verdicts.wins(*only(study(GOOD))) == {}
+    assert claims.wins(*only(study(GOOD))) == {}
 
 
 def test_the_sentence_speaks_of_the_sparsest_rung_that_wins():
@@ -244,7 +244,7 @@ def test_the_sentence_speaks_of_the_sparsest_rung_that_wins():
     for seed, spread in zip(SEEDS, SPREAD, strict=True):
         found.append(trial("none", seed, (-0.02 + spread, 0.2 + spread)))
         found += [trial(control, seed, (0.3 + spread, 0.3 - spread)) for control in ("shuffle", "reinit")]
-    told = verdicts.sentences(only(found)[0])[0]
+    told = claims.sentences(only(found)[0])[0]
     assert "wins down to 0.5 (tried at 0.5, 0.1). At 0.5 it is better than dense" in told
 
 
@@ -259,7 +259,7 @@ def test_where_a_recipe_matches_and_where_it_wins():
                 found.append(arm)
         evidence, _ = only(found)
         recipe = next(iter(evidence.recipes))
-        return verdicts.sparsest(evidence, recipe), verdicts.winning(evidence, recipe)
+        return claims.sparsest(evidence, recipe), claims.winning(evidence, recipe)
 
     assert ladder(-0.02, -0.02) == (0.1, [0.5, 0.1])
     assert ladder(-0.02, 0.2) == (0.5, [0.5])
@@ -275,7 +275,7 @@ def test_a_ticket_may_win_where_much_is_cut_though_little_tells_where_little_is(
     for seed, spread in zip(SEEDS, SPREAD, strict=True):
         found.append(trial("none", seed, (-0.02 + spread, -0.02 - spread)))
         found += [trial(control, seed, (-0.02 - 2 * spread, 0.3 + spread)) for control in ("shuffle", "reinit")]
-    told = verdicts.sentences(only(found)[0])[0]
+    told = claims.sentences(only(found)[0])[0]
     assert "matches its dense network down to density 0.1 and wins at 0.1 (tried at 0.5, 0.1). At 0.1 it is" in told
 
 
@@ -296,30 +296,30 @@ def test_over_all_rungs_a_ticket_that_does_not_win_is_said_to_win_in_at_most_one
                 arm: {s: {"metrics": {"loss/excess": v, "loss/excess_se": 0.001}, "curve": []} for s, v in enumerate(values)}
                 for arm, values in {"none": d, **other}.items()
             }
-            graded_3 |= verdicts.grade(verdicts.claims(evidence, cell)) >= 3
-        said, plain = said + bool(verdicts.winning(evidence, recipe)), plain + graded_3
+            graded_3 |= claims.grade(claims.claims(evidence, cell)) >= 3
+        said, plain = said + bool(claims.winning(evidence, recipe)), plain + graded_3
     assert 0.02 < said / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
     assert plain / studies > 0.15
 
 
 def test_a_recipe_that_wins_nowhere_is_told_by_its_sparsest_rung():
-    told = verdicts.sentences(only(study(GOOD, GOOD[::-1], BAD))[0])[0]
+    told = claims.sentences(only(study(GOOD, GOOD[::-1], BAD))[0])[0]
     assert "and wins at none of the rungs that have controls (tried at 0.5, 0.1). At 0.1 it is better than dense" in told
 
 
 def test_sentences_say_how_few_and_how_samples_stand():
-    told = " ".join(verdicts.sentences(only(study(GOOD, BAD, BAD, kid=FINE))[0]))
+    told = " ".join(claims.sentences(only(study(GOOD, BAD, BAD, kid=FINE))[0]))
     assert (
         "(5 seeds) matches its dense network down to density 0.1 and wins down to 0.1 (tried at 0.5, 0.1). At 0.1 it is" in told
     )
     assert "is better than dense" in told
     few = study(GOOD[:3], BAD[:3], BAD[:3])
-    assert "(3 seeds, fewer than 5)" in verdicts.sentences(only(few)[0])[0]
-    assert "no controls were trained" in verdicts.sentences(only(study(GOOD))[0])[0]
-    assert "one seed only" in verdicts.sentences(only(study(GOOD[:1]))[0])[0]
-    assert "is good or bad by the sampler" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
+    assert "(3 seeds, fewer than 5)" in claims.sentences(only(few)[0])[0]
+    assert "no controls were trained" in claims.sentences(only(study(GOOD))[0])[0]
+    assert "one seed only" in claims.sentences(only(study(GOOD[:1]))[0])[0]
+    assert "is good or bad by the sampler" in claims.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
     worse = [((0.3, 0.4), (0.9, 0.9 + 0.01 * i)) for i in range(5)]
-    assert "samples that disagree with the loss" in verdicts.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
+    assert "samples that disagree with the loss" in claims.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
 
 
 def test_tickets_that_were_trained_longer_are_told_as_such():
@@ -327,8 +327,8 @@ def test_tickets_that_were_trained_longer_are_told_as_such():
     for t in found:
         for r in t["rounds"]:
             r["metrics"]["cost/steps_of_weights"] = 400 if t["point"]["control"] != "none" or not r["index"] else 780
-    assert "with weights that have seen 780 steps, which flatters it" in verdicts.sentences(only(found)[0])[0]
-    assert "flatters it" not in verdicts.sentences(only(study(GOOD, BAD, BAD))[0])[0]
+    assert "with weights that have seen 780 steps, which flatters it" in claims.sentences(only(found)[0])[0]
+    assert "flatters it" not in claims.sentences(only(study(GOOD, BAD, BAD))[0])[0]
 
 
 # what may be averaged
@@ -389,7 +389,7 @@ def test_the_arms_of_a_study_become_evidence(store):
         0.3: ["none", "reinit", "shuffle", "small_dense"],
     }
     assert sorted(evidence.again) == sorted(evidence.dense) == sorted(evidence.longer) == [0, 1]
-    assert len(verdicts.undertrained(evidence)[1]) == 2
+    assert len(claims.undertrained(evidence)[1]) == 2
     assert evidence.steps == TINY["train.steps"]
 
 
@@ -398,7 +398,7 @@ def test_a_study_of_nothing_but_chance_finds_nothing(store):
     seeds, config = range(8), {"train__steps": 40, "control": "dense", "fork": 1, "rewind__rule": "init", "rungs": (1,)}
     found = [next(r for r in rounds(tiny(seed=s, stream=s, **config), store) if r.index) for s in seeds]
     d = [r.metrics["loss/excess"] for r in found]
-    claim = verdicts.Claim("better", tuple(d), 0.0, False)
+    claim = claims.Claim("better", tuple(d), 0.0, False)
     assert min(map(abs, d)) > 0
     assert claim.interval.low < 0 < claim.interval.high
     assert 0.05 < claim.p < 0.95
@@ -409,5 +409,5 @@ def test_random_masks_at_low_density_never_win(store):
     words = {"prune__criterion": "random", "prune__ladder": (0.05,), "train__steps": 60, "rewind__fraction": 0.05}
     (evidence,) = gather(recorded(store, with_arms(range(4), against("reinit", "shuffle"), **words)))
     ((_, cells),) = evidence.recipes.items()
-    assert verdicts.grade(verdicts.claims(evidence, cells[0.05])) == 0
-    assert not any(verdicts.wins(evidence, cells[0.05]).values())
+    assert claims.grade(claims.claims(evidence, cells[0.05])) == 0
+    assert not any(claims.wins(evidence, cells[0.05]).values())

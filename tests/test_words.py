@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
-from lthray import config
+from lthray.config import trial as config
 from lthray.measure import quality
 from lthray.prune import budgets, controls, criteria, elastic, regimes, rewinds, units
-from lthray.task import data, models, objectives
+from lthray.task import data, networks, objectives
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from lthray.task import data, models, objectives
         (config.DataName, data.SETS),
         (config.DataName, config.IMAGES),
         (config.Augment, data.AUGMENT),
-        (config.ModelName, models.MODELS),
+        (config.ModelName, networks.MODELS),
         (config.ModelName, config.POLICY),
         (config.ObjectiveName, objectives.OBJECTIVES),
         (config.ObjectiveName, config.LEARNS),
@@ -44,5 +44,5 @@ def test_images_table_is_what_digits_are():
         assert config.IMAGES[half] == (1, 8, int(found.labels.max()) + 1, len(found.splits["train"]))
     assert int(images.labels.max()) + 1 == classes
     assert len(images.splits["train"]) == train
-    assert models.build(config.Model(name="lenet5"), images.shape, 10, 0).hidden.out_features == config.FEATURES
+    assert networks.build(config.Model(name="lenet5"), images.shape, 10, 0).hidden.out_features == config.FEATURES
     assert train <= quality.REAL

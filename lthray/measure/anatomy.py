@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lthray.core.random import generator
+from lthray.core.ticket import Mask, Weights
 from lthray.prune.criteria import largest
-from lthray.seeds import generator
-from lthray.ticket import Mask, Weights
 
 POINTS = 11  # of the path between two networks, both ends included
 RADIUS = 0.05  # of a weight's size: the standard deviation of a perturbation

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from lthray.ticket import Mask
+from lthray.core.ticket import Mask
 
 
 def parameters(network: nn.Module, mask: Mask, free: Iterable[str], gone: int = 0) -> dict[str, float]:

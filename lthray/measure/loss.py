@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lthray.config import Measure
-from lthray.statistics import relative_excess
+from lthray.config.trial import Measure
+from lthray.findings.stats import relative_excess
 from lthray.task.data import Images
 from lthray.task.objectives import Classify, Denoise, Task
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lthray.config import TrialConfig
-from lthray.flat import ConfigError
-from lthray.seeds import generator
+from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
+from lthray.core.random import generator
 from lthray.task.data import Images, to_bytes
 from lthray.task.objectives import sample
 

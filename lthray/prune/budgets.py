@@ -17,9 +17,9 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from lthray.config import Prune
-from lthray.flat import ConfigError
-from lthray.ticket import Scores
+from lthray.config.fields import ConfigError
+from lthray.config.trial import Prune
+from lthray.core.ticket import Scores
 
 Counts = dict[str, int]
 

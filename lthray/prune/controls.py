@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lthray.seeds import generator
-from lthray.ticket import Mask, Weights
+from lthray.core.random import generator
+from lthray.core.ticket import Mask, Weights
 
 
 @dataclass(frozen=True)

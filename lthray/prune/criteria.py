@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from lthray import similarity
-from lthray.seeds import generator
-from lthray.ticket import Mask, Probe, Scores, top
+from lthray.core.kernels import gaussian, linear, normalised
+from lthray.core.random import generator
+from lthray.core.ticket import Mask, Probe, Scores, top
 
 REMAINS = 0.1  # of a layer that is cut alone
 POOL = 4  # side to which an activation is averaged before channels are compared
@@ -158,17 +158,17 @@ def channel_hsic(network: nn.Module, names: Sequence[str], probe: Probe) -> dict
     """
     found: Found = {}
     for seen, target in activations(network, names, probe):
-        answer = similarity.gaussian(target.flatten(1).double())
+        answer = gaussian(target.flatten(1).double())
         for name, x in seen.items():
-            kernels = similarity.gaussian(x.transpose(0, 1).double())
-            found[name] = found.get(name, 0.0) + similarity.normalised(kernels, answer) / len(probe.terms)
+            layer_kernels = gaussian(x.transpose(0, 1).double())
+            found[name] = found.get(name, 0.0) + normalised(layer_kernels, answer) / len(probe.terms)
     return {name: channels.clamp_min(1 / len(probe.targets[0])) for name, channels in found.items()}
 
 
 def kernels(network: nn.Module, names: Sequence[str], probe: Probe) -> list[Found]:
     """Of each term, layer -> inner products of its outputs, [images, images]."""
     seen = (layers for layers, _ in activations(network, names, probe))
-    return [{name: similarity.linear(x.flatten(1).double()) for name, x in layers.items()} for layers in seen]
+    return [{name: linear(x.flatten(1).double()) for name, x in layers.items()} for layers in seen]
 
 
 def activations(network: nn.Module, names: Sequence[str], probe: Probe) -> Iterator[tuple[Found, Tensor]]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lthray.ticket import TicketError, fitted
+from lthray.core.ticket import TicketError, fitted
 
 BLOCK = re.compile(r"((?:(?:down|up)_blocks\.\d+\.(?:resnets|attentions)|stages\.\d+)\.)([0-9]{1,4})(\..+)")
 READS = (".norm1.weight", ".norm1.bias", ".conv1.weight", ".conv_shortcut.weight")  # what sees the input of a block

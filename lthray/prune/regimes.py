@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lthray.config import Regime
-from lthray.seeds import generator
-from lthray.ticket import Mask, top
+from lthray.config.trial import Regime
+from lthray.core.random import generator
+from lthray.core.ticket import Mask, top
 
 NAMES = ("static", "set", "rigl", "gradual", "rst")
 EXCHANGES = ("set", "rigl")  # drop and grow; a step at which they do is no step of the optimizer

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lthray.ticket import Mask, Weights
+from lthray.core.ticket import Mask, Weights
 
 
 @dataclass(frozen=True)

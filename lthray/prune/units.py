@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from lthray.flat import ConfigError
-from lthray.ticket import Mask, Scores, top
+from lthray.config.fields import ConfigError
+from lthray.core.ticket import Mask, Scores, top
 
 
 def weight(scores: Scores, counts: Mapping[str, int], group: int) -> Mask:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lthray import imported
-from lthray.config import IMAGES, Data
-from lthray.flat import ConfigError
-from lthray.seeds import generator
+from lthray.config.fields import ConfigError
+from lthray.config.trial import IMAGES, Data
+from lthray.core.random import generator
+from lthray.task import imported
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 

@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from lthray.config import Objective
-from lthray.seeds import generator, seed_of
+from lthray.config.trial import Objective
+from lthray.core.random import generator, seed_of
 
 Inputs = tuple[Tensor, ...]
 

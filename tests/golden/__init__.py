@@ -1,0 +1,1 @@
+"""Golden keys and results of small trials."""

@@ -161,7 +161,7 @@ def _regimes() -> dict[str, Words]:
 
 
 def _others() -> dict[str, Words]:
-    table = {
+    return {
         "base": UNET,
         "lenet": LENET,
         "dense only": UNET | {"prune.ladder": ()},
@@ -210,7 +210,6 @@ def _others() -> dict[str, Words]:
         "sampled control": UNET | {"measure.samples": 320, "measure.sampling_steps": (3,), "control": "reinit"},
         "sampled latent": LATENT | {"measure.samples": 320, "measure.sampling_steps": (3,)},
     }
-    return table
 
 
 TABLE: dict[str, Words] = {
