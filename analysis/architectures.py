@@ -1,15 +1,17 @@
-"""Does what holds in pixels (DDPM) hold in latents (LDM)? Interaction and equivalence, not two separate p-values.
+"""Does what holds in pixels (DDPM) hold in latents (LDM)? Interaction and equivalence, not two
+separate p-values.
 
     python analysis/architectures.py --experiment architectures.digits
 
-Losses of the two spaces cannot be compared, so what is compared is relative: d, the excess over the own dense network, by
-seed. At each density the spaces are equivalent where the 90 % interval of d(latents) - d(pixels) lies within the margin on
-both sides (two one-sided tests at 5 %; Schuirmann 1987), and so is the interaction, how much that difference changes from the
-first rung to the last. What holds generalises where tickets win in both spaces at one density and the interaction is
-equivalent to none. Reads MLflow only; writes tables, a figure and sentences to <out>/reports/<experiment>/.
+Losses of the two spaces cannot be compared, so what is compared is relative: d, the excess over the
+own dense network, by seed. At each density the spaces are equivalent where the 90 % interval of
+d(latents) - d(pixels) lies within the margin on both sides (two one-sided tests at 5 %; Schuirmann
+1987), and so is the interaction, how much that difference changes from the first rung to the last.
+What holds generalises where tickets win in both spaces at one density and the interaction is
+equivalent to none. Reads MLflow only; writes tables, a figure and sentences to
+<out>/reports/<experiment>/.
 """
 
-import json
 import math
 import statistics as plain
 import sys
@@ -17,173 +19,274 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
+from lthray.config.parts import Objective
+from lthray.core import metrics
+from lthray.core.record import Round, TrialRecord
 from lthray.findings import claims
 from lthray.findings import stats as st
-from lthray.findings.evidence import MARGIN, Cell, Evidence, comparable, gather, matches
-from lthray.findings.sections import Line, Lines, Section
+from lthray.findings.charts import excess_lines
+from lthray.findings.evidence import MARGIN, TICKET, Cell, Evidence, comparable, gather, matches
+from lthray.findings.rounds import EXTRACTOR, kid_of, pairs_of
+from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.wording import budget_label, listed
 from lthray.tracking.read import Recorded
 
+ORDER = 30  # place in a report
 SPACES = ("pixels", "latents")
+NOISE = "epsilon"  # objective.prediction under which answering zero has a loss of 1
+LEVEL = (
+    0.9  # of an interval that lies within the margin where two one-sided tests at 5 % both reject
+)
+HEAD = (
+    "density", "seeds", "pixels", "grade", "latents", "grade",
+    "latents - pixels [90 %]", "equivalent", "skill kept",
+)  # fmt: skip
+ONE_SPACE = "no recipe is recorded in pixels and in latents: there is nothing to compare"
+
 Cells = Mapping[float, Cell]
 
 
+def applies(recorded: Recorded, call: str = "") -> str:
+    """Return why the page has nothing to say of a study; empty where it has."""
+    return "" if shared_recipes(by_space(recorded.of(call))) else ONE_SPACE
+
+
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
-    """Every recipe that is recorded in both spaces."""
+    """Yield for every recipe that is recorded in both spaces a comparison of losses and one of
+    samples."""
     trials = recorded.of(call)
-    found = {evidence.space: evidence for evidence in gather(comparable(trials))}
-    both = [r for r in found["pixels"].recipes if r in found["latents"].recipes] if found.keys() == set(SPACES) else []
-    if not both:
-        raise ConfigError(["no recipe is recorded in pixels and in latents: there is nothing to compare"])
-    for i, recipe in enumerate(both):
-        cells = {space: found[space].recipes[recipe] for space in SPACES}
-        name = f"_{i}" if i else ""
-        text = [*told(found, recipe), recorded.provenance(trials)]
-        yield Section(f"spaces{name}", "Excess over dense in both spaces", text, table(found, cells), figure(cells))
-        yield Section(f"samples{name}", "Samples, as images, in both spaces", floors(found), samples(found, cells))
+    evidence = by_space(trials)
+    recipes = shared_recipes(evidence)
+    if not recipes:
+        raise ConfigError([ONE_SPACE])
+    for i, recipe in enumerate(recipes):
+        cells = {space: evidence[space].recipes[recipe] for space in SPACES}
+        suffix = f"_{i}" if i else ""
+        yield Section(
+            f"spaces{suffix}",
+            "Excess over dense in both spaces",
+            [*sentences(evidence, recipe), recorded.provenance(trials)],
+            table(evidence, cells),
+            figure(cells),
+        )
+        yield Section(
+            f"samples{suffix}",
+            "Samples, as images, in both spaces",
+            floors(evidence),
+            samples(evidence, cells),
+        )
+
+
+def by_space(trials: Sequence[TrialRecord]) -> dict[str, Evidence]:
+    """Return space -> what was recorded there."""
+    return {evidence.space: evidence for evidence in gather(comparable(trials))}
+
+
+def shared_recipes(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Return the recipes that are recorded in both spaces."""
+    if evidence.keys() != set(SPACES):
+        return []
+    pixels, latents = (evidence[space].recipes for space in SPACES)
+    return [recipe for recipe in pixels if recipe in latents]
+
+
+def shared(cells: Mapping[str, Cells]) -> list[float]:
+    """Return the densities that are recorded in both spaces, densest first."""
+    pixels, latents = (cells[space].keys() for space in SPACES)
+    return sorted(pixels & latents, reverse=True)
 
 
 def differences(cells: Mapping[str, Cells], density: float) -> dict[int, float]:
-    """By seed, d in latents less d in pixels."""
-    pixels, latents = (cells[space][density].excess("none") for space in SPACES)
+    """Return by seed d in latents less d in pixels."""
+    pixels, latents = (cells[space][density].excess(TICKET) for space in SPACES)
     return {seed: latents[seed] - d for seed, d in pixels.items() if seed in latents}
 
 
 def interaction(cells: Mapping[str, Cells]) -> list[float]:
-    """By seed, how much that difference changes from the first rung to the last."""
-    first, last = (differences(cells, density) for density in (max(shared(cells)), min(shared(cells))))
+    """Return by seed how much the difference between the spaces changes from the first rung to the
+    last."""
+    densities = shared(cells)
+    first, last = differences(cells, densities[0]), differences(cells, densities[-1])
     return [last[seed] - d for seed, d in first.items() if seed in last]
 
 
-def shared(cells: Mapping[str, Cells]) -> list[float]:
-    """Densities of both spaces, densest first."""
-    return sorted(cells["pixels"].keys() & cells["latents"].keys(), reverse=True)
-
-
 def equivalent(values: Sequence[float], margin: float = MARGIN) -> bool:
-    """Whether the mean is shown to lie within the margin on both sides of zero (two one-sided t-tests, each at 5 %)."""
-    low, high = st.t_interval(values, 0.9)
+    """Return whether the mean is shown to lie within the margin on both sides of zero.
+
+    These are two one-sided t-tests, each at 5 %.
+    """
+    low, high = st.t_interval(values, LEVEL)
     return -margin < low and high < margin
 
 
 def skill(evidence: Evidence, cell: Cell) -> list[float]:
-    """By seed, (1 - L) / (1 - L_dense): 1 is the loss of answering zero where unit noise is asked for."""
-    losses = [(r, evidence.dense[seed]) for seed, r in cell.arms["none"].items()]
-    return [(1 - own["metrics"]["loss/heldout"]) / (1 - dense["metrics"]["loss/heldout"]) for own, dense in losses]
+    """Return by seed (1 - L) / (1 - L_dense): a loss of 1 is that of answering zero where unit
+    noise is asked for."""
+    loss = metrics.HELDOUT.name
+    kept = []
+    for seed, r in cell.tickets.items():
+        kept.append((1 - r.metrics[loss]) / (1 - evidence.dense[seed].metrics[loss]))
+    return kept
 
 
 def failures(evidence: Evidence, cells: Cells) -> tuple[list[float], list[bool]]:
-    """By seed, the sparsity of the first rung that does not match, and whether there was one (else the last tried)."""
-    times, failed = [], []
+    """Return by seed the sparsity of the first rung that does not match, and whether there was one.
+
+    Where all match it is the sparsity of the last rung that was tried.
+    """
+    sparsities, failed = [], []
     for seed in evidence.dense:
-        at = [(1 - d, c.arms["none"][seed]) for d, c in sorted(cells.items(), reverse=True) if seed in c.arms["none"]]
-        lost = [sparsity for sparsity, own in at if not matches(own)]
-        if at:
-            times.append(lost[0] if lost else at[-1][0])
+        rungs = _rungs(cells, seed)
+        if rungs:
+            lost = [sparsity for sparsity, r in rungs if not matches(r)]
+            sparsities.append(lost[0] if lost else rungs[-1][0])
             failed.append(bool(lost))
-    return times, failed
+    return sparsities, failed
 
 
-def table(found: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[list[str]]:
-    """A row a density, and the interaction last."""
-    rows = [["density", "seeds", "pixels", "grade", "latents", "grade", "latents - pixels [90 %]", "equivalent", "skill kept"]]
+def _rungs(cells: Cells, seed: int) -> list[tuple[float, Round]]:
+    """Return (sparsity, round) of one seed's ticket, densest first."""
+    ordered = sorted(cells.items(), reverse=True)
+    return [(1 - d, cell.tickets[seed]) for d, cell in ordered if seed in cell.tickets]
+
+
+def table(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[list[str]]:
+    """Return a row per density, and the interaction last."""
+    rows = [list(HEAD)]
     for density in shared(cells):
-        row = [f"{density:.4g}", str(len(differences(cells, density)))]
+        difference = differences(cells, density)
+        row = [f"{density:.4g}", str(len(difference))]
         for space in SPACES:
             cell = cells[space][density]
-            row += [f"{plain.fmean(cell.excess('none').values()):+.2%}", str(graded(found[space], cell))]
-        rows.append([*row, *compared(list(differences(cells, density).values())), " / ".join(kept(found, cells, density))])
+            grade = claims.grade(claims.claims(evidence[space], cell))
+            row += [f"{plain.fmean(cell.excess(TICKET).values()):+.2%}", str(grade)]
+        row += compared(list(difference.values()))
+        rows.append([*row, " / ".join(kept(evidence, cells, density))])
     change = interaction(cells)
-    return [*rows, ["interaction", str(len(change)), "", "", "", "", *compared(change), ""]]
+    rows.append(["interaction", str(len(change)), "", "", "", "", *compared(change), ""])
+    return rows
 
 
-def graded(evidence: Evidence, cell: Cell) -> int:
-    """The grade, 0 to 4, of a recipe at a density."""
-    return claims.grade(claims.claims(evidence, cell))
+def kept(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells], density: float) -> list[str]:
+    """Return the mean skill over the dense network's, in pixels and in latents.
 
-
-def kept(found: Mapping[str, Evidence], cells: Mapping[str, Cells], density: float) -> list[str]:
-    """Mean skill over the dense network's, in pixels and in latents; it has a zero where noise is asked for only."""
-    if json.loads(found["pixels"].setting).get("objective.prediction", "epsilon") != "epsilon":
+    A loss has a zero of skill only where noise is asked for.
+    """
+    words = evidence["pixels"].words
+    if words.get("objective.prediction", Objective().prediction) != NOISE:
         return ["–"]
-    return [f"{plain.fmean(skill(found[space], cells[space][density])):.3f}" for space in SPACES]
+    skills = (skill(evidence[space], cells[space][density]) for space in SPACES)
+    return [f"{plain.fmean(values):.3f}" for values in skills]
 
 
 def compared(values: Sequence[float]) -> list[str]:
-    """Mean with its 90 % interval, and whether that is equivalent to none."""
+    """Return the mean with its 90 % interval, and whether that is equivalent to none."""
     if len(values) < 2:
         return ["–", "–"]
-    low, high = st.t_interval(values, 0.9)
-    return [f"{plain.fmean(values):+.2%} [{low:+.2%}, {high:+.2%}]", "yes" if equivalent(values) else "not shown"]
+    low, high = st.t_interval(values, LEVEL)
+    mean = f"{plain.fmean(values):+.2%} [{low:+.2%}, {high:+.2%}]"
+    return [mean, "yes" if equivalent(values) else "not shown"]
 
 
 def figure(cells: Mapping[str, Cells]) -> Lines:
-    """Tickets and their controls in both spaces."""
-    lines = [
-        Line.over(f"{label}, {space}", points)
-        for space in SPACES
-        for arm, label in claims.ARMS.items()
-        if (points := {d: list(c.excess(arm).values()) for d, c in cells[space].items() if c.excess(arm)})
-    ]
-    return Lines("density of the prunable weights", "excess over the own dense network", lines, level=MARGIN)
-
-
-def told(found: Mapping[str, Evidence], recipe: str) -> list[str]:
-    """What follows from it."""
-    cells = {space: found[space].recipes[recipe] for space in SPACES}
-    won = {space: claims.winning(found[space], recipe) for space in SPACES}
-    common = [d for d in won["pixels"] if d in won["latents"]]
-    listed = {space: ", ".join(f"{d:.4g}" for d in densities) or "no density" for space, densities in won.items()}
-    lines = [f"Tickets win at {listed['pixels']} in pixels and at {listed['latents']} in latents (Holm over the rungs, 5 %)."]
-    change = interaction(cells)
-    if len(change) > 1:
-        low, high = st.t_interval(change, 0.9)
-        flat = equivalent(change)
-        verdict = "generalises to latents" if common and flat else "is not shown to generalise to latents"
-        shown = "equivalent to none" if flat else "not shown to be equivalent to none"
-        lines.append(
-            f"From density {max(shared(cells)):.4g} to {min(shared(cells)):.4g} the difference between the spaces changes by "
-            f"{plain.fmean(change):+.2%} (90 % interval {low:+.2%} to {high:+.2%}), {shown} within {MARGIN:.0%}: what holds in "
-            f"pixels {verdict}."
-        )
-    times = [failures(found[space], cells[space]) for space in SPACES]
-    lost = ", ".join(f"{sum(failed)} of {len(failed)} in {space}" for space, (_, failed) in zip(SPACES, times, strict=True))
-    lines.append(f"Trajectories that fail to match at some rung: {lost} (log-rank p {st.logrank(*times[0], *times[1]):.2g}).")
+    """Return tickets and their controls in both spaces, as curves over density."""
+    lines: list[Line] = []
     for space in SPACES:
-        short, gains = claims.undertrained(found[space])
+        lines += excess_lines(cells[space], f", {space}")
+    return Lines(DENSITY, "excess over the own dense network", lines, level=MARGIN)
+
+
+def sentences(evidence: Mapping[str, Evidence], recipe: str) -> list[str]:
+    """Return where tickets win, whether that generalises, how many fail, and how long dense
+    networks were trained."""
+    cells = {space: evidence[space].recipes[recipe] for space in SPACES}
+    won = {space: claims.winning(evidence[space], recipe) for space in SPACES}
+    at = {space: listed(densities) or "no density" for space, densities in won.items()}
+    lines = [
+        f"Tickets win at {at['pixels']} in pixels and at {at['latents']} in latents "
+        "(Holm over the rungs, 5 %)."
+    ]
+    common = any(density in won["latents"] for density in won["pixels"])
+    lines += generalising(cells, common)
+    lines.append(survival(evidence, cells))
+    for space in SPACES:
+        short, changes = claims.undertrained(evidence[space])
         if short is not None:
-            label = "UNDERTRAINED, which flatters tickets" if short else "not undertrained"
-            lines.append(f"Dense network in {space}: twice the steps change its loss by {plain.fmean(gains):+.1%}: {label}.")
+            change = f"{plain.fmean(changes):+.1%}"
+            lines.append(
+                f"Dense network in {space}: twice the steps change its loss by {change}: "
+                f"{budget_label(short)}."
+            )
     return lines
 
 
-def floors(found: Mapping[str, Evidence]) -> list[str]:
-    """What the autoencoder alone loses."""
-    seen = [r["metrics"] for r in found["latents"].dense.values() if "floor/mse" in r["metrics"]]
-    if not seen:
-        return ["No samples were taken."]
+def generalising(cells: Mapping[str, Cells], common: bool) -> list[str]:
+    """Return whether what holds in pixels holds in latents; `common`: tickets win in both at one
+    density."""
+    change = interaction(cells)
+    if len(change) < 2:
+        return []
+    low, high = st.t_interval(change, LEVEL)
+    flat = equivalent(change)
+    verdict = "generalises" if common and flat else "is not shown to generalise"
+    shown = "equivalent to none" if flat else "not shown to be equivalent to none"
+    densities = shared(cells)
     return [
-        f"Images that only went through the autoencoder have KID {seen[0]['floor/kid_lenet']:+.4f} and a mean squared error of "
-        f"{seen[0]['floor/mse']:.4f} (range 2): no sampler of latents can be expected to do better."
+        f"From density {densities[0]:.4g} to {densities[-1]:.4g} the difference between the spaces "
+        f"changes by {plain.fmean(change):+.2%} (90 % interval {low:+.2%} to {high:+.2%}), "
+        f"{shown} within {MARGIN:.0%}: what holds in pixels {verdict} to latents."
     ]
 
 
-def samples(found: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[list[str]]:
-    """KID of dense networks and tickets, decoded, by sampler; the ratio is a geometric mean over seeds where both are
-    positive."""
+def survival(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> str:
+    """Return how many trajectories fail to match at some rung in each space."""
+    outcomes = {space: failures(evidence[space], cells[space]) for space in SPACES}
+    counts = []
+    for space, (_, failed) in outcomes.items():
+        counts.append(f"{sum(failed)} of {len(failed)} in {space}")
+    p = st.logrank(*outcomes["pixels"], *outcomes["latents"])
+    return (
+        f"Trajectories that fail to match at some rung: {', '.join(counts)} (log-rank p {p:.2g})."
+    )
+
+
+def floors(evidence: Mapping[str, Evidence]) -> list[str]:
+    """Return what the autoencoder alone loses."""
+    error = metrics.FLOOR_MSE.name
+    kid = metrics.FLOOR.of(name=f"kid_{EXTRACTOR}")
+    for r in evidence["latents"].dense.values():
+        if error in r.metrics:
+            return [
+                f"Images that only went through the autoencoder have KID {r.metrics[kid]:+.4f} "
+                f"and a mean squared error of {r.metrics[error]:.4f} (range 2): "
+                "no sampler of latents can be expected to do better."
+            ]
+    return ["No samples were taken."]
+
+
+def samples(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[list[str]]:
+    """Return KID of dense networks and tickets, decoded, by sampler.
+
+    The ratio is a geometric mean over seeds where both are positive.
+    """
     rows = [["space", "sampler", "density", "dense", "ticket", "ratio", "seeds"]]
     for space in SPACES:
         for density, cell in sorted(cells[space].items(), reverse=True):
             for sampler in claims.samplers(cell):
-                kid = f"quality/{sampler}/kid_lenet"
-                pairs = [
-                    (found[space].dense[s]["metrics"].get(kid), r["metrics"].get(kid)) for s, r in cell.arms["none"].items()
-                ]
-                known = [(a, b) for a, b in pairs if a is not None and b is not None]
-                ratios = [b / a for a, b in known if a > 0 and b > 0]
-                means = [f"{plain.fmean(side):.4f}" for side in zip(*known, strict=True)]
-                ratio = f"{math.exp(plain.fmean(map(math.log, ratios))):.3f}" if ratios else "–"
-                rows.append([space, sampler, f"{density:.4g}", *means, ratio, str(len(ratios))])
+                pairs = pairs_of(evidence[space].dense, cell.tickets, kid_of(sampler))
+                rows.append([space, sampler, f"{density:.4g}", *_compared_kid(pairs)])
     return rows
+
+
+def _compared_kid(pairs: Sequence[tuple[float, float]]) -> list[str]:
+    """Return mean KID of dense networks and of tickets, their mean ratio, and its number of
+    seeds."""
+    means = [f"{plain.fmean(side):.4f}" for side in zip(*pairs, strict=True)]
+    ratios = [ticket / dense for dense, ticket in pairs if dense > 0 and ticket > 0]
+    ratio = "–"
+    if ratios:
+        ratio = f"{math.exp(plain.fmean(map(math.log, ratios))):.3f}"
+    return [*means, ratio, str(len(ratios))]
 
 
 if __name__ == "__main__":

@@ -2,128 +2,209 @@
 
     python analysis/rewinding.py --experiment rewinding.digits
 
-The surface of excess loss over (density x k), and beside it the error barrier between two children of one anchor: of the
-dense network forked at k, and of the ticket (Frankle et al. 2020, arXiv 1912.05671, take stability there for the cause of
-matching; here the two are set against each other, seed by seed). Reads MLflow only; writes tables, figures and sentences
-to <out>/reports/<experiment>/.
+The surface of excess loss over (density x k), and beside it the error barrier between two children
+of one anchor: of the dense network forked at k, and of the ticket (Frankle et al. 2020, arXiv
+1912.05671, take stability there for the cause of matching; here the two are set against each other,
+seed by seed). Reads MLflow only; writes tables, figures and sentences to
+<out>/reports/<experiment>/.
 """
 
 import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
-from lthray.findings.evidence import MARGIN, comparable, is_ticket
-from lthray.findings.sections import Line, Lines, Section
+from lthray.core import metrics
+from lthray.core.record import Point, TrialRecord
+from lthray.findings.evidence import MARGIN, TICKET, comparable
+from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.prune.rewinds import REWINDS
 from lthray.study.results import config_of, surface
 from lthray.tracking.read import Recorded
 
+ORDER = 40  # place in a report
 STABLE = 0.005  # of the loss: a lower barrier is called stable
+DENSE = "dense"  # control whose forks are two children of one dense anchor
+ONE_POINT = "one rewind point only: there is no surface"
+MORE = "recipes differ in more than the rewind point: there is no surface over it"
+STABILITY = (
+    "density", "stable and matching", "stable, not matching", "unstable, matching", "neither",
+    "Spearman",
+)  # fmt: skip
 
-Cells = dict[tuple[float, float], dict[int, float]]  # (k, density) -> seed -> number
+Cells = dict[tuple[float, float], dict[int, float]]
+"""(k, density) -> seed -> number."""
+
+
+def applies(recorded: Recorded, call: str = "") -> str:
+    """Return why the page has nothing to say of a study; empty where it has."""
+    trials = comparable(recorded.of(call))
+    if len({k for k, _ in tickets_of(trials)}) < 2:
+        return ONE_POINT
+    tickets = [trial for trial in trials if trial.point.is_ticket and trial.rounds[1:]]
+    return MORE if len({_but_k(trial.point) for trial in tickets}) > 1 else ""
 
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
-    """The surface of excess; barriers by k; stability against matching."""
-    trials = comparable(recorded.of(call))
-    tickets = cells(trials, "none", 0, "loss/excess")
-    if len({k for k, _ in tickets}) < 2:
-        raise ConfigError(["one rewind point only: there is no surface"])
-    if len({_but_k(trial["point"]) for trial in trials if is_ticket(trial["point"]) and trial["rounds"][1:]}) > 1:
-        raise ConfigError(["recipes differ in more than the rewind point: there is no surface over it"])
-    yield Section("surface", "Excess over dense by density and rewind point", table=table(tickets), figure=figure(tickets))
-    dense, sparse = cells(trials, "dense", 1, "barrier/ema"), cells(trials, "none", 1, "barrier/ema")
+    """Yield the surface of excess; barriers by k; stability against matching."""
+    if reason := applies(recorded, call):
+        raise ConfigError([reason])
+    trials = recorded.of(call)
+    tickets = tickets_of(trials)
+    title = "Excess over dense by density and rewind point"
+    yield Section("surface", title, table=table(tickets), figure=figure(tickets))
+    dense = forks(trials, DENSE, metrics.BARRIER_EMA.name)
     if dense:
-        yield from barriers(tickets, dense, sparse, cells(trials, "dense", 1, "barrier/raw"))
+        raw = forks(trials, DENSE, metrics.BARRIER_RAW.name)
+        sparse = forks(trials, TICKET, metrics.BARRIER_EMA.name)
+        yield barriers({"dense, average": dense, "dense, raw weights": raw} | by_density(sparse))
+        by_anchor: dict[tuple[float, int], float] = {}
+        for (k, _), seeds in dense.items():
+            by_anchor |= {(k, seed): barrier for seed, barrier in seeds.items()}
+        yield stability(tickets, by_anchor)
 
 
-def _but_k(point: Mapping[str, Any]) -> str:
-    """All that makes a ticket what it is, but for its seed and the step to which it is rewound."""
-    outside = [
-        "seed",
-        "stream",
-        *(["rewind.rule", "rewind.fraction"] if config_of(point).rewind.rule in ("init", "late") else []),
-    ]
-    return str(sorted((w, v) for w, v in point["config"].items() if w not in outside and not w.startswith("measure.")))
+def _but_k(point: Point) -> str:
+    """Return all that makes a ticket what it is, but for its seed and the step to which it is
+    rewound."""
+    outside = ["seed", "stream"]
+    if REWINDS[config_of(point).rewind.rule].weights == "anchor":
+        outside += ["rewind.rule", "rewind.fraction"]
+    words = {word: value for word, value in point.config.items() if word not in outside}
+    return str(sorted(item for item in words.items() if not item[0].startswith("measure.")))
 
 
-def cells(trials: Sequence[Mapping[str, Any]], control: str, fork: int, metric: str) -> Cells:
-    """A metric of the rounds of an arm, by rewind point (0 for rule init), density and seed."""
-    found: Cells = {}
+def k_of(point: Point) -> float:
+    """Return the rewind point as a share of the steps: 0 for a rule that begins at the first
+    step."""
+    rewind = config_of(point).rewind
+    return 0.0 if REWINDS[rewind.rule].start == "0" else rewind.fraction
+
+
+def tickets_of(trials: Sequence[TrialRecord]) -> Cells:
+    """Return the excess of tickets by rewind point, density and seed."""
+    return cells([trial for trial in trials if trial.point.is_ticket], metrics.EXCESS.name)
+
+
+def forks(trials: Sequence[TrialRecord], control: str, metric: str) -> Cells:
+    """Return a metric of second runs, on another stream, by rewind point, density and seed."""
+    chosen = [t for t in trials if t.point.control == control and t.point.fork]
+    return cells(chosen, metric)
+
+
+def cells(trials: Sequence[TrialRecord], metric: str) -> Cells:
+    """Return a metric of all rungs by rewind point, density and seed."""
+    numbers: Cells = {}
     for trial in trials:
-        point = trial["point"]
-        if (point["control"], point["fork"]) == (control, fork):
-            config = config_of(point)
-            k = 0.0 if config.rewind.rule == "init" else config.rewind.fraction
-            for r in trial["rounds"][1:]:
-                found.setdefault((k, r["density"]), {})[point["seed"]] = r["metrics"][metric]
-    return found
+        k = k_of(trial.point)
+        for r in trial.rounds[1:]:
+            numbers.setdefault((k, r.density), {})[trial.point.seed] = r.metrics[metric]
+    return numbers
 
 
-def table(found: Cells) -> list[list[str]]:
-    """Densities by rewind points: mean, standard deviation and number of seeds."""
-    return surface({(f"{k:g}", d): list(values.values()) for (k, d), values in sorted(found.items())}, "k")
+def by_density(sparse: Cells) -> dict[str, Cells]:
+    """Return the barriers of tickets apart by density, named as arms."""
+    arms: dict[str, Cells] = {}
+    for density in sorted({d for _, d in sparse}):
+        own = {(k, d): seeds for (k, d), seeds in sparse.items() if d == density}
+        arms[f"ticket at {density:.4g}, average"] = own
+    return arms
 
 
-def figure(found: Cells) -> Lines:
-    """A curve a rewind point."""
-    points = sorted({k for k, _ in found})
-    lines = [Line.over(f"k = {k:g}", {d: list(v.values()) for (at, d), v in found.items() if at == k}) for k in points]
-    return Lines("density of the prunable weights", "excess over the own dense network", lines, level=MARGIN)
+def table(tickets: Cells) -> list[list[str]]:
+    """Return densities by rewind points: mean, standard deviation and number of seeds."""
+    columns = {}
+    for (k, density), seeds in sorted(tickets.items()):
+        columns[f"{k:g}", density] = list(seeds.values())
+    return surface(columns, "k")
 
 
-def barriers(tickets: Cells, dense: Cells, sparse: Cells, raw: Cells) -> Iterator[Section]:
-    """How high the barrier is by k, and whether a stable anchor is a matching one."""
-    arms = {"dense, average": dense, "dense, raw weights": raw}
-    arms |= {
-        f"ticket at {d:.4g}, average": {(k, d): v for (k, at), v in sparse.items() if at == d}
-        for d in sorted({d for _, d in sparse})
-    }
-    lines = [Line.over(name, {k: list(values.values()) for (k, _), values in found.items()}) for name, found in arms.items()]
+def figure(tickets: Cells) -> Lines:
+    """Return a curve over density for each rewind point."""
+    lines = []
+    for point in sorted({k for k, _ in tickets}):
+        points = {d: list(seeds.values()) for (k, d), seeds in tickets.items() if k == point}
+        lines.append(Line.over(f"k = {point:g}", points))
+    return Lines(DENSITY, "excess over the own dense network", lines, level=MARGIN)
+
+
+def barriers(arms: Mapping[str, Cells]) -> Section:
+    """Return how high the barrier is by k; the first arm says at which k."""
+    lines = []
+    for name, numbers in arms.items():
+        points = {k: list(seeds.values()) for (k, _), seeds in numbers.items()}
+        lines.append(Line.over(name, points))
     rows = [["k", *arms]]
-    for k in sorted({k for k, _ in dense}):
-        rows.append(
-            [
-                f"{k:g}",
-                *(_cell([v for (at, _), seeds in found.items() if at == k for v in seeds.values()]) for found in arms.values()),
-            ]
-        )
-    chart = Lines("rewind point k, share of the training", "error barrier", lines, ladder=False, level=STABLE)
-    yield Section("barriers", "Error barrier between two children of one anchor", table=rows, figure=chart)
-    yield stability(tickets, {(k, seed): v for (k, _), seeds in dense.items() for seed, v in seeds.items()})
+    for k in sorted({k for k, _ in next(iter(arms.values()))}):
+        rows.append([f"{k:g}", *(_cell(_at(numbers, k)) for numbers in arms.values())])
+    chart = Lines(
+        "rewind point k, share of the training",
+        "error barrier",
+        lines,
+        ladder=False,
+        level=STABLE,
+    )
+    title = "Error barrier between two children of one anchor"
+    return Section("barriers", title, table=rows, figure=chart)
+
+
+def _at(numbers: Cells, k: float) -> list[float]:
+    """Return the numbers of all densities and seeds at one rewind point."""
+    return [value for (at, _), seeds in numbers.items() if at == k for value in seeds.values()]
 
 
 def _cell(values: Sequence[float]) -> str:
-    return f"{plain.fmean(values):.4f} (max {max(values):.4f}, {len(values)})" if values else "–"
+    if not values:
+        return "–"
+    return f"{plain.fmean(values):.4f} (max {max(values):.4f}, {len(values)})"
 
 
 def stability(tickets: Cells, dense: Mapping[tuple[float, int], float]) -> Section:
-    """Counts of stable against matching, over rewind points and seeds, at each density."""
+    """Return counts of stable against matching, over rewind points and seeds, at each density.
+
+    `dense` maps (k, seed) to the barrier of the dense network's averages.
+    """
     from scipy.stats import spearmanr
 
-    rows, text = [["density", "stable and matching", "stable, not matching", "unstable, matching", "neither", "Spearman"]], []
+    rows, text = [list(STABILITY)], []
     for density in sorted({d for _, d in tickets}, reverse=True):
-        pairs = [
-            (dense[k, s], d) for (k, at), seeds in tickets.items() if at == density for s, d in seeds.items() if (k, s) in dense
-        ]
-        counts = [
-            sum((b < STABLE) is stable and (d < MARGIN) is match for b, d in pairs)
-            for stable in (True, False)
-            for match in (True, False)
-        ]
-        rho = float(spearmanr(*zip(*pairs, strict=True)).statistic) if len(pairs) > 2 else 0.0
+        pairs = _pairs(tickets, dense, density)
+        counts = _counts(pairs)
+        rho = 0.0
+        if len(pairs) > 2:
+            rho = float(spearmanr(*zip(*pairs, strict=True)).statistic)
         rows.append([f"{density:.4g}", *map(str, counts), f"{rho:+.2f}"])
         if counts[1] or counts[2]:
             text.append(
-                f"At density {density:.4g} stability does not decide: {counts[1]} of {counts[0] + counts[1]} stable anchors "
-                f"do not match, {counts[2]} of {counts[2] + counts[3]} unstable ones do."
+                f"At density {density:.4g} stability does not decide: {counts[1]} of "
+                f"{counts[0] + counts[1]} stable anchors do not match, {counts[2]} of "
+                f"{counts[2] + counts[3]} unstable ones do."
             )
     text.append(
-        f"Stable: a barrier of the dense network's averages below {STABLE:.1%} of the loss; later anchors leave fewer steps."
+        f"Stable: a barrier of the dense network's averages below {STABLE:.1%} of the loss; "
+        "later anchors leave fewer steps."
     )
     return Section("stability", "Is a stable anchor a matching one?", text, rows)
+
+
+def _pairs(
+    tickets: Cells, dense: Mapping[tuple[float, int], float], density: float
+) -> list[tuple[float, float]]:
+    """Return (barrier of the dense network, excess of the ticket) of each rewind point and seed."""
+    pairs = []
+    for (k, at), seeds in tickets.items():
+        for seed, excess in seeds.items():
+            if at == density and (k, seed) in dense:
+                pairs.append((dense[k, seed], excess))
+    return pairs
+
+
+def _counts(pairs: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the four counts of `STABILITY`: (stable or not) x (matching or not)."""
+    outcomes = [(barrier < STABLE, excess < MARGIN) for barrier, excess in pairs]
+    kinds = [(True, True), (True, False), (False, True), (False, False)]
+    return [outcomes.count(kind) for kind in kinds]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""What is a winning ticket like inside: where it is sparse, what it keeps, what it is bad at, how it learns.
+"""What is a winning ticket like inside: where it is sparse, what it keeps, what it is bad at, how
+it learns.
 
     python analysis/ticket_anatomy.py --experiment layerwise_search.digits
 
-Layer densities; initial weights of kept against cut weights (Frankle and Carbin 2019, figure 15); agreement of masks
-between seeds, corrected for chance; excess by timestep; how sensitive each layer is at each noise level; sharpness and
-generalisation gap against density; learning curves; samples beside the dense network's from one bank of noise. Of one
-recipe: the one with the most seeds. Reads MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
+Layer densities; initial weights of kept against cut weights (Frankle and Carbin 2019, figure 15);
+agreement of masks between seeds, corrected for chance; excess by timestep; how sensitive each layer
+is at each noise level; sharpness and generalisation gap against density; learning curves; samples
+beside the dense network's from one bank of noise. Of one recipe: the one with the most seeds. Reads
+MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
 """
 
 import math
@@ -13,62 +15,106 @@ import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+
+from torch import Tensor
 
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
-from lthray.core.ticket import read_ticket
-from lthray.findings import claims
-from lthray.findings.evidence import comparable, is_ticket, recipe, worse
-from lthray.findings.sections import Heat, Line, Lines, Section
+from lthray.core import metrics
+from lthray.core.record import TrialRecord
+from lthray.core.ticket_file import read_ticket
+from lthray.findings.charts import arms
+from lthray.findings.evidence import comparable, recipe, worse
+from lthray.findings.rounds import values_of
+from lthray.findings.sections import DENSITY, Heat, Line, Lines, Section
 from lthray.measure.anatomy import BINS, WIDEST
 from lthray.study.results import config_of
 from lthray.tracking.read import Recorded
 
-DENSITY = "density of the prunable weights"
+ORDER = 50  # place in a report
+NO_TICKET = "no ticket is recorded there"
+LOSS, ACCURACY = (
+    2,
+    3,
+)  # places in a point of a learning curve: held-out loss, and accuracy of a classifier
 
-Trial = Mapping[str, Any]
+Arrays = Mapping[int, Mapping[int, Mapping[str, Tensor]]]
+"""Seed -> round -> name -> array."""
+
+
+def applies(recorded: Recorded, call: str = "") -> str:
+    """Return why the page has nothing to say of a study; empty where it has."""
+    return "" if tickets_of(comparable(recorded.of(call))) else NO_TICKET
 
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
-    """All that the recorded rounds allow."""
+    """Yield all that the recorded rounds allow."""
     trials = comparable(recorded.of(call))
-    tickets = [t for t in trials if is_ticket(t["point"]) and len(t["rounds"]) > 1]
+    tickets = tickets_of(trials)
     if not tickets:
-        raise ConfigError(["no ticket is recorded there"])
-    groups: dict[str, list[Trial]] = {}
-    for trial in tickets:
-        groups.setdefault(recipe(trial), []).append(trial)
-    mine = max(groups.values(), key=len)
-    name = mine[0]["point"]["recipe"]
-    arrays = {t["point"]["seed"]: {r["index"]: recorded.arrays(t, r["index"]) for r in t["rounds"]} for t in mine}
-    yield layer_map(mine, name)
+        raise ConfigError([NO_TICKET])
+    arrays = arrays_of(recorded, tickets)
+    yield layer_map(tickets)
     yield kept_and_cut(arrays)
-    if len(mine) > 1:
-        yield masks(recorded, mine)
-    yield from timesteps(mine, arrays)
-    yield from sensitivity(mine, arrays)
-    yield flatness(mine)
-    yield from learning(mine, [t for t in trials if t["rounds"][1:]])
-    yield from samples(recorded, mine[0])
+    if len(tickets) > 1:
+        yield masks(recorded, tickets)
+    yield from timesteps(tickets, arrays)
+    yield from sensitivity(tickets, arrays)
+    yield flatness(tickets)
+    yield learning(tickets)
+    yield from early_stopping(tickets, trials)
+    yield from samples(recorded, tickets[0])
 
 
-def layer_map(trials: Sequence[Trial], name: str) -> Section:
-    """Mean density of each layer, in forward order, at each rung."""
-    rounds = list(zip(*(t["rounds"][1:] for t in trials), strict=False))
-    layers = list(rounds[0][0]["densities"])
-    values = [[plain.fmean(r["densities"][layer] for r in rung) for rung in rounds] for layer in layers]
-    columns = [f"{rung[0]['density']:.4g}" for rung in rounds]
-    short = [layer.removesuffix(".weight") for layer in layers]
-    rows = [["layer", *columns], *([layer, *(f"{v:.4f}" for v in row)] for layer, row in zip(short, values, strict=True))]
-    relative = [[math.log2(v / rung[0]["density"]) for v, rung in zip(row, rounds, strict=True)] for row in values]
-    text = [f"Mean over {len(trials)} seeds of {name}; the figure shows log2 of each over the overall density."]
-    return Section("layers", "Where the ticket is sparse", text, rows, Heat(DENSITY, "layer", columns, short, relative))
+def tickets_of(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the tickets, one per seed, of the recipe that has the most seeds."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.point.is_ticket and len(trial.rounds) > 1:
+            groups.setdefault(recipe(trial), []).append(trial)
+    return max(groups.values(), key=len, default=[])
 
 
-def kept_and_cut(arrays: Mapping[int, Mapping[int, Any]]) -> Section:
-    """Initial weights of what the sparsest ticket keeps and cuts, all layers and seeds together."""
-    counts = sum(rounds[max(rounds)]["initial"].sum(0).double() for rounds in arrays.values())
+def arrays_of(recorded: Recorded, tickets: Sequence[TrialRecord]) -> Arrays:
+    """Return the recorded arrays of every round."""
+    arrays: dict[int, dict[int, Mapping[str, Tensor]]] = {}
+    for trial in tickets:
+        own = arrays.setdefault(trial.point.seed, {})
+        for r in trial.rounds:
+            own[r.index] = recorded.arrays(trial, r.index)
+    return arrays
+
+
+def short(layer: str) -> str:
+    """Return the name of a layer without that of its weight."""
+    return layer.removesuffix(".weight")
+
+
+def layer_map(tickets: Sequence[TrialRecord]) -> Section:
+    """Return the mean density of each layer, in forward order, at each rung."""
+    rungs = list(zip(*(trial.rounds[1:] for trial in tickets), strict=False))
+    columns = [f"{rung[0].density:.4g}" for rung in rungs]
+    rows, layers, relative = [["layer", *columns]], [], []
+    for layer in rungs[0][0].densities:
+        means = [plain.fmean(r.densities[layer] for r in rung) for rung in rungs]
+        layers.append(short(layer))
+        rows.append([short(layer), *(f"{mean:.4f}" for mean in means)])
+        ratios = [mean / rung[0].density for mean, rung in zip(means, rungs, strict=True)]
+        relative.append([math.log2(ratio) for ratio in ratios])
+    name = tickets[0].point.recipe
+    text = [
+        f"Mean over {len(tickets)} seeds of {name}; the figure shows log2 of each over the overall "
+        "density."
+    ]
+    chart = Heat(DENSITY, "layer", columns, layers, relative)
+    return Section("layers", "Where the ticket is sparse", text, rows, chart)
+
+
+def kept_and_cut(arrays: Arrays) -> Section:
+    """Return the initial weights of what the sparsest ticket keeps and cuts, all layers and seeds
+    together."""
+    histograms = [rounds[max(rounds)]["initial"].sum(0).double() for rounds in arrays.values()]
+    counts = sum(histograms[1:], start=histograms[0])
     width = 2 * WIDEST / BINS
     middles = [-WIDEST + (i + 0.5) * width for i in range(BINS)]
     lines, means = [], []
@@ -76,116 +122,155 @@ def kept_and_cut(arrays: Mapping[int, Mapping[int, Any]]) -> Section:
         share = (row / row.sum()).tolist()
         lines.append(Line(label, middles, [s / width for s in share]))
         means.append(sum(abs(m) * s for m, s in zip(middles, share, strict=True)))
-    text = [f"Mean initial |w| in deviations of its layer: {means[0]:.3f} of what is kept, {means[1]:.3f} of what is cut."]
-    chart = Lines("initial weight, in deviations of its layer", "share per deviation", lines, ladder=False)
-    return Section("initial", "Initial weights of what is kept and what is cut", text, figure=chart)
+    text = [
+        f"Mean initial |w| in deviations of its layer: {means[0]:.3f} of what is kept, "
+        f"{means[1]:.3f} of what is cut."
+    ]
+    x = "initial weight, in deviations of its layer"
+    chart = Lines(x, "share per deviation", lines, ladder=False)
+    title = "Initial weights of what is kept and what is cut"
+    return Section("initial", title, text, figure=chart)
 
 
-def masks(recorded: Recorded, trials: Sequence[Trial]) -> Section:
-    """Agreement of the masks of two seeds beyond chance."""
-    rows = [["density", "pairs of seeds", "agreement beyond chance (mean)", "smallest", "largest"]]
-    for rung in trials[0]["rounds"][1:]:
-        path = f"rounds/{rung['index']:02d}/ticket.safetensors"
-        found = [read_ticket(data)[0].mask for t in trials if (data := recorded.file(t, path))]
-        values = [a.agreement(b) for a, b in combinations(found, 2)]
+def masks(recorded: Recorded, tickets: Sequence[TrialRecord]) -> Section:
+    """Return the agreement of the masks of two seeds beyond chance."""
+    head = ["density", "pairs of seeds", "agreement beyond chance (mean)", "smallest", "largest"]
+    rows = [head]
+    for rung in tickets[0].rounds[1:]:
+        path = f"rounds/{rung.index:02d}/ticket.safetensors"
+        files = [recorded.file(trial, path) for trial in tickets]
+        seen = [read_ticket(data)[0].mask for data in files if data]
+        values = [a.agreement(b) for a, b in combinations(seen, 2)]
         if values:
-            rows.append(
-                [
-                    f"{rung['density']:.4g}",
-                    str(len(values)),
-                    *(f"{v:+.3f}" for v in (plain.fmean(values), min(values), max(values))),
-                ]
-            )
-    text = ["0 is what random masks with the same layer densities would have, 1 the most that these densities allow."]
-    text.append("Units of differently initialised layers are not matched, so chance is what symmetry predicts.")
+            numbers = (plain.fmean(values), min(values), max(values))
+            cells = [f"{value:+.3f}" for value in numbers]
+            rows.append([f"{rung.density:.4g}", str(len(values)), *cells])
+    text = [
+        "0 is what random masks with the same layer densities would have, 1 the most that these "
+        "densities allow.",
+        "Units of differently initialised layers are not matched, so chance is what symmetry "
+        "predicts.",
+    ]
     return Section("masks", "Do two seeds find the same mask?", text, rows)
 
 
-def timesteps(trials: Sequence[Trial], arrays: Mapping[int, Mapping[int, Any]]) -> Iterator[Section]:
-    """Excess over dense at each timestep of the panel."""
+def timesteps(tickets: Sequence[TrialRecord], arrays: Arrays) -> Iterator[Section]:
+    """Yield the excess over dense at each timestep of the evaluation set; nothing of a classifier,
+    which has none."""
+    total = config_of(tickets[0].point).objective.timesteps
     lines = []
-    for rung in trials[0]["rounds"][1:]:
-        excess = []
-        for rounds in arrays.values():
-            a, b = (rounds[i]["loss"].double().mean(0) for i in (rung["index"], 0))
-            excess.append((a / b - 1).tolist())
+    for rung in tickets[0].rounds[1:]:
+        excess = [_excess(rounds, rung.index) for rounds in arrays.values()]
         columns = len(excess[0])
         if columns < 2:
-            return  # a classifier
-        total = config_of(trials[0]["point"]).objective.timesteps
+            return
         at = {(k + 0.5) * total / columns: [seed[k] for seed in excess] for k in range(columns)}
-        lines.append(Line.over(f"density {rung['density']:.4g}", at))
-    text = [
-        f"{line.name}: {line.y[0]:+.1%} at the lowest noise, {line.y[-1]:+.1%} at the highest"
-        + (" (the mean hides a change of sign)." if min(line.y) < 0 < max(line.y) else ".")
-        for line in lines
-    ]
-    chart = Lines("timestep (noise grows to the right)", "excess over dense", lines, ladder=False, level=0.0)
-    yield Section("timesteps", "Where in the noise a ticket is better or worse", text, figure=chart)
+        lines.append(Line.over(f"density {rung.density:.4g}", at))
+    title = "Where in the noise a ticket is better or worse"
+    x = "timestep (noise grows to the right)"
+    chart = Lines(x, "excess over dense", lines, ladder=False, level=0.0)
+    yield Section("timesteps", title, list(map(_ends, lines)), figure=chart)
 
 
-def sensitivity(trials: Sequence[Trial], arrays: Mapping[int, Mapping[int, Any]]) -> Iterator[Section]:
-    """Rise of the loss when a layer alone is cut to a tenth, by noise level, for the sparsest ticket that has it."""
-    last = trials[0]["rounds"][-1]
-    found = [rounds[last["index"]]["sensitivity"] for rounds in arrays.values() if "sensitivity" in rounds[last["index"]]]
-    if found:
-        mean = sum(found) / len(found)
-        layers = [name.removesuffix(".weight") for name in last["densities"]]
-        columns = [f"band {i + 1}" for i in range(mean.shape[1])]
-        rows = [["layer", *columns], *([n, *(f"{v:+.3f}" for v in row)] for n, row in zip(layers, mean.tolist(), strict=True))]
-        chart = Heat("noise level (grows to the right)", "layer", columns, layers, mean.tolist())
-        yield Section("sensitivity", "Which layer matters at which noise", ["Relative rise of the loss."], rows, chart)
+def _excess(rounds: Mapping[int, Mapping[str, Tensor]], index: int) -> list[float]:
+    """Return the relative excess of a round over the dense network, by timestep."""
+    ticket, dense = (rounds[i]["loss"].double().mean(0) for i in (index, 0))
+    return (ticket / dense - 1).tolist()
 
 
-def flatness(trials: Sequence[Trial]) -> Section:
-    """Generalisation gap and sharpness beside excess."""
-    rows, lines = [["density", "excess", "gap held-out / train - 1", "sharpness"]], []
+def _ends(line: Line) -> str:
+    """Return the excess at the lowest noise and at the highest in words."""
+    text = f"{line.name}: {line.y[0]:+.1%} at the lowest noise, {line.y[-1]:+.1%} at the highest"
+    mixed = min(line.y) < 0 < max(line.y)
+    return text + (" (the mean hides a change of sign)." if mixed else ".")
+
+
+def sensitivity(tickets: Sequence[TrialRecord], arrays: Arrays) -> Iterator[Section]:
+    """Yield the rise of the loss when a layer alone is cut to a tenth, by noise level, at the last
+    rung that has it."""
+    last = tickets[0].rounds[-1]
+    rises = []
+    for rounds in arrays.values():
+        if "sensitivity" in rounds[last.index]:
+            rises.append(rounds[last.index]["sensitivity"])
+    if not rises:
+        return
+    mean = sum(rises[1:], start=rises[0]) / len(rises)
+    layers = list(map(short, last.densities))
+    columns = [f"band {i + 1}" for i in range(mean.shape[1])]
+    rows = [["layer", *columns]]
+    for layer, row in zip(layers, mean.tolist(), strict=True):
+        rows.append([layer, *(f"{value:+.3f}" for value in row)])
+    chart = Heat("noise level (grows to the right)", "layer", columns, layers, mean.tolist())
+    text = ["Relative rise of the loss."]
+    yield Section("sensitivity", "Which layer matters at which noise", text, rows, chart)
+
+
+def flatness(tickets: Sequence[TrialRecord]) -> Section:
+    """Return generalisation gap and sharpness beside excess."""
+    rows = [["density", "excess", "gap held-out / train - 1", "sharpness"]]
     gaps: dict[float, list[float]] = {}
-    for rung in zip(*(t["rounds"] for t in trials), strict=False):
-        d = rung[0]["density"]
-        gaps[d] = [r["metrics"]["loss/gap"] for r in rung]
-        sharp = [r["metrics"]["loss/sharpness"] for r in rung if "loss/sharpness" in r["metrics"]]
-        told = f"{plain.fmean(sharp):+.4f}" if sharp else "–"
-        rows.append([f"{d:.4g}", f"{plain.fmean(worse(r)[0] for r in rung):+.2%}", f"{plain.fmean(gaps[d]):+.2%}", told])
-    lines.append(Line.over("ticket", gaps))
-    return Section(
-        "flatness", "Gap and sharpness against density", (), rows, Lines(DENSITY, "held-out loss / training loss - 1", lines)
-    )
+    for rung in zip(*(trial.rounds for trial in tickets), strict=False):
+        density = rung[0].density
+        gaps[density] = values_of(rung, metrics.GAP.name)
+        sharpness = values_of(rung, metrics.SHARPNESS.name)
+        row = [f"{density:.4g}", f"{plain.fmean(worse(r)[0] for r in rung):+.2%}"]
+        row.append(f"{plain.fmean(gaps[density]):+.2%}")
+        rows.append([*row, f"{plain.fmean(sharpness):+.4f}" if sharpness else "–"])
+    chart = Lines(DENSITY, "held-out loss / training loss - 1", [Line.over("ticket", gaps)])
+    return Section("flatness", "Gap and sharpness against density", (), rows, chart)
 
 
-def learning(tickets: Sequence[Trial], trials: Sequence[Trial]) -> Iterator[Section]:
-    """Held-out loss (accuracy of a classifier) along training, and the step of the smallest held-out loss, by density."""
-    curves = {r["density"]: r["curve"] for r in tickets[0]["rounds"] if r["curve"]}
-    column, what = (3, "accuracy") if all(len(c[0]) > 3 for c in curves.values()) else (2, "held-out loss")
-    lines = []
-    for d in curves:
-        at: dict[float, list[float]] = {}
-        for t in tickets:
-            for r in t["rounds"]:
-                for point in r["curve"] if r["density"] == d else ():
-                    at.setdefault(point[0], []).append(point[column])
-        lines.append(Line.over(f"density {d:.4g}", at))
-    yield Section("learning", "Learning curves", figure=Lines("step of the schedule", what, lines, ladder=False))
-    if column == 3:
-        stops: dict[str, dict[float, list[float]]] = {}
-        for t in trials:
-            if (arm := claims.ARMS.get(t["point"]["control"])) and not t["point"]["fork"]:
-                for r in t["rounds"]:
-                    best = min(r["curve"], key=lambda point: point[2])[0]
-                    stops.setdefault(arm, {}).setdefault(r["density"], []).append(best)
-        chart = Lines(DENSITY, "early-stopping step", [Line.over(name, points) for name, points in stops.items()])
-        yield Section("early_stopping", "Step of the smallest held-out loss", figure=chart)
+def accurate(tickets: Sequence[TrialRecord]) -> bool:
+    """Return whether learning curves hold accuracy, as those of a classifier do."""
+    return all(len(r.curve[0]) > ACCURACY for r in tickets[0].rounds if r.curve)
 
 
-def samples(recorded: Recorded, trial: Trial) -> Iterator[Section]:
-    """The dense network's and the tickets' samples of one bank of noise."""
-    pictures = {
-        f"{'dense' if not r['index'] else 'ticket at ' + format(r['density'], '.4g')}, {name.removeprefix('samples_')}": png
-        for r in trial["rounds"]
-        for name, png in recorded.pictures(trial, r["index"])
-    }
+def learning(tickets: Sequence[TrialRecord]) -> Section:
+    """Return held-out loss (accuracy of a classifier) along training, by density."""
+    column, what = (ACCURACY, "accuracy") if accurate(tickets) else (LOSS, "held-out loss")
+    curves: dict[float, dict[float, list[float]]] = {}
+    for r in tickets[0].rounds:
+        if r.curve:
+            curves[r.density] = {}
+    for r in (r for trial in tickets for r in trial.rounds if r.density in curves):
+        for point in r.curve:
+            curves[r.density].setdefault(point[0], []).append(point[column])
+    lines = [Line.over(f"density {density:.4g}", at) for density, at in curves.items()]
+    chart = Lines("step of the schedule", what, lines, ladder=False)
+    return Section("learning", "Learning curves", figure=chart)
+
+
+def early_stopping(
+    tickets: Sequence[TrialRecord], trials: Sequence[TrialRecord]
+) -> Iterator[Section]:
+    """Yield of a classifier the step of the smallest held-out loss, by density, of tickets and
+    controls."""
+    if not accurate(tickets):
+        return
+    labels = arms()
+    stops: dict[str, dict[float, list[float]]] = {}
+    for trial in trials:
+        if trial.point.fork or trial.point.control not in labels or len(trial.rounds) < 2:
+            continue
+        steps = stops.setdefault(labels[trial.point.control], {})
+        for r in trial.rounds:
+            best = min(r.curve, key=lambda point: point[LOSS])
+            steps.setdefault(r.density, []).append(best[0])
+    lines = [Line.over(arm, points) for arm, points in stops.items()]
+    chart = Lines(DENSITY, "early-stopping step", lines)
+    yield Section("early_stopping", "Step of the smallest held-out loss", figure=chart)
+
+
+def samples(recorded: Recorded, trial: TrialRecord) -> Iterator[Section]:
+    """Yield the dense network's and the tickets' samples of one bank of noise."""
+    pictures = {}
+    for r in trial.rounds:
+        label = f"ticket at {r.density:.4g}" if r.index else "dense"
+        for name, png in recorded.pictures(trial, r.index):
+            pictures[f"{label}, {name.removeprefix('samples_')}"] = png
     if pictures:
-        text = [f"Seed {trial['point']['seed']}, the same noise for all."]
+        text = [f"Seed {trial.point.seed}, the same noise for all."]
         yield Section("samples", "Samples of dense network and ticket", text, pictures=pictures)
 
 

@@ -1,18 +1,20 @@
-"""Do tickets win, and how often: the grade of each recipe at each density, and the share of trajectories that win.
+"""Do tickets win, and how often: the grade of each recipe at each density, and the share of
+trajectories that win.
 
-    python analysis/ticket_frequency.py                                    the study that was recorded last
-    python analysis/ticket_frequency.py --experiment frequency.digits --by prune.criterion rewind.rule
+    python analysis/ticket_frequency.py                   the study that was recorded last
+    python analysis/ticket_frequency.py --experiment frequency.digits --by prune.criterion
 
-A confirmation or a list is graded by claims over its seeds (lthray.verdicts). A design (studies/frequency.py) also yields
-how often a ticket wins for this space of recipes, with intervals that count trajectories of one recipe as dependent; an
-adaptive search yields no frequency. Reads MLflow only; writes tables, figures, sentences and the trials that they were made
-from to <out>/reports/<experiment>/.
+A confirmation or a list is graded by claims over its seeds (lthray.findings.claims). A design
+(studies/frequency.py) also yields how often a ticket wins for this space of recipes, with intervals
+that count trajectories of one recipe as dependent; an adaptive search yields no frequency. Reads
+MLflow only; writes tables, figures, sentences and the trials that they were made from to
+<out>/reports/<experiment>/.
 """
 
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,103 +24,140 @@ from lthray.cli import asked, guarded
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
-from lthray.findings import claims
+from lthray.core.record import TrialRecord
+from lthray.findings import claims, wording
 from lthray.findings import stats as st
-from lthray.findings.evidence import Evidence, comparable, gather
-from lthray.findings.sections import Line, Lines, Section, write
+from lthray.findings.charts import excess_lines
+from lthray.findings.claims import Claim
+from lthray.findings.evidence import Cell, Evidence, comparable, gather
+from lthray.findings.sections import DENSITY, Line, Lines, Section, write
 from lthray.tracking.read import Recorded
+
+ORDER = 10  # place in a report
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Wanted(Asked):
-    """What is asked of it."""
+    """Options of this page."""
 
     by: tuple[str, ...] = ()
-    """Words of the config by which frequencies are told apart, the figures by the first; none = all that recipes differ in by
-    name, the figures of all together."""
+    """Words of the config by which frequencies are told apart, the figures by the first; none = all
+    that recipes differ in by name, the figures of all together."""
 
 
 CLAIMS = [
-    "Mean over seeds and 95 % t-interval; faster: log of the ratio of steps. A claim is that the mean lies below its bound.",
-    "p is one-sided, of the t-test; Holm adjusts it over all matching, structure and initialisation claims of the table.",
+    "Mean over seeds and 95 % t-interval; faster: log of the ratio of steps. "
+    "A claim is that the mean lies below its bound.",
+    "p is one-sided, of the t-test; Holm adjusts it over all matching, structure and "
+    "initialisation claims of the table.",
     "Sign flips of fewer than five seeds can never be significant.",
 ]
 MARGINS = (0.5, 1.0, 2.0)  # times the margin
+ADAPTIVE = "An adaptive search yields no grade and no frequency; it was not confirmed."
+DESIGN = "A design's frequency: for this space of recipes, on these seeds, at this training budget."
+NO_CONTROLS = "no ticket has its re-initialised and shuffled masks: nothing can be called winning"
+OUTCOMES = ("won", "undetermined", "of", "effective")
+SHARES = ("share", "Jeffreys 95 %", "exact 95 %", "share at most")
+LOCAL = ("runs", "rounds", "places")  # of a point: where things lie, no part of what was found
+JUDGED = ("index", "density", "metrics", "curve", "created", "made")  # of a round
+
+
+def applies(recorded: Recorded, call: str = "") -> str:
+    """Return why the page has nothing to say of a study; empty where it has."""
+    trials = comparable(recorded.of(call))
+    if trials[0].point.phase == "design":
+        won = (trajectory.won for trajectory in trajectories(gather(trials), ""))
+        return "" if any(won) else NO_CONTROLS
+    return ""
 
 
 def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iterator[Section]:
-    """Verdicts, then frequencies where the study has any."""
+    """Yield verdicts, or frequencies where the study is a design; of a search neither."""
     trials = comparable(recorded.of(call))
-    phase = trials[0]["point"]["phase"]
+    phase = trials[0].point.phase
     if phase == "search":
-        yield Section("verdict", "Search", ["An adaptive search yields no grade and no frequency; it was not confirmed."])
-        return
-    found = gather(trials)
-    if phase == "design":
-        yield from frequencies(found, by, recorded.provenance(trials))
-        return
-    for i, evidence in enumerate(found):
-        name = evidence.name if len(found) > 1 else "verdict"
-        at = f"at {evidence.steps} steps" + (" in latents" if evidence.space == "latents" else "")
-        text = [
-            *claims.sentences(evidence),
-            *(["An adaptive search yields no frequency."] if phase == "confirm" and not i else []),
-            recorded.provenance(trials),
-        ]
-        yield Section(name, f"Verdict {at}", text, claims.table(evidence), excess(evidence))
-        yield Section(f"{name}_claims", f"Every claim {at}, by itself", CLAIMS, claim_rows(evidence))
+        yield Section("verdict", "Search", [ADAPTIVE], verdict=True)
+    elif phase == "design":
+        yield from frequencies(gather(trials), by, recorded.provenance(trials))
+    else:
+        note = ["An adaptive search yields no frequency."] if phase == "confirm" else []
+        yield from verdicts(gather(trials), note, recorded.provenance(trials))
+
+
+# one verdict a setting
+
+
+def verdicts(
+    settings: Sequence[Evidence], note: Sequence[str], provenance: str
+) -> Iterator[Section]:
+    """Yield of each setting its verdict, every claim by itself and grades by margin; `note` stands
+    with the first."""
+    for i, evidence in enumerate(settings):
+        name = evidence.name if len(settings) > 1 else "verdict"
+        at = f"at {evidence.steps} steps"
+        if evidence.space != "pixels":
+            at += f" in {evidence.space}"
+        text = [*wording.sentences(evidence), *([] if i else note), provenance]
+        table = wording.table(evidence)
+        yield Section(name, f"Verdict {at}", text, table, excess(evidence), verdict=True)
+        title = f"Every claim {at}, by itself"
+        yield Section(f"{name}_claims", title, CLAIMS, claim_rows(evidence))
         yield Section(f"{name}_margins", f"Grades by margin {at}", table=margins(evidence))
 
 
 def excess(evidence: Evidence) -> Lines:
-    """Each arm's excess over dense against density, mean and 95 % interval over seeds."""
-    lines = []
+    """Return each arm's excess over dense against density, mean and 95 % interval over seeds."""
+    lines: list[Line] = []
     for cells in evidence.recipes.values():
-        for arm, label in claims.ARMS.items():
-            if points := {d: list(c.excess(arm).values()) for d, c in cells.items() if c.excess(arm)}:
-                recipe = "" if len(evidence.recipes) == 1 else f" of {next(iter(cells.values())).recipe}"
-                lines.append(Line.over(label + recipe, points))
+        name = next(iter(cells.values())).recipe
+        ending = "" if len(evidence.recipes) == 1 else f" of {name}"
+        lines += excess_lines(cells, ending)
     what = "accuracy lost to" if evidence.accurate else "excess over"
-    return Lines("density of the prunable weights", f"{what} the own dense network", lines, level=evidence.margin)
+    return Lines(DENSITY, f"{what} the own dense network", lines, level=evidence.margin)
 
 
 def claim_rows(evidence: Evidence) -> list[list[str]]:
-    """A row a claim: mean over seeds, interval, the bound it must stay below, one-sided p of two tests."""
-    cells = [(cell, d) for cells in evidence.recipes.values() for d, cell in sorted(cells.items(), reverse=True)]
-    found = [(cell, d, claim) for cell, d in cells for claim in claims.claims(evidence, cell).values()]
-    found = [(cell, d, claim) for cell, d, claim in found if all(map(math.isfinite, claim.values))]
-    family = [claim.p for _, _, claim in found if claim.name in claims.CONFIRMED]
+    """Return a row per claim: mean over seeds, interval, the bound it must stay below, one-sided p
+    of two tests."""
+    head = ["recipe", "density", "claim", "seeds", "mean", "low", "high", "below"]
+    rows = [[*head, "p", "Holm", "p by sign flips"]]
+    tested = list(_finite_claims(evidence))
+    family = [claim.p for _, claim in tested if claim.name in claims.CONFIRMED]
     adjusted = iter(st.holm(family))
-    rows = []
-    for cell, d, claim in found:
+    for cell, claim in tested:
         low, high = claim.interval
+        numbers = [f"{value:+.4f}" for value in (claim.mean, low, high, claim.margin)]
         holm = f"{next(adjusted):.2g}" if claim.name in claims.CONFIRMED else "–"
-        numbers = [f"{v:+.4f}" for v in (claim.mean, low, high, claim.margin)]
-        rows.append(
-            [
-                cell.recipe,
-                f"{d:.4g}",
-                claim.name,
-                str(len(claim.values)),
-                *numbers,
-                f"{claim.p:.2g}",
-                holm,
-                f"{claim.p_flip:.2g}",
-            ]
-        )
-    return [["recipe", "density", "claim", "seeds", "mean", "low", "high", "below", "p", "Holm", "p by sign flips"], *rows]
+        row = [cell.recipe, f"{cell.density:.4g}", claim.name, str(len(claim.values)), *numbers]
+        rows.append([*row, f"{claim.p:.2g}", holm, f"{claim.p_flip:.2g}"])
+    return rows
+
+
+def _finite_claims(evidence: Evidence) -> Iterator[tuple[Cell, Claim]]:
+    """Yield every claim whose numbers are all finite, with its cell."""
+    for recipe in evidence.recipes:
+        for _, cell in evidence.ladder(recipe):
+            for claim in claims.claims(evidence, cell).values():
+                if claim.finite:
+                    yield cell, claim
 
 
 def margins(evidence: Evidence) -> list[list[str]]:
-    """The grade of each cell under other margins, and what each margin is worth in steps."""
+    """Return the grade of each cell under other margins, and what each margin is worth in steps."""
     tried = [factor * evidence.margin for factor in MARGINS]
-    worth = ["" if evidence.accurate else f" (worth {claims.worth(evidence, m):.0%} of the steps)" for m in tried]
-    rows = []
-    for cells in evidence.recipes.values():
-        for density, cell in sorted(cells.items(), reverse=True):
-            grades = [claims.grade(claims.claims(evidence, cell, m)) for m in tried]
-            rows.append([cell.recipe, f"{density:.4g}", *(f"{g} {claims.GRADES[g]}" for g in grades)])
-    return [["recipe", "density", *(f"margin {m:.2%}{told}" for m, told in zip(tried, worth, strict=True))], *rows]
+    head = ["recipe", "density"]
+    for margin in tried:
+        worth = ""
+        if not evidence.accurate:
+            worth = f" (worth {claims.worth(evidence, margin):.0%} of the steps)"
+        head.append(f"margin {margin:.2%}{worth}")
+    rows = [head]
+    for recipe in evidence.recipes:
+        for density, cell in evidence.ladder(recipe):
+            grades = [claims.grade(claims.claims(evidence, cell, margin)) for margin in tried]
+            shown = [f"{grade} {claims.GRADES[grade]}" for grade in grades]
+            rows.append([cell.recipe, f"{density:.4g}", *shown])
+    return rows
 
 
 # how often
@@ -126,143 +165,227 @@ def margins(evidence: Evidence) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One recipe on one seed: won at each density or not (None: too near the margin to say)."""
+    """One recipe on one seed."""
 
     recipe: str
     value: str
+    """Value of the word by which frequencies are told apart."""
     won: dict[float, bool | None]
+    """Density -> whether the ticket won there; None: too near the margin to say."""
+
+    @property
+    def anywhere(self) -> bool | None:
+        """Whether it won at any density; None where it is open."""
+        outcomes = self.won.values()
+        if True in outcomes:
+            return True
+        return None if None in outcomes else False
 
 
-def frequencies(found: Sequence[Evidence], by: Sequence[str], provenance: str) -> Iterator[Section]:
-    """The share of winning trajectories by density, with the survival of a win down the ladder."""
+def frequencies(
+    settings: Sequence[Evidence], by: Sequence[str], provenance: str
+) -> Iterator[Section]:
+    """Yield the share of winning trajectories by density, the survival of a win down the ladder,
+    and shares by word.
+
+    Raises ConfigError where no ticket has the controls without which nothing is called winning.
+    """
     first = by[0] if by else ""
-    all_of = list(trajectories(found, first))
-    if not any(t.won for t in all_of):
-        raise ConfigError(["no ticket has its re-initialised and shuffled masks: nothing can be called winning"])
-    values = sorted({t.value for t in all_of})
-    rows = [row for value in values for row in shares(value, [t for t in all_of if t.value == value])]
-    head = [first or "recipes", "density", "won", "undetermined", "of", "effective"]
-    head += ["share", "Jeffreys 95 %", "exact 95 %", "share at most"]
-    overall = list(shares("all", all_of)) if len(values) > 1 else rows
-    text = [
-        f"Of {row[4]} trajectories {row[2]} won at {row[1]} density (share {row[6]}, exact 95 % {row[8]})." for row in overall
-    ]
-    text.append("A design's frequency: for this space of recipes, on these seeds, at this training budget.")
-    text.append(provenance)
-    table = [head, *(overall if len(values) > 1 else []), *rows]
-    yield Section("frequency", "How often tickets win", text, table, figure(values, all_of))
-    yield survival(values, all_of)
-    if by := by or named(found):
-        yield Section("shares", "How often tickets win, by each word alone", table=by_words(found, by))
+    paths = list(trajectories(settings, first))
+    if not any(path.won for path in paths):
+        raise ConfigError([NO_CONTROLS])
+    values = sorted({path.value for path in paths})
+    rows = [row for value in values for row in shares(value, of_value(paths, value))]
+    table = [[first or "recipes", "density", *OUTCOMES, *SHARES], *rows]
+    overall = rows
+    if len(values) > 1:
+        overall = shares("all", paths)
+        table[1:1] = overall
+    text = [*map(counted, overall), DESIGN, provenance]
+    chart = figure(values, paths)
+    yield Section("frequency", "How often tickets win", text, table, chart, verdict=True)
+    yield survival(values, paths)
+    if words_apart := by or named(settings):
+        table = by_words(settings, words_apart)
+        yield Section("shares", "How often tickets win, by each word alone", table=table)
 
 
-def by_words(found: Sequence[Evidence], by: Sequence[str]) -> list[list[str]]:
-    """A row a value of each word, whatever the others are: the share that wins at each density, and its exact interval."""
-    rows = {"all": list(shares("all", list(trajectories(found, ""))))}
+def counted(row: Sequence[str]) -> str:
+    """Return a row of `shares` in words."""
+    _, density, won, _, total, _, part, _, exact, _ = row
+    return (
+        f"Of {total} trajectories {won} won at {density} density "
+        f"(share {part}, exact 95 % {exact})."
+    )
+
+
+def of_value(paths: Iterable[Trajectory], value: str) -> list[Trajectory]:
+    """Return the trajectories with one value of the word that tells them apart."""
+    return [path for path in paths if path.value == value]
+
+
+def by_words(settings: Sequence[Evidence], by: Sequence[str]) -> list[list[str]]:
+    """Return a row per value of each word, whatever the others are: the share that wins at each
+    density.
+
+    With each share stands its exact interval.
+    """
+    overall = shares("all", list(trajectories(settings, "")))
+    groups = {"all": overall}
     for word in by:
-        own = list(trajectories(found, word))
-        for value in sorted({t.value for t in own}):
-            rows[f"{word} {value}"] = list(shares(value, [t for t in own if t.value == value]))
-    head = ["", "trajectories", "effective", *(row[1] for row in rows["all"])]
-    return [head, *([name, at[-1][4], at[-1][5], *(f"{row[6]} ({row[8]})" for row in at)] for name, at in rows.items())]
+        paths = list(trajectories(settings, word))
+        for value in sorted({path.value for path in paths}):
+            groups[f"{word} {value}"] = shares(value, of_value(paths, value))
+    rows = [["", "trajectories", "effective", *(row[1] for row in overall)]]
+    for name, group in groups.items():
+        cells = [f"{row[6]} ({row[8]})" for row in group]
+        rows.append([name, group[-1][4], group[-1][5], *cells])
+    return rows
 
 
-def named(found: Sequence[Evidence]) -> list[str]:
-    """Words that recipes differ in and whose values are names, not numbers."""
-    each = [words_of(evidence, key) for evidence in found for key in evidence.recipes]
-    return [word for word, value in each[0].items() if isinstance(value, str) and any(w[word] != value for w in each)]
+def named(settings: Sequence[Evidence]) -> list[str]:
+    """Return the words that recipes differ in and whose values are names, not numbers."""
+    recipes = [words_of(evidence, key) for evidence in settings for key in evidence.recipes]
+    first = recipes[0]
+    named_words = [word for word, value in first.items() if isinstance(value, str)]
+    return [word for word in named_words if any(each[word] != first[word] for each in recipes)]
 
 
 def words_of(evidence: Evidence, recipe: str) -> dict[str, Any]:
-    """Every word of a recipe's config."""
-    return {**TrialConfig().flat(), **json.loads(evidence.setting), **json.loads(recipe)}
+    """Return every word of a recipe's config."""
+    return {**TrialConfig().flat(), **evidence.words, **json.loads(recipe)}
 
 
-def trajectories(found: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
-    """Every recipe and seed of a design, each against its own dense network and controls."""
-    for evidence in found:
+def trajectories(settings: Sequence[Evidence], by: str) -> Iterator[Trajectory]:
+    """Yield every recipe and seed of a design, each against its own dense network and controls."""
+    for evidence in settings:
         for key, cells in evidence.recipes.items():
             won: dict[int, dict[float, bool | None]] = {}
             for density, cell in cells.items():
                 for seed, outcome in claims.wins(evidence, cell).items():
                     won.setdefault(seed, {})[density] = outcome
+            value = str(words_of(evidence, key)[by]) if by else "all"
             for outcomes in won.values():
-                yield Trajectory(evidence.setting + key, str(words_of(evidence, key)[by]) if by else "all", outcomes)
+                yield Trajectory(evidence.setting + key, value, outcomes)
 
 
-def shares(value: str, found: Sequence[Trajectory]) -> Iterator[list[str]]:
-    """A row a density, and a last one of those that win at any. Undetermined counts as not won, but for the share at most."""
-    densities = sorted({d for t in found for d in t.won}, reverse=True)
-    cases = {f"{d:.4g}": [(t.recipe, t.won[d]) for t in found if d in t.won] for d in densities}
-    cases["any"] = [(t.recipe, True if True in t.won.values() else None if None in t.won.values() else False) for t in found]
-    for at, outcomes in cases.items():
-        groups: dict[str, list[bool]] = {}
-        for recipe, outcome in outcomes:
-            groups.setdefault(recipe, []).append(outcome is True)
-        won, open_ = (sum(outcome is kind for _, outcome in outcomes) for kind in (True, None))
-        total = len(outcomes)
-        n = max(1, math.floor(st.effective_size(list(groups.values()))))
-        intervals = [interval(round(won / total * n), n) for interval in (st.jeffreys, st.clopper_pearson)]
-        told = [f"{low:.2f}-{high:.2f}" for low, high in intervals]
-        counts = [str(won), str(open_), str(total), str(n)]
-        yield [value, at, *counts, f"{won / total:.2f}", *told, f"{(won + open_) / total:.2f}"]
+def shares(value: str, paths: Sequence[Trajectory]) -> list[list[str]]:
+    """Return a row per density, and a last one of the trajectories that win at any.
+
+    Undetermined counts as not won, but for the share at most.
+    """
+    rows = []
+    for density in sorted({d for path in paths for d in path.won}, reverse=True):
+        outcomes = [(path.recipe, path.won[density]) for path in paths if density in path.won]
+        rows.append([value, f"{density:.4g}", *share(outcomes)])
+    anywhere = [(path.recipe, path.anywhere) for path in paths]
+    return [*rows, [value, "any", *share(anywhere)]]
 
 
-def figure(values: Sequence[str], found: Sequence[Trajectory]) -> Lines:
-    """The share that wins against density, exact intervals at the effective number."""
+def share(outcomes: Sequence[tuple[str, bool | None]]) -> list[str]:
+    """Return the cells of (recipe, outcome) pairs: counts, share, two intervals, share at most.
+
+    Intervals are taken at the effective number: outcomes of one recipe are dependent.
+    """
+    groups: dict[str, list[bool]] = {}
+    for recipe, outcome in outcomes:
+        groups.setdefault(recipe, []).append(outcome is True)
+    total = len(outcomes)
+    won = sum(outcome is True for _, outcome in outcomes)
+    undetermined = sum(outcome is None for _, outcome in outcomes)
+    n = max(1, math.floor(st.effective_size(list(groups.values()))))
+    successes = round(won / total * n)
+    intervals = []
+    for interval in (st.jeffreys, st.clopper_pearson):
+        low, high = interval(successes, n)
+        intervals.append(f"{low:.2f}-{high:.2f}")
+    counts = [str(won), str(undetermined), str(total), str(n)]
+    return [*counts, f"{won / total:.2f}", *intervals, f"{(won + undetermined) / total:.2f}"]
+
+
+def figure(values: Sequence[str], paths: Sequence[Trajectory]) -> Lines:
+    """Return the share that wins against density, with exact intervals at the effective number."""
     lines = []
     for value in values:
-        rows = list(shares(value, [t for t in found if t.value == value]))[-2::-1]
-        low, high = zip(*(map(float, row[8].split("-")) for row in rows), strict=True)
-        lines.append(Line(value, [float(row[1]) for row in rows], [float(row[6]) for row in rows], list(low), list(high)))
-    return Lines("density of the prunable weights", "share of trajectories that win", lines)
+        *rows, _ = shares(value, of_value(paths, value))
+        rows.reverse()  # sparsest first
+        x, y, low, high = [], [], [], []
+        for row in rows:
+            ends = row[8].split("-")
+            x.append(float(row[1]))
+            y.append(float(row[6]))
+            low.append(float(ends[0]))
+            high.append(float(ends[1]))
+        lines.append(Line(value, x, y, low, high))
+    return Lines(DENSITY, "share of trajectories that win", lines)
 
 
-def survival(values: Sequence[str], found: Sequence[Trajectory]) -> Section:
-    """Kaplan-Meier over sparsity: a trajectory's time is the sparsity of its first rung that does not win."""
-    lines, rows, times = [], [], {}
+def survival(values: Sequence[str], paths: Sequence[Trajectory]) -> Section:
+    """Return Kaplan-Meier over sparsity: a trajectory's time is the sparsity of its first rung that
+    does not win."""
+    lines = []
+    rows = [["recipes", "trajectories", "failed", "median sparsity of the first failure"]]
+    outcomes: dict[str, tuple[list[float], list[bool]]] = {}
     for value in values:
-        mine = [first_failure(t) for t in found if t.value == value and t.won]
-        times[value] = mine
-        curve = st.kaplan_meier([s for s, _ in mine], [failed for _, failed in mine])
+        ends = [first_failure(path) for path in of_value(paths, value) if path.won]
+        times, failed = [sparsity for sparsity, _ in ends], [fails for _, fails in ends]
+        outcomes[value] = times, failed
+        curve = st.kaplan_meier(times, failed)
         lines.append(Line(value, [0.0, *curve.t.tolist()], [1.0, *curve.survival.tolist()]))
         median = "not reached" if math.isinf(curve.median) else f"{curve.median:.4g}"
-        rows.append([value, str(len(mine)), str(sum(failed for _, failed in mine)), median])
+        rows.append([value, str(len(ends)), str(sum(failed)), median])
     text = []
     if len(values) == 2:
-        a, b = (times[value] for value in values)
-        p = st.logrank([t for t, _ in a], [f for _, f in a], [t for t, _ in b], [f for _, f in b])
-        text.append(f"Log-rank p of {values[0]} against {values[1]}: {p:.3g}; trajectories of one recipe are not independent.")
+        a, b = values
+        p = st.logrank(*outcomes[a], *outcomes[b])
+        text.append(
+            f"Log-rank p of {a} against {b}: {p:.3g}; trajectories of one recipe are not "
+            "independent."
+        )
     chart = Lines("sparsity", "share that still wins", lines, ladder=False, steps=True)
-    head = ["recipes", "trajectories", "failed", "median sparsity of the first failure"]
-    return Section("survival", "Down to which sparsity tickets win", text, [head, *rows], chart)
+    return Section("survival", "Down to which sparsity tickets win", text, rows, chart)
 
 
-def first_failure(t: Trajectory) -> tuple[float, bool]:
-    """The sparsity at which a trajectory first does not win; where it always does, the last one, and False (censored)."""
-    for density, won in sorted(t.won.items(), reverse=True):
+def first_failure(path: Trajectory) -> tuple[float, bool]:
+    """Return the sparsity at which a trajectory first does not win, and True.
+
+    Where it always does, the last sparsity that was tried, and False (censored).
+    """
+    for density, won in sorted(path.won.items(), reverse=True):
         if won is False:
             return 1 - density, True
-    return 1 - min(t.won), False
+    return 1 - min(path.won), False
 
 
-def bare(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a recorded trial that a verdict is given on."""
-    used = ("index", "density", "metrics", "curve", "created", "made")
-    point = {word: value for word, value in trial["point"].items() if word not in ("runs", "rounds", "places")}
-    return {**trial, "point": point, "rounds": [{word: r[word] for word in used if word in r} for r in trial["rounds"]]}
+def bare(trial: TrialRecord) -> dict[str, Any]:
+    """Return as JSON all of a recorded trial that a verdict is given on."""
+    facts = trial.to_json()
+    point = {word: value for word, value in facts["point"].items() if word not in LOCAL}
+    rounds = [{word: r[word] for word in JUDGED} for r in facts["rounds"]]
+    return {
+        "id": trial.id,
+        "point": dict(sorted(point.items())),
+        "end": dict(sorted(facts["end"].items())),
+        "rounds": rounds,
+        "run": trial.run,
+    }
+
+
+def dump(trials: Iterable[TrialRecord]) -> str:
+    """Return the trials as the text of a trials.json, which TrialRecord.from_json reads."""
+    return json.dumps([bare(trial) for trial in trials], separators=(",", ":"))
 
 
 def main() -> int:
-    """Write what was found and print it."""
+    """Write sections and trials and print what was found; return the exit code."""
     wanted = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
-    if unknown := [word for word in wanted.by if word not in words(TrialConfig)]:
+    allowed = words(TrialConfig)
+    if unknown := [word for word in wanted.by if word not in allowed]:
         raise ConfigError([f"--by {unknown[0]!r}: no word of a config"])
     recorded = Recorded(wanted.uri, wanted.experiment)
-    found = sections(recorded, wanted.call, wanted.by)
     folder = Path(wanted.out) / "reports" / recorded.name
-    lines = write(found, folder)
-    (folder / "trials.json").write_text(json.dumps([*map(bare, recorded.of(wanted.call))], separators=(",", ":")))
+    lines = write(sections(recorded, wanted.call, wanted.by), folder)
+    (folder / "trials.json").write_text(dump(recorded.of(wanted.call)))
     print("\n".join(lines))
     return 0
 

@@ -1,118 +1,168 @@
-"""The `lthray` command: one trial without Ray, the record, the store, a preset of what a search has found."""
+"""The `lthray` command: one trial without Ray, the record, the store, a tuned preset."""
 
 import contextlib
+import inspect
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lthray import __version__
-from lthray.cli import about_of, asked, configured, guarded, say, store_of
+from lthray.command import about_of, asked, configured, guarded, say, store_of
 from lthray.config import options, presets
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 
 if TYPE_CHECKING:
+    from lthray.core.record import Point, Progress
     from lthray.core.store import Store
+    from lthray.study.ledger import Ledger
 
 
 @dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
 class Wanted(options.Asked):
-    """Which search a preset is made of."""
+    """Options of `lthray preset`: the search that a preset is made of."""
 
     steps: Annotated[int, Field(ge=0)] = 0
     """Only among networks of so many training steps; 0 = all, whatever they cost."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """lthray COMMAND [OPTIONS]"""
+    """Run `lthray COMMAND [OPTIONS]`, by default the command line's; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    command, rest = (argv[0], argv[1:]) if argv else ("--help", [])
-    if command in ("--help", "-h"):
-        about = "\n".join(f"  {name:8} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items())
-        return guarded(lambda: say(options.help_text("lthray COMMAND [OPTIONS]   (lthray COMMAND --help)", about, {})))
-    if command == "--version":
-        return guarded(lambda: say(__version__))
-    if command not in COMMANDS:
-        return guarded(lambda: _raise(ConfigError([f"{command!r}: must be one of {', '.join(COMMANDS)}"])))
-    return guarded(lambda: COMMANDS[command](rest))
+    name, *rest = argv or ["--help"]
+    return guarded(lambda: _command(name)(rest))
+
+
+def _command(name: str) -> "Command":
+    """Return the command, or the option that stands alone; ConfigError where there is none."""
+    if name in ALONE:
+        return ALONE[name]
+    if name not in COMMANDS:
+        raise ConfigError([f"{name!r}: must be one of {', '.join(COMMANDS)}"])
+    return COMMANDS[name]
+
+
+def _help(argv: Sequence[str]) -> int:
+    lines = []
+    for name, run in COMMANDS.items():
+        about, *_ = _about(run).splitlines()
+        lines.append(f"  {name:8} {about}")
+    usage = "lthray COMMAND [OPTIONS]   (lthray COMMAND --help)"
+    return say(options.help_text(usage, "\n".join(lines), {}))
+
+
+def _version(argv: Sequence[str]) -> int:
+    return say(__version__)
+
+
+def _about(run: "Command") -> str:
+    return inspect.getdoc(run) or ""
 
 
 def trial(argv: Sequence[str]) -> int:
-    """One trial in this process, without Ray: for a look, or a debugger."""
-    return _one(*configured(argv, "lthray trial", trial.__doc__ or ""), argv)
+    """Run one trial in this process, without Ray: for a look, or a debugger."""
+    config, chosen = configured(argv, "lthray trial", _about(trial))
+    from lthray.findings.wording import sentences
+    from lthray.study import terminal
+    from lthray.tracking import write
+    from lthray.trial.points import point
+
+    store, ledger = _begin(config, chosen, argv)
+    given_out = ledger.begin(0, point(config, {}, "single"))
+    out = terminal.console()
+    try:
+        code = _run(config, store, ledger, given_out, out.print)
+    except KeyboardInterrupt:
+        again = options.redacted(shlex.join(argv))
+        out.print(f"interrupted; to go on, the same command:  lthray trial {again}")
+        return options.INTERRUPTED
+    write.replay(store, chosen.uri, chosen.artifacts, only=ledger, sentences=sentences)
+    return code
 
 
 def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    chosen = asked(options.Root, argv, "lthray record", record.__doc__ or "")
-    from lthray.tracking import write as recording
+    chosen = asked(options.Root, argv, "lthray record", _about(record))
+    from lthray.findings.wording import sentences
+    from lthray.tracking import write
 
-    number = recording.replay(_existing(chosen), chosen.uri, chosen.artifacts)
-    print(f"{number} trials recorded in {options.redacted(chosen.uri)}")
-    return options.DONE
+    store = _existing(chosen)
+    number = write.replay(store, chosen.uri, chosen.artifacts, sentences=sentences)
+    return say(f"{number} trials recorded in {options.redacted(chosen.uri)}")
 
 
 def store(argv: Sequence[str]) -> int:
     """Look after a store: `lthray store verify | size | sweep`."""
-    verbs = ("verify", "size", "sweep")
-    verb, rest = (argv[0], argv[1:]) if argv else ("", [])
-    if verb not in verbs and not options.asks_for_help(argv):
-        raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(verbs)}"])
-    rest, usage = rest if verb in verbs else argv, "lthray store verify|size|sweep"
-    chosen = asked(options.Root, rest, usage, store.__doc__ or "", hidden=("tracking_uri",))
-    held = _existing(chosen)
-    if verb == "size":
-        print(f"{held.size() / 1e6:,.1f} MB in {sum(1 for _ in held):,} objects")
-    elif verb == "sweep":
-        print(f"{held.sweep()} abandoned or damaged objects removed")
-    else:
-        names = list(held)
-        bad = [name for name in names if held.find(*name) is None]
-        print(f"{len(names) - len(bad)} objects verified, {len(bad)} damaged (set aside, made again when needed)")
-        return options.INTEGRITY if bad else options.DONE
-    return options.DONE
+    verb, *rest = argv or [""]
+    if options.asks_for_help(argv):
+        verb, rest = next(iter(VERBS)), ["--help"]
+    if verb not in VERBS:
+        raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(VERBS)}"])
+    usage = f"lthray store {'|'.join(VERBS)}"
+    chosen = asked(options.Root, rest, usage, _about(store), hidden=("tracking_uri",))
+    return VERBS[verb](_existing(chosen))
+
+
+def _verify(store: "Store") -> int:
+    names = list(store)
+    damaged = sum(store.find(*name) is None for name in names)
+    intact = f"{len(names) - damaged} objects verified"
+    say(f"{intact}, {damaged} damaged (set aside, made again when needed)")
+    return options.INTEGRITY if damaged else options.DONE
+
+
+def _size(store: "Store") -> int:
+    objects = sum(1 for _ in store)
+    return say(f"{store.size() / 1e6:,.1f} MB in {objects:,} objects")
+
+
+def _sweep(store: "Store") -> int:
+    return say(f"{store.sweep()} abandoned or damaged objects removed")
 
 
 def preset(argv: Sequence[str]) -> int:
-    """Make a preset of the best dense network of a search: `lthray preset NAME --experiment baseline_tuning.digits`."""
-    name, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("", argv)
-    chosen = asked(Wanted, rest, "lthray preset NAME", preset.__doc__ or "")
+    """Make a preset of the best dense network of a search.
+
+    Such as: lthray preset NAME --experiment baseline_tuning.digits
+    """
+    name, rest = "", list(argv)
+    if rest and not rest[0].startswith("-"):
+        name = rest.pop(0)
+    chosen = asked(Wanted, rest, "lthray preset NAME", _about(preset))
+    from lthray.core.metrics import HELDOUT
     from lthray.findings.evidence import setting_of
     from lthray.tracking.read import Recorded, tuned
 
     recorded = Recorded(chosen.uri, chosen.experiment)
+    best, tuned_words = tuned(recorded.trials, chosen.call, chosen.steps)
     base = presets.words_of(recorded.preset, chosen.out)
-    trial, words = tuned(recorded.trials, chosen.call, chosen.steps)
-    path = presets.save(name, chosen.out, {w: v for w, v in base.items() if w not in setting_of(base)} | words)
-    loss = trial["rounds"][0]["metrics"]["loss/heldout"]
-    print(f"{path}: {trial['point']['name']}, held-out loss {loss:.4f}, " + " ".join(f"{w}={v}" for w, v in words.items()))
-    print(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
-    return options.DONE
+    replaced = setting_of(base)
+    words = {word: value for word, value in base.items() if word not in replaced} | tuned_words
+    path = presets.save(name, chosen.out, words)
+    loss = f"held-out loss {best.rounds[0].metrics[HELDOUT.name]:.4f}"
+    settings = " ".join(f"{word}={value}" for word, value in tuned_words.items())
+    say(f"{path}: {best.name}, {loss}, {settings}")
+    return say(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"trial": trial, "record": record, "store": store, "preset": preset}
-
-
-def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> int:
+def _begin(
+    config: TrialConfig, chosen: options.Options, argv: Sequence[str]
+) -> "tuple[Store, Ledger]":
+    """Check a config before anything is written; return the store and the call of the trial."""
     import torch
 
-    from lthray.core.ticket import Round, TrialFailed
-    from lthray.study import terminal
-    from lthray.study.ledger import DONE, FAILED, Ledger
-    from lthray.tracking import write as recording
-    from lthray.trial import trajectory
-    from lthray.trial.plan import givens, point
+    from lthray.study.ledger import Ledger
+    from lthray.trial.points import given_digests
     from lthray.trial.preflight import check
 
     torch.set_num_threads(chosen.cpus_per_trial)
     check(config)
-    held, out = store_of(chosen), terminal.console()
     plan = {
         "study": "trial",
         "preset": chosen.preset,
@@ -120,39 +170,59 @@ def _one(config: TrialConfig, chosen: options.Options, argv: Sequence[str]) -> i
         "config": config.canonical(),
         "seed": config.seed,
     }
-    if found := givens(config):
-        plan["given"] = found
-    ledger = Ledger.freeze(held, plan, about_of("trial", trial.__doc__ or "", chosen, argv))
-    facts = ledger.begin(0, point(config, {}, "single"))
-    last, code = len(facts["rounds"]) - 1, options.DONE
+    digests = given_digests(config)
+    if digests:
+        plan["given"] = digests
+    about = about_of("trial", _about(trial), chosen=chosen, argv=argv)
+    store = store_of(chosen)
+    return store, Ledger.freeze(store, plan, about)
+
+
+def _run(
+    config: TrialConfig,
+    store: "Store",
+    ledger: "Ledger",
+    point: "Point",
+    show: Callable[[str], None],
+) -> int:
+    """Run a trial, show how it goes and enter the end in the ledger; returns the exit code."""
+    from lthray.core.ticket import TrialFailed
+    from lthray.study.ledger import DONE, FAILED
+    from lthray.study.results import round_line
+    from lthray.trial.run import run
+
+    last = len(point.rounds) - 1
     try:
         with _interruptible():
-            for event in trajectory.run(config, held):
-                if isinstance(event, Round):
-                    out.print(terminal.round_line(facts["name"], event.index, last, event.metrics))
-                else:
-                    done = f"step {event.step}/{event.of}, loss {event.loss:.4f}, {event.seconds:.0f} s"
-                    out.print(f"  round {event.round}, {done}")
-        ledger.finish(0, DONE)
-    except KeyboardInterrupt:
-        out.print(f"interrupted; to go on, the same command:  lthray trial {options.redacted(shlex.join(argv))}")
-        return options.INTERRUPTED
+            for r in run(config, store, progress=lambda progress: show(_progress_line(progress))):
+                show(round_line(point.name, r.index, last, r.metrics))
     except TrialFailed as error:
-        ledger.finish(0, FAILED, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        code = options.PARTIAL
-    recording.replay(held, chosen.uri, chosen.artifacts, only=ledger)
-    return code
+        reason = f"{type(error).__name__}: {error}"
+        ledger.finish(0, FAILED, reason, trace=traceback.format_exc())
+        print(f"error: {reason}", file=sys.stderr)
+        return options.PARTIAL
+    ledger.finish(0, DONE)
+    return options.DONE
+
+
+def _progress_line(progress: "Progress") -> str:
+    loss = f"loss {progress.loss:.4f}, {progress.seconds:.0f} s"
+    return f"  round {progress.round}, step {progress.step}/{progress.of}, {loss}"
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM is a Ctrl-C while this is open, and so is a SIGINT that whoever started us had set to be ignored."""
+    """Raise KeyboardInterrupt at SIGTERM and at SIGINT while this is open.
 
-    def interrupt(_number: int, _frame: object) -> None:
+    Also where whoever started this process had set SIGINT to be ignored, as shells do for
+    background jobs.
+    """
+
+    def interrupt(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
@@ -161,13 +231,28 @@ def _interruptible() -> Iterator[None]:
 
 
 def _existing(chosen: options.Root) -> "Store":
-    if not (held := store_of(chosen)).exists:
+    store = store_of(chosen)
+    if not store.exists:
         raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
-    return held
+    return store
 
 
-def _raise(error: Exception) -> int:
-    raise error
+Command = Callable[[Sequence[str]], int]
+"""Takes the words behind its name; returns the exit code. The docstring is its help."""
+
+COMMANDS: Mapping[str, Command] = {
+    "trial": trial,
+    "record": record,
+    "store": store,
+    "preset": preset,
+}
+ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}
+VERBS: "Mapping[str, Callable[[Store], int]]" = {
+    "verify": _verify,
+    "size": _size,
+    "sweep": _sweep,
+}
+"""What `lthray store` can do."""
 
 
 if __name__ == "__main__":

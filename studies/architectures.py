@@ -1,30 +1,41 @@
-"""Does it hold for latent diffusion as it does in pixels? One recipe, one trunk, in both spaces, on the same seeds.
+"""Do tickets behave alike in latent diffusion and in pixels? One recipe and one trunk in both.
 
     python studies/architectures.py                      digits, two CPU cores, about half an hour
     python analysis/architectures.py                     interaction and equivalence
 
-The same U-Net but for its first and last layer, trained for as many steps on images (DDPM; Ho et al. 2020) and on the latents
-of an autoencoder that is trained once (LDM; Rombach et al. 2022), each ticket against its own dense network, with its
-re-initialised and shuffled masks at every rung, a second dense network and one of twice the steps. Cost: 2 spaces x seeds x 15
-runs. Expect: tickets win in both; what differs is how sparse.
+The network is the same U-Net but for its first and last layer. It is trained for as many steps on
+images (DDPM; Ho et al. 2020) and on the latents of an autoencoder that is trained once (LDM;
+Rombach et al. 2022), on the same seeds. Each ticket is compared with its own dense network, with
+its re-initialised and shuffled masks at every rung, with a second dense network and with one of
+twice the steps. Cost: 2 spaces x seeds x 15 training runs. Expect: tickets win in both spaces; they
+differ in how sparse a winning ticket can be.
 """
 
 import sys
 
 from lthray.cli import study
-from lthray.study.call import Study
+from lthray.config.trial import TrialConfig
 from lthray.study.comparators import AGAIN, against, longer
+from lthray.study.page import Grid
+from lthray.study.space import Words
 
-SPACES = ({"objective.name": "denoise"}, {"objective.name": "latent_denoise"})
+SPACES: list[Words] = [{"objective.name": "denoise"}, {"objective.name": "latent_denoise"}]
 GREY = {"data.side": 32}  # 28 leaves latents that three levels cannot halve
 
-STUDY = Study(
+
+def references(config: TrialConfig) -> list[Words]:
+    """Return the dense references, once in each space."""
+    dense = (AGAIN, longer(config))
+    return [{**words, **space} for space in SPACES for words in dense]
+
+
+STUDY = Grid(
     name="architectures",
     about=__doc__,
     seeds=(0, 1, 2, 3, 4),
-    points=lambda config: list(SPACES),
+    points=lambda config: SPACES,
     arms=lambda config: against("reinit", "shuffle"),
-    references=lambda config: [{**words, **space} for space in SPACES for words in (AGAIN, longer(config))],
+    references=references,
     presets={"mnist": GREY, "fashion_mnist": GREY},
     smoke={
         "latent.steps": 50,

@@ -1,30 +1,35 @@
-"""Which recipe finds the sparsest good tickets: method, layer schedule, rewind rule and point, in pixels or in latents.
+"""Which recipe finds the sparsest good tickets? Method, layer schedule, rewinding, architecture.
 
     python studies/layerwise_search.py                 digits, two CPU cores, nine minutes
     python studies/layerwise_search.py --smoke         the same pipeline in about two minutes
-    python studies/layerwise_search.py --preset cifar10 --data-root DATA --gpus-per-trial 0.25 --trials 64
+    python studies/layerwise_search.py --preset cifar10 --data-root DATA \\
+        --gpus-per-trial 0.25 --trials 64
 
-A search (seeded TPE) over whole trajectories, one a trial. Its score is the paired excess of the ticket's held-out loss
-over the trial's own dense network at each density of one common ladder; at the second rung, the fourth, ... the better
-half goes on (asynchronous successive halving). A trial that was cut short never counts as a good one.
+This is a search (seeded TPE) over whole trajectories, one a trial, in pixels or in latents. The
+score is the paired excess of the ticket's held-out loss over the trial's own dense network, at each
+density of one common ladder. At the second rung, the fourth, ... the better half goes on
+(asynchronous successive halving). A trial that was cut short never counts as a good one.
 
-Then the best recipe (--recipes, up to 3) is confirmed on fresh seeds (--confirm-seeds), fresh streams and the untouched
-test split, with its controls at two rungs named here, a second dense network a seed (what chance does) and one of twice
-the steps (is the reference undertrained). Only the confirmation is graded; how much the search flattered itself is told.
+Then the best recipe (--recipes, up to 3) is confirmed on fresh seeds (--confirm-seeds), fresh
+streams and the untouched test split. Beside it run its controls at two rungs named here, a second
+dense network a seed (what chance does) and one of twice the steps (is the reference undertrained).
+Only the confirmation is graded; how much the search flattered itself is told.
 
-Cost: digits, at most trials x 4 rungs of 400 steps, then seeds x 14 runs. Expect, on digits: magnitude far ahead of
-random; tickets ahead of every control at all densities, of a dense network that is undertrained. An adaptive search says
-which recipe is best, not how often tickets exist.
+Cost: digits, at most trials x 4 rungs of 400 steps, then seeds x 14 training runs. Expect, on
+digits: magnitude far ahead of random; tickets ahead of every control at all densities, of a dense
+network that is undertrained. An adaptive search says which recipe is best, not how often tickets
+exist.
 """
 
 import sys
 from typing import get_args
 
 from lthray.cli import study
-from lthray.config.trial import DENOISERS, POINTED, Criterion, RegimeName, TrialConfig
-from lthray.study.call import Confirmation, Study
-from lthray.study.comparators import AGAIN, Words, against, longer, spaces
-from lthray.study.space import Choice, Range, Space
+from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import Criterion, RegimeName, denoisers
+from lthray.study.comparators import AGAIN, against, longer, spaces
+from lthray.study.page import Confirmation, Search
+from lthray.study.space import Choice, Range, Space, Words
 
 MAGNITUDE: Words = {
     "prune.budget": "overall",
@@ -33,12 +38,16 @@ MAGNITUDE: Words = {
     "rewind.rule": "late",
     "rewind.fraction": 0.05,
 }
+POINTED = ("late", "lr", "tuned")  # rules with a rewind point, of those searched
+FRESH = (1001, 1002, 1003, 1004, 1005)  # seeds of the confirmation
 
 
 def space(config: TrialConfig) -> Space:
-    """Architecture (DDPM, LDM) x criterion x regime x layer schedule x rewind rule x rewind point."""
+    """Return what is searched: architecture (DDPM, LDM), layer schedule, criterion, regime and
+    rewinding."""
     blocks = 2 * len(config.model.channels) + 1  # down blocks, the middle, up blocks
-    dials: Space = {f"prune.dials.{i}": Range(-1.5, 1.5, when=("prune.budget", ("sampled",))) for i in range(blocks)}
+    sampled = ("prune.budget", ("sampled",))
+    dials = {f"prune.dials.{block}": Range(-1.5, 1.5, when=sampled) for block in range(blocks)}
     return {
         "objective.name": Choice(spaces(config)),
         "prune.budget": Choice(("overall", "lamp", "erk", "uniform", "ramp", "sampled")),
@@ -51,28 +60,30 @@ def space(config: TrialConfig) -> Space:
     }
 
 
-STUDY = Study(
+CONFIRMATION = Confirmation(
+    seeds=FRESH[:3],
+    presets=dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), FRESH),
+    arms=lambda config: against("reinit", "shuffle", "small_dense", rungs=(2, -1)),
+    references=lambda config: [AGAIN, longer(config)],
+    words={
+        "measure.split": "test",
+        "measure.samplers": ("ddim", "ddpm"),
+        "measure.sampling_steps": (20, 50),
+        "measure.perturbations": 5,
+        "measure.sensitivity": True,
+    },
+    smoke={"measure.sampling_steps": (5, 10), "measure.sensitivity": False},
+)
+
+STUDY = Search(
     name="layerwise_search",
     about=__doc__,
     seeds=(0,),
     trials=12,
     words={"prune.least": 0.005},  # no ranking cuts a layer away
-    first=[{"objective.name": name, **MAGNITUDE} for name in DENOISERS],
+    first=[{"objective.name": name, **MAGNITUDE} for name in denoisers()],
     space=space,
-    confirm=Confirmation(
-        seeds=(1001, 1002, 1003),
-        presets=dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), (1001, 1002, 1003, 1004, 1005)),
-        arms=lambda config: against("reinit", "shuffle", "small_dense", rungs=(2, -1)),
-        references=lambda config: [AGAIN, longer(config)],
-        words={
-            "measure.split": "test",
-            "measure.samplers": ("ddim", "ddpm"),
-            "measure.sampling_steps": (20, 50),
-            "measure.perturbations": 5,
-            "measure.sensitivity": True,
-        },
-        smoke={"measure.sampling_steps": (5, 10), "measure.sensitivity": False},
-    ),
+    confirm=CONFIRMATION,
     smoke_trials=3,
     smoke={
         "latent.steps": 50,

@@ -1,46 +1,77 @@
-"""Which way of cutting finds the better tickets? Criteria, at initialisation, layer schedules, N of M, channels, moving masks.
+"""Which way of pruning finds the better tickets? Criteria, schedules, units and moving masks.
 
     python studies/pruning_methods.py                            digits, two CPU cores, an hour
     python analysis/pruning_methods.py                           which win and which lose
 
-Every method goes down the same ladder on the same seeds, from the same dense networks, its tickets trained for as many steps;
-it differs from the others in what it cuts, when it looks, or what its mask does in training, and in nothing else. Those that
-were published for the initial weights are also tried there (rewind rule init, scored before training). Each has its
-re-initialised and shuffled masks at two rungs: where these are as good, the method found layer densities and no more. Cost:
-methods x seeds x 8 runs. Expect: magnitude hard to beat; pruning at initialisation behind it and no better than its own
-shuffled masks (Frankle et al. 2021, arXiv 2009.08576); moving masks good where little is left.
+Every method goes down the same ladder on the same seeds, from the same dense networks, and its
+tickets are trained for as many steps. It differs from the others in what it cuts, when it looks, or
+what its mask does in training, and in nothing else. Those that were published for the initial
+weights are also tried there (rewind rule init, scored before training). Each method has its
+re-initialised and shuffled masks at two rungs: where these are as good as the ticket, the method
+found layer densities and no more. Cost: methods x seeds x 8 training runs. Expect: magnitude hard
+to beat; pruning at initialisation behind it and no better than its own shuffled masks (Frankle et
+al. 2021, arXiv 2009.08576); moving masks good where little is left.
 """
 
 import sys
 
 from lthray.cli import study
-from lthray.study.call import Study
-from lthray.study.comparators import Words, against, longer
+from lthray.study.comparators import against, longer
+from lthray.study.page import Grid
+from lthray.study.space import Words
 
-CRITERIA = ("magnitude", "movement", "magnitude_increase", "taylor", "diff_pruning", "sensitivity", "hsic", "random")
 AT_START: Words = {"rewind.rule": "init", "rewind.fraction": 0.0, "prune.scored": "rewound"}
-SPARSE: Words = {"rewind.rule": "init", "rewind.fraction": 0.0, "prune.criterion": "random", "prune.budget": "erk"}
+SPARSE: Words = {
+    "rewind.rule": "init",
+    "rewind.fraction": 0.0,
+    "prune.criterion": "random",
+    "prune.budget": "erk",
+}
+CHANNELS: Words = {"prune.unit": "channel", "prune.least": 0.0}
+LOW = 0.02  # density where the dual lottery claims most
 
-LOW = 0.02  # where the dual lottery claims most
 METHODS: list[Words] = [
-    *({"prune.criterion": name} for name in CRITERIA),
-    *({"prune.criterion": name, **AT_START} for name in ("snip", "grasp")),
+    # criteria, scored on trained weights
+    {"prune.criterion": "magnitude"},
+    {"prune.criterion": "movement"},
+    {"prune.criterion": "magnitude_increase"},
+    {"prune.criterion": "taylor"},
+    {"prune.criterion": "diff_pruning"},
+    {"prune.criterion": "sensitivity"},
+    {"prune.criterion": "hsic"},
+    {"prune.criterion": "random"},
+    # pruning at initialisation
+    {"prune.criterion": "snip", **AT_START},
+    {"prune.criterion": "grasp", **AT_START},
     {"prune.criterion": "synflow", "prune.scoring_steps": 25, **AT_START},
+    # units other than single weights
     {"prune.unit": "n_of_m", "prune.group": 16, "prune.budget": "uniform"},
-    *({"prune.unit": "channel", "prune.criterion": name, "prune.least": 0.0} for name in ("magnitude", "diff_pruning", "hsic")),
-    *({"regime.name": name, **SPARSE} for name in ("set", "rigl")),
+    {"prune.criterion": "magnitude", **CHANNELS},
+    {"prune.criterion": "diff_pruning", **CHANNELS},
+    {"prune.criterion": "hsic", **CHANNELS},
+    # masks that move during training
+    {"regime.name": "set", **SPARSE},
+    {"regime.name": "rigl", **SPARSE},
     {"regime.name": "gradual"},
     {"regime.name": "rst", **SPARSE},
-    *({"prune.budget": name} for name in ("uniform", "erk", "lamp", "sensitivity", "hsic")),
-    *({"prune.budget": "ramp", "prune.slope": slope} for slope in (1.0, -1.0)),
-    *({"prune.budget": "cka", "prune.gamma": gamma} for gamma in (1.0, -1.0)),
+    # layer schedules
+    {"prune.budget": "uniform"},
+    {"prune.budget": "erk"},
+    {"prune.budget": "lamp"},
+    {"prune.budget": "sensitivity"},
+    {"prune.budget": "hsic"},
+    {"prune.budget": "ramp", "prune.slope": 1.0},
+    {"prune.budget": "ramp", "prune.slope": -1.0},
+    {"prune.budget": "cka", "prune.gamma": 1.0},
+    {"prune.budget": "cka", "prune.gamma": -1.0},
     {"prune.budget": "cka", "prune.between": "dense"},
+    # the mask as soon as it has settled, and one rung further down
     {"prune.early": 0.3},
     {"prune.ladder": (0.5, 0.25, 0.125, 0.0625, LOW)},
     {"regime.name": "rst", **SPARSE, "prune.ladder": (0.25, LOW)},
 ]
 
-STUDY = Study(
+STUDY = Grid(
     name="pruning_methods",
     about=__doc__,
     seeds=(0, 1, 2),
@@ -48,7 +79,13 @@ STUDY = Study(
     arms=lambda config: against("reinit", "shuffle", rungs=(2, -1)),
     references=lambda config: [longer(config)],
     words={"measure.samples": 0, "prune.least": 0.005},  # no ranking cuts a layer away
-    smoke={"train.steps": 50, "prune.ladder": (0.5, 0.125), "measure.images": 100, "prune.images": 32, "prune.terms": 4},
+    smoke={
+        "train.steps": 50,
+        "prune.ladder": (0.5, 0.125),
+        "measure.images": 100,
+        "prune.images": 32,
+        "prune.terms": 4,
+    },
 )
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 """What the tests share: one thread, and a trial so small that a whole trajectory takes a second."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from lthray.config.trial import Objective, TrialConfig
+from lthray.config.parts import Objective
+from lthray.config.trial import TrialConfig
+from lthray.core.record import Progress, Round
 from lthray.core.store import Store
-from lthray.core.ticket import Probe, Round
+from lthray.core.ticket import Probe
 from lthray.task.objectives import OBJECTIVES
-from lthray.trial.trajectory import run
+from lthray.trial.making import Making
+from lthray.trial.recipe import Trajectory, trajectory
+from lthray.trial.run import prepare, run
 
-TINY = {
+TINY: dict[str, Any] = {
     "model.channels": (8,),
     "model.groups": 4,
     "train.steps": 8,
@@ -23,7 +29,7 @@ TINY = {
     "measure.checkpoints": 2,
     "measure.samples": 0,
 }
-TINY_LENET = {
+TINY_LENET: dict[str, Any] = {
     "model.name": "lenet300",
     "model.hidden": (20, 10),
     "objective.name": "classify",
@@ -48,34 +54,78 @@ def store(tmp_path) -> Store:
 
 
 def tiny(**words) -> TrialConfig:
-    """A tiny denoising trial; words with __ for the dot."""
-    return TrialConfig.from_flat(TINY | {word.replace("__", "."): value for word, value in words.items()})
+    """Return a tiny denoising trial; words with __ for the dot."""
+    changed = {word.replace("__", "."): value for word, value in words.items()}
+    return TrialConfig.from_flat(TINY | changed)
 
 
 def lenet(**words) -> TrialConfig:
-    """A tiny classification trial."""
-    return TrialConfig.from_flat(TINY_LENET | {word.replace("__", "."): value for word, value in words.items()})
+    """Return a tiny classification trial; words with __ for the dot."""
+    changed = {word.replace("__", "."): value for word, value in words.items()}
+    return TrialConfig.from_flat(TINY_LENET | changed)
 
 
-def probe_of(network: nn.Module, objective: str = "denoise", images: int = 16, terms: int = 2, **words) -> Probe:
-    """What a criterion may see of a network: random images, and what it began from if nothing else is said."""
+def probe_of(
+    network: nn.Module, objective: str = "denoise", images: int = 16, terms: int = 2, **words
+) -> Probe:
+    """Return what a criterion may see of a network: random images, and random weights of before."""
     g = torch.Generator().manual_seed(3)
-    x, y = torch.rand(images, 1, 8, 8, generator=g) * 2 - 1, torch.randint(0, 10, (images,), generator=g)
-    task = OBJECTIVES[objective](Objective(), "cpu")
+    x = torch.rand(images, 1, 8, 8, generator=g) * 2 - 1
+    y = torch.randint(0, 10, (images,), generator=g)
+    task = OBJECTIVES[objective].task(Objective(), "cpu")
     seen = list(task.terms(x, y, terms))
     closures = tuple(lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen)
     before = {name: torch.roll(p.detach(), 1, 0) for name, p in network.named_parameters()}
-    return Probe(closures, tuple(t for _, t in seen), task.example(x[:1]), **{"before": before, **words})
+    targets = tuple(target for _, target in seen)
+    return Probe(closures, targets, task.example(x[:1]), **{"before": before, **words})
 
 
 def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:
-    """All rounds of a trial."""
-    return [event for event in run(config, store, device="cpu", **options) if isinstance(event, Round)]
+    """Return all rounds of a trial."""
+    return list(run(config, store, device="cpu", **options))
+
+
+def making_of(config: TrialConfig, store: Store | None, **options) -> tuple[Making, Trajectory]:
+    """Return what makes the steps of a trial, and the trial's steps."""
+    chosen = trajectory(config)
+    making = Making(store, "cpu", **options)
+    prepare(making, chosen)
+    return making, chosen
+
+
+class Killed(Exception):
+    """A trial was stopped where a state had been committed."""
+
+
+def resumed(config: TrialConfig, store: Store) -> list[Round]:
+    """Return the rounds of a trial that is killed at each commit and each round, and begun again."""
+
+    def kill(progress: Progress) -> None:
+        raise Killed
+
+    found: list[Round] = []
+    count = len(config.rungs or config.prune.ladder) + 1
+    if config.origin:
+        count = 2
+    while len(found) < count:
+        trial = run(config, store, device="cpu", commit=0.0, progress=kill)
+        try:
+            again = [next(trial) for _ in range(len(found) + 1)]
+        except Killed:
+            continue
+        finally:
+            trial.close()
+        found.append(again[-1])
+    return found
 
 
 def same(a: Round, b: Round) -> bool:
-    """Equal bit for bit, but for the clock."""
+    """Return whether two rounds are equal bit for bit, but for the clock."""
     timed = ("cost/train_seconds", "cost/measure_seconds")
     metrics = [{n: v for n, v in r.metrics.items() if n not in timed} for r in (a, b)]
-    arrays = a.arrays.keys() == b.arrays.keys() and all(torch.equal(a.arrays[n], b.arrays[n]) for n in a.arrays)
-    return metrics[0] == metrics[1] and arrays and a.files == b.files and a.keys == b.keys and a.densities == b.densities
+    curves = [[[*point] for point in r.curve] for r in (a, b)]
+    arrays = a.arrays.keys() == b.arrays.keys()
+    for name in a.arrays if arrays else ():
+        arrays = arrays and torch.equal(a.arrays[name], b.arrays[name])
+    equal = metrics[0] == metrics[1] and curves[0] == curves[1] and arrays
+    return equal and a.files == b.files and a.keys == b.keys and a.densities == b.densities

@@ -22,10 +22,11 @@ from lthray.config.options import Root
 from lthray.core.store import Store
 from lthray.findings.sections import latex
 from lthray.findings.stats import clopper_pearson
-from lthray.study.call import Call, Confirmation, Study, resolve
+from lthray.study.call import Call, resolve
 from lthray.study.comparators import AGAIN, against, forked, longer
 from lthray.study.ledger import DONE, Ledger
-from lthray.study.queue import Desk
+from lthray.study.page import Confirmation, Design, Grid, Search, Study
+from lthray.study.queue import Queue
 from lthray.study.space import Choice, Range
 from lthray.tracking.read import Recorded
 from lthray.tracking.write import replay
@@ -63,7 +64,7 @@ def test_curves_are_means_over_the_recorded_trials(monkeypatch, root, capsys):
     assert rows[0] == ["density", "control = none", "control = reinit"]
     assert [row[0] for row in rows[1:]] == ["1", "0.5", "0.3"]
     found = Recorded(Root(out=str(root / "runs")).uri, "trial.digits").trials
-    mine = [t["rounds"][1]["metrics"]["loss/excess"] for t in found if t["point"]["control"] == "reinit"]
+    mine = [t.rounds[1].metrics["loss/excess"] for t in found if t.point.control == "reinit"]
     assert len(mine) == 2
     assert rows[2][2] == f"{statistics.mean(mine):.4f} ± {statistics.stdev(mine):.4f} (2)"
     assert "| density | control = none | control = reinit |" in capsys.readouterr().out
@@ -96,16 +97,16 @@ def test_bad_words_are_one_line(argv, said, monkeypatch, root, capsys):
 
 WORDS = TINY | {"measure.samples": 0}
 STUDIES = {
-    "design": Study(
+    "design": Design(
         name="design",
         about="How often?",
         seeds=(0, 1),
         space=lambda config: {"rewind.rule": Choice(("late", "init")), "train.lr": Range(0.002, 0.004)},
-        design=1,
+        size=1,
         arms=lambda config: against("reinit", "shuffle"),
         words=WORDS,
     ),
-    "rewind": Study(
+    "rewind": Grid(
         name="rewind",
         about="Where to?",
         seeds=(0, 1, 2),
@@ -118,8 +119,8 @@ STUDIES = {
         references=lambda config: [AGAIN, longer(config)],
         words=WORDS | {"measure.sensitivity": True, "measure.perturbations": 1},
     ),
-    "plain": Study(name="plain", about="?", seeds=(0,), points=lambda config: [{}, {"train.lr": 0.001}], words=WORDS),
-    "search": Study(
+    "plain": Grid(name="plain", about="?", seeds=(0,), points=lambda config: [{}, {"train.lr": 0.001}], words=WORDS),
+    "search": Search(
         name="search", about="?", seeds=(0,), trials=1, space=lambda config: {"train.lr": Choice((0.004,))}, words=WORDS
     ),
 }
@@ -142,11 +143,11 @@ def record_call(root: Path, page: Study, call: Call, skip: int = 0) -> None:
         "lthray": "",
     }
     ledger = Ledger.freeze(store, call.plan("x"), about | {"command": "python page.py"})
-    desk = Desk(call, ledger)
-    for words in ([{"train.lr": 0.004}] if call.space else desk.queue())[: -skip or None]:
-        task = desk.task(words, 0.0)
-        list(run(call.config_of(task["number"], words), store, device="cpu"))
-        ledger.finish(task["number"], DONE)
+    queue = Queue(call, ledger)
+    for words in ([{"train.lr": 0.004}] if call.space else queue.listed())[: -skip or None]:
+        task = queue.task(words, 0.0)
+        list(run(call.config_of(task.number, words), store, device="cpu"))
+        ledger.finish(task.number, DONE)
     replay(store, Root(out=str(root / "runs")).uri, root / "runs/artifacts", ledger)
 
 
@@ -182,8 +183,8 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
     found = Recorded(Root(out=str(studies / "runs")).uri, "design.digits").trials
     excess = {}
     for t in found:
-        for r in t["rounds"][1:]:
-            excess[t["point"]["control"], t["point"]["config"]["train.lr"], t["point"]["seed"], r["density"]] = r["metrics"]
+        for r in t.rounds[1:]:
+            excess[t.point.control, t.point.config["train.lr"], t.point.seed, r.density] = r.metrics
     wins, doubts = defaultdict(set), defaultdict(set)
     for (control, lr, seed, d), m in excess.items():
         others = [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")] if control == "none" else [-9.0]
@@ -290,9 +291,9 @@ def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsy
     assert len(family) == 3 * (2 + 2)  # matching at both rungs, the others where there are controls
     found = Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
     excess = {
-        (t["point"]["control"], t["point"]["seed"]): t["rounds"][-1]["metrics"]["loss/excess"]
+        (t.point.control, t.point.seed): t.rounds[-1].metrics["loss/excess"]
         for t in found
-        if t["point"]["recipe"] == "overall init" and not t["point"]["fork"]
+        if t.point.recipe == "overall init" and not t.point.fork
     }
     differences = [excess["none", s] - excess["reinit", s] for s in (0, 1, 2)]
     (row,) = (r for r in family if (r["recipe"], r["density"], r["claim"]) == ("overall init", "0.3", "initialisation"))
@@ -321,9 +322,9 @@ def test_the_surface_and_its_barriers(monkeypatch, capsys, studies):
     assert head[1:] == ["dense, average", "dense, raw weights", "ticket at 0.3, average"]
     found = Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
     mine = [
-        t["rounds"][1]["metrics"]["barrier/ema"]
+        t.rounds[1].metrics["barrier/ema"]
         for t in found
-        if t["point"]["control"] == "dense" and t["point"]["config"].get("rewind.fraction") == 0.5
+        if t.point.control == "dense" and t.point.config.get("rewind.fraction") == 0.5
     ]
     assert rows[2][1] == f"{statistics.fmean(mine):.4f} (max {max(mine):.4f}, 3)"
     counts = [row[1:5] for row in rows_of(studies, "rewind.digits", "stability")[1:]]
@@ -337,12 +338,12 @@ def test_the_anatomy_of_a_ticket(monkeypatch, capsys, studies):
     found = [
         t
         for t in Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
-        if t["point"]["recipe"] == "overall init"
+        if t.point.recipe == "overall init"
     ]
-    mine = [t for t in found if (t["point"]["control"], t["point"]["fork"]) == ("none", 0)]
+    mine = [t for t in found if t.point.is_ticket]
     assert layers[0] == ["layer", "0.5", "0.3"]
     for row in layers[1:]:
-        assert row[2] == f"{statistics.fmean(t['rounds'][2]['densities'][row[0] + '.weight'] for t in mine):.4f}"
+        assert row[2] == f"{statistics.fmean(t.rounds[2].densities[row[0] + '.weight'] for t in mine):.4f}"
     assert [row[1] for row in rows_of(studies, "rewind.digits", "masks")[1:]] == ["3", "3"]
     assert all(abs(float(row[2])) < 0.1 for row in rows_of(studies, "rewind.digits", "masks")[1:])  # chance, between seeds
     kept, cut = map(float, re.findall(r"([\d.]+) of what is (?:kept|cut)", text))

@@ -41,15 +41,20 @@ def test_no_barrier_between_a_network_and_itself(trial):
 def test_a_barrier_is_the_highest_point_of_the_path_over_the_mean_of_its_ends(trial):
     a, b, losses = trial.weights(0), trial.weights(1), losses_of(trial)
     path = anatomy.path(losses, a, b)
-    want = [float(losses({n: (1 - i / 10) * a[n] + i / 10 * b[n] for n in a}).mean()) for i in range(11)]
+    want = [
+        float(losses({n: (1 - i / 10) * a[n] + i / 10 * b[n] for n in a}).mean()) for i in range(11)
+    ]
     assert path.mean(1).tolist() == pytest.approx(want, rel=1e-5)
-    assert anatomy.barrier(path) == pytest.approx(max(want) / ((want[0] + want[10]) / 2) - 1, rel=1e-4, abs=1e-6)
+    assert anatomy.barrier(path) == pytest.approx(
+        max(want) / ((want[0] + want[10]) / 2) - 1, rel=1e-4, abs=1e-6
+    )
     assert anatomy.barrier(torch.tensor([[1.0], [4.0], [3.0]])) == 1.0
 
 
 def test_a_convex_loss_has_no_barrier():
-    """Of a linear classifier, whose loss is convex in its weights, no point of the path lies above the chord."""
-    trial, network = Setting(lenet(), torch.device("cpu")), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    """The loss of a linear classifier is convex in its weights: no point lies above the chord."""
+    trial = Setting(lenet(), torch.device("cpu"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     ends = [{n: torch.randn(p.shape) for n, p in network.named_parameters()} for _ in range(2)]
     path = anatomy.path(losses_of(trial, network), *ends).mean(1)
     chord = torch.lerp(path[:1], path[-1:], torch.linspace(0, 1, 11))
@@ -61,8 +66,14 @@ def test_sharpness_is_the_mean_rise_of_perturbed_weights(trial):
     mask, weights, losses = trial.whole, trial.weights(0), losses_of(trial)
     rises = []
     for draw in range(3):
-        noise = {n: torch.randn(w.shape, generator=generator("sharpness", draw, n)) for n, w in weights.items()}
-        moved = {n: w + 0.05 * w.abs() * w.sign() * noise[n] if n in mask else w for n, w in weights.items()}
+        noise = {
+            n: torch.randn(w.shape, generator=generator("sharpness", draw, n))
+            for n, w in weights.items()
+        }
+        moved = {
+            n: w + 0.05 * w.abs() * w.sign() * noise[n] if n in mask else w
+            for n, w in weights.items()
+        }
         rises.append(float(losses(moved).mean()) / float(losses(weights).mean()) - 1)
     found = anatomy.sharpness(losses, weights, mask, 3)
     assert found == pytest.approx(sum(rises) / 3, rel=1e-3, abs=1e-6)
@@ -70,13 +81,22 @@ def test_sharpness_is_the_mean_rise_of_perturbed_weights(trial):
 
 
 def test_sharpness_moves_no_weight_that_is_cut_nor_one_without_a_mask(trial):
-    weights = {n: w if n not in trial.whole else torch.zeros_like(w) for n, w in trial.weights(0).items()}
+    weights = {
+        n: w if n not in trial.whole else torch.zeros_like(w) for n, w in trial.weights(0).items()
+    }
     assert anatomy.sharpness(losses_of(trial), weights, trial.whole, 2) == 0
 
 
 @pytest.mark.parametrize("density", [1.0, 0.5])
-def test_sensitivity_is_the_rise_when_one_layer_keeps_the_largest_tenth_of_what_it_has(trial, density):
-    mask = Mask({n: torch.arange(m.numel()).reshape(m.shape) * density % 1 == 0 for n, m in trial.whole.items()})
+def test_sensitivity_is_the_rise_when_one_layer_keeps_the_largest_tenth_of_what_it_has(
+    trial, density
+):
+    mask = Mask(
+        {
+            n: torch.arange(m.numel()).reshape(m.shape) * density % 1 == 0
+            for n, m in trial.whole.items()
+        }
+    )
     weights, losses = trial.weights(0), losses_of(trial)
     mask.apply_(weights)
     found = anatomy.sensitivity(losses, weights, mask)
@@ -84,21 +104,34 @@ def test_sensitivity_is_the_rise_when_one_layer_keeps_the_largest_tenth_of_what_
     for row, (name, layer) in zip(found, mask.items(), strict=True):
         w, keep = weights[name], round(0.1 * int(layer.sum()))
         threshold = w.abs().flatten().sort(descending=True).values[keep - 1]
-        rise = losses(weights | {name: w.where(w.abs() >= threshold, 0.0)}).mean(0) / losses(weights).mean(0) - 1
+        rise = (
+            losses(weights | {name: w.where(w.abs() >= threshold, 0.0)}).mean(0)
+            / losses(weights).mean(0)
+            - 1
+        )
         assert row.tolist() == pytest.approx(rise.tolist(), rel=1e-3, abs=1e-5)
     assert float(found.abs().max()) > 1e-3
 
 
 def test_histograms_of_initial_weights_count_every_weight_once(trial):
-    mask = Mask({n: torch.rand(m.shape, generator=torch.Generator().manual_seed(1)) < 0.3 for n, m in trial.whole.items()})
+    mask = Mask(
+        {
+            n: torch.rand(m.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+            for n, m in trial.whole.items()
+        }
+    )
     weights = trial.weights(0)
     found = anatomy.initial(weights, mask)
+    assert found.shape == (len(mask), 2, 48)
+    assert len(mask) > 0
     for row, name in zip(found, mask, strict=True):
         assert row[0].sum() == mask[name].sum()
         assert row[1].sum() == (~mask[name]).sum()
         scaled = weights[name][mask[name]] / weights[name].std(correction=0)
         inner = ((scaled >= 0) & (scaled < 8 / 48)).sum()
-        assert abs(int(row[0, 24]) - int(inner)) <= 1  # a value on the border of two bins may fall on either side
+        assert (
+            abs(int(row[0, 24]) - int(inner)) <= 1
+        )  # a value on the border of two bins may fall on either side
 
 
 def test_controls_are_not_probed(store):
@@ -116,4 +149,6 @@ def test_a_trajectory_records_them_where_the_config_says(store):
     assert found[2].arrays["sensitivity"].shape == (len(found[2].densities), 2)
     assert not any(name.startswith("barrier/") for r in found for name in r.metrics)
     for r in found:
-        assert r.metrics["loss/gap"] == pytest.approx(r.metrics["loss/heldout"] / r.metrics["loss/train"] - 1)
+        assert r.metrics["loss/gap"] == pytest.approx(
+            r.metrics["loss/heldout"] / r.metrics["loss/train"] - 1
+        )

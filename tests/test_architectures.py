@@ -10,6 +10,7 @@ import pytest
 from statsmodels.stats.weightstats import DescrStatsW
 
 from lthray.config.fields import ConfigError
+from lthray.core.record import TrialRecord
 from lthray.findings.evidence import gather
 
 from .test_verdicts import LADDER, trial
@@ -18,7 +19,7 @@ PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/architectures
 LATENT = {"objective.name": "latent_denoise"}
 
 
-def recorded(pixels, latents, control=0.2, **more) -> list[dict]:
+def recorded(pixels, latents, control=0.2, **more) -> list[TrialRecord]:
     """Trials of two spaces: excess by seed at both rungs, and controls that are worse by `control`."""
     found = []
     for space, values in (({}, pixels), (LATENT, latents)):
@@ -117,7 +118,8 @@ def test_samples_are_compared_as_ratios_beside_the_floor():
     kid = ((0.04, 0.08), (0.02, 0.04))
     found = [trial("none", seed, (0.0, 0.0), kid, **space) for space in ({}, LATENT) for seed in range(3)]
     for each in found:
-        each["rounds"][0]["metrics"] |= {"floor/mse": 0.005, "floor/kid_lenet": -0.004} if each["point"]["config"] else {}
+        if each.point.config:
+            each.rounds[0].metrics.update({"floor/mse": 0.005, "floor/kid_lenet": -0.004})
     section = sections(found)["samples"]
     assert "KID -0.0040" in section.text[0]
     assert {(row[0], row[1], row[5], row[6]) for row in section.table[1:]} == {
@@ -129,3 +131,9 @@ def test_samples_are_compared_as_ratios_beside_the_floor():
 def test_one_space_alone_is_refused(found):
     with pytest.raises(ConfigError, match="in pixels and in latents"):
         sections(found)
+    assert "in pixels and in latents" in PAGE["applies"](SimpleNamespace(of=lambda call: found))
+
+
+def test_it_applies_to_a_recipe_in_both_spaces():
+    found = recorded(WIN, WIN)
+    assert PAGE["applies"](SimpleNamespace(of=lambda call: found)) == ""

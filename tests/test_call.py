@@ -1,16 +1,22 @@
 """A page and a command line make one call, or every reason why not."""
 
+import hashlib
+import json
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import Options, help_text, split
 from lthray.config.trial import TrialConfig
-from lthray.study.call import Confirmation, Study, preview, resolve
+from lthray.study.call import preview, resolve
 from lthray.study.comparators import AGAIN, against, longer, spaces
-from lthray.study.space import Choice, Range, design, draw, memory, promoted, without
+from lthray.study.page import Confirmation, Design, Grid, Search, Study
+from lthray.study.space import Choice, Range, design, draw, memory, promoted, tell, without
 
+STUDIES = Path(__file__).parent.parent / "studies"
 SPACE = {
     "prune.criterion": Choice(("magnitude", "random")),
     "prune.budget": Choice(("overall", "ramp", "sampled")),
@@ -18,7 +24,7 @@ SPACE = {
     **{f"prune.dials.{i}": Range(-1.0, 1.0, when=("prune.budget", ("sampled",))) for i in range(5)},
     "rewind.fraction": Choice((0.05, 0.1)),
 }
-SEARCH = Study(
+SEARCH = Search(
     name="search",
     about="A question.",
     seeds=(0, 1),
@@ -42,15 +48,15 @@ CONFIRMED = replace(
 )
 OWN = Confirmation(seeds=(101,), arms=lambda c: against("reinit", rungs=(2,)), references=lambda c: ())
 SECOND = replace(SEARCH, confirm=OWN)
-DESIGN = Study(
+DESIGN = Design(
     name="design",
     about="A share.",
     seeds=(0, 1),
     space=lambda config: {**SPACE, "train.lr": Range(1e-3, 1e-2, log=True)},
-    design=4,
+    size=4,
     arms=lambda config: against("reinit", "shuffle"),
 )
-LIST = Study(
+LIST = Grid(
     name="list",
     about="Another.",
     seeds=(0, 1, 2),
@@ -221,6 +227,22 @@ def test_a_trial_cut_short_never_looks_better_than_one_that_went_on():
     assert study.trials[0].intermediate_values == {1: -0.05, 2: -0.04}
 
 
+def test_a_trial_is_told_as_it_would_be_remembered():
+    import optuna
+
+    study = memory(SPACE, 0, 4)
+    ends = [([0.1, 0.2], True), ([-0.5], False), ([0.1, float("nan")], False), ([], False)]
+    for scores, complete in ends:
+        drawn = study.ask()
+        draw(SPACE, drawn, {})
+        tell(study, drawn, scores, complete=complete)
+    states = optuna.trial.TrialState
+    assert [t.state for t in study.trials] == [states.COMPLETE, states.PRUNED, states.PRUNED, states.FAIL]
+    assert study.trials[0].value == 0.2
+    assert study.trials[1].intermediate_values == {1: -0.5}
+    assert study.best_trial.number == 0
+
+
 def test_a_search_learns_from_what_it_remembers():
     past = [({"rewind.fraction": f}, [0.0 if f == 0.1 else 1.0], True) for f in (0.05, 0.1) * 10]
     study = memory({"rewind.fraction": SPACE["rewind.fraction"]}, 0, 4, past)
@@ -343,6 +365,58 @@ def test_seeds_of_a_confirmation():
 )
 def test_a_confirmation_that_would_confirm_nothing_is_refused(study, argv, said):
     assert said in faults(study, *argv)[0]
+
+
+# the kinds of a study
+
+
+@pytest.mark.parametrize(
+    ("study", "phase", "stops"), [(SEARCH, "search", {2}), (LIST, "list", set()), (DESIGN, "design", set())]
+)
+def test_each_kind_names_its_phase_and_only_a_search_stops_trials(study, phase, stops):
+    made = call(study)
+    assert (made.phase, made.stops) == (phase, stops)
+    assert bool(made.space) == (study is SEARCH)
+    assert bool(made.points) == (study is not SEARCH)
+    assert made.plan("x")["search"] == [4, 2, 2]  # of every kind, as every plan has it
+
+
+def test_a_name_becomes_part_of_files():
+    with pytest.raises(ValueError, match=r"Study.name 'a/b': up to 64 of a-z 0-9"):
+        replace(LIST, name="a/b")
+
+
+# A finished study is found by its plan: a page whose plan changes is another study, and begins anew. So these change only
+# where a page, or the vocabulary that it draws from, is meant to.
+PLANS = {
+    "architectures": "51a59431b905d56b2b8decad2baa29ffce9390dcfe64c427c115ad405a084791",
+    "baseline_tuning": "a5c651f8f0219cdd8ab27cd12642bef203cad4605931141933efff12ab690322",
+    "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
+    "frequency": "d4f44608916ede0ec5e5ed7386fca1895d5e2fa218771ca65156fc3849fbbbbf",
+    "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
+    "layerwise_search confirmed": "64cbcbef0116cfa0ec13e88c86cb8ab0656ee18751a02886fa1a86ff8abba04b",
+    "pruning_methods": "f10c8ea9141c89e3982e6a5b11d53edc58ce6cacc34f98bb4f4dcd58931234ab",
+    "rewinding": "67acdf1701ae7dba20ac52540f35f03b650d4145050ff39f459eaed4322c51bd",
+    "sanity": "0817bbb0a8ae0f1e43322537f929ca6b1b34cbfe1a636215c21382e8eb898a3c",
+    "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
+    "sanity smoke": "20d018d3ddaa0cb11629f915037f7a0ade9874246521b93dff92c21575202634",
+}
+VARIANTS = {"": [], "cifar10": ["--preset", "cifar10"], "smoke": ["--smoke"], "confirmed": []}
+RECIPES = [{"prune.criterion": "magnitude", "rewind.fraction": 0.05}, {"objective.name": "latent_denoise"}]
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_plans_of_the_studies_are_as_they_were(name):
+    page, _, variant = name.partition(" ")
+    made = call(runpy.run_path(str(STUDIES / f"{page}.py"))["STUDY"], *VARIANTS[variant])
+    made = made.confirmation(RECIPES) if variant == "confirmed" else made
+    text = json.dumps(made.plan("digest"), sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == PLANS[name]
+
+
+def test_every_study_has_its_plan_here():
+    pages = {path.stem for path in STUDIES.glob("*.py")} - {"throughput"}  # which is a benchmark
+    assert pages == {name.partition(" ")[0] for name in PLANS}
 
 
 # designs

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: help, bad input, hostile files, one trial, the store, interruption."""
+"""The command line as users meet it: help, bad input, hostile files, a trial, the store, a stop."""
 
 import json
 import os
@@ -15,7 +15,8 @@ import torch
 from lthray.__main__ import main as command
 from lthray.config import options
 from lthray.config.options import Root
-from lthray.config.trial import PRESETS, TrialConfig
+from lthray.config.presets import PRESETS
+from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
 from lthray.core.ticket import Mask, Ticket
 from lthray.study.ledger import Ledger
@@ -60,7 +61,14 @@ def test_help_of_a_page_needs_neither_torch_nor_ray(page):
         "heavy = {'torch', 'ray', 'mlflow', 'diffusers'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert f"usage: python studies/{page}" in done.stdout
     assert "--prune.scored {trained,rewound} [trained]" in done.stdout
@@ -69,7 +77,8 @@ def test_help_of_a_page_needs_neither_torch_nor_ray(page):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["--help"], ["trial", "-h"], ["record", "--help"], ["store", "--help"], ["preset", "-h"]]
+    "command",
+    [[], ["--help"], ["trial", "-h"], ["record", "--help"], ["store", "--help"], ["preset", "-h"]],
 )
 def test_help_of_a_command(command, capsys):
     assert main(command) == 0
@@ -91,10 +100,14 @@ def test_version(capsys):
 def test_a_reader_who_leaves_is_no_error():
     pipe = subprocess.run(
         f"{sys.executable} studies/sanity.py --help | true; echo ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=ROOT, timeout=60, check=False,
+        shell=True, executable="/bin/bash", capture_output=True, text=True, cwd=ROOT, timeout=60,
+        check=False,
     )  # fmt: skip
     assert pipe.stderr == ""
-    assert pipe.stdout.strip() in (str(options.INTERRUPTED), str(options.DONE))  # done, where the pipe took it all
+    assert pipe.stdout.strip() in (
+        str(options.INTERRUPTED),
+        str(options.DONE),
+    )  # done, where the pipe took it all
 
 
 # bad input: one line a fault on stderr, exit 2, nothing written
@@ -107,16 +120,31 @@ BAD = [
         "--prune.criterion = 'magnitud': must be one of magnitude, random, movement",
     ),
     (["trial", "--prune.layers", "conv_in"], "--prune.layers"),
-    (["trial", "--prune.layers", "conv_in", "1"], "no pattern covers 'time_embedding.linear_1' and 33 more"),
-    (["trial", "--prune.layers", "conv_im", "1", "*", "free"], "'conv_im' matches no layer; layers are ['conv_in'"),
+    (
+        ["trial", "--prune.layers", "conv_in", "1"],
+        "no pattern covers 'time_embedding.linear_1' and 33 more",
+    ),
+    (
+        ["trial", "--prune.layers", "conv_im", "1", "*", "free"],
+        "'conv_im' matches no layer; layers are ['conv_in'",
+    ),
     (["trial", "--prune.budget", "sampled", "--prune.dials", "0", "0"], "prune.dials"),
     (["trial", "--preset", "cifar"], "--preset = 'cifar'"),
     (["trial", "--preset", "cifar10"], "data.root = ''"),
     (["trial", "--preset", "cifar10", "--data-root", "/nix"], "no usable CIFAR10 below /nix"),
     (["trial", "--origin", "/nix"], "origin = '/nix': No such file"),
-    (["trial", "--model.pretrained", "/nix"], "model.pretrained = '/nix': is no file, no folder, and no Hub id"),
-    (["trial", "--measure.inception", "/proc/version"], "measure.inception = '/proc/version': not torch-fidelity's"),
-    (["trial", "--tracking-uri", "htp://me:secret@host"], "--tracking-uri = 'htp://***@host': must begin with one of http://"),
+    (
+        ["trial", "--model.pretrained", "/nix"],
+        "model.pretrained = '/nix': is no file, no folder, and no Hub id",
+    ),
+    (
+        ["trial", "--measure.inception", "/proc/version"],
+        "measure.inception = '/proc/version': not torch-fidelity's",
+    ),
+    (
+        ["trial", "--tracking-uri", "htp://me:secret@host"],
+        "--tracking-uri = 'htp://***@host': must begin with one of http://",
+    ),
     (["trial", "--out", "/proc/version"], "--out = '/proc/version': /proc/version is a file"),
     (["record", "--seed", "1"], "--seed: no such option"),
     (["record"], "there is no lthray store below it"),
@@ -148,14 +176,29 @@ def test_the_default_root_is_checked_too(capsys, monkeypatch, tmp_path):
 
 def test_every_fault_of_a_line_at_once(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    faulty = ["--seed", "x", "--train.lr", "0", "--prune.ladder", "0.1", "0.5", "--nosuch", "1", "--out", "/proc/version"]
+    faulty = [
+        "--seed",
+        "x",
+        "--train.lr",
+        "0",
+        "--prune.ladder",
+        "0.1",
+        "0.5",
+        "--nosuch",
+        "1",
+        "--out",
+        "/proc/version",
+    ]
     assert command(["trial", *faulty]) == options.BAD_INPUT
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 5
     assert all(line.startswith("error: --") for line in lines)
 
 
-@pytest.mark.parametrize("argv", [["--trials", "0"], ["--preset", "cifar10"], ["--train.steps", "0"], ["--origin", "/nix"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["--trials", "0"], ["--preset", "cifar10"], ["--train.steps", "0"], ["--origin", "/nix"]],
+)
 def test_a_study_refuses_before_ray_is_loaded(argv, tmp_path):
     code = (
         "import runpy, sys\n"
@@ -163,7 +206,14 @@ def test_a_study_refuses_before_ray_is_loaded(argv, tmp_path):
         f"try: runpy.run_path({str(ROOT / 'studies/layerwise_search.py')!r}, run_name='__main__')\n"
         "except SystemExit as left: print('LEFT', left.code, 'ray' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+        check=False,
+    )
     assert done.stdout == "LEFT 2 False\n", done.stderr
     assert done.stderr.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
@@ -182,7 +232,12 @@ class Evil:
 def ticket_file() -> bytes:
     """A fit ticket of the tiny network."""
     setting = Setting(tiny(), torch.device("cpu"))
-    mask = Mask({name: torch.arange(m.numel()).reshape(m.shape) % 2 == 0 for name, m in setting.whole.items()})
+    mask = Mask(
+        {
+            name: torch.arange(m.numel()).reshape(m.shape) % 2 == 0
+            for name, m in setting.whole.items()
+        }
+    )
     return Ticket(mask, setting.weights(0), 0).to_bytes({"config": {}})
 
 
@@ -218,9 +273,8 @@ def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_pat
     assert "overall late25% s3: round 2/2, density 0.3" in said
     store = Store("runs/store")
     mine = rounds(tiny(seed=3), store)  # all found, none made again
-    assert [r.metrics for r in mine] == [
-        r["metrics"] for r in Recorded(Root(out="runs").uri, "trial.digits").trials[0]["rounds"]
-    ]
+    (trial,) = Recorded(Root(out="runs").uri, "trial.digits").trials
+    assert [r.metrics for r in mine] == [r.metrics for r in trial.rounds]
     (call,) = Ledger.all(store)
     assert call.about["command"].startswith("python ")
 
@@ -260,20 +314,33 @@ def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp
     store = Store("runs/store")
     last = rounds(tiny(), store)[-1]
     Path("ticket.safetensors").write_bytes(last.files["ticket"])
-    assert command(["trial", *SMALL, "--seed", "5", "--origin", "ticket.safetensors"]) == options.DONE
+    assert (
+        command(["trial", *SMALL, "--seed", "5", "--origin", "ticket.safetensors"]) == options.DONE
+    )
     assert "origin overall late25% s5: round 1/1, density 0.3" in capsys.readouterr().out
     moved = rounds(tiny(seed=5, origin="ticket.safetensors"), store)[-1]
     assert moved.densities == last.densities
     Path("ticket.safetensors").write_bytes(rounds(tiny(), store)[1].files["ticket"])
-    again = ["--seed", "5", "--origin", "ticket.safetensors", "--model.layers", "2", "--rewind.rule", "given"]
+    again = [
+        "--seed",
+        "5",
+        "--origin",
+        "ticket.safetensors",
+        "--model.layers",
+        "2",
+        "--rewind.rule",
+        "given",
+    ]
     assert command(["trial", *SMALL, *again[:4]]) == options.DONE
     assert command(["trial", *SMALL, *again]) == options.DONE
     assert "origin overall given s5: round 1/1, density 0.49" in capsys.readouterr().out
-    tickets = [trial["rounds"][-1]["keys"]["mask"] for trial in Recorded(Root(out="runs").uri, "trial.digits").trials]
+    trials = Recorded(Root(out="runs").uri, "trial.digits").trials
+    tickets = [trial.rounds[-1].keys["mask"] for trial in trials]
     assert len(set(tickets)) == 3  # the file, not its name, says which trial it is
     assert command(["trial", *SMALL, *again, "--model.attention", "0"]) == options.INTEGRITY
     err = capsys.readouterr().err
-    assert err.startswith("error: origin = 'ticket.safetensors': from 1 to 2 blocks a level: ticket of another network: ")
+    refused = "from 1 to 2 blocks a level: ticket of another network: "
+    assert err.startswith(f"error: origin = 'ticket.safetensors': {refused}")
     assert err.count("\n") == 1
 
 
@@ -282,7 +349,7 @@ def test_a_trial_that_fails_says_why_and_exits_5(capsys, monkeypatch, tmp_path):
     assert command(["trial", *SMALL, "--train.lr", "1e30"]) == options.PARTIAL
     assert capsys.readouterr().err.startswith("error: NonFinite: training loss is ")
     (call,) = Ledger.all(Store("runs/store"))
-    assert [entry.end["status"] for entry in call] == ["failed"]
+    assert [entry.end.status for entry in call] == ["failed"]
     assert b"NonFinite" in call.traceback(0)["traceback.txt"]
 
 
@@ -291,7 +358,10 @@ def test_an_interrupted_trial_is_resumable(number, tmp_path):
     # a shell starts background jobs with SIGINT ignored, and children inherit that
     start = ["bash", "-c", 'trap "" INT; exec "$@"', "-", sys.executable, "-m", "lthray", "trial"]
     worker = subprocess.Popen(
-        [*start, *argv_of(TINY | {"train.steps": 100_000})], cwd=tmp_path, text=True, stdout=subprocess.PIPE
+        [*start, *argv_of(TINY | {"train.steps": 100_000})],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
     )
     assert worker.stdout is not None
     assert "round 0, step" in worker.stdout.readline()  # a state was committed
@@ -301,6 +371,39 @@ def test_an_interrupted_trial_is_resumable(number, tmp_path):
     assert "to go on, the same command:  lthray trial --model.channels 8" in said
 
 
+# a study without Ray
+
+
+LOCAL = f"""
+import sys
+from lthray.cli import study
+from lthray.study.page import Grid
+
+PAGE = Grid(name="small", about="Tiny.", seeds=(0, 1), words={TINY!r},
+            points=lambda config: [{{"prune.criterion": "magnitude"}}])
+code = study(PAGE, sys.argv[1:])
+print("LEFT", code, "ray" in sys.modules)
+"""
+
+
+def test_a_study_runs_in_one_process_without_ray(tmp_path):
+    (tmp_path / "page.py").write_text(LOCAL)
+    argv = [sys.executable, "page.py", "--local", "--measure.images", "16"]
+    for seeds, number in (("0", 1), ("0 1", 2), ("0 1", 2)):
+        done = subprocess.run(
+            [*argv, "--seeds", *seeds.split()],
+            capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.stdout.endswith("LEFT 0 False\n"), done.stdout + done.stderr
+        assert "trials, best first" in done.stdout
+        assert "look:  mlflow ui --port 5000 --backend-store-uri sqlite:///" in done.stdout
+        recorded = Recorded(Root(out=str(tmp_path / "runs")).uri, "small.digits")
+        latest = recorded.of(recorded.trials[-1].id[:12])
+        assert len(latest) == number
+        assert {trial.status for trial in latest} == {"done"}
+        assert [len(trial.rounds) for trial in latest] == [3] * number
+
+
 # the plan of every page
 
 
@@ -308,7 +411,9 @@ def test_an_interrupted_trial_is_resumable(number, tmp_path):
 @pytest.mark.parametrize("smoke", [[], ["--smoke"]])
 def test_dry_runs_print_the_plan_and_write_nothing(page, smoke, tmp_path):
     command = [sys.executable, str(ROOT / "studies" / page), "--dry-run", *smoke]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     for said in ("trial 0: ", "unique of", "training time   at most", "store           about"):
         assert said in done.stdout

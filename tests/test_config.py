@@ -2,11 +2,16 @@
 
 import dataclasses
 import json
+from typing import Annotated, get_args
 
 import pytest
+from pydantic.dataclasses import dataclass
 
-from lthray.config.fields import ConfigError, words
-from lthray.config.trial import PLACES, PRESETS, TrialConfig, preset
+from lthray.config.fields import ConfigError, Only, Place, Role, declared, either, words
+from lthray.config.options import help_text, split
+from lthray.config.presets import PRESETS, preset
+from lthray.config.trial import DEPENDENT, PLACES, TrialConfig, words_of_role
+from lthray.config.vocabulary import RoleName
 
 from .conftest import tiny
 
@@ -275,6 +280,90 @@ def test_canonical_leaves_out_defaults_and_places():
     assert config.canonical() == {"train.lr": 1e-3}
     assert config.canonical("prune") == {}
     assert set(PLACES) < set(words(TrialConfig))
+
+
+def test_every_word_has_one_role():
+    roles = {role: words_of_role(role) for role in get_args(RoleName)}
+    assert sorted(word for each in roles.values() for word in each) == sorted(words(TrialConfig))
+    assert roles["identity"] == ("seed", "stream")
+    assert roles["control"] == ("control", "sigma", "fork", "rungs")
+    parts = {role: {word.split(".")[0] for word in each} for role, each in roles.items()}
+    assert parts["setting"] == {"data", "model", "objective", "latent", "train"}
+    assert parts["recipe"] == {"prune", "rewind", "regime", "origin", "elastic"}
+    assert parts["measure"] == {"measure"}
+
+
+def test_places_are_the_words_that_say_where_a_given_file_lies():
+    files = {"model.pretrained", "latent.pretrained", "measure.inception", "origin"}
+    assert set(PLACES) == files | {"data.root", "data.download"}
+
+
+def test_a_word_that_depends_on_another_says_so_in_help():
+    described = words(TrialConfig)
+    page = " ".join(help_text("x", "x", {"all": described}).split())
+    assert DEPENDENT
+    for word, only in DEPENDENT.items():
+        assert described[word].text.endswith(f"(only with {only.word} = {either(only.values)})")
+        assert described[word].text in page
+        assert all(value in str(described[only.word].kind) for value in only.values)
+    assert "(only with prune.budget = ramp)" in page
+
+
+LENET = {"model.name": "lenet5", "objective.name": "classify"}
+# every word that depends on another: a value that is not its default, and what takes its use away
+USELESS = {
+    "model.dropout": (0.1, LENET),
+    "model.conditional": (True, LENET),
+    "model.latent": (5, {}),
+    "objective.prediction": ("sample", LENET),
+    "objective.kl": (1.0, {}),
+    "prune.threshold": (0.2, {}),
+    "prune.slope": (1.0, {}),
+    "prune.granularity": ("block", {}),
+    "prune.gamma": (2.0, {}),
+    "prune.between": ("dense", {}),
+    "prune.group": (8, {}),
+    "rewind.anchor": ("previous", {"rewind.rule": "init"}),
+    "regime.every": (3, {}),
+    "regime.until": (0.5, {}),
+    "regime.share": (0.5, {}),
+    "regime.penalty": (2.0, {}),
+    "regime.power": (2, {}),
+    "sigma": (1.0, {}),
+}
+
+
+def test_every_word_that_depends_on_another_is_tried_here():
+    assert set(USELESS) == set(DEPENDENT)
+
+
+@pytest.mark.parametrize("word", USELESS)
+def test_a_word_without_use_is_refused(word):
+    value, without = USELESS[word]
+    needed = f"{word} = {value!r}: only for {DEPENDENT[word].word} = "
+    assert any(line.startswith(needed) for line in faults({word: value} | without))
+
+
+def test_declarations_do_not_change_what_a_word_may_be():
+    assert words(TrialConfig)["data.download"].kind is bool
+    assert split(["--data.download"], words(TrialConfig)) == ({"data.download": True}, [])
+
+
+def test_a_part_declares_for_all_its_words():
+    @dataclass
+    class Inner:
+        a: int = 0
+        b: Annotated[int, Place()] = 0
+
+    @dataclass
+    class Outer:
+        c: Annotated[str, Only("d", "x", hint="y")] = ""
+        d: str = ""
+        inner: Annotated[Inner, Role("recipe")] = dataclasses.field(default_factory=Inner)
+
+    assert declared(Outer, Role) == {"inner.a": Role("recipe"), "inner.b": Role("recipe")}
+    assert declared(Outer, Place) == {"inner.b": Place()}
+    assert declared(Outer, Only) == {"c": Only("d", "x", hint="y")}
 
 
 def test_indexed_words_make_a_tuple_and_text_makes_numbers():

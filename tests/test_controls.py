@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from lthray.config.trial import IMAGES, Model
+from lthray.config.parts import Model
+from lthray.config.vocabulary import IMAGES
 from lthray.prune.controls import CONTROLS
 from lthray.task import networks
 from lthray.trial import checkpoints
@@ -141,7 +142,8 @@ def test_a_control_may_be_trained_at_some_rungs_only(store, control, monkeypatch
         found = rounds(tiny(control=control, rungs=rungs), store)
         assert [r.index for r in found] == list(indices)
         assert all(same(r, whole[r.index]) for r in found)
-        assert [r.keys["round"] for r in found] == point(tiny(control=control, rungs=rungs), {}, "")["rounds"]
+        planned = point(tiny(control=control, rungs=rungs), {}, "").rounds
+        assert [r.keys["round"] for r in found] == [r["key"] for r in planned]
     assert made == []
 
 

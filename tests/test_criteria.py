@@ -9,10 +9,11 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.func import functional_call, grad, hessian
 
-from lthray.config.trial import Model
+from lthray.config.parts import Model
 from lthray.core.random import generator
-from lthray.core.ticket import Mask, Probe, read_ticket
-from lthray.prune import criteria
+from lthray.core.ticket import Mask, Probe
+from lthray.core.ticket_file import read_ticket
+from lthray.prune import criteria, responses
 from lthray.task import networks
 from lthray.trial.plan import plan
 
@@ -192,7 +193,7 @@ def noticing(seed: int = 0, images: int = 96) -> tuple[nn.Module, Probe]:
 
 def test_hsic_tells_channels_that_answer_from_those_that_do_not():
     network, probe = noticing()
-    found = criteria.channel_hsic(network, ["0.weight"], probe)["0.weight"]
+    found = responses.channel_hsic(network, ["0.weight"], probe)["0.weight"]
     assert found[0] > 0.5
     assert found[0] > found[1] > 5 * found[2:].max()
     assert (found[2:] <= 0.05).all()
@@ -203,16 +204,43 @@ def test_hsic_tells_channels_that_answer_from_those_that_do_not():
 
 def test_hsic_does_not_reward_scale():
     network, probe = noticing()
-    plain = criteria.channel_hsic(network, ["0.weight"], probe)["0.weight"]
+    plain = responses.channel_hsic(network, ["0.weight"], probe)["0.weight"]
     with torch.no_grad():
         network[0].weight[2] *= 100
-    assert torch.allclose(criteria.channel_hsic(network, ["0.weight"], probe)["0.weight"], plain, atol=1e-6)
+    assert torch.allclose(responses.channel_hsic(network, ["0.weight"], probe)["0.weight"], plain, atol=1e-6)
 
 
 def test_hooks_do_not_outlive_a_score():
     network, probe = noticing()
     criteria.hsic(network, ["0.weight"], probe)
     assert not network[0]._forward_hooks
+
+
+def test_the_hsic_of_a_layer_is_the_mean_over_its_channels():
+    network, probe = noticing()
+    channels = responses.channel_hsic(network, ["0.weight"], probe)["0.weight"]
+    layers = responses.layer_hsic(network, ["0.weight"], probe)
+    assert layers == {"0.weight": pytest.approx(float(channels.mean()))}
+
+
+# what a row says of its criterion
+
+
+@pytest.mark.parametrize("criterion", criteria.CRITERIA)
+def test_a_row_says_what_a_score_depends_on(unet, criterion):
+    """Other images, another seed and other weights of before change the scores of those rows that say so, and no others."""
+    network, names = unet
+    row, within = criteria.CRITERIA[criterion], Mask.full({n: network.get_parameter(n).shape for n in names})
+    before = {name: 2 * p.detach() for name, p in network.named_parameters()}
+    plain = criteria.score(criterion, network, within, probe_of(network))
+    for says, probe in (
+        (row.sees, probe_of(network, images=12)),
+        (row.draws, probe_of(network, seed=1)),
+        (row.traces, probe_of(network, before=before)),
+    ):
+        other = criteria.score(criterion, network, within, probe)
+        assert any(not torch.equal(plain[n], other[n]) for n in names) == says
+    assert row.seeded == (row.sees or row.draws)
 
 
 # on a whole network
@@ -241,7 +269,7 @@ def test_scores_are_finite_repeatable_and_leave_the_network_as_it_was(unet, crit
 @pytest.mark.parametrize("criterion", [c for c in criteria.CRITERIA if c != "random"])
 def test_no_criterion_but_chance_is_chance(unet, criterion):
     network, names = unet
-    scores = criteria.CRITERIA[criterion](network, names, probe_of(network))
+    scores = criteria.CRITERIA[criterion].score(network, names, probe_of(network))
     name = "mid_block.resnets.0.conv1.weight"
     rho = spearmanr(scores[name].detach().flatten(), network.get_parameter(name).detach().abs().flatten()).statistic
     chance = 4 / math.sqrt(scores[name].numel())

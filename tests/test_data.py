@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import Data
-from lthray.task.data import AUGMENT, load, to_bytes
+from lthray.config.parts import Data
+from lthray.task.augment import AUGMENTS
+from lthray.task.data import load, to_bytes
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,11 @@ def digits():
 def test_splits_are_disjoint_cover_everything_and_never_change(digits):
     index = torch.cat(list(digits.splits.values()))
     assert sorted(index.tolist()) == list(range(1797))
-    assert {name: len(rows) for name, rows in digits.splits.items()} == {"test": 300, "validation": 300, "train": 1197}
+    assert {name: len(rows) for name, rows in digits.splits.items()} == {
+        "test": 300,
+        "validation": 300,
+        "train": 1197,
+    }
     assert digits.digest == "773b614c" + digits.digest[8:]
     for rows in digits.splits.values():
         assert torch.bincount(digits.labels[rows], minlength=10).min() > 0.06 * len(rows)
@@ -45,7 +50,10 @@ def test_batches_are_stateless_and_streams_differ(digits):
 
 def test_an_epoch_shows_each_image_at_most_once_and_epochs_differ(digits):
     steps = 1197 // 32
-    labels = [torch.cat([digits.batch(0, e * steps + s, 32)[0] for s in range(steps)]).flatten(1) for e in range(2)]
+    labels = [
+        torch.cat([digits.batch(0, e * steps + s, 32)[0] for s in range(steps)]).flatten(1)
+        for e in range(2)
+    ]
     train = digits.scaled(digits.splits["train"]).flatten(1)
     unique = len(torch.unique(train, dim=0))
     assert len(torch.unique(labels[0], dim=0)) >= steps * 32 - (1197 - unique)
@@ -69,17 +77,21 @@ def test_a_fraction_is_nested_and_leaves_held_out_splits_alone(digits):
 
 def test_augmentation_is_stateless_and_does_what_it_says(digits):
     x = digits.scaled(digits.splits["train"][:64])
-    for name, augment in AUGMENT.items():
-        assert torch.equal(augment(x, 1, 2), augment(x, 1, 2))
-        assert augment(x, 1, 2).shape == x.shape
-        assert (name == "none") == torch.equal(augment(x, 1, 2), x)
-    flipped = AUGMENT["flip"](x, 1, 2)
-    each = [torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flipped, x, strict=True)]
+    assert len(AUGMENTS) == 4
+    for name, row in AUGMENTS.items():
+        assert torch.equal(row.apply(x, 1, 2), row.apply(x, 1, 2))
+        assert row.apply(x, 1, 2).shape == x.shape
+        assert (name == "none") == torch.equal(row.apply(x, 1, 2), x)
+    flipped = AUGMENTS["flip"].apply(x, 1, 2)
+    each = [
+        torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flipped, x, strict=True)
+    ]
     assert all(each)
-    assert torch.equal(AUGMENT["flip_shift"](x, 1, 2), AUGMENT["shift"](flipped, 1, 2))
+    shifted = AUGMENTS["shift"].apply(flipped, 1, 2)
+    assert torch.equal(AUGMENTS["flip_shift"].apply(x, 1, 2), shifted)
     inner = torch.zeros(64, 1, 8, 8)
     inner[:, :, 3, 3] = 1.0
-    moved = AUGMENT["shift"](inner * 2 - 1, 0, 0)
+    moved = AUGMENTS["shift"].apply(inner * 2 - 1, 0, 0)
     places = moved[:, 0].flatten(1).argmax(1)
     assert set((places // 8).tolist()) == {2, 3, 4}
     assert set((places % 8).tolist()) == {2, 3, 4}
@@ -93,19 +105,27 @@ def fake_mnist(root, folder="MNIST", images=120):
     rng = np.random.default_rng(0)
     for stem, n in (("train", images), ("t10k", 30)):
         x, y = rng.integers(0, 256, (n, 28, 28), np.uint8), rng.integers(0, 10, n).astype(np.uint8)
-        (raw / f"{stem}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + x.tobytes())
+        (raw / f"{stem}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 2051, n, 28, 28) + x.tobytes()
+        )
         (raw / f"{stem}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + y.tobytes())
         for part in ("images-idx3", "labels-idx1"):
             path = raw / f"{stem}-{part}-ubyte"
             (raw / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")]
+)
 def test_torchvision_sets_are_read_from_their_files(tmp_path, name, folder):
     fake_mnist(tmp_path, folder)
     images = load(Data(name=name, root=str(tmp_path)))
     assert images.shape == (1, 28, 28)
-    assert {name: len(rows) for name, rows in images.splits.items()} == {"test": 30, "validation": 12, "train": 108}
+    assert {name: len(rows) for name, rows in images.splits.items()} == {
+        "test": 30,
+        "validation": 12,
+        "train": 108,
+    }
     assert sorted(images.splits["test"].tolist()) == list(range(120, 150))
     assert images.levels == 255
 
@@ -123,7 +143,8 @@ def test_the_digest_is_of_the_content(tmp_path):
 
 
 def folder_of(root: Path, classes: int = 3, each: int = 10, mode: str = "RGB") -> Path:
-    """Pictures of many sizes, brighter from class to class, with a file beside them that is none."""
+    """Pictures of many sizes, brighter from class to class, with a file beside them that is
+    none."""
     for kind in range(classes):
         (root / f"kind{kind}").mkdir(parents=True)
         for i in range(each):
@@ -133,32 +154,64 @@ def folder_of(root: Path, classes: int = 3, each: int = 10, mode: str = "RGB") -
                 Image.fromarray(values).save(root / f"kind{kind}" / f"{i}.png")
             else:
                 fill = (level, 0, 0) if mode == "RGB" else level
-                Image.new(mode, (20 + i, 30), fill).save(root / f"kind{kind}" / f"{i}.{'png' if i % 2 else 'bmp'}")
+                Image.new(mode, (20 + i, 30), fill).save(
+                    root / f"kind{kind}" / f"{i}.{'png' if i % 2 else 'bmp'}"
+                )
     (root / "notes.txt").write_text("no picture")
     return root
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_folder_of_images_of_any_size(tmp_path, channels):
-    found = load(Data(name="folder", root=str(folder_of(tmp_path / "a")), side=12, channels=channels, classes=3))
+    found = load(
+        Data(
+            name="folder",
+            root=str(folder_of(tmp_path / "a")),
+            side=12,
+            channels=channels,
+            classes=3,
+        )
+    )
     assert found.images.shape == (30, channels, 12, 12)
     assert torch.bincount(found.labels).tolist() == [10, 10, 10]
-    assert {name: len(rows) for name, rows in found.splits.items()} == {"test": 6, "validation": 6, "train": 18}
+    assert {name: len(rows) for name, rows in found.splits.items()} == {
+        "test": 6,
+        "validation": 6,
+        "train": 18,
+    }
     red = torch.tensor(
-        [60 * k + i for k in range(3) for i in sorted(range(10), key=lambda i: f"{i}.{'png' if i % 2 else 'bmp'}")]
+        [
+            60 * k + i
+            for k in range(3)
+            for i in sorted(range(10), key=lambda i: f"{i}.{'png' if i % 2 else 'bmp'}")
+        ]
     )
     levels = found.images.float().amax((2, 3))[:, 0]
     assert torch.allclose(levels, red * (0.299 if channels == 1 else 1.0), atol=1)
-    again = load(Data(name="folder", root=str(folder_of(tmp_path / "b")), side=12, channels=channels, classes=3))
+    again = load(
+        Data(
+            name="folder",
+            root=str(folder_of(tmp_path / "b")),
+            side=12,
+            channels=channels,
+            classes=3,
+        )
+    )
     assert again.digest == found.digest
 
 
 def test_slices_of_sixteen_bits_keep_their_range(tmp_path):
-    found = load(Data(name="folder", root=str(folder_of(tmp_path, mode="I;16")), side=20, channels=1))
+    found = load(
+        Data(name="folder", root=str(folder_of(tmp_path, mode="I;16")), side=20, channels=1)
+    )
     assert (int(found.images.min()), int(found.images.max())) == (0, 255)
     assert len(torch.unique(found.images)) > 100
-    brightest = torch.stack([found.images[found.labels == kind].amax() for kind in range(3)]).float()
-    assert torch.allclose(brightest, torch.tensor([85.0, 170.0, 255.0]), atol=20)  # all on one scale
+    brightest = torch.stack(
+        [found.images[found.labels == kind].amax() for kind in range(3)]
+    ).float()
+    assert torch.allclose(
+        brightest, torch.tensor([85.0, 170.0, 255.0]), atol=20
+    )  # all on one scale
 
 
 def test_halves_of_the_digits_share_nothing_and_are_the_whole():
@@ -172,7 +225,9 @@ def test_images_are_scaled_to_the_side_that_is_asked_for(digits):
     found = load(Data(side=4))
     assert found.shape == (1, 4, 4)
     assert found.levels == 16
-    assert float(found.images.float().mean()) == pytest.approx(float(digits.images.float().mean()), rel=0.05)
+    assert float(found.images.float().mean()) == pytest.approx(
+        float(digits.images.float().mean()), rel=0.05
+    )
     assert found.digest != digits.digest
 
 
@@ -187,7 +242,9 @@ def test_flowers_are_read_as_torchvision_reads_them(tmp_path, monkeypatch):
     savemat(base / "imagelabels.mat", {"labels": np.array([[1 + i % 3 for i in range(30)]])})
     parts = {"trnid": range(1, 11), "valid": range(11, 21), "tstid": range(21, 31)}
     savemat(base / "setid.mat", {name: np.array([list(ids)]) for name, ids in parts.items()})
-    monkeypatch.setattr(Flowers102, "_check_integrity", lambda self: True)  # of the real files' checksums
+    monkeypatch.setattr(
+        Flowers102, "_check_integrity", lambda self: True
+    )  # of the real files' checksums
     found = load(Data(name="flowers102", root=str(tmp_path), side=16))
     assert found.images.shape == (30, 3, 16, 16)
     assert found.labels.tolist() == [i % 3 for i in range(30)]
@@ -201,7 +258,7 @@ def test_bad_folders_are_one_line(tmp_path, fault):
         for i in (1, 3):
             (root / "kind1" / f"{i}.png").write_bytes(b"\x89PNG no more")
     said = {
-        "broken": "cannot be read: kind1/1.png (UnidentifiedImageError), kind1/3.png (UnidentifiedImageError)",
+        "broken": "cannot be read: kind1/1.png (UnidentifiedImageError), kind1/3.png (Unidentified",
         "few": "has 6 images (.png .jpg",
         "classes": "data.classes = 4: ",
         "none": "needs a folder of images",
@@ -225,7 +282,10 @@ def test_bad_folders_are_one_line(tmp_path, fault):
     [
         (Data(name="flowers102"), "needs the folder that holds torchvision's Flowers102"),
         (Data(name="mnist"), "needs the folder that holds torchvision's MNIST"),
-        (Data(name="cifar10", root="/nowhere"), "no usable CIFAR10 below /nowhere; --data.download true fetches it"),
+        (
+            Data(name="cifar10", root="/nowhere"),
+            "no usable CIFAR10 below /nowhere; --data.download true fetches it",
+        ),
     ],
 )
 def test_missing_files_are_one_line(data, said):

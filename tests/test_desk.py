@@ -1,21 +1,24 @@
-"""The ledger keeps what was given out; the desk gives out the rest; results read it back."""
+"""The ledger keeps what was given out; the queue hands out the rest; results read it back."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from lthray.core.store import Store
-from lthray.study.call import Study, resolve
+from lthray.study.call import resolve
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
-from lthray.study.queue import Desk
-from lthray.study.results import ranked, spent, trials, verdict
+from lthray.study.page import Grid, Search, Study
+from lthray.study.queue import Queue
+from lthray.study.results import best, matching, ranked, round_line, spent, trials, verdict
 from lthray.study.space import Choice
-from lthray.study.terminal import Tally, best_lines, closing_lines, duration, plan_lines, round_line, surface_table, trial_table
+from lthray.study.tables import best_lines, closing_lines, plan_lines, surface_table, trial_table
+from lthray.study.terminal import Tally, duration
 from lthray.trial.plan import plan, point
 
 from .conftest import TINY, rounds, tiny
 
-SEARCH = Study(
+SEARCH = Search(
     name="search",
     about="A question.",
     seeds=(0,),
@@ -23,7 +26,7 @@ SEARCH = Study(
     words=TINY | {"prune.ladder": (0.6, 0.5, 0.4)},
     space=lambda config: {"prune.criterion": Choice(("magnitude", "random")), "rewind.fraction": Choice((0.25, 0.5))},
 )
-LIST = Study(
+LIST = Grid(
     name="list",
     about="Another.",
     seeds=(0, 1),
@@ -42,9 +45,9 @@ def opened(study: Study, store: Store, *argv: str):
 
 def work_off(call, ledger: Ledger, store: Store, *, last: int) -> None:
     """Give out every trial of a list, and run those up to `last` to their end."""
-    desk = Desk(call, ledger)
-    for number, words in enumerate(desk.queue()):
-        desk.task(words, 0.0)
+    queue = Queue(call, ledger)
+    for number, words in enumerate(queue.listed()):
+        queue.task(words, 0.0)
         if number <= last:
             rounds(call.config_of(number, words), store)
             ledger.finish(number, DONE)
@@ -75,7 +78,7 @@ def test_points_and_ends_are_written_once(store):
     ledger.finish(0, STOPPED, "because")
     ledger.finish(0, DONE)
     (entry,) = ledger
-    assert entry.end["status"] == STOPPED
+    assert entry.end.status == STOPPED
     assert ledger.first_time(0, "oom")
     assert not ledger.first_time(0, "oom")
     ledger.begin(1, first)
@@ -86,32 +89,32 @@ def test_points_and_ends_are_written_once(store):
 
 def test_a_search_gives_out_unfinished_points_again_and_then_new_ones(store):
     call, ledger = opened(SEARCH, store)
-    desk = Desk(call, ledger)
-    assert desk.left == 3
-    given = [desk.task({"prune.criterion": c, "rewind.fraction": 0.25}, 0.0) for c in ("magnitude", "random")]
-    assert [t["number"] for t in given] == [0, 1]
+    queue = Queue(call, ledger)
+    assert queue.left == 3
+    given = [queue.task({"prune.criterion": c, "rewind.fraction": 0.25}, 0.0) for c in ("magnitude", "random")]
+    assert [t.number for t in given] == [0, 1]
     ledger.finish(0, DONE)
-    again = Desk(call, ledger)
+    again = Queue(call, ledger)
     assert again.left == 2
-    study = again.memory(None)
+    study = again.memory()
     assert study.ask().suggest_categorical("prune.criterion", ("magnitude", "random")) == "random"
     task = again.task({"prune.criterion": "never asked"}, 0.0)
-    assert (task["number"], task["words"]) == (1, given[1]["words"])
-    assert again.task({"prune.criterion": "random", "rewind.fraction": 0.5}, 0.0)["number"] == 2
-    assert Desk(call, ledger).left == 2
+    assert (task.number, task.words) == (1, given[1].words)
+    assert again.task({"prune.criterion": "random", "rewind.fraction": 0.5}, 0.0).number == 2
+    assert Queue(call, ledger).left == 2
     more, _ = opened(SEARCH, store, "--trials", "5")
-    assert Desk(more, ledger).left == 4
+    assert Queue(more, ledger).left == 4
 
 
 def test_a_memory_holds_finished_trials_and_enqueues_the_rest(store):
     call, ledger = opened(SEARCH, store)
-    desk = Desk(call, ledger)
+    queue = Queue(call, ledger)
     for criterion in ("magnitude", "random", "random"):
-        desk.task({"prune.criterion": criterion, "rewind.fraction": 0.25}, 0.0)
+        queue.task({"prune.criterion": criterion, "rewind.fraction": 0.25}, 0.0)
     rounds(call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store)
     ledger.finish(0, DONE)
     ledger.finish(2, FAILED, "nan")
-    study = Desk(call, ledger).memory(None)
+    study = Queue(call, ledger).memory()
     states = [t.state.name for t in study.trials]
     assert states == ["COMPLETE", "WAITING"]  # a failure teaches nothing
     assert len(study.trials[0].intermediate_values) == 3
@@ -121,63 +124,63 @@ def test_a_memory_holds_finished_trials_and_enqueues_the_rest(store):
 
 def test_a_list_is_finished_in_order_wherever_it_was_left(store):
     call, ledger = opened(LIST, store)
-    desk = Desk(call, ledger)
-    assert [w["prune.criterion"] for w in desk.queue()] == ["magnitude"] * 2 + ["random"] * 2
-    for words in desk.queue()[:2]:
-        desk.task(words, 0.0)
+    queue = Queue(call, ledger)
+    assert [w["prune.criterion"] for w in queue.listed()] == ["magnitude"] * 2 + ["random"] * 2
+    for words in queue.listed()[:2]:
+        queue.task(words, 0.0)
     ledger.finish(1, DONE)
-    again = Desk(call, ledger)
-    assert [w["prune.criterion"] for w in again.queue()] == ["magnitude", "random", "random"]
-    numbers = [again.task(words, 0.0)["number"] for words in again.queue()]
+    again = Queue(call, ledger)
+    assert [w["prune.criterion"] for w in again.listed()] == ["magnitude", "random", "random"]
+    numbers = [again.task(words, 0.0).number for words in again.listed()]
     assert numbers == [0, 2, 3]
-    assert {e.point["seed"] for e in ledger} == {0, 1}
+    assert {e.point.seed for e in ledger} == {0, 1}
 
 
 def test_the_rungs_stop_the_worse_half_and_remember_across_a_restart(store):
     call, ledger = opened(SEARCH, store)
-    desk = Desk(call, ledger)
+    queue = Queue(call, ledger)
     for _ in range(3):
-        desk.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
+        queue.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
     assert call.stops == {2}
-    assert desk.goes_on(0, 1, 9.0)  # no rung of the search
-    assert desk.goes_on(0, 2, 0.1)
-    assert desk.goes_on(0, 2, 0.1)  # reported again after a retry: still alone on its rung
-    assert not desk.goes_on(1, 2, 0.2)
-    assert desk.goes_on(2, 2, float("nan"))
+    assert queue.goes_on(0, 1, 9.0)  # no rung of the search
+    assert queue.goes_on(0, 2, 0.1)
+    assert queue.goes_on(0, 2, 0.1)  # reported again after a retry: still alone on its rung
+    assert not queue.goes_on(1, 2, 0.2)
+    assert queue.goes_on(2, 2, float("nan"))
     ends = {e.number: e.end for e in ledger}
-    assert (ends[1]["status"], ends[1]["last"]) == (STOPPED, 2)
-    assert "excess +20.00% at round 2: not among the best 1/2 of 2" in ends[1]["reason"]
+    assert (ends[1].status, ends[1].last) == (STOPPED, 2)
+    assert "excess +20.00% at round 2: not among the best 1/2 of 2" in ends[1].reason
 
 
 def test_a_stopped_trial_does_not_take_rounds_that_another_made(store):
     call, ledger = opened(SEARCH, store)
-    desk = Desk(call, ledger)
+    queue = Queue(call, ledger)
     words = {"prune.criterion": "magnitude", "rewind.fraction": 0.25}
     for _ in range(2):
-        desk.task(words, 0.0)
+        queue.task(words, 0.0)
     rounds(call.config_of(0, words), store)
     ledger.finish(0, DONE)
     ledger.finish(1, STOPPED, "worse", last=2)
     assert [len(t.rounds) for t in trials(store, ledger)] == [4, 3]
-    assert [len(scores) for _, scores, _ in Desk(call, ledger).past] == [3, 2]
+    assert [len(scores) for _, scores, _ in Queue(call, ledger).past] == [3, 2]
 
 
 def test_scores_come_back_from_the_store(store):
     call, ledger = opened(SEARCH, store)
-    desk = Desk(call, ledger)
-    task = desk.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
+    queue = Queue(call, ledger)
+    task = queue.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
     found = rounds(call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store)
-    ledger.finish(task["number"], DONE)
-    again = Desk(call, ledger)
+    ledger.finish(task.number, DONE)
+    again = Queue(call, ledger)
     assert again.scores[2] == {0: found[2].metrics["loss/excess"]}
     assert again.past[0][2] is True
 
 
 def test_a_list_is_never_cut_short(store):
     call, ledger = opened(LIST, store)
-    desk = Desk(call, ledger)
-    desk.task(desk.queue()[0], 0.0)
-    assert all(desk.goes_on(0, r, 9.0) for r in (1, 2, 3, 4))
+    queue = Queue(call, ledger)
+    queue.task(queue.listed()[0], 0.0)
+    assert all(queue.goes_on(0, r, 9.0) for r in (1, 2, 3, 4))
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +198,7 @@ def test_results_read_the_trials_back(finished):
     assert [t.status for t in found] == ["done", "done", "done", "failed"]
     assert [len(t.rounds) for t in found] == [3, 3, 3, 1]  # the failed one shares a dense network that is there
     assert found[0].id == f"{ledger.key[:16]}-0000"
-    assert [t.entry.number for t in trials(ledger.store, ledger, skip={0, 2})] == [1, 3]
+    assert [t.number for t in trials(ledger.store, ledger, skip={0, 2})] == [1, 3]
     assert ranked(found)[-1].status == "failed"
     excess = [t.rounds[-1].metrics["loss/excess"] for t in ranked(found)[:3]]
     assert excess == sorted(excess)
@@ -212,7 +215,7 @@ def test_matching_goes_down_the_ladder_to_the_first_failure(finished):
         for r, (excess, error) in zip(trial.rounds[1:], metrics, strict=True):
             r.metrics.update({"loss/excess": excess, "loss/excess_se": error})
         want = None if expected is None else trial.rounds[1 + expected].metrics["density/prunable"]
-        assert trial.matching == want
+        assert matching(trial) == want
     assert not trial.older
 
 
@@ -241,11 +244,10 @@ def test_tables_and_lines(finished):
 def test_a_surface_is_of_tickets_not_of_what_stands_in_their_place(finished):
     import copy
 
-    found = copy.deepcopy(finished[2])
-    for trial in found[:1]:
-        trial.entry.point.update(control="reinit")
-        trial.rounds[1].metrics["loss/excess"] = 99.0
-        trial.entry.point["config"]["control"] = "reinit"
+    first, *others = copy.deepcopy(finished[2])
+    first.rounds[1].metrics["loss/excess"] = 99.0
+    config = {**first.point.config, "control": "reinit"}
+    found = [replace(first, point=replace(first.point, control="reinit", config=config)), *others]
     assert "99.0" not in console_text(surface_table(found, "prune.criterion", "loss/excess"))
     assert "99.0" in console_text(surface_table(found, "control", "loss/excess"))
 
@@ -278,10 +280,45 @@ def test_the_best_recipe_is_named_at_the_dense_networks_own_budget(finished):
     assert "more optimizer steps" in verdict(older)
 
 
+def test_each_recipe_is_named_once_by_its_best_trial(finished):
+    first = finished[2][0]
+
+    def trial(number: int, recipe: str, excess: float):
+        metrics = {**first.rounds[-1].metrics, "loss/excess": excess}
+        point = replace(first.point, recipe=recipe)
+        rounds = (*first.rounds[:-1], replace(first.rounds[-1], metrics=metrics))
+        return replace(first, id=f"x-{number:04d}", point=point, rounds=rounds)
+
+    found = [trial(0, "a", 0.3), trial(1, "b", 0.2), trial(2, "a", 0.1)]
+    assert [t.number for t in best(found, 2)] == [2, 1]
+    assert best(found, 3) == best(found, 0) == []  # none went down three rungs; dense networks are ranked otherwise
+
+
+def test_a_ledger_holds_points_and_ends_as_they_were(store):
+    _, ledger = opened(SEARCH, store)
+    made = ledger.begin(0, point(tiny(), {"prune.criterion": "random"}, "search"))
+    ledger.finish(0, STOPPED, "because", last=1)
+    (entry,) = ledger
+    assert entry.point == made
+    assert json.loads(json.dumps(asdict(made))) == asdict(made)
+    assert entry.rounds == made.rounds[:2]
+    assert (entry.end.status, entry.end.reason, entry.end.last) == (STOPPED, "because", 1)
+
+
+def test_a_ledger_of_an_older_lthray_names_a_round_by_its_key(store):
+    _, ledger = opened(SEARCH, store)
+    facts = asdict(point(tiny(), {}, "search"))
+    keys = [place["key"] for place in facts["rounds"]]
+    store.put(ledger.key, "trial-0000-point", facts={**facts, "rounds": keys})
+    (entry,) = ledger
+    assert [place["key"] for place in entry.rounds] == keys
+    assert [t.rounds for t in trials(store, ledger)] == [()]
+
+
 def test_the_tally_counts_steps_as_the_store_shows_them(finished, store):
     call, ledger, _ = finished
     tally = Tally(ledger.store, ledger, call.trials)
-    unique = {k: r.steps for e in ledger for k, r in plan(call.config_of(e.number, e.point["words"])).runs.items()}
+    unique = {k: r.steps for e in ledger for k, r in plan(call.config_of(e.number, e.point.words)).runs.items()}
     assert tally()[1] == sum(unique.values())
     assert tally()[0] == tally()[1] - 12  # all but the rungs of the failed trial; what it shares is there
     assert Tally(ledger.store, ledger, 8)()[1] == 2 * sum(unique.values())

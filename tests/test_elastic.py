@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lthray.config import trial as config
+from lthray.config import vocabulary as config
 from lthray.config.labels import name_of
-from lthray.config.trial import Model
+from lthray.config.parts import Model
 from lthray.core.random import generator
 from lthray.core.store import Store, key_of
-from lthray.core.ticket import Mask, Ticket, TicketError, read_ticket
-from lthray.prune.elastic import BLOCK, READS, assigned, mirrored, stretch
+from lthray.core.ticket import Mask, Ticket, TicketError
+from lthray.core.ticket_file import read_ticket
+from lthray.prune.transfer import BLOCK, READS, assigned, mirrored, stretch
 from lthray.task import networks
 from lthray.trial import checkpoints
 from lthray.trial.plan import given_digest, plan

@@ -1,4 +1,5 @@
-"""A network and a data set of a user's own, by import path: keys, laws, and a line for whatever may be wrong with them."""
+"""A network and a data set of a user's own, by import path: keys, laws, and a line for whatever may
+be wrong with them."""
 
 import os
 import subprocess
@@ -10,9 +11,10 @@ import torch
 
 from lthray.__main__ import main
 from lthray.config import options
-from lthray.config.trial import Data, Model, TrialConfig
+from lthray.config.parts import Data, Model
+from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
-from lthray.task import data, imported, networks
+from lthray.task import data, factories, networks
 from lthray.trial.plan import plan
 from lthray.trial.preflight import check
 from lthray.trial.trajectory import run
@@ -32,7 +34,8 @@ def images(root):
 class network(nn.Module):
     def __init__(self, shape, classes):
         super().__init__()
-        self.first, self.last = nn.Conv2d(shape[0], 8, 3, padding=1), nn.Conv2d(8, shape[0], 3, padding=1)
+        self.first = nn.Conv2d(shape[0], 8, 3, padding=1)
+        self.last = nn.Conv2d(8, shape[0], 3, padding=1)
         self.told = nn.Linear(1, 8)
     def forward(self, x, t):
         return self.last((self.first(x) + self.told(t[:, None] / 1000)[..., None, None]).relu())
@@ -42,16 +45,19 @@ def classifier(shape, classes):
 """
 OWN = {"data.name": "mine:images", "data.side": 8, "data.channels": 1, "data.classes": 3}
 DENOISER = TINY | OWN | {"model.name": "mine:network", "prune.budget": "uniform"}
-CLASSIFIER = TINY | OWN | {"model.name": "mine:classifier", "objective.name": "classify", "prune.terms": 4}
+CLASSIFIER = (
+    TINY | OWN | {"model.name": "mine:classifier", "objective.name": "classify", "prune.terms": 4}
+)
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """Writes mine.py into the current directory, and forgets what was imported from there before."""
+    """Writes mine.py into the current directory, and forgets what was imported from there
+    before."""
 
     def write(text: str = MINE) -> Path:
         sys.modules.pop("mine", None)
-        imported._found.cache_clear()
+        factories.imported.cache_clear()
         data.read.cache_clear()
         (tmp_path / "mine.py").write_text(text)
         return tmp_path / "mine.py"
@@ -62,7 +68,7 @@ def mine(tmp_path, monkeypatch):
     write()
     yield write
     sys.modules.pop("mine", None)
-    imported._found.cache_clear()
+    factories.imported.cache_clear()
     data.read.cache_clear()
 
 
@@ -82,7 +88,11 @@ def test_a_trial_of_ones_own_cut_anywhere_equals_the_whole(mine, words, store, t
 def test_images_are_split_and_scaled_as_all_are(mine):
     found = data.load(Data(name="mine:images", side=8, channels=1, classes=3))
     assert found.images.shape == (600, 1, 8, 8)
-    assert {name: len(rows) for name, rows in found.splits.items()} == {"test": 101, "validation": 101, "train": 398}
+    assert {name: len(rows) for name, rows in found.splits.items()} == {
+        "test": 101,
+        "validation": 101,
+        "train": 398,
+    }
     assert (float(found.scaled(torch.arange(600)).min()), found.levels) == (-1.0, 255)
     mine(MINE.replace("reshape(600, 8, 8)", "reshape(600, 1, 8, 8)").replace("% 3", "% 3 + 0"))
     again = data.load(Data(name="mine:images", side=8, channels=1, classes=3))
@@ -94,7 +104,12 @@ def test_images_are_split_and_scaled_as_all_are(mine):
 def test_an_edited_factory_is_another_network(mine):
     def keys():
         found = plan(TrialConfig.from_flat(DENOISER | {"control": "reinit"}))
-        return {key for rung in found.rungs for key in (rung.chain.key, rung.shown.key, rung.mask, rung.round) if key}
+        return {
+            key
+            for rung in found.rungs
+            for key in (rung.chain.key, rung.shown.key, rung.mask, rung.round)
+            if key
+        }
 
     before = keys()
     mine(MINE + "\n# the same")
@@ -109,28 +124,44 @@ def test_weights_are_a_function_of_the_seed(mine):
     assert not torch.equal(a.first.weight, c.first.weight)
 
 
-NORMED = MINE.replace("self.told =", "self.n = nn.BatchNorm2d(1); self.told =").replace("(x) +", "(self.n(x)) +")
+NORMED = MINE.replace("self.told =", "self.n = nn.BatchNorm2d(1); self.told =").replace(
+    "(x) +", "(self.n(x)) +"
+)
 NETWORKS = {
     "missing": ("", "mine:other", "AttributeError: module 'mine' has no attribute 'other'"),
     "no module": ("", "yours:network", "ModuleNotFoundError: No module named 'yours'"),
     "no Python": ("def", "mine:network", "SyntaxError"),
     "no function": ("network = 3", "mine:network", "is a int, not a function"),
     "raises": ("def network(shape, classes): raise OSError('a\\nb')", "mine:network", "OSError: a"),
-    "no network": ("def network(shape, classes): return 3", "mine:network", "gives a int, not a torch.nn.Module"),
+    "no network": (
+        "def network(shape, classes): return 3",
+        "mine:network",
+        "gives a int, not a torch.nn.Module",
+    ),
     "other inputs": (
         MINE.replace("forward(self, x, t)", "forward(self, x)"),
         "mine:network",
         "TypeError: network.forward() takes 2",
     ),
     "other answer": (
-        MINE.replace("return self.last", "return self.last").replace(".relu())", ".relu()).mean(1)"),
+        MINE.replace(".relu())", ".relu()).mean(1)"),
         "mine:network",
         "answers with (2, 8, 8), not with a tensor of (2, 1, 8, 8)",
     ),
-    "BatchNorm": (NORMED, "mine:network", "has buffers that change with every batch, as BatchNorm's"),
-    "frozen": (MINE.replace("self.told =", "self.first.requires_grad_(False); self.told ="), "mine:network", "frozen"),
+    "BatchNorm": (
+        NORMED,
+        "mine:network",
+        "has buffers that change with every batch, as BatchNorm's",
+    ),
+    "frozen": (
+        MINE.replace("self.told =", "self.first.requires_grad_(False); self.told ="),
+        "mine:network",
+        "frozen",
+    ),
     "not seeded": (
-        MINE.replace("self.told =", "self.first.weight.data += float(np.random.rand()); self.told ="),
+        MINE.replace(
+            "self.told =", "self.first.weight.data += float(np.random.rand()); self.told ="
+        ),
         "mine:network",
         "gives other weights at every call",
     ),
@@ -139,7 +170,7 @@ NETWORKS = {
         "mine:network",
         "cannot be pruned",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", NETWORKS)
@@ -156,11 +187,26 @@ def test_a_network_that_will_not_do_is_one_line(mine, case, capsys):
 
 SETS = {
     "float": ("return np.zeros((600, 8, 8)), np.zeros(600, int)", "images are float64, not uint8"),
-    "size": ("return np.zeros((600, 9, 8), np.uint8), np.zeros(600, int)", "images are (1, 9, 8), data.channels and"),
-    "few": ("return np.zeros((6, 8, 8), np.uint8), np.zeros(6, int)", "has 6 images, 12 are needed"),
-    "labels": ("return np.zeros((600, 8, 8), np.uint8), np.zeros(60, int)", "has 600 images and labels (60,)"),
-    "kind": ("return np.zeros((600, 8, 8), np.uint8), np.zeros(600)", "labels are float64, not integers"),
-    "classes": ("return np.zeros((600, 8, 8), np.uint8), np.arange(600) % 4", "labels are 0 to 3, data.classes = 3"),
+    "size": (
+        "return np.zeros((600, 9, 8), np.uint8), np.zeros(600, int)",
+        "images are (1, 9, 8), data.channels and",
+    ),
+    "few": (
+        "return np.zeros((6, 8, 8), np.uint8), np.zeros(6, int)",
+        "has 6 images, 12 are needed",
+    ),
+    "labels": (
+        "return np.zeros((600, 8, 8), np.uint8), np.zeros(60, int)",
+        "has 600 images and labels (60,)",
+    ),
+    "kind": (
+        "return np.zeros((600, 8, 8), np.uint8), np.zeros(600)",
+        "labels are float64, not integers",
+    ),
+    "classes": (
+        "return np.zeros((600, 8, 8), np.uint8), np.arange(600) % 4",
+        "labels are 0 to 3, data.classes = 3",
+    ),
     "one": ("return np.zeros((600, 8, 8), np.uint8)", "ValueError: too many values to unpack"),
     "raises": ("raise FileNotFoundError(root)", "FileNotFoundError"),
 }
@@ -205,6 +251,14 @@ def test_workers_of_a_study_find_what_is_in_the_current_directory(mine, tmp_path
         "--prune.budget",
         "erk",
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path, env=dict(os.environ), check=False)
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env=dict(os.environ),
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " done " in done.stdout

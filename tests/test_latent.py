@@ -10,7 +10,7 @@ from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.measure import quality
 from lthray.task import data, networks
-from lthray.task.objectives import sample
+from lthray.task.samplers import sample
 from lthray.trial import checkpoints
 from lthray.trial.plan import autoencoder_config, givens, plan, small_config
 from lthray.trial.preflight import check

@@ -6,10 +6,12 @@ from typing import get_args
 
 import pytest
 
-from lthray.config import trial as config
+from lthray.config import vocabulary as config
 from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
+from lthray.core.record import Round
 from lthray.core.store import Store
-from lthray.core.ticket import Round, read_ticket
+from lthray.core.ticket_file import read_ticket
 from lthray.prune import regimes
 from lthray.trial.trajectory import Trial, run
 
@@ -75,7 +77,7 @@ def test_laws_of_every_combination(tmp_path, words):
         assert r.metrics["density/prunable"] == pytest.approx(mask.density)
         assert all(math.isfinite(value) for value in r.metrics.values())
         assert set(mask) == set(sizes)  # norms, biases and what is kept whole are never cut
-    assert masks[1].within(masks[0]) or chosen.regime.name in regimes.EXCHANGES
+    assert masks[1].within(masks[0]) or regimes.REGIMES[chosen.regime.name].exchanges
     for rung, mask in zip(trial.plan.rungs[1:], masks, strict=True):
         state = next(iter_of(trial.reach(rung, rung.chain, rung.chain.end)))
         assert mask.holds(state.weights)
@@ -84,7 +86,7 @@ def test_laws_of_every_combination(tmp_path, words):
     assert all(same(a, b) for a, b in zip(found, resumed(chosen, again), strict=True))
 
 
-def resumed(chosen: config.TrialConfig, store: Store) -> list[Round]:
+def resumed(chosen: TrialConfig, store: Store) -> list[Round]:
     """The rounds of a trial that is cut at its every event."""
     found: list[Round] = []
     while len(found) < len(chosen.prune.ladder) + 1:

@@ -1,6 +1,7 @@
 """Methods side by side: planted winners and losers are told, by paired differences, adjusted over the methods."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,16 +9,17 @@ import numpy as np
 import pytest
 
 from lthray.config.fields import ConfigError
+from lthray.core.record import TrialRecord
 from lthray.findings.evidence import gather
 
-from .test_verdicts import LADDER, trial
+from .test_verdicts import LADDER, trial, with_point
 
 PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/pruning_methods.py"))
 NOISE = np.array([-1, 0, 1, 0.5]) * 1e-2  # of a seed, the same for every method
 SMALL = np.array([-1, 1, 0, 0.5]) * 1e-3
 
 
-def recorded(**methods) -> list[dict]:
+def recorded(**methods) -> list[TrialRecord]:
     """Trials of methods: criterion -> (excess at the last rung by seed, by how much its controls are worse)."""
     found = []
     for name, (values, control) in methods.items():
@@ -25,10 +27,9 @@ def recorded(**methods) -> list[dict]:
         for seed, d in enumerate(values):
             for arm, more in (("none", 0.0), ("shuffle", control), ("reinit", control)):
                 each = trial(arm, seed, (d / 2 + more, d + more), **config)
-                each["point"]["recipe"] = name
-                for r in each["rounds"]:
-                    r["metrics"] |= {"cost/steps_spent": 1000, "density/prunable": r["density"]}
-                found.append(each)
+                for r in each.rounds:
+                    r.metrics.update({"cost/steps_spent": 1000, "density/prunable": r.density})
+                found.append(with_point(each, recipe=name))
     return found
 
 
@@ -71,9 +72,9 @@ def test_differences_are_adjusted_over_the_methods():
 def test_what_goes_further_is_compared_with_a_reference_that_goes_as_far():
     found = recorded(magnitude=(NOISE, 0.1), random=(NOISE + 0.05 + SMALL, 0.1))
     for each in recorded(magnitude=(NOISE - 0.02, 0.1), random=(NOISE + 0.05 + SMALL, 0.1)):
-        each["point"]["config"] = {**each["point"]["config"], "prune.ladder": (0.5, 0.02)}
-        each["rounds"][2]["density"] = 0.02
-        found.append(each)
+        *rounds, last = each.rounds
+        further = replace(each, rounds=(*rounds, replace(last, density=0.02)))
+        found.append(with_point(further, config={**each.point.config, "prune.ladder": (0.5, 0.02)}))
     (evidence,) = gather(found)
     assert list(PAGE["named"](evidence).values()) == [
         "magnitude to 0.1",
@@ -91,24 +92,37 @@ def test_what_goes_further_is_compared_with_a_reference_that_goes_as_far():
 def test_a_realised_density_is_told_where_it_is_not_the_one_asked_for():
     found = recorded(magnitude=(NOISE, 0.1), channels=(NOISE, 0.1))
     for each in found:
-        if each["point"]["recipe"] == "channels":
-            each["rounds"][2]["metrics"]["density/prunable"] = 0.17
+        if each.point.recipe == "channels":
+            each.rounds[2].metrics["density/prunable"] = 0.17
     rows = {row[0]: row for row in section(found).table}
     assert rows["channels"][2].endswith("% (0.17)")
     assert rows["magnitude"][2].endswith("%")
     assert rows["channels"][1].endswith("%")
 
 
+def applies(found) -> str:
+    return PAGE["applies"](SimpleNamespace(of=lambda call: found))
+
+
 def test_one_method_alone_is_refused():
     with pytest.raises(ConfigError, match="one method only"):
         section(recorded(magnitude=(NOISE, 0.1)))
+    assert "one method only" in applies(recorded(magnitude=(NOISE, 0.1)))
+
+
+def test_it_applies_to_a_list_of_methods_and_not_to_rewind_points_nor_to_what_was_drawn():
+    found = recorded(magnitude=(NOISE, 0.1), random=(NOISE, 0.1))
+    assert applies(found) == ""
+    assert "drawn, not listed" in applies([with_point(each, phase="design") for each in found])
+    rewound = [with_point(each, config={"rewind.fraction": 0.1}) for each in recorded(magnitude=(NOISE, 0.1))]
+    assert "one method only" in applies([*recorded(magnitude=(NOISE, 0.1)), *rewound])
 
 
 def test_the_last_rung_is_where_controls_are_asked():
     found = recorded(magnitude=(NOISE, 0.1), random=(NOISE, 0.0))
     for each in found:
-        if each["point"]["recipe"] == "random" and each["point"]["control"] == "shuffle":
-            each["rounds"][1]["metrics"]["loss/excess"] += 1.0  # worse at the first rung only
+        if each.point.recipe == "random" and each.point.control == "shuffle":
+            each.rounds[1].metrics["loss/excess"] += 1.0  # worse at the first rung only
     rows = {row[0]: row for row in section(found).table}
     assert rows["magnitude"][-4].endswith("*")
     assert not rows["random"][-4].endswith("*")

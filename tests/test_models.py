@@ -1,17 +1,18 @@
-"""Networks are functions of their seed, and layers are seen in the order in which data meets them."""
+"""Networks are functions of their seed, and layers are seen in the order in which data meets
+them."""
 
 import pytest
 import torch
 from torch import nn
 
-from lthray.config.trial import Model
+from lthray.config.parts import Model
 from lthray.task import networks
 
 SHAPE = (1, 8, 8)
 EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("name", networks.MODELS)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 def test_weights_are_a_function_of_the_seed_alone(name):
     config = Model(name=name)
     before = torch.random.get_rng_state()
@@ -26,8 +27,12 @@ def test_parameter_counts_are_the_published_ones():
         return sum(p.numel() for p in networks.build(model, shape, classes, 0).parameters())
 
     assert count(Model(), SHAPE) == 159_697
-    assert count(Model(name="lenet300"), (1, 28, 28)) == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10 == 266_610
-    # He et al.'s 0.27 M and 11.2 M; the shortcuts of two and three stages are 1x1 convolutions without norms
+    assert (
+        count(Model(name="lenet300"), (1, 28, 28))
+        == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10
+        == 266_610
+    )
+    # He et al.'s 0.27 M and 11.2 M; shortcuts between stages are 1x1 convolutions without norms
     resnet20 = Model(name="resnet", channels=(16, 32, 64), layers=3)
     assert count(resnet20, (3, 32, 32)) == 269_722 + 16 * 32 + 32 * 64
     resnet18 = Model(name="resnet", channels=(64, 128, 256, 512), layers=2)
@@ -37,7 +42,10 @@ def test_parameter_counts_are_the_published_ones():
 
 
 def test_a_resnet_halves_the_side_at_every_stage_but_the_first():
-    net, sides = networks.build(Model(name="resnet", channels=(8, 16, 32), layers=2), (1, 16, 16), 10, 0), []
+    net, sides = (
+        networks.build(Model(name="resnet", channels=(8, 16, 32), layers=2), (1, 16, 16), 10, 0),
+        [],
+    )
     for stage in net.stages:
         stage.register_forward_hook(lambda _m, _x, out: sides.append(tuple(out.shape[1:])))
     assert net(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
@@ -70,16 +78,24 @@ def test_forward_order_is_what_hooks_see():
         "up_blocks.1",
     ] + ["conv_out"]
     modules = [n for n, _ in networks.build(Model(attention=(1,)), SHAPE, 10, 0).named_modules()]
-    assert modules.index("up_blocks") < modules.index("mid_block")  # which is why named_modules() will not do
-    assert found.index("mid_block.resnets.0.conv1.weight") < found.index("mid_block.attentions.0.to_q.weight")
-    assert found.index("mid_block.attentions.0.to_q.weight") < found.index("mid_block.resnets.1.conv1.weight")
+    assert modules.index("up_blocks") < modules.index(
+        "mid_block"
+    )  # which is why named_modules() will not do
+    assert found.index("mid_block.resnets.0.conv1.weight") < found.index(
+        "mid_block.attentions.0.to_q.weight"
+    )
+    assert found.index("mid_block.attentions.0.to_q.weight") < found.index(
+        "mid_block.resnets.1.conv1.weight"
+    )
 
 
 def test_layers_are_convolutions_and_linear_maps_and_hooks_are_gone():
     network = networks.build(Model(), SHAPE, 10, 0)
     found = networks.layers(network, EXAMPLE)
     assert len(found) == 35
-    assert all(dict(network.named_parameters())[name].shape == shape for name, shape in found.items())
+    assert all(
+        dict(network.named_parameters())[name].shape == shape for name, shape in found.items()
+    )
     assert not any("norm" in name or name.endswith("bias") for name in found)
     assert not any(module._forward_pre_hooks for module in network.modules())
 
@@ -113,7 +129,9 @@ def test_the_effective_weight_of_every_layer_is_the_stored_one():
     after = network(torch.randn(1, 1, 8, 8), EXAMPLE[1], return_dict=False)[0]
     assert not torch.equal(before, after)
     bias = network.conv_out.bias.detach().reshape(1, -1, 1, 1).expand_as(after)
-    assert torch.equal(after, bias)  # with all stored weights zero, nothing but the last bias comes out
+    assert torch.equal(
+        after, bias
+    )  # with all stored weights zero, nothing but the last bias comes out
 
 
 def test_lenet300_is_the_published_network():
@@ -122,4 +140,6 @@ def test_lenet300_is_the_published_network():
         glorot = (2 / (layer.in_features + layer.out_features)) ** 0.5
         assert layer.weight.std().item() == pytest.approx(glorot, rel=0.05)
         assert not layer.bias.any()
-    assert not net(torch.full((1, 1, 28, 28), -1.0)).any()  # the background is grey level 0: no weight acts as a bias
+    assert not net(
+        torch.full((1, 1, 28, 28), -1.0)
+    ).any()  # the background is grey level 0: no weight acts as a bias

@@ -6,9 +6,10 @@ import pytest
 
 from lthray.config.fields import ConfigError, words
 from lthray.config.labels import name_of
-from lthray.config.trial import POINTED, Criterion, TrialConfig
+from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import Criterion, pointed_rules
 from lthray.prune.rewinds import REWINDS
-from lthray.task import pretrained
+from lthray.task import inputs
 from lthray.trial.plan import fresh_seed, given_digest, plan, point, twin_config
 
 from .conftest import tiny
@@ -80,7 +81,7 @@ def test_rules_that_share_a_first_cut_share_its_mask():
 @pytest.mark.parametrize("criterion", get_args(Criterion))
 def test_masks_over_given_weights_differ_by_seed_where_something_is_drawn(monkeypatch, criterion):
     """Chance itself, or the images that a criterion sees."""
-    monkeypatch.setattr(pretrained, "digest_of", lambda folder, *_: "given" if folder else "")
+    monkeypatch.setattr(inputs, "digest_of", lambda folder, *_: "given" if folder else "")
     words = {"model.pretrained": "folder", "prune.criterion": criterion, "measure.samples": 0}
     a, b = (keys(**words, seed=seed) for seed in (0, 1))
     assert a["dense"] == b["dense"]  # the same weights, the same stream
@@ -217,7 +218,7 @@ def test_fresh_seeds_never_meet_initial_ones():
 
 
 def test_rules_with_a_rewind_point_are_those_whose_row_begins_or_ends_by_it():
-    assert {rule for rule, row in REWINDS.items() if row.start in ("k", "T")} == set(POINTED)
+    assert {rule for rule, row in REWINDS.items() if row.start in ("k", "T")} == set(pointed_rules())
 
 
 def test_names_are_short_and_tell_the_recipe():
@@ -246,7 +247,7 @@ def test_a_point_holds_all_that_recording_needs_without_the_data():
 
 def test_a_point_says_where_things_lie_for_whoever_stands_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pretrained, "digest_of", lambda source, *_: "given" if source else "")
+    monkeypatch.setattr(inputs, "digest_of", lambda source, *_: "given" if source else "")
     (tmp_path / "net").mkdir()
     for source, place in (("net", str(tmp_path / "net")), ("google/ddpm-cifar10-32", "google/ddpm-cifar10-32")):
         found = point(tiny(model__pretrained=source, data__download=True), {}, "search")

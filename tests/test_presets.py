@@ -10,14 +10,17 @@ import pytest
 from lthray.__main__ import main
 from lthray.config import options, presets
 from lthray.config.fields import ConfigError
-from lthray.config.trial import PRESETS
+from lthray.config.presets import PRESETS
+from lthray.core.metrics import HELDOUT
+from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.core.store import Store
-from lthray.study.call import Study, resolve
+from lthray.study.call import resolve
 from lthray.study.ledger import DONE, Ledger
-from lthray.study.queue import Desk
+from lthray.study.page import Search
+from lthray.study.queue import Queue
 from lthray.study.results import ranked, trials
 from lthray.study.space import Choice
-from lthray.study.terminal import baseline_table, trial_table
+from lthray.study.tables import baseline_table, trial_table
 from lthray.tracking.read import tuned
 
 from .conftest import TINY, rounds
@@ -25,7 +28,7 @@ from .test_cli import argv_of
 from .test_desk import opened
 
 ROOT = Path(__file__).parent.parent
-DENSE = Study(
+DENSE = Search(
     name="dense",
     about="Tiny.",
     seeds=(0,),
@@ -76,18 +79,18 @@ def test_a_damaged_preset_is_one_line(tmp_path, text, capsys):
 
 def test_a_search_of_dense_networks_is_scored_by_their_own_loss(store):
     call, ledger = opened(DENSE, store)
-    desk = Desk(call, ledger)
+    queue = Queue(call, ledger)
     for number, (lr, steps) in enumerate(((1e-4, 8), (4e-3, 8), (4e-3, 16))):
         words = {"train.lr": lr, "train.steps": steps, "model.channels.0": 8}
-        desk.task(words, 0.0)
+        queue.task(words, 0.0)
         rounds(call.config_of(number, words), store)
         ledger.finish(number, DONE)
     found = list(trials(store, ledger))
     losses = [t.rounds[0].metrics["loss/heldout"] for t in found]
-    past = Desk(call, ledger).past
+    past = Queue(call, ledger).past
     assert [scores for _, scores, _ in past] == [[loss] for loss in losses]
-    assert [t.value for t in Desk(call, ledger).memory(None).trials] == losses
-    assert [t.entry.number for t in ranked(found)] == sorted(range(3), key=losses.__getitem__)
+    assert [t.value for t in Queue(call, ledger).memory().trials] == losses
+    assert [t.number for t in ranked(found)] == sorted(range(3), key=losses.__getitem__)
     told = {column.header: list(column.cells) for column in trial_table(found).columns}
     assert told["held-out loss"] == [f"{loss:.4f}" for loss in sorted(losses)]
     table = baseline_table(found)
@@ -100,14 +103,17 @@ def test_a_search_of_dense_networks_is_scored_by_their_own_loss(store):
 def recorded(number, loss, call="a" * 12, phase="search", images=8, **config):
     """A trial as MLflow holds it."""
     config = {"prune.ladder": [], "measure.images": images, **config}
-    point = {"phase": phase, "config": config, "places": {}, "data": ["digits", "x"]}
-    return {"id": f"{call}-{number:04d}", "point": point, "rounds": [{"metrics": {"loss/heldout": loss}}]}
+    point = Point(
+        name="dense", recipe="dense", phase=phase, config=config, seed=0, control="none", data=("digits", "x")
+    )
+    dense = Round(0, 1.0, {HELDOUT.name: loss})
+    return TrialRecord(f"{call}-{number:04d}", point, Outcome(DONE), (dense,))
 
 
 def test_the_best_is_of_one_panel_one_task_and_if_asked_one_budget():
     found = [recorded(0, 0.3), recorded(1, 0.2, **{"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})]
     best, words = tuned(found)
-    assert (best["id"], words) == ("a" * 12 + "-0001", {"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})
+    assert (best.id, words) == ("a" * 12 + "-0001", {"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})
     assert tuned(found, steps=400)[0] is found[0]
     other = [recorded(0, 0.1, call="b" * 12, images=9), recorded(0, 0.1, call="b" * 12, **{"objective.schedule": "sigmoid"})]
     for trial in other:

@@ -1,4 +1,5 @@
-"""Given weights: whatever form they come in, the same network; whatever is wrong with them, one line."""
+"""Given weights: whatever form they come in, the same network; whatever is wrong with them, one
+line."""
 
 import json
 import subprocess
@@ -15,14 +16,16 @@ from lthray.__main__ import main
 from lthray.config import options
 from lthray.config.fields import ConfigError
 from lthray.config.labels import name_of
-from lthray.config.trial import Model, TrialConfig
-from lthray.findings.claims import lead, sentences, table
+from lthray.config.parts import Model
+from lthray.config.trial import TrialConfig
+from lthray.findings.claims import lead
 from lthray.findings.evidence import gather
+from lthray.findings.wording import sentences, table
 from lthray.measure import loss
 from lthray.study import comparators
 from lthray.study.call import preview, resolve
 from lthray.study.results import trials
-from lthray.task import networks, pretrained
+from lthray.task import inputs, networks
 from lthray.trial.plan import fresh_seed, plan
 from lthray.trial.preflight import check
 from lthray.trial.setting import Setting
@@ -65,7 +68,10 @@ FORMS = {
     "network": lambda folder: saved(folder),
     "pipeline": pipeline,
     "old pipeline": old_pipeline,
-    "weights alone": lambda folder: (saved(folder / "x"), (folder / "x" / pretrained.UNET).rename(folder / pretrained.PLAIN)),
+    "weights alone": lambda folder: (
+        saved(folder / "x"),
+        (folder / "x" / inputs.UNET).rename(folder / inputs.PLAIN),
+    ),
 }
 
 
@@ -75,34 +81,49 @@ def test_every_form_of_a_unet_gives_its_weights_and_its_digest(tmp_path, monkeyp
     FORMS[form](tmp_path / "net")
     source, words = str(tmp_path / "net"), {}
     if where == "hub":
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(tmp_path / "net"))
-        source = f"me/{form.replace(' ', '-')}"  # each its own, for what was looked up is not looked up again
+        monkeypatch.setattr(
+            huggingface_hub, "snapshot_download", lambda name, **_: str(tmp_path / "net")
+        )
+        # each its own id, for what was looked up is not looked up again
+        source = f"me/{form.replace(' ', '-')}"
     if where == "file":
-        source = str(pretrained.given(source).weights)
+        source = str(inputs.source_files(source).weights)
     if where == "file" or form == "weights alone":
         words = WORDS  # nothing else says what the network is
     found = networks.build(Model(pretrained=source, **words), SHAPE, 10, 0)
     assert equal(found, saved(tmp_path / "again"))
     saved(tmp_path / "other", channels=(4,))
-    assert pretrained.digest_of(source) != pretrained.digest_of(str(tmp_path / "other")) != pretrained.digest_of("") == ""
+    assert (
+        inputs.digest_of(source)
+        != inputs.digest_of(str(tmp_path / "other"))
+        != inputs.digest_of("")
+        == ""
+    )
     if not words:
-        assert pretrained.digest_of(source) == pretrained.digest_of(str(tmp_path / "again"))
+        assert inputs.digest_of(source) == inputs.digest_of(str(tmp_path / "again"))
 
 
 @pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet"])
 def test_classifiers_take_a_file_of_their_names(tmp_path, name):
     network = networks.build(Model(name=name), SHAPE, 10, 7)
-    save_file({n: p.detach() for n, p in network.named_parameters()}, tmp_path / pretrained.PLAIN)
-    for source in (tmp_path, tmp_path / pretrained.PLAIN):
-        assert equal(networks.build(Model(name=name, pretrained=str(source)), SHAPE, 10, 0), network)
+    save_file({n: p.detach() for n, p in network.named_parameters()}, tmp_path / inputs.PLAIN)
+    for source in (tmp_path, tmp_path / inputs.PLAIN):
+        assert equal(
+            networks.build(Model(name=name, pretrained=str(source)), SHAPE, 10, 0), network
+        )
 
 
 def test_old_names_and_half_precision_are_read(tmp_path):
     network = saved(tmp_path, channels=(8, 8), attention=(1,))
-    weights = load_file(tmp_path / pretrained.UNET)
-    for now, then in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+    weights = load_file(tmp_path / inputs.UNET)
+    for now, then in (
+        ("to_q", "query"),
+        ("to_k", "key"),
+        ("to_v", "value"),
+        ("to_out.0", "proj_attn"),
+    ):
         weights = {name.replace(f".{now}.", f".{then}."): w.half() for name, w in weights.items()}
-    save_file(weights, tmp_path / pretrained.UNET)
+    save_file(weights, tmp_path / inputs.UNET)
     found = networks.build(Model(pretrained=str(tmp_path)), SHAPE, 10, 0)
     for (name, a), (_, b) in zip(network.named_parameters(), found.named_parameters(), strict=True):
         assert b.dtype == torch.float32
@@ -116,27 +137,36 @@ def edited(folder, **words):
 
 
 def without_first(folder):
-    weights = load_file(folder / pretrained.UNET)
-    save_file(dict(sorted(weights.items())[1:]), folder / pretrained.UNET)
+    weights = load_file(folder / inputs.UNET)
+    save_file(dict(sorted(weights.items())[1:]), folder / inputs.UNET)
 
 
 def with_another(folder):
-    save_file(load_file(folder / pretrained.UNET) | {"another": torch.zeros(1)}, folder / pretrained.UNET)
+    save_file(load_file(folder / inputs.UNET) | {"another": torch.zeros(1)}, folder / inputs.UNET)
 
 
 FAULTS = {
-    "no config": (lambda f: (f / "config.json").unlink(), "has no diffusion_pytorch_model.safetensors with its config.json"),
+    "no config": (
+        lambda f: (f / "config.json").unlink(),
+        "has no diffusion_pytorch_model.safetensors with its config.json",
+    ),
     "pickle only": (
-        lambda f: (f / pretrained.UNET).rename(f / "diffusion_pytorch_model.bin"),
+        lambda f: (f / inputs.UNET).rename(f / "diffusion_pytorch_model.bin"),
         "has no diffusion_pytorch_model",
     ),
-    "damaged": (lambda f: (f / pretrained.UNET).write_bytes(b"\x80\x04pickle"), "SafetensorError"),
+    "damaged": (lambda f: (f / inputs.UNET).write_bytes(b"\x80\x04pickle"), "SafetensorError"),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), "Expecting property name"),
     "channels": (lambda f: saved(f, (3, 8, 8)), "has 3 channels, data 1"),
     "variance": (lambda f: edited(f, out_channels=2), "answers with 2 channels"),
     "classes": (lambda f: edited(f, num_class_embeds=10), "is told the class of an image"),
-    "another class": (lambda f: edited(f, _class_name="UNet2DConditionModel"), "is a UNet2DConditionModel, not a UNet2DModel"),
-    "another shape": (lambda f: edited(f, block_out_channels=[16]), "has another shape for conv_in.bias and "),
+    "another class": (
+        lambda f: edited(f, _class_name="UNet2DConditionModel"),
+        "is a UNet2DConditionModel, not a UNet2DModel",
+    ),
+    "another shape": (
+        lambda f: edited(f, block_out_channels=[16]),
+        "has another shape for conv_in.bias and ",
+    ),
     "too few": (without_first, "lacks conv_in.bias and 0 more"),
     "too many": (with_another, "has, where the network has none, another and 0 more"),
     "no such block": (lambda f: edited(f, down_block_types=["NoBlock"]), "NoBlock does not exist"),
@@ -178,7 +208,7 @@ def hub(monkeypatch, cached=None, online=None):
 def test_what_is_in_the_cache_is_not_fetched_again(tmp_path, monkeypatch):
     saved(tmp_path / "net")
     calls = hub(monkeypatch, cached=tmp_path / "net")
-    pretrained.given("me/cached@v1")
+    inputs.source_files("me/cached@v1")
     assert calls == [("me/cached", "v1", True)]
 
 
@@ -187,19 +217,31 @@ def test_what_is_not_there_or_not_whole_is_fetched(tmp_path, monkeypatch, cached
     saved(tmp_path / "net")
     (tmp_path / "part").mkdir()
     calls = hub(monkeypatch, cached=tmp_path / "part" if cached else None, online=tmp_path / "net")
-    assert pretrained.given(f"me/online{cached}").weights == tmp_path / "net" / pretrained.UNET
+    assert inputs.source_files(f"me/online{cached}").weights == tmp_path / "net" / inputs.UNET
     assert [local for _, _, local in calls] == [True, False]
 
 
 @pytest.mark.parametrize(
     ("source", "online", "said"),
     [
-        ("me/offline", None, "is no folder here, is not in the Hub's cache, and cannot be fetched (LocalEntryNotFoundError)"),
-        ("me/pickles", "empty", "has no diffusion_pytorch_model.safetensors with its config.json, nor a model.safetensors"),
+        (
+            "me/offline",
+            None,
+            "is no folder here, is not in the Hub's cache, and cannot be fetched "
+            "(LocalEntryNotFoundError)",
+        ),
+        (
+            "me/pickles",
+            "empty",
+            "has no diffusion_pytorch_model.safetensors with its config.json, "
+            "nor a model.safetensors",
+        ),
         ("/nix/net", None, "is no file, no folder, and no Hub id such as google/ddpm-cifar10-32"),
     ],
 )
-def test_weights_that_cannot_be_had_are_one_line_and_exit_2(tmp_path, monkeypatch, capsys, source, online, said):
+def test_weights_that_cannot_be_had_are_one_line_and_exit_2(
+    tmp_path, monkeypatch, capsys, source, online, said
+):
     (tmp_path / "empty").mkdir()
     hub(monkeypatch, online=online and tmp_path / online)
     monkeypatch.chdir(tmp_path)
@@ -214,10 +256,22 @@ def test_weights_that_cannot_be_had_are_one_line_and_exit_2(tmp_path, monkeypatc
     ("scheduler", "words", "said"),
     [
         ({}, {}, None),
-        ({"beta_schedule": "squaredcos_cap_v2", "beta_end": 0.1}, {"objective__schedule": "squaredcos_cap_v2"}, None),
+        (
+            {"beta_schedule": "squaredcos_cap_v2", "beta_end": 0.1},
+            {"objective__schedule": "squaredcos_cap_v2"},
+            None,
+        ),
         ({"num_train_timesteps": 500}, {}, "num_train_timesteps = 500, objective.timesteps = 1000"),
-        ({"prediction_type": "v_prediction"}, {}, "prediction_type = 'v_prediction', objective.prediction = 'epsilon'"),
-        ({"beta_schedule": "scaled_linear"}, {}, "beta_schedule = 'scaled_linear', objective.schedule = 'linear'"),
+        (
+            {"prediction_type": "v_prediction"},
+            {},
+            "prediction_type = 'v_prediction', objective.prediction = 'epsilon'",
+        ),
+        (
+            {"beta_schedule": "scaled_linear"},
+            {},
+            "beta_schedule = 'scaled_linear', objective.schedule = 'linear'",
+        ),
         ({"beta_end": 0.012}, {}, "beta_end = 0.012, the last beta = 0.02"),
         ({"trained_betas": [0.1] * 1000}, {}, "betas of its own, objective.schedule = 'linear'"),
     ],
@@ -271,7 +325,11 @@ def test_a_given_network_is_measured_as_it_is(store, tmp_path):
     x, y = setting.images.held_out("validation", config.measure.images)
     expected = loss.panel(network.eval(), setting.learner.task, x, y, config.measure.timesteps)
     assert torch.equal(found.arrays["loss"], expected)
-    assert (found.metrics["cost/steps_spent"], found.metrics["cost/steps_of_weights"], found.metrics["loss/excess"]) == (
+    assert (
+        found.metrics["cost/steps_spent"],
+        found.metrics["cost/steps_of_weights"],
+        found.metrics["loss/excess"],
+    ) == (
         0,
         0,
         0,
@@ -298,7 +356,9 @@ def test_given_networks_stand_beside_the_tickets_of_a_study(store, tmp_path):
     assert "Beside them, given net (" in sentences(evidence)[-1]
     rivals = [r["metrics"]["loss/heldout"] for r in evidence.dense.values()]
     ratio = evidence.given["given net"]["metrics"]["loss/heldout"] / torch.tensor(rivals)
-    assert lead(evidence, "given net")["matching"] == pytest.approx(float((ratio - 1).mean()), rel=1e-5)
+    assert lead(evidence, "given net")["matching"] == pytest.approx(
+        float((ratio - 1).mean()), rel=1e-5
+    )
 
 
 def test_what_cannot_stand_beside_is_refused_before_anything_is_made(tmp_path):
@@ -316,6 +376,7 @@ def test_what_cannot_stand_beside_is_refused_before_anything_is_made(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == options.BAD_INPUT
     assert (
-        done.stderr == "error: model.pretrained = '/nix': is no file, no folder, and no Hub id such as google/ddpm-cifar10-32\n"
+        done.stderr == "error: model.pretrained = '/nix': is no file, no folder, "
+        "and no Hub id such as google/ddpm-cifar10-32\n"
     )
     assert not (tmp_path / "runs").exists()

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import POLICY, Model, Prune
+from lthray.config.parts import Model, Prune
+from lthray.config.vocabulary import POLICY
 from lthray.core.random import generator
 from lthray.core.ticket import Mask
 from lthray.prune import budgets, controls, criteria, rewinds, units
@@ -52,7 +53,7 @@ def dials_of(layers) -> dict[str, float]:
 def cut(network, layers, budget, density, within=None, criterion="magnitude", slope=1.5, rung=0):
     scores = free_scores(network, layers, within, criterion, rung)
     keep = round(density * sum(s.numel() for s in scores.values()))
-    counts = budgets.BUDGETS[budget](scores, keep, slope=slope if budget == "ramp" else 0.0, dials=dials_of(layers))
+    counts = budgets.BUDGETS[budget].share(scores, keep, slope=slope if budget == "ramp" else 0.0, dials=dials_of(layers))
     return units.weight(scores, counts, 4), counts, keep
 
 
@@ -82,7 +83,7 @@ def test_a_rung_in_one_cut_or_in_many_has_the_same_layer_counts_where_scores_sta
 def test_ties_are_broken_by_index_and_stay_exact(layers, budget):
     scores = {n: torch.ones(s) for n, s in layers.items()}
     keep = round(0.37 * sum(s.numel() for s in scores.values()))
-    counts = budgets.BUDGETS[budget](scores, keep, slope=0.0, dials=dials_of(layers))
+    counts = budgets.BUDGETS[budget].share(scores, keep, slope=0.0, dials=dials_of(layers))
     mask = units.weight(scores, counts, 4)
     assert mask.kept == keep
     for name, bits in mask.items():  # the first of each layer, by index
@@ -155,7 +156,7 @@ def test_lamp_is_the_published_score(network, layers):
         order = np.argsort(w2)
         tails = np.array([w2[order[i:]].sum() for i in range(0, len(w2), max(1, len(w2) // 97))])
         lamp[name] = (order, w2, tails)
-    scores = {n: budgets._lamp(weights[n].detach().abs()).numpy() for n in layers}
+    scores = {n: budgets.lamp_scores(weights[n].detach().abs()).numpy() for n in layers}
     for name, (order, w2, tails) in lamp.items():
         step = max(1, len(w2) // 97)
         assert np.allclose(scores[name][order[::step]], w2[order[::step]] / tails, rtol=1e-6)
@@ -167,7 +168,7 @@ def test_lamp_is_the_published_score(network, layers):
 
 def test_lamp_of_a_layer_already_cut_counts_only_what_is_left():
     values = torch.tensor([3.0, -torch.inf, 1.0, 2.0])
-    assert torch.allclose(budgets._lamp(values), torch.tensor([1.0, -torch.inf, 1 / 14, 4 / 13], dtype=torch.float64))
+    assert torch.allclose(budgets.lamp_scores(values), torch.tensor([1.0, -torch.inf, 1 / 14, 4 / 13], dtype=torch.float64))
 
 
 def test_a_ramp_falls_with_depth_and_its_reverse_rises(network, layers):
@@ -263,6 +264,8 @@ def test_the_table_of_rewinds():
     assert spans["tuned"] == (400, 780)
     assert spans["given"] == (7, 400)
     assert {spans[rule] for rule in ("init", "random", "sign")} == {(0, 400)}
+    moved = {rule for rule in rewinds.REWINDS if rewinds.span(rule, 40, 400, given=7) != spans[rule]}
+    assert moved == {rule for rule, row in rewinds.REWINDS.items() if row.pointed}
 
 
 def test_signs_keep_the_sign_and_one_magnitude_a_layer(layers):
@@ -335,7 +338,11 @@ def test_perturbed_weights_move_by_sigma_deviations_of_their_layer():
 def test_rows_of_the_table_name_what_there_is():
     for row in controls.CONTROLS.values():
         assert row.rule in ("", *rewinds.REWINDS)
-        assert row.mask in ("ticket", *controls.MASKS, *controls.UNCHAINED)
+        assert row.chained == (row.mask not in ("whole", "at_once", "narrow"))
+    labels = [row.label for row in controls.CONTROLS.values()]
+    assert all(labels)
+    assert len(set(labels)) == len(labels)
+    assert {name for name, row in controls.CONTROLS.items() if not row.chained} == {"dense", "small_dense", "one_shot"}
 
 
 # N of M

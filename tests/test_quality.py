@@ -10,7 +10,8 @@ from PIL import Image
 from scipy import linalg
 from torch import nn
 
-from lthray.config.trial import FEATURES, Model, Objective
+from lthray.config.parts import Model, Objective
+from lthray.config.vocabulary import FEATURES
 from lthray.findings.stats import relative_excess
 from lthray.measure import loss, quality
 from lthray.task import networks
@@ -42,7 +43,9 @@ def test_the_panel_is_the_plain_loss_at_each_image_and_timestep(images, network)
     for k, (x_t, t, eps) in enumerate(task.panel(x, y, 4)):
         for i in range(7):
             one = network(x_t[i : i + 1], t[i : i + 1]).sample.detach()
-            assert float(found[i, k]) == pytest.approx(float((one - eps[i : i + 1]).square().mean()), rel=1e-4)
+            assert float(found[i, k]) == pytest.approx(
+                float((one - eps[i : i + 1]).square().mean()), rel=1e-4
+            )
 
 
 def test_the_panel_does_not_depend_on_how_it_is_cut_into_batches(images, network, monkeypatch):
@@ -83,7 +86,10 @@ def test_the_error_of_the_excess_is_that_of_a_bootstrap_over_images():
     assert excess == pytest.approx(ticket.mean() / dense.mean() - 1)
     assert error == pytest.approx(np.std(boot), rel=0.05)
     unpaired = np.std(
-        [ticket[rng.permutation(300)[:150]].mean() / dense[rng.permutation(300)[:150]].mean() for _ in range(999)]
+        [
+            ticket[rng.permutation(300)[:150]].mean() / dense[rng.permutation(300)[:150]].mean()
+            for _ in range(999)
+        ]
     )
     assert error < unpaired / 3  # pairing is what makes a margin of one per cent resolvable
 
@@ -94,17 +100,67 @@ def test_an_excess_of_matrices_takes_the_image_as_the_unit():
     assert relative_excess(a, b) == pytest.approx(relative_excess(a.mean(1), b.mean(1)))
 
 
+def test_a_glance_is_a_part_of_the_panel(images, network):
+    task = Denoise(Objective(), "cpu")
+    x, y = images.held_out("test", 20)
+    part = loss.glance(network, task, x, y, 6)
+    assert torch.equal(part, loss.panel(network, task, x[::4], y[::4], 3))
+    assert loss.glance(network, task, x, y, 1).shape == (5, 1)
+    assert loss.along(network, task, x, y, 6) == [float(part.mean())]
+
+
+def test_a_point_along_a_classifiers_training_has_its_accuracy(images):
+    net, task = (
+        networks.build(Model(name="lenet300"), images.shape, 10, 0),
+        Classify(Objective(name="classify"), "cpu"),
+    )
+    x, y = images.held_out("test", 40)
+    held_out, accuracy = loss.along(net, task, x, y, 1)
+    assert held_out == pytest.approx(
+        nn.functional.cross_entropy(net(x[::4]), y[::4]).item(), rel=1e-5
+    )
+    assert accuracy == loss.accuracy(loss.correct(net, x, y)[::4])
+
+
+def test_excess_and_lost_accuracy_are_zero_against_oneself_and_paired_against_others():
+    losses = torch.rand(30, 4, generator=torch.Generator().manual_seed(0)) + 1
+    assert loss.excess(losses, losses) == {"loss/excess": 0.0, "loss/excess_se": 0.0}
+    excess, error = relative_excess((2 * losses).numpy(), losses.numpy())
+    assert loss.excess(2 * losses, losses) == {"loss/excess": excess, "loss/excess_se": error}
+    right = torch.arange(30) % 3 > 0
+    assert loss.accuracy_lost(right, right) == {"quality/lost": 0.0, "quality/lost_se": 0.0}
+    lost = loss.accuracy_lost(right, torch.ones(30, dtype=torch.bool))
+    assert lost["quality/lost"] == pytest.approx(1 / 3)
+    assert lost["quality/lost_se"] == pytest.approx(np.std([1, 0, 0] * 10, ddof=1) / 30**0.5)
+
+
+def test_a_curve_has_the_mean_training_loss_between_its_points():
+    points = [
+        [10, 20.0, 10, 0.1, 1.5, 0.5],
+        [20, 30.0, 20, 0.1, 1.2, 0.6],
+        [20, 30.0, 20, 0.1, 1.1, 0.7],
+    ]
+    assert loss.curve(points) == [[10, 2.0, 1.5, 0.5], [20, 1.0, 1.2, 0.6], [20, 0.0, 1.1, 0.7]]
+    assert loss.curve([]) == []
+
+
 def test_accuracy_is_counted(images):
-    net, task = networks.build(Model(name="lenet300"), images.shape, 10, 0), Classify(Objective(name="classify"), "cpu")
+    net, task = (
+        networks.build(Model(name="lenet300"), images.shape, 10, 0),
+        Classify(Objective(name="classify"), "cpu"),
+    )
     metrics, arrays = loss.paired(net, task, images, lenet(measure__images=80).measure, {})
     x, y = images.held_out("validation", 80)
     assert metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
     assert arrays["correct"].shape == (80,)
-    assert metrics["loss/heldout"] == pytest.approx(nn.functional.cross_entropy(net(x), y).item(), rel=1e-5)
+    assert metrics["loss/heldout"] == pytest.approx(
+        nn.functional.cross_entropy(net(x), y).item(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "points"), [(0, 400, 10), (20, 400, 10), (400, 780, 10), (0, 8, 2), (0, 3, 10), (5, 9, 0)]
+    ("start", "end", "points"),
+    [(0, 400, 10), (20, 400, 10), (400, 780, 10), (0, 8, 2), (0, 3, 10), (5, 9, 0)],
 )
 def test_marks_end_where_the_run_ends(start, end, points):
     found = Run("", start, end, 0, 0).marks(points)
@@ -115,7 +171,10 @@ def test_marks_end_where_the_run_ends(start, end, points):
 
 
 def test_the_curve_along_training_ends_at_the_panels_own_part(store):
-    found = rounds(tiny(measure__checkpoints=4, measure__images=40, measure__timesteps=4, train__steps=40), store)
+    found = rounds(
+        tiny(measure__checkpoints=4, measure__images=40, measure__timesteps=4, train__steps=40),
+        store,
+    )
     for r in found:
         curve = r.arrays["curve"]
         assert curve.shape == (4, 3)
@@ -136,9 +195,11 @@ def features_of(images: torch.Tensor) -> torch.Tensor:
 
 
 def fid(a: np.ndarray, b: np.ndarray) -> float:
-    """|mu_a - mu_b|^2 + tr(A + B - 2 (AB)^1/2), by scipy's matrix square root (Heusel et al. 2017)."""
+    """|mu_a - mu_b|^2 + tr(A + B - 2 (AB)^1/2), by scipy's square root (Heusel et al. 2017)."""
     A, B = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A + B - 2 * linalg.sqrtm(A @ B).real))
+    return float(
+        ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A + B - 2 * linalg.sqrtm(A @ B).real)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +235,9 @@ def test_kid_is_the_unbiased_sum_over_pairs_and_torch_fidelitys_where_both_sets_
     a, b = small(spoilt(real)[:100]), small(real[100:200])
     x, y = a.double().numpy(), b.double().numpy()
     k = lambda u, v: (float(u @ v) / 8 + 1) ** 3  # noqa: E731
-    inner = [np.mean([k(u[i], u[j]) for i in range(100) for j in range(100) if i != j]) for u in (x, y)]
+    inner = [
+        np.mean([k(u[i], u[j]) for i in range(100) for j in range(100) if i != j]) for u in (x, y)
+    ]
     expected = sum(inner) - 2 * np.mean([k(u, v) for u in x for v in y])
     assert quality.kid(a, b) == pytest.approx(expected, rel=1e-9)
     theirs = kid_features_to_metric(a, b, kid_subsets=1, kid_subset_size=100, verbose=False)
@@ -215,7 +278,9 @@ def test_fid_of_the_same_distribution_falls_with_n_and_kid_does_not(real, refere
 
 
 def test_worse_images_have_worse_numbers(real, referee):
-    noise = torch.randint(0, 256, (400, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    noise = torch.randint(
+        0, 256, (400, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)
+    )
     good, bad = measured(real[600:1000], referee), measured(noise, referee)
     assert bad["fid_test"] > 10 * good["fid_test"]
     assert bad["kid_test"] > 10 * abs(good["kid_test"])
@@ -242,6 +307,15 @@ def test_a_second_referee_of_the_same_name_is_not_confused_with_the_first(real, 
     assert measured(real[600:1000], referee) == a
 
 
+def test_float_images_become_the_bytes_that_a_data_set_has(images):
+    x = images.scaled(images.splits["train"][:50]) * 1.2
+    assert torch.equal(quality.to_bytes(x), to_bytes(x))
+    assert torch.equal(
+        quality.to_bytes(torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])),
+        torch.tensor([0, 0, 128, 255, 255]),
+    )
+
+
 def test_memorised_images_are_found(real):
     copies = torch.unique(real.flatten(1), dim=0).reshape(-1, 1, 8, 8)[:50]
     assert quality.memorised(copies, copies) == 1.0
@@ -260,7 +334,9 @@ def test_inception_reads_only_safetensors_and_gives_both_metrics(tmp_path, real,
         torch.manual_seed(0)
         weights = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
     save_file({n: t.contiguous() for n, t in weights.items()}, tmp_path / "inception.safetensors")
-    found = dict(quality.inception_metrics(real[:6], real[6:12], str(tmp_path / "inception.safetensors")))
+    found = dict(
+        quality.inception_metrics(real[:6], real[6:12], str(tmp_path / "inception.safetensors"))
+    )
     assert found.keys() == {"fid_inception", "kid_inception"}
     assert all(math.isfinite(value) for value in found.values())
     (tmp_path / "evil.safetensors").write_bytes(b"\x80\x04cos\nsystem\n")
@@ -277,11 +353,19 @@ def test_a_grid_is_a_picture_of_the_first_images(real):
 
 
 def test_a_sampled_round_carries_its_metrics_by_sampler_and_extractor_and_a_picture(store):
-    config = tiny(measure__samples=320, measure__sampling_steps=(2,), measure__rounds=(-1,), measure__samplers=("ddim", "ddpm"))
+    config = tiny(
+        measure__samples=320,
+        measure__sampling_steps=(2,),
+        measure__rounds=(-1,),
+        measure__samplers=("ddim", "ddpm"),
+    )
     dense, _, last = rounds(config, store)
     assert not any(name.startswith("quality/") for name in dense.metrics)
     for sampler in ("ddim", "ddpm"):
-        names = {f"quality/{sampler}/{m}" for m in ("fid_lenet", "kid_lenet", "precision_lenet", "recall_lenet", "memorised")}
+        names = {
+            f"quality/{sampler}/{m}"
+            for m in ("fid_lenet", "kid_lenet", "precision_lenet", "recall_lenet", "memorised")
+        }
         assert names <= last.metrics.keys()
         assert last.files[f"samples_{sampler}"].startswith(b"\x89PNG")
 

@@ -1,4 +1,4 @@
-"""The README's commands are those that the gate runs, its links lead somewhere, its figures are recorded ones."""
+"""The README's commands are those that the gate runs, its links lead somewhere, its words exist."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from lthray.__main__ import COMMANDS as PROGRAMS
 from lthray.__main__ import main
-from lthray.config import trial as config
+from lthray.config import vocabulary as config
 from lthray.config.fields import words
 from lthray.config.options import Options
 from lthray.config.trial import TrialConfig
@@ -36,7 +36,9 @@ def test_the_gate_runs_the_second_command_as_it_stands_here():
     script = (ROOT / ".ci/run").read_text()
     function = re.search(r"^command_of_readme\(\).*?^}$", script, re.M | re.S)
     shell = f"{function[0]}\ncommand_of_readme 2"
-    found = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    found = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout
     assert found == COMMANDS[1]
     assert 'bash -euc "$(command_of_readme 2)"' in script
     assert "--smoke" in script
@@ -46,7 +48,8 @@ def test_links_and_files_that_are_named_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).is_file(), target
     named = re.findall(
-        r"`((?:studies|analysis|task|prune|measure)/[a-z_/]*\.py|[a-z_]+\.py|cluster\.yaml|CITATION\.cff)`", README
+        r"`((?:studies|analysis|task|prune|measure)/[a-z_/]*\.py|[a-z_]+\.py|cluster\.yaml|CITATION\.cff)`",
+        README,
     )
     assert len(named) > 8
     for name in named:
@@ -68,7 +71,8 @@ def test_the_example_of_ones_own_network_and_images_runs(tmp_path, monkeypatch, 
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    small = "--train.steps 8 --rewind.fraction 0.25 --prune.ladder 0.5 --measure.samples 0 --measure.images 8"
+    small = "--train.steps 8 --rewind.fraction 0.25 --prune.ladder 0.5 "
+    small += "--measure.samples 0 --measure.images 8"
     assert main([*command.split(), *small.split()]) == 0
     assert "round 1/1, density 0.5" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""MLflow is a projection: recording twice changes nothing, an outage loses nothing, an empty one can be filled again."""
+"""MLflow is a projection: recording twice changes nothing, an outage loses nothing, it refills."""
 
 import base64
 import http.server
@@ -18,13 +18,16 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from lthray.core import metrics
 from lthray.core.store import Store
-from lthray.core.ticket import read_ticket
+from lthray.core.ticket_file import read_ticket
+from lthray.findings.wording import sentences
 from lthray.study.ledger import DONE, FAILED, Ledger
-from lthray.study.queue import Desk
+from lthray.study.queue import Queue
 from lthray.study.results import trials
 from lthray.tracking import views
 from lthray.tracking.write import Projector, Recorder, experiment_name, replay
+from lthray.trial.run import run as run_trial
 
 from .conftest import TINY
 from .test_desk import LIST, opened, work_off
@@ -37,7 +40,9 @@ def made(tmp_path_factory):
     """A store with one call: three trials done, of which one sampled nothing, one failed."""
     root = tmp_path_factory.mktemp("made")
     store = Store(root / "store")
-    call, ledger = opened(LIST, store, *(text for word, value in SAMPLED.items() for text in (f"--{word}", value)))
+    call, ledger = opened(
+        LIST, store, *(text for word, value in SAMPLED.items() for text in (f"--{word}", value))
+    )
     work_off(call, ledger, store, last=2)
     ledger.finish(3, FAILED, "NonFinite: nan at step 3", trace="Traceback: here")
     return store, ledger
@@ -56,7 +61,10 @@ def contents(uri: str) -> dict:
         runs = {}
         for run in client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL):
             history = {
-                name: [(m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, name)]
+                name: [
+                    (m.step, m.timestamp, m.value)
+                    for m in client.get_metric_history(run.info.run_id, name)
+                ]
                 for name in run.data.metrics
             }
             files = {
@@ -77,7 +85,7 @@ def contents(uri: str) -> dict:
 @pytest.fixture(scope="module")
 def recorded(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
-    assert replay(made[0], uri_of(folder), folder / "artifacts") == 4
+    assert replay(made[0], uri_of(folder), folder / "artifacts", sentences=sentences) == 4
     return folder, contents(uri_of(folder))
 
 
@@ -92,7 +100,16 @@ def test_one_experiment_a_study_and_one_top_level_run_a_trial(recorded, made):
     for params, run_tags, *_ in runs.values():
         assert "mlflow.parentRunId" not in run_tags
         assert run_tags["study"] == "list"
-        assert {"call", "phase", "seed", "control", "key", "commit", "status", "mlflow.note.content"} <= run_tags.keys()
+        assert {
+            "call",
+            "phase",
+            "seed",
+            "control",
+            "key",
+            "commit",
+            "status",
+            "mlflow.note.content",
+        } <= run_tags.keys()
         assert params["prune.criterion"] in ("magnitude", "random")
         assert params["train.steps"] == "8"
     assert {run[4][2] for run in runs.values()} == {"FINISHED", "FAILED"}
@@ -103,7 +120,7 @@ def test_every_round_is_there_with_its_metrics_at_its_step_and_its_own_time(reco
     _, runs = recorded[1]["list.digits"]
     for trial in trials(store, ledger):
         _, _, history, files, _, inputs = runs[trial.id]
-        assert inputs == [("digits", trial.entry.point["data"][1][:32])]
+        assert inputs == [("digits", trial.point.data[1][:32])]
         for r in trial.rounds:
             for name, value in r.metrics.items():
                 assert (r.index, int(1000 * r.created), value) in history[name]
@@ -112,6 +129,7 @@ def test_every_round_is_there_with_its_metrics_at_its_step_and_its_own_time(reco
             assert facts["metrics"] == r.metrics
             assert facts["densities"] == r.densities
             assert facts["keys"] == r.keys
+            assert facts == json.loads(json.dumps(r.facts))
             if r.index:
                 assert files[f"{place}/ticket.safetensors"] == r.files["ticket"]
         summary = json.loads(files["trial.json"])
@@ -152,16 +170,18 @@ def test_pictures_are_where_the_image_grid_looks_for_them(recorded, made):
 
 def test_recording_twice_changes_nothing(recorded, made):
     folder, before = recorded
-    replay(made[0], uri_of(folder), folder / "artifacts")
+    replay(made[0], uri_of(folder), folder / "artifacts", sentences=sentences)
     assert contents(uri_of(folder)) == before
 
 
 def test_an_empty_mlflow_is_filled_to_the_same_contents(recorded, made, tmp_path):
-    replay(made[0], uri_of(tmp_path), tmp_path / "artifacts")
+    replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", sentences=sentences)
     assert contents(uri_of(tmp_path)) == recorded[1]
 
 
-def test_a_recording_cut_anywhere_and_done_again_ends_the_same(recorded, made, tmp_path, monkeypatch):
+def test_a_recording_cut_anywhere_and_done_again_ends_the_same(
+    recorded, made, tmp_path, monkeypatch
+):
     real, calls = MlflowClient.log_batch, []
 
     def failing(self, *args, **kwargs):
@@ -173,7 +193,7 @@ def test_a_recording_cut_anywhere_and_done_again_ends_the_same(recorded, made, t
     monkeypatch.setattr(MlflowClient, "log_batch", failing)
     for _ in range(40):
         try:
-            replay(made[0], uri_of(tmp_path), tmp_path / "artifacts")
+            replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", sentences=sentences)
             break
         except ConnectionError:
             continue
@@ -184,33 +204,32 @@ def test_a_recording_cut_anywhere_and_done_again_ends_the_same(recorded, made, t
 def test_a_trial_is_recorded_as_it_grows(tmp_path):
     store = Store(tmp_path / "store")
     call, ledger = opened(LIST, store)
-    desk = Desk(call, ledger)
-    task = desk.task(desk.queue()[0], 0.0)
+    queue = Queue(call, ledger)
+    job = queue.task(queue.listed()[0], 0.0)
     recorder = Recorder(uri_of(tmp_path), tmp_path / "artifacts")
 
     def seen() -> tuple[int, str]:
         for trial in trials(store, ledger):
-            recorder.record(trial)
+            recorder.record(trial, ledger.about)
         (run,) = recorder.client.search_runs([recorder.experiment(ledger.about)])
-        return len(recorder.client.get_metric_history(run.info.run_id, "loss/excess")), run.data.tags["status"]
+        return len(
+            recorder.client.get_metric_history(run.info.run_id, "loss/excess")
+        ), run.data.tags["status"]
 
     assert seen() == (0, "unfinished")
-    found = call.config_of(task["number"], call.point(0))
-    from lthray.trial.trajectory import run
-
-    events = run(found, store, device="cpu")
-    next(e for e in events if e.__class__.__name__ == "Round")
+    rounds = run_trial(call.config_of(job.number, call.point(0)), store, device="cpu")
+    next(rounds)
     assert seen() == (1, "unfinished")
-    list(events)
+    list(rounds)
     assert seen() == (3, "unfinished")
     ledger.finish(0, DONE)
     assert seen() == (3, "done")
     client, recorder.client = recorder.client, None  # what has not changed asks MLflow nothing
     (trial,) = trials(store, ledger)
-    recorder.record(trial)
+    recorder.record(trial, ledger.about)
     recorder.forget()
     with pytest.raises(AttributeError):
-        recorder.record(trial)
+        recorder.record(trial, ledger.about)
     recorder.client = client
     assert seen() == (3, "done")
 
@@ -232,15 +251,36 @@ def free_port() -> int:
 
 def server(folder: Path, port: int) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
-    place = ["--backend-store-uri", uri_of(folder), "--artifacts-destination", str(folder / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *place]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    place = [
+        "--backend-store-uri",
+        uri_of(folder),
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        *place,
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def test_a_server_that_is_away_at_first_gets_everything_when_it_comes(made, tmp_path):
     store, ledger = made
     port = free_port()
-    projector = Projector(store, ledger, f"http://127.0.0.1:{port}", tmp_path / "artifacts", every=0.2)
+    projector = Projector(
+        store, ledger, f"http://127.0.0.1:{port}", tmp_path / "artifacts", every=0.2
+    )
     projector.start()
     time.sleep(4)
     assert projector.behind
@@ -250,8 +290,14 @@ def test_a_server_that_is_away_at_first_gets_everything_when_it_comes(made, tmp_
         client = MlflowClient(f"http://127.0.0.1:{port}")
         runs = client.search_runs([projector.experiment])
         assert len(runs) == 4
-        assert sorted(len(client.get_metric_history(r.info.run_id, "loss/excess")) for r in runs) == [1, 3, 3, 3]
-        assert {f.path for f in client.list_artifacts(runs[-1].info.run_id)} >= {"rounds", "trial.json", "config.json"}
+        assert sorted(
+            len(client.get_metric_history(r.info.run_id, "loss/excess")) for r in runs
+        ) == [1, 3, 3, 3]
+        assert {f.path for f in client.list_artifacts(runs[-1].info.run_id)} >= {
+            "rounds",
+            "trial.json",
+            "config.json",
+        }
     finally:
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -293,12 +339,17 @@ def test_an_mlflow_that_does_not_answer_holds_nothing_up(made, tmp_path, kind):
 # the chart page
 
 
+def state_of(text: str) -> dict:
+    """The state of the chart page in the tag of a view."""
+    view = json.loads(text)
+    return json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+
+
 def test_the_view_has_charts_for_what_was_recorded_and_fits_a_tag(recorded, made):
     tags, _ = recorded[1]["list.digits"]
     text = tags[f"mlflow.sharedViewState.{views.VIEW}"]
     assert len(text) < 5000
-    view = json.loads(text)
-    state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+    state = state_of(text)
     shown = {c["type"]: c for c in state["compareRunCharts"]}
     assert shown["PARALLEL"]["selectedParams"] == ["prune.criterion", "seed"]
     assert shown["IMAGE"] | {"imageKeys": ["samples_ddim"], "step": 2} == shown["IMAGE"]
@@ -308,6 +359,38 @@ def test_the_view_has_charts_for_what_was_recorded_and_fits_a_tag(recorded, made
     sections = {s["uuid"] for s in state["compareRunSections"]}
     assert {c["metricSectionId"] for c in state["compareRunCharts"]} == sections
     assert len({c["uuid"] for c in state["compareRunCharts"]}) == len(state["compareRunCharts"])
+
+
+def test_charts_walk_what_was_recorded_whatever_the_sampler():
+    names = {
+        "loss/excess",
+        "loss/heldout",
+        "loss/train",
+        "loss/t050",
+        "density/prunable",
+        "own/number",
+    }
+    names |= {"quality/heun/kid_inception", "quality/heun/memorised", "quality/lost"}
+    shown = views.Shown().beside(names, {"samples_heun"}, 0)
+    state = state_of(views.tag(shown, ["seed"])[1])
+    charts = state["compareRunCharts"]
+    lines = {
+        chart["metricKey"]: chart["displayName"] for chart in charts if chart["type"] == "LINE"
+    }
+    assert lines == {
+        "loss/excess": metrics.EXCESS.label,
+        "quality/lost": metrics.LOST.label,
+        "quality/heun/kid_inception": "KID heun inception",
+        "loss/heldout": metrics.HELDOUT.label,
+        "loss/train": metrics.TRAIN.label,
+        "loss/t050": "held-out loss from timestep 050 on",
+    }
+    scores = [chart["selectedMetrics"] for chart in charts if chart["type"] == "PARALLEL"]
+    assert scores == [["loss/heldout"]]  # there is no rung yet
+    assert [chart["imageKeys"] for chart in charts if chart["type"] == "IMAGE"] == [
+        ["samples_heun"]
+    ]
+    assert "params.`seed`" in state["selectedColumns"]
 
 
 def test_the_link_names_the_view():

@@ -6,10 +6,12 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from lthray.config.trial import Regime, Train
+from lthray.config.parts import Regime, Train
 from lthray.core.random import generator
+from lthray.core.record import Round
 from lthray.core.store import Store
-from lthray.core.ticket import Mask, Round, read_ticket
+from lthray.core.ticket import Mask
+from lthray.core.ticket_file import read_ticket
 from lthray.prune import regimes
 from lthray.prune.regimes import Schedule
 from lthray.task import data, networks
@@ -21,7 +23,7 @@ from lthray.trial.trajectory import run
 from .conftest import lenet, rounds, same, tiny
 
 SHAPES = {"a": (20, 30), "b": (8, 4, 3, 3)}
-MOVING = [name for name in regimes.NAMES if name != "static"]
+MOVING = [name for name, row in regimes.REGIMES.items() if row.moves]
 
 
 def tensors(seed: int) -> dict[str, torch.Tensor]:
@@ -138,10 +140,24 @@ def test_the_penalty_grows_by_a_power_until_the_cut(power):
     assert [mask == TARGET for _, mask in masks] == [step >= 85 for step, _ in masks]
 
 
-@pytest.mark.parametrize("name", regimes.NAMES)
+@pytest.mark.parametrize("name", regimes.REGIMES)
 def test_a_regime_begins_with_the_rungs_mask_or_with_the_one_before(name):
     assert schedule(name).first == (WHOLE if name in ("gradual", "rst") else TARGET)
     assert not any(schedule("static").due(step) for step in range(200))
+    assert MOVING == ["set", "rigl", "gradual", "rst"]
+
+
+@pytest.mark.parametrize("name", regimes.REGIMES)
+def test_only_rst_presses_weights_and_only_those_that_will_go(name):
+    moves = schedule(name)
+    for layer, kept in TARGET.items():
+        pressed = moves.pressed(layer)
+        if name == "rst":
+            assert torch.equal(pressed, WHOLE[layer] & ~kept)
+        else:
+            assert pressed is None
+    assert any(moves.penalty(step) > 0 for step in range(10, 110)) == (name == "rst")
+    assert moves.exchanges == (name in ("set", "rigl"))
 
 
 # in training
@@ -235,7 +251,7 @@ def test_every_regime_goes_down_a_ladder_and_its_ticket_is_what_training_left(st
         for r in rounds(tiny(prune__criterion="random", prune__budget="uniform", train__steps=12), store)[1:]
     ]
     assert (masks[0] == static[0]) == (name == "rst")  # the others have moved it
-    assert masks[1].within(masks[0]) or name in regimes.EXCHANGES
+    assert masks[1].within(masks[0]) or regimes.REGIMES[name].exchanges
 
 
 @pytest.mark.parametrize("name", MOVING)

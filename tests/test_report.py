@@ -18,6 +18,7 @@ import torch
 
 from lthray.__main__ import main
 from lthray.config.options import Root, redacted
+from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.findings import html as pages
 from lthray.findings.html import About, Chapter
 from lthray.findings.sections import Heat, Line, Lines, Section
@@ -75,7 +76,7 @@ def root(tmp_path_factory):
     note = f"Does {HOSTILE} win?\n\n    python   page.py  <x>\n\nIt may\nflow."
     found.client.set_experiment_tag(found.experiment.experiment_id, "mlflow.note.content", note)
     for trial in found.trials:
-        found.client.set_tag(trial["run"], "mlflow.source.name", f"python x.py --tracking-uri http://me:secret@host {HOSTILE}")
+        found.client.set_tag(trial.run, "mlflow.source.name", f"python x.py --tracking-uri http://me:secret@host {HOSTILE}")
     found.client.create_experiment("going.digits")
     found.client.create_run(found.client.create_experiment("begun.digits"))
     return place
@@ -110,7 +111,9 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
     found = Recorded(Root(out=str(root)).uri, "trial.digits")
     sections = {}
     for name in ("ticket_frequency", "ticket_anatomy"):
-        for s in runpy.run_path(str(REPORT.with_name(f"{name}.py")))["sections"](found):
+        analysis = runpy.run_path(str(REPORT.with_name(f"{name}.py")))
+        assert analysis["applies"](found) == ""
+        for s in analysis["sections"](found):
             sections[f"{name}-{s.name}"] = s
     assert [i for i in page.all("section", "id") if i in sections] == list(sections)
     assert {f"#{i}" for i in sections} <= set(page.all("a", "href"))
@@ -119,7 +122,54 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
         assert s.title in page.texts["h3"]
         assert {cell for row in s.table for cell in row} <= {*page.texts["td"], *page.texts["th"]}
         assert {redacted(text) for text in s.text} <= set(page.texts["p"])
-    assert "Rewinding does not apply: one rewind point only: there is no surface." in page.texts["p"]
+    silent = [text for text in page.texts["p"] if " does not apply: " in text]
+    assert [text.split(" does")[0] for text in silent] == ["Pruning methods", "Architectures", "Rewinding"]
+    assert "Rewinding does not apply: one rewind point only: there is no surface." in silent
+
+
+def test_every_analysis_beside_the_report_is_in_it_in_its_declared_order(defined):
+    found = [analysis.name for analysis in defined["analyses"]()]
+    pages = {path.stem for path in REPORT.parent.glob("*.py") if "\ndef sections(" in path.read_text()}
+    assert len(pages) > 4
+    assert set(found) == pages
+    assert found[0] == "ticket_frequency"
+
+
+def published(name: str) -> SimpleNamespace:
+    """A published study, as if it were recorded: its trials, without arrays and files."""
+    text = (REPORT.parent.parent / "results" / name / "trials.json").read_text()
+    trials = [TrialRecord.from_json(facts) for facts in json.loads(text)]
+    tags = {t.run: {"commit": "", "lthray": "0"} for t in trials}
+    return SimpleNamespace(
+        name=name, uri="sqlite:///x", question="Q?", trials=trials, tags=tags, of=lambda call: trials,
+        provenance=lambda trials: "Recorded.", pictures=lambda trial, index: [],
+    )  # fmt: skip
+
+
+def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
+    analyses = [a for a in defined["analyses"]() if a.name != "ticket_anatomy"]  # which needs arrays
+    text = defined["report"](published("architectures.digits"), defined["Asked"](out="runs"), analyses)
+    opening = text[text.index('class="verdict"') : text.index("<nav>")]
+    assert re.findall(r'class="name">([^<]*)<', opening) == ["Verdict at 400 steps", "Verdict at 400 steps in latents"]
+    assert opening.count("Recorded.") == 2
+    page = Page(text)
+    heads = page.texts["h2"]
+    assert heads[:2] == ["Ticket frequency", "Architectures"]
+    assert "Excess over dense in both spaces" in page.texts["h3"]
+
+
+@pytest.mark.parametrize(
+    ("study", "applying"),
+    [
+        ("pruning_methods.digits", ["ticket_frequency", "pruning_methods", "ticket_anatomy"]),
+        ("frequency.digits", ["ticket_frequency", "ticket_anatomy"]),
+        ("rewinding.digits", ["ticket_frequency", "rewinding", "ticket_anatomy"]),
+        ("budget.digits", ["ticket_frequency", "ticket_anatomy"]),
+    ],
+)
+def test_each_analysis_says_which_studies_it_applies_to(defined, study, applying):
+    found = published(study)
+    assert [a.name for a in defined["analyses"]() if not a.applies(found, "")] == applying
 
 
 def test_a_page_opens_with_its_question_and_verdict(written):
@@ -138,10 +188,10 @@ def test_runs_and_how_to_make_it_again(root, written):
     found = Recorded(Root(out=str(root)).uri, "trial.digits")
     cells = page.texts["td"]
     for trial in found.trials:
-        at = cells.index(trial["run"])
-        excess = f"{trial['rounds'][-1]['metrics']['loss/excess']:+.2%}"
-        assert cells[at - 7 : at] == [trial["point"]["name"], "single", str(trial["point"]["seed"]), "done", "3", "0.3", excess]
-        assert {trial["point"]["data"][1], *filter(None, [found.tags[trial["run"]]["commit"]])} <= set(cells)
+        at = cells.index(trial.run)
+        excess = f"{trial.rounds[-1].metrics['loss/excess']:+.2%}"
+        assert cells[at - 7 : at] == [trial.name, "single", str(trial.point.seed), "done", "3", "0.3", excess]
+        assert {trial.point.data[1], *filter(None, [found.tags[trial.run]["commit"]])} <= set(cells)
     assert f"mlflow ui --backend-store-uri {found.uri}" in page.texts["pre"]
     assert f"python analysis/report.py --out {root} --experiment trial.digits" in page.texts["pre"]
     assert f"python x.py --tracking-uri http://***@host {HOSTILE}" in page.texts["pre"]
@@ -337,18 +387,18 @@ def test_a_file_is_whole_or_absent(monkeypatch, tmp_path):
 # what a page says of trials, of which a few are made up here
 
 METRICS = {"loss/excess": -0.05, "loss/excess_se": 0.01}
-ROUNDS = [{"index": i, "density": d, "metrics": METRICS, "made": {"torch": "2"}} for i, d in enumerate((1.0, 0.5, 0.25))]
+ROUNDS = tuple(Round(i, d, METRICS, made={"torch": "2"}) for i, d in enumerate((1.0, 0.5, 0.25)))
 
 
-def trial(number: int, rounds=ROUNDS, control: str = "none", **end) -> dict:
-    point = {"name": f"t{number}", "phase": "list", "seed": number, "control": control, "fork": 0, "data": ["digits", "abc"]}
-    return {"run": f"run{number}", "point": point, "end": {"status": "done", "reason": "", **end}, "rounds": rounds}
+def trial(number: int, rounds=ROUNDS, control: str = "none", **end) -> TrialRecord:
+    point = Point(f"t{number}", "recipe", "list", {}, number, control, data=("digits", "abc"))
+    return TrialRecord(f"call-{number:04d}", point, Outcome(**{"status": "done", **end}), tuple(rounds), f"run{number}")
 
 
 def test_runs_are_linked_where_mlflow_is_a_server(defined):
     uri, trials = "http://me:secret@host:5000/", [trial(0), trial(1, [], status="failed", reason="out of memory")]
     found = defined["runs"](SimpleNamespace(uri=uri, trials=trials, experiment=SimpleNamespace(experiment_id="7")))
-    text = html.chapter(found)
+    text = pages.chapter(found)
     page = Page(text)
     assert page.all("a", "href") == [f"http://host:5000/#/experiments/7/runs/run{n}" for n in (0, 1)]
     assert page.texts["a"] == ["run0", "run1"]
@@ -372,8 +422,8 @@ def test_samples_of_dense_and_sparsest_of_the_first_ticket_that_has_any(defined)
     asked = []
 
     def pictures(trial, index):
-        asked.append((trial["run"], index))
-        return [(f"samples_{s}", f"{trial['run']} {index} {s}".encode()) for s in ("ddpm", "ddim") if trial["run"] != "run1"]
+        asked.append((trial.run, index))
+        return [(f"samples_{s}", f"{trial.run} {index} {s}".encode()) for s in ("ddpm", "ddim") if trial.run != "run1"]
 
     recorded = SimpleNamespace(pictures=pictures)
     trials = [trial(0, control="shuffle"), trial(1), trial(2, ROUNDS[:1]), trial(3), trial(4)]
@@ -386,5 +436,5 @@ def test_samples_of_dense_and_sparsest_of_the_first_ticket_that_has_any(defined)
     }
     assert asked == [("run1", 0), ("run1", 2), ("run3", 0), ("run3", 2)]
     image = base64.b64encode(b"run3 0 ddim").decode()
-    assert Page(html.pictures(found.pictures)).all("img", "src")[0] == f"data:image/png;base64,{image}"
+    assert Page(pages.pictures(found.pictures)).all("img", "src")[0] == f"data:image/png;base64,{image}"
     assert list(defined["samples"](recorded, [trial(1)])) == []

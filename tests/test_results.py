@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lthray.findings import claims, sections
+from lthray.core.record import TrialRecord
+from lthray.findings import sections, wording
 from lthray.findings.evidence import Evidence, comparable, gather
 
 ROOT = Path(__file__).parent.parent
@@ -19,12 +20,17 @@ README = (ROOT / "README.md").read_text()
 ANALYSIS = runpy.run_path(str(ROOT / "analysis/ticket_frequency.py"))
 
 
+def recorded(path: Path) -> list[TrialRecord]:
+    """The published trials of a folder."""
+    return [TrialRecord.from_json(facts) for facts in json.loads((path / "trials.json").read_text())]
+
+
 def published() -> list[tuple[Path, Evidence]]:
     """Every published verdict: the path of its files without their ending, and what it was given on."""
     found = []
     for path in sorted((ROOT / "results").glob("*/trials.json")):
-        trials = json.loads(path.read_text())
-        told = gather(comparable(trials)) if trials[0]["point"]["phase"] != "design" else []
+        trials = recorded(path.parent)
+        told = gather(comparable(trials)) if trials[0].point.phase != "design" else []
         places = [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
         found += [(place, e) for place, e in places if place.with_suffix(".csv").is_file()]
     return found
@@ -43,9 +49,9 @@ def test_there_are_results():
 
 @pytest.mark.parametrize(("place", "evidence"), VERDICTS)
 def test_tables_and_sentences_are_made_again_from_the_recorded_trials(place, evidence):
-    assert claims.table(evidence) == rows(place.with_suffix(".csv"))
+    assert wording.table(evidence) == rows(place.with_suffix(".csv"))
     told = place.with_suffix(".txt").read_text().splitlines()
-    assert told[: len(claims.sentences(evidence))] == claims.sentences(evidence)
+    assert told[: len(wording.sentences(evidence))] == wording.sentences(evidence)
     assert told[-1].startswith("Recorded: python studies/")
 
 
@@ -62,9 +68,7 @@ def alike(again: bytes, place: Path) -> bool:
 
 def test_the_surface_and_its_barriers_are_made_again():
     place = ROOT / "results/rewinding.digits"
-    trials = json.loads((place / "trials.json").read_text())
-    for trial in trials:
-        trial["point"]["places"] = {}
+    trials = recorded(place)
     page = runpy.run_path(str(ROOT / "analysis/rewinding.py"))
     made = {section.name: section for section in page["sections"](SimpleNamespace(of=lambda call: trials))}
     for name in ("barriers", "stability"):
@@ -78,7 +82,7 @@ def test_the_surface_and_its_barriers_are_made_again():
 
 def test_frequencies_are_made_again():
     place = ROOT / "results/frequency.digits"
-    found = gather(comparable(json.loads((place / "trials.json").read_text())))
+    found = gather(comparable(recorded(place)))
     by = ["prune.criterion", "rewind.rule", "objective.name"]
     made = {section.name: section for section in ANALYSIS["frequencies"](found, by, "")}
     for name in ("frequency", "survival", "shares"):
@@ -101,8 +105,8 @@ def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
         for line in place.with_suffix(".txt").read_text().splitlines():
             assert line in README
     else:  # several side by side: a cell each
-        assert claims.sentences(evidence)[0] in README
-        head, *told = claims.table(evidence)
+        assert wording.sentences(evidence)[0] in README
+        head, *told = wording.table(evidence)
         for row in told:
             assert f"{row[head.index('excess')]} {row[-1]}" in README or row[0] == "chance alone"
 
@@ -121,9 +125,11 @@ def test_every_folder_of_trials_has_a_verdict_that_is_made_again():
 
 @pytest.mark.parametrize(("place", "page"), [pytest.param(*case, id=f"{case[0].parent.name} {case[0].stem}") for case in MADE])
 def test_comparisons_are_made_again_and_shown(place, page):
-    trials = json.loads((place.parent / "trials.json").read_text())
-    sections = runpy.run_path(str(ROOT / f"analysis/{page}.py"))["sections"]
-    made = {s.name: s for s in sections(SimpleNamespace(of=lambda call: trials, provenance=lambda trials: ""))}[place.stem]
+    trials = recorded(place.parent)
+    analysis = runpy.run_path(str(ROOT / f"analysis/{page}.py"))
+    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "")
+    assert analysis["applies"](study) == ""
+    made = {s.name: s for s in analysis["sections"](study)}[place.stem]
     assert [list(row) for row in made.table] == rows(place)
     told = place.with_suffix(".txt").read_text().splitlines() if made.text else []
     assert [line for line in made.text if line] == told[: len([line for line in made.text if line])]
@@ -131,6 +137,12 @@ def test_comparisons_are_made_again_and_shown(place, page):
         assert alike(sections.png(made.figure), place.with_suffix(".png"))
     for line in [*("| " + " | ".join(row) + " |" for row in rows(place)), *told]:
         assert line in README
+
+
+@pytest.mark.parametrize("place", sorted(path.parent.name for path in (ROOT / "results").glob("*/trials.json")))
+def test_trials_are_written_as_they_were_published(place):
+    text = (ROOT / "results" / place / "trials.json").read_text()
+    assert ANALYSIS["dump"](recorded(ROOT / "results" / place)) == text
 
 
 def test_results_hold_no_place():

@@ -33,12 +33,17 @@ def test_hsic_is_the_mean_over_all_quadruples(kernel):
 def test_independent_features_are_around_zero_even_if_they_are_many():
     """Where the usual estimator says .5 and more: 40 inputs, 200 features."""
     pairs = [(features(40, 200, 2 * s), features(40, 200, 2 * s + 1)) for s in range(40)]
-    found = torch.stack([kernels.normalised(kernels.linear(a), kernels.linear(b)) for a, b in pairs])
+    found = torch.stack(
+        [kernels.normalised(kernels.linear(a), kernels.linear(b)) for a, b in pairs]
+    )
     assert abs(float(found.mean())) < 3 * float(found.std()) / 40**0.5
     assert float(found.abs().max()) < 0.2
     centre = torch.eye(40, dtype=torch.float64) - 1 / 40
     biased = [
-        float((centre @ k @ centre * m).sum() / ((centre @ k @ centre).norm() * (centre @ m @ centre).norm()))
+        float(
+            (centre @ k @ centre * m).sum()
+            / ((centre @ k @ centre).norm() * (centre @ m @ centre).norm())
+        )
         for k, m in ((kernels.linear(a), kernels.linear(b)) for a, b in pairs)
     ]
     assert min(biased) > 0.5
@@ -57,14 +62,18 @@ def test_leading_dimensions_are_taken_one_by_one():
     a = torch.stack([features(12, 3, s) for s in range(4)])
     b = features(12, 2, 9)
     each = [kernels.normalised(kernels.gaussian(x), kernels.gaussian(b)) for x in a]
-    assert torch.allclose(kernels.normalised(kernels.gaussian(a), kernels.gaussian(b)), torch.stack(each))
+    assert torch.allclose(
+        kernels.normalised(kernels.gaussian(a), kernels.gaussian(b)), torch.stack(each)
+    )
 
 
 def test_gaussian_kernels_have_the_median_distance_for_width():
     a = features(9, 3, 0)
     distances = [float((x - y).norm()) for x, y in itertools.combinations(a, 2)]
     width = sorted(distances)[(len(distances) - 1) // 2]
-    assert float(kernels.gaussian(a)[0, 1]) == pytest.approx(np.exp(-(float((a[0] - a[1]).norm()) ** 2) / (2 * width**2)))
+    assert float(kernels.gaussian(a)[0, 1]) == pytest.approx(
+        np.exp(-(float((a[0] - a[1]).norm()) ** 2) / (2 * width**2))
+    )
 
 
 def test_a_dead_channel_has_to_do_with_nothing():

@@ -1,6 +1,8 @@
-"""An object is whole or absent, and never silently wrong."""
+"""An object is whole or absent, and never silently wrong, whatever backend holds it."""
 
+import contextlib
 import errno
+import hashlib
 import json
 import os
 import random
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lthray.core.backends import Backend, Folder
 from lthray.core.store import Store, StoreError, canonical, key_of
 
 KEY, OTHER = key_of("test", 1, "a"), key_of("test", 1, "b")
@@ -44,7 +47,13 @@ def test_what_is_put_is_found(tmp_path):
 
 
 def test_keys_depend_on_kind_version_spec_and_parents():
-    keys = {key_of("a", 1, {}), key_of("b", 1, {}), key_of("a", 2, {}), key_of("a", 1, {"x": 1}), key_of("a", 1, {}, KEY)}
+    keys = {
+        key_of("a", 1, {}),
+        key_of("b", 1, {}),
+        key_of("a", 2, {}),
+        key_of("a", 1, {"x": 1}),
+        key_of("a", 1, {}, KEY),
+    }
     assert len(keys) == 5
     assert key_of("a", 1, {"x": 1, "y": (2,)}) == key_of("a", 1, {"y": [2], "x": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
@@ -77,7 +86,9 @@ def test_300_random_bit_flips_are_all_caught_and_the_object_is_made_again(tmp_pa
     assert store.sweep(older=0) == 300
 
 
-@pytest.mark.parametrize("harm", ["truncate", "empty", "extend", "delete", "zero tail", "folder", "manifest of another"])
+@pytest.mark.parametrize(
+    "harm", ["truncate", "empty", "extend", "delete", "zero tail", "folder", "manifest of another"]
+)
 def test_other_damage_is_caught(tmp_path, harm):
     store = filled(tmp_path / "s")
     place = next((store.root / "objects").glob(f"??/{KEY}/whole/000"))
@@ -110,7 +121,7 @@ def test_an_earlier_damaged_attempt_does_not_hide_a_later_one(tmp_path, monkeypa
     store = filled(tmp_path / "s")
     place = next((store.root / "objects").glob(f"??/{KEY}/whole/000"))
     (place / "picture").unlink()
-    monkeypatch.setattr(Store, "_set_aside", lambda *_: None)  # as where a worker may not delete
+    monkeypatch.setattr(Folder, "set_aside", lambda *_: None)  # as where a worker may not delete
     store.put(KEY, facts=FACTS, tensors=tensors())
     assert sorted(p.name for p in place.parent.iterdir()) == ["000", "001"]
     assert store.find(KEY).facts == FACTS
@@ -175,10 +186,12 @@ WRITER = """
 import sys, random, torch
 from lthray.core.store import Store, key_of
 store, rng = Store(sys.argv[1]), random.Random(int(sys.argv[2]))
+print("ready", flush=True)
 while True:
     n = rng.randrange(12)
     g = torch.Generator().manual_seed(n)
-    store.put(key_of("torture", 1, n), facts={"n": n}, tensors={"w": torch.randn(20_000, generator=g)})
+    weights = torch.randn(20_000, generator=g)
+    store.put(key_of("torture", 1, n), facts={"n": n}, tensors={"w": weights})
     if rng.random() < 0.3:
         store.drop(key_of("torture", 1, n))
 """
@@ -196,18 +209,18 @@ with Store(sys.argv[1]).lock(sys.argv[2]):
 def test_four_writers_under_random_sigkills_leave_no_bad_object(tmp_path, caplog):
     root, rng = tmp_path / "s", random.Random(1)
     begin = [sys.executable, "-c", WRITER, str(root)]
-    writers = [subprocess.Popen([*begin, str(i)], stderr=subprocess.PIPE) for i in range(4)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    writers = [subprocess.Popen([*begin, str(i)], **pipes) for i in range(4)]
     until, kills = time.monotonic() + 20, 0
-    while time.monotonic() < until:
-        time.sleep(rng.uniform(0.3, 1.0))
+    while time.monotonic() < until or kills < 5:
         i = rng.randrange(4)
-        if writers[i].poll() is None:
-            writers[i].send_signal(signal.SIGKILL)
-            kills += 1
-        else:
-            assert writers[i].returncode == -signal.SIGKILL, writers[i].stderr.read().decode()
+        assert writers[i].stdout.readline() == b"ready\n", writers[i].stderr.read().decode()
+        time.sleep(rng.uniform(0.1, 0.5))
+        assert writers[i].poll() is None, writers[i].stderr.read().decode()
+        writers[i].kill()
         writers[i].wait()
-        writers[i] = subprocess.Popen([*begin, str(rng.randrange(10**6))], stderr=subprocess.PIPE)
+        kills += 1
+        writers[i] = subprocess.Popen([*begin, str(rng.randrange(10**6))], **pipes)
     for writer in writers:
         writer.kill()
         writer.wait()
@@ -217,7 +230,9 @@ def test_four_writers_under_random_sigkills_leave_no_bad_object(tmp_path, caplog
     assert found
     for n in range(12):
         if item := found.get(key_of("torture", 1, n)):
-            assert torch.equal(item.tensors["w"], torch.randn(20_000, generator=torch.Generator().manual_seed(n)))
+            assert torch.equal(
+                item.tensors["w"], torch.randn(20_000, generator=torch.Generator().manual_seed(n))
+            )
     assert "set aside" not in caplog.text
     assert all(item for item in found.values())
 
@@ -244,6 +259,8 @@ def test_a_foreign_folder_is_refused_and_nothing_is_written_before_the_first_put
     (tmp_path / "home" / "thesis.tex").write_text("x")
     with pytest.raises(StoreError, match="not an lthray store"):
         Store(tmp_path / "home")
+    with pytest.raises(StoreError, match="not an lthray store"):
+        Store(tmp_path / "home" / "thesis.tex")
     Store(tmp_path / "new").find(KEY)
     assert not (tmp_path / "new").exists()
     (tmp_path / "later").mkdir()
@@ -253,7 +270,8 @@ def test_a_foreign_folder_is_refused_and_nothing_is_written_before_the_first_put
 
 
 @pytest.mark.parametrize(
-    ("key", "part"), [("../../x", "whole"), (KEY.upper(), "whole"), (KEY, "../x"), (KEY, ""), ("", "whole")]
+    ("key", "part"),
+    [("../../x", "whole"), (KEY.upper(), "whole"), (KEY, "../x"), (KEY, ""), ("", "whole")],
 )
 def test_names_never_become_paths(tmp_path, key, part):
     with pytest.raises(ValueError, match="not an object's name"):
@@ -262,7 +280,9 @@ def test_names_never_become_paths(tmp_path, key, part):
 
 def test_locks_exclude_and_end_with_the_process(tmp_path):
     store = Store(tmp_path / "s")
-    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(store.root), KEY], stdout=subprocess.PIPE)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(store.root), KEY], stdout=subprocess.PIPE
+    )
     other.stdout.readline()
     with store.lock(KEY, wait=False) as mine:
         assert not mine
@@ -288,3 +308,228 @@ def test_dropped_objects_are_gone_and_can_be_made_again(tmp_path):
     store.put(KEY, facts=FACTS)
     assert store.find(KEY).facts == FACTS
     assert list((store.root / "tmp").iterdir()) == []
+
+
+# the contract of a backend
+
+
+class Memory:
+    """The smallest backend: a dictionary of names."""
+
+    place = "/memory"
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+        self.aside: dict[str, bytes] = {}
+        self.locked: set[str] = set()
+
+    def read(self, name: str) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(name)
+        return self.files[name]
+
+    def names(self, prefix: str) -> list[str]:
+        start = f"{prefix}/" if prefix else ""
+        below = [name.removeprefix(start) for name in self.files if name.startswith(start)]
+        return sorted({name.split("/")[0] for name in below})
+
+    def write_file(self, name: str, data: bytes) -> None:
+        self.files[name] = data
+
+    def write_group(self, name: str, files: dict[str, bytes]) -> bool:
+        if self.names(name):
+            return False
+        self.files |= {f"{name}/{file}": data for file, data in files.items()}
+        return True
+
+    def remove(self, name: str) -> None:
+        self.files = {
+            file: data for file, data in self.files.items() if not file.startswith(f"{name}/")
+        }
+
+    def set_aside(self, name: str) -> None:
+        self.aside |= {
+            file: data for file, data in self.files.items() if file.startswith(f"{name}/")
+        }
+        self.remove(name)
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, wait: bool):
+        acquired = name not in self.locked
+        assert acquired or not wait, "one process would wait for itself"
+        self.locked.add(name)
+        yield acquired
+        if acquired:
+            self.locked.remove(name)
+
+    def size(self, prefix: str) -> int:
+        return sum(len(data) for name, data in self.files.items() if name.startswith(f"{prefix}/"))
+
+    def sweep(self, older: float) -> int:
+        swept = len({name.rpartition("/")[0] for name in self.aside})
+        self.aside = {}
+        return swept
+
+
+@pytest.fixture(params=["folder", "memory"])
+def backend(request, tmp_path) -> Backend:
+    return Folder(tmp_path / "s") if request.param == "folder" else Memory()
+
+
+def test_a_backend_holds_groups_that_are_whole_or_absent(backend):
+    assert backend.names("") == backend.names("a/b") == []
+    assert backend.write_group("a/b/0", {"x": b"1", "y": b"22"})
+    assert not backend.write_group("a/b/0", {"x": b"other"})
+    assert backend.write_group("a/b/1", {"x": b"3"})
+    assert (backend.names("a"), backend.names("a/b"), backend.names("a/b/0")) == (
+        ["b"],
+        ["0", "1"],
+        ["x", "y"],
+    )
+    assert (backend.read("a/b/0/x"), backend.read("a/b/0/y")) == (b"1", b"22")
+    assert backend.size("a") == 4
+    with pytest.raises(FileNotFoundError):
+        backend.read("a/b/2/x")
+    backend.write_file("mark", b"0")
+    backend.write_file("mark", b"1")
+    assert backend.read("mark") == b"1"
+
+
+def test_a_backend_removes_and_sets_aside_whole_groups(backend):
+    for name in ("a/key/part/0", "a/key/part/1", "a/key/other/0"):
+        assert backend.write_group(name, {"x": b"1"})
+    backend.set_aside("a/key/part/0")
+    assert backend.names("a/key/part") == ["1"]
+    backend.remove("a/key/part")
+    backend.remove("a/key/part")
+    assert backend.names("a/key") == ["other"]
+    assert backend.sweep(older=0) == 1
+    assert backend.sweep(older=0) == 0
+    assert backend.read("a/key/other/0/x") == b"1"
+
+
+def test_a_backend_locks_one_name_for_one_holder(backend):
+    with backend.lock("a", wait=True) as first:
+        assert first
+        with backend.lock("a", wait=False) as second, backend.lock("b", wait=False) as other:
+            assert not second
+            assert other
+    with backend.lock("a", wait=True) as again:
+        assert again
+
+
+def test_a_store_is_the_same_over_every_backend(backend):
+    store = Store(backend)
+    assert not store.exists
+    assert store.find(KEY) is None
+    assert list(store) == []
+    store.put(KEY, facts=FACTS, tensors=tensors(), files={"picture": b"png"})
+    store.put(OTHER, "step-00000001", facts={"step": 1})
+    again = Store(backend)
+    assert again.exists
+    assert again.put(KEY, facts={"loss": 9}).facts == FACTS
+    assert again.find(KEY).files["picture"] == b"png"
+    assert all(torch.equal(again.find(KEY).tensors[n], t) for n, t in tensors().items())
+    assert again.parts(OTHER) == ["step-00000001"]
+    assert set(again) == {(KEY, "whole"), (OTHER, "step-00000001")}
+    assert again.size() == backend.size("objects") > 0
+    with again.lock(KEY) as first, again.lock(KEY, wait=False) as second:
+        assert (first, second) == (True, False)
+    again.drop(OTHER, "step-00000001")
+    assert set(again) == {(KEY, "whole")}
+
+
+def test_damage_is_caught_over_every_backend(backend, caplog):
+    store = Store(backend)
+    store.put(KEY, facts=FACTS, files={"picture": b"png"})
+    attempt = f"objects/{KEY[:2]}/{KEY}/whole/000"
+    if isinstance(backend, Folder):
+        (backend.root / attempt / "picture").chmod(0o644)
+        (backend.root / attempt / "picture").write_bytes(b"gnp")
+    else:
+        backend.files[f"{attempt}/picture"] = b"gnp"
+    assert store.find(KEY) is None
+    assert "set aside" in caplog.text
+    assert store.put(KEY, facts=FACTS).facts == FACTS
+    assert store.sweep(older=0) == 1
+    backend.write_file("lthray-store.json", b"{}")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store(backend)
+
+
+# what lies on the disk
+
+
+def sealed(manifest: dict) -> bytes:
+    """A manifest as it has always been written."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return f'{{"manifest":{text},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'.encode()
+
+
+def laid(root: Path, name: str, data: bytes) -> Path:
+    """A store with one object that holds one file, laid down by hand."""
+    attempt = root / "objects" / KEY[:2] / KEY / "whole" / "000"
+    attempt.mkdir(parents=True)
+    (root / "lthray-store.json").write_text('{"format":1}')
+    entry = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {"format": 1, "key": KEY, "part": "whole", "facts": FACTS, "files": {name: entry}}
+    (attempt / "manifest.json").write_bytes(sealed(manifest))
+    return attempt
+
+
+def test_the_layout_on_disk_is_for_ever(tmp_path):
+    attempt = laid(tmp_path / "old", "picture", b"png")
+    (attempt / "picture").write_bytes(b"png")
+    item = Store(tmp_path / "old").find(KEY)
+    assert (item.facts, item.files) == (FACTS, {"picture": b"png"})
+    Store(tmp_path / "new").put(KEY, facts=FACTS, files={"picture": b"png"})
+    written = [tmp_path / store for store in ("old", "new")]
+    trees = []
+    for root in written:
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        trees.append({str(path.relative_to(root)): path.read_bytes() for path in files})
+    assert trees[0] == trees[1]
+    assert len(trees[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/tmp/secret", "a/b", "..", ".", "", ".hidden", "a\\b", "manifest.json"]
+)
+def test_a_manifest_reads_and_writes_nothing_outside_its_own_folder(tmp_path, name, monkeypatch):
+    attempt = laid(tmp_path / "s", name, b"secret")
+    for place in (attempt.parent / "secret", tmp_path / "secret"):
+        place.write_bytes(b"secret")
+    read: list[str] = []
+    real = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, at: read.append(at) or real(self, at))
+    store = Store(tmp_path / "s")
+    assert store.find(KEY) is None
+    assert {at.rpartition("/")[2] for at in read} == {"lthray-store.json", "manifest.json"}
+    with pytest.raises(ValueError, match="not a file's name"):
+        store.put(OTHER, facts={}, files={name: b"x"})
+    assert store.find(OTHER) is None
+    assert (tmp_path / "secret").read_bytes() == b"secret"
+
+
+def test_a_link_in_an_object_leads_nowhere(tmp_path):
+    attempt = laid(tmp_path / "s", "picture", b"secret")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (attempt / "picture").symlink_to(tmp_path / "secret")
+    assert Store(tmp_path / "s").find(KEY) is None
+    assert (tmp_path / "secret").read_bytes() == b"secret"
+
+
+def test_a_folder_in_the_place_of_a_file_is_damage(tmp_path):
+    attempt = laid(tmp_path / "s", "picture", b"secret")
+    (attempt / "picture").mkdir()
+    assert Store(tmp_path / "s").find(KEY) is None
+
+
+def test_stray_files_beside_the_objects_hold_nothing(tmp_path):
+    store = filled(tmp_path / "s")
+    before = sorted(store)
+    (store.root / "objects" / "notes.txt").write_text("x")
+    (store.root / "objects" / KEY[:2] / OTHER).write_text("x")
+    (store.root / "objects" / KEY[:2] / KEY / "notes.txt").write_text("x")
+    assert sorted(store) == before
+    assert len(before) == 2

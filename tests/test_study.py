@@ -25,23 +25,23 @@ from .conftest import TINY, same
 PAGE = f"""
 import sys
 from lthray.study.comparators import AGAIN, against, longer
-from lthray.study.call import Confirmation, Study
+from lthray.study.page import Confirmation, Grid, Search
 from lthray.cli import study
 from lthray.study.space import Choice
 
 WORDS = {TINY!r} | {{"measure.samples": 0}}
-SEARCH = Study(name="search", about="Tiny.", seeds=(0,), trials=4, words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
+SEARCH = Search(name="search", about="Tiny.", seeds=(0,), trials=4, words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
                space=lambda config: {{"prune.criterion": Choice(("magnitude", "random")),
                                       "rewind.fraction": Choice((0.25, 0.5))}})
-CONFIRMED = Study(name="confirmed", about="Tiny.", seeds=(0,), trials=2, words=WORDS,
+CONFIRMED = Search(name="confirmed", about="Tiny.", seeds=(0,), trials=2, words=WORDS,
                   first=[{{"prune.criterion": "magnitude"}}],
                   space=lambda config: {{"prune.criterion": Choice(("magnitude", "random"))}},
                   confirm=Confirmation(seeds=(11, 12), arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
                                        references=lambda config: [AGAIN, longer(config)], words={{"measure.split": "test"}}))
-LIST = Study(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
+LIST = Grid(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
              points=lambda config: [{{"prune.criterion": "magnitude"}}, {{"prune.criterion": "random"}}],
              surface=("prune.criterion", "loss/excess"))
-BROKEN = Study(name="broken", about="Tiny.", seeds=(0,), words=WORDS,
+BROKEN = Grid(name="broken", about="Tiny.", seeds=(0,), words=WORDS,
                points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}}, {{"prune.ladder": (0.5, 0.0002)}}])
 sys.exit(study({{"search": SEARCH, "confirmed": CONFIRMED, "list": LIST, "broken": BROKEN}}[sys.argv[1]], sys.argv[2:]))
 """
@@ -102,7 +102,7 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     assert "best recipe: " in text
     assert re.search(r"the first step after \d+ s; \d+% of \d slots trained or measured", text)
     assert "mlflow ui --port 5000 --backend-store-uri sqlite:///" in text
-    found = {t.entry.number: t for t in trials(*opened(page))}
+    found = {t.number: t for t in trials(*opened(page))}
     assert sorted(found) == [0, 1, 2, 3]
     assert {t.status for t in found.values()} <= {"done", "stopped"}
     for trial in found.values():
@@ -120,7 +120,7 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     assert "slots trained" not in again
     go(page, "search", "--trials", "6")
     assert len(list(trials(*opened(page)))) == 6
-    assert [t.entry.point["words"] for t in list(trials(*opened(page)))[:4]] == [f.entry.point["words"] for f in found.values()]
+    assert [t.point.words for t in list(trials(*opened(page)))[:4]] == [f.point.words for f in found.values()]
 
 
 def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
@@ -132,7 +132,7 @@ def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
     store = Store(page.parent / "runs" / "store")
     phases = {ledger.about["plan"]["phase"]: list(trials(store, ledger)) for ledger in Ledger.all(store)}
     assert {phase: len(found) for phase, found in phases.items()} == {"search": 2, "confirm": 2 * 5}
-    assert {t.entry.point["seed"] for t in phases["confirm"]} == {11, 12}
+    assert {t.point.seed for t in phases["confirm"]} == {11, 12}
     assert all(t.status == "done" for t in phases["confirm"])
     before = listing(page)
     again = go(page, "confirmed")
@@ -162,8 +162,8 @@ def reference(tmp_path_factory):
     """The long list, uninterrupted and without Ray."""
     from lthray.study.call import resolve
     from lthray.study.ledger import DONE
-    from lthray.study.queue import Desk
-    from lthray.trial.trajectory import run
+    from lthray.study.queue import Queue
+    from lthray.trial.run import run
 
     from .test_desk import LIST
 
@@ -171,11 +171,11 @@ def reference(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("reference") / "store")
     call = resolve(LIST, LONG)
     ledger = Ledger.freeze(store, call.plan("x"), {"study": "list", "preset": "digits", "smoke": False, "question": ""})
-    desk = Desk(call, ledger)
-    for words in desk.queue():
-        task = desk.task(words, 0.0)
-        list(run(call.config_of(task["number"], words), store, device="cpu"))
-        ledger.finish(task["number"], DONE)
+    queue = Queue(call, ledger)
+    for words in queue.listed():
+        task = queue.task(words, 0.0)
+        list(run(call.config_of(task.number, words), store, device="cpu"))
+        ledger.finish(task.number, DONE)
     return {trial.name: trial for trial in trials(store, ledger)}
 
 
@@ -215,8 +215,8 @@ def test_trials_that_fail_by_themselves_are_not_retried_and_the_study_goes_on(pa
     store, ledger = opened(page)
     found = list(trials(store, ledger))
     assert [t.status for t in found] == ["done", "failed", "failed"]
-    assert "NonFinite: " in found[1].entry.end["reason"]
-    assert re.search(r"Collapsed: no weight left at round 2, density 0.0002: .*conv", found[2].entry.end["reason"])
+    assert "NonFinite: " in found[1].end.reason
+    assert re.search(r"Collapsed: no weight left at round 2, density 0.0002: .*conv", found[2].end.reason)
     assert [len(t.rounds) for t in found] == [3, 0, 2]
     assert b"Traceback" in ledger.traceback(1)["traceback.txt"]
     assert text.count("failed") >= 2
@@ -231,6 +231,53 @@ def test_a_second_driver_of_the_same_study_is_refused(page):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 75
+
+
+# without Ray
+
+
+def story(root: Path) -> dict[tuple, list]:
+    """Call and number -> what the trial was, how it ended and what it measured."""
+    store = Store(root / "runs" / "store")
+    told = {}
+    for ledger in Ledger.all(store):
+        for trial in trials(store, ledger):
+            end = (trial.status, trial.end.reason, trial.end.last)
+            told[ledger.about["plan"]["phase"], trial.number] = (ledger.key, trial.point.words, end, trial.rounds)
+    return told
+
+
+@pytest.mark.parametrize("study", ["search", "confirmed", "list"])
+def test_a_study_without_ray_is_the_study_on_ray(page, study):
+    local = page.parent / "local" / "page.py"
+    local.parent.mkdir()
+    local.write_text(PAGE)
+    go(page, study, "--max-concurrent", "1")
+    text = go(local, study, "--local")
+    assert "trials, best first" in text
+    assert "at a time" not in text  # Ray was not started
+    on_ray, alone = story(page.parent), story(local.parent)
+    assert on_ray.keys() == alone.keys()
+    assert len(on_ray) == {"search": 4, "confirmed": 2 + 10, "list": 4}[study]
+    for trial, (*what, rounds) in on_ray.items():
+        *same_what, same_rounds = alone[trial]
+        assert what == same_what
+        assert len(rounds) == len(same_rounds)
+        assert all(map(same, rounds, same_rounds))
+
+
+def test_a_killed_study_without_ray_is_run_again_to_the_same_result(page, reference):
+    process = begin(page, "list", *LONG, "--local")
+    wait_for(page, r"trial-0001-point")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    process = begin(page, "list", *LONG, "--local")
+    time.sleep(4)
+    process.send_signal(signal.SIGTERM)
+    text = process.communicate(timeout=60)[0]
+    assert process.returncode in (75, 0), text  # 0 where it was faster than the signal
+    go(page, "list", *LONG, "--local")
+    assert equal(results(page), reference)
 
 
 NODES = """
@@ -285,14 +332,14 @@ DECLARE = """
 import sys
 from ray.core.generated import autoscaler_pb2
 from lthray.study import ray_runner
-study.ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-assert study._declared() == []
+ray_runner.ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+assert ray_runner.declared() == []
 config = autoscaler_pb2.ClusterConfig()
 config.node_group_configs.add(name="big", resources={"CPU": 8, "GPU": 4}, max_count=3)
 config.node_group_configs.add(name="any", resources={"CPU": 1}, max_count=-1)
 config.node_group_configs.add(name="none", resources={"CPU": 64}, max_count=0)
-study.ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
-print([(kind["CPU"], kind.get("GPU", 0), n) for kind, n in study._declared()])
+ray_runner.ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
+print([(kind["CPU"], kind.get("GPU", 0), n) for kind, n in ray_runner.declared()])
 """
 
 
@@ -306,12 +353,12 @@ def test_node_types_that_an_autoscaler_may_start_count_as_there(two_nodes):
 
 
 def test_how_many_trials_a_node_carries():
-    from lthray.study.ray_runner import _fit_on
+    from lthray.study.resources import trials_on
 
     node = {"CPU": 16.0, "GPU": 2.0}
-    assert [_fit_on(node, 1, share) for share in (0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0)] == [16, 8, 6, 4, 2, 1, 0]
-    assert _fit_on(node, 6, 0.25) == 2
-    assert _fit_on({"CPU": 4.0}, 1, 0.25) == 0
+    assert [trials_on(node, 1, share) for share in (0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0)] == [16, 8, 6, 4, 2, 1, 0]
+    assert trials_on(node, 6, 0.25) == 2
+    assert trials_on({"CPU": 4.0}, 1, 0.25) == 0
 
 
 @pytest.mark.parametrize("fault", ["nobody there", "wrong token"])

@@ -11,18 +11,26 @@ import torch
 from safetensors.torch import save
 
 from lthray.core.random import generator, seed_of
-from lthray.core.ticket import MAX_HEADER, Mask, Ticket, TicketError, read_ticket
+from lthray.core.ticket import Mask, Ticket, TicketError, largest
+from lthray.core.ticket_file import MAX_HEADER, read_ticket
 
-SHAPES = {"b.weight": (4, 3, 3, 3), "a.weight": (7, 5)}  # not in alphabetical order, and not a multiple of eight
+SHAPES = {
+    "b.weight": (4, 3, 3, 3),
+    "a.weight": (7, 5),
+}  # not in alphabetical order, and not a multiple of eight
 
 
 def drawn(density: float, seed: int = 0) -> Mask:
-    return Mask({n: torch.rand(s, generator=generator(n, seed)) < density for n, s in SHAPES.items()})
+    return Mask(
+        {n: torch.rand(s, generator=generator(n, seed)) < density for n, s in SHAPES.items()}
+    )
 
 
 def ticket(density: float = 0.3) -> Ticket:
     mask = drawn(density)
-    weights = {n: torch.randn(s, generator=generator("w", n)) for n, s in SHAPES.items()} | {"bias": torch.randn(4)}
+    weights = {n: torch.randn(s, generator=generator("w", n)) for n, s in SHAPES.items()} | {
+        "bias": torch.randn(4)
+    }
     mask.apply_(weights)
     return Ticket(mask, weights, 20)
 
@@ -71,7 +79,13 @@ def test_apply_and_holds():
     [
         ({"a.weight": torch.ones(7, 5, dtype=torch.bool)}, "differ in names: b.weight"),
         ({n: torch.ones(2, dtype=torch.bool) for n in SHAPES}, "shape"),
-        ({**{n: torch.ones(s, dtype=torch.bool) for n, s in SHAPES.items()}, "c": torch.ones(1, dtype=torch.bool)}, "names: c"),
+        (
+            {
+                **{n: torch.ones(s, dtype=torch.bool) for n, s in SHAPES.items()},
+                "c": torch.ones(1, dtype=torch.bool),
+            },
+            "names: c",
+        ),
     ],
 )
 def test_mask_refuses_other_names_and_shapes(other, said):
@@ -87,7 +101,9 @@ def test_mask_refuses_numbers():
 @pytest.mark.parametrize("with_weights", [False, True])
 def test_a_ticket_file_comes_back_whole(with_weights):
     made = ticket()
-    found, facts = read_ticket(made.to_bytes({"round": 3, "weights": "k"}, with_weights=with_weights), SHAPES)
+    found, facts = read_ticket(
+        made.to_bytes({"round": 3, "weights": "k"}, with_weights=with_weights), SHAPES
+    )
     assert found.mask == made.mask
     assert found.start == 20
     assert facts["round"] == 3
@@ -102,7 +118,10 @@ def test_the_same_ticket_is_the_same_bytes():
 def header(facts: object, tensors: dict | None = None, **more: object) -> bytes:
     """A file with the right mask and the given header facts."""
     text = facts if isinstance(facts, str) else json.dumps(facts)
-    return save(tensors or {"mask": ticket().mask.packed()}, {"lthray": text, **{k: str(v) for k, v in more.items()}})
+    return save(
+        tensors or {"mask": ticket().mask.packed()},
+        {"lthray": text, **{k: str(v) for k, v in more.items()}},
+    )
 
 
 class Canary:
@@ -128,11 +147,17 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "pickle": (pickle.dumps(Canary()), "never loads pickles"),
         "torch zip": (zipped.getvalue(), "not a safetensors file"),
         "huge header": (struct.pack("<Q", 2**40) + b"{}", "not a safetensors file"),
-        "header over the limit": (struct.pack("<Q", MAX_HEADER + 1) + b" " * (MAX_HEADER + 9), "not a safetensors file"),
+        "header over the limit": (
+            struct.pack("<Q", MAX_HEADER + 1) + b" " * (MAX_HEADER + 9),
+            "not a safetensors file",
+        ),
         "truncated": (good[:-3], "not a safetensors file"),
         "trailing bytes": (good + b"x", "not a safetensors file"),
         "not json": (struct.pack("<Q", 4) + b"oops", "not a ticket"),
-        "duplicate names": (struct.pack("<Q", len(twice)) + twice.encode() + good[8 + length :], "duplicate names"),
+        "duplicate names": (
+            struct.pack("<Q", len(twice)) + twice.encode() + good[8 + length :],
+            "duplicate names",
+        ),
         "deep nesting": (struct.pack("<Q", 100_000) + b"[" * 100_000, "not a ticket"),
         "no metadata": (save({"mask": ticket().mask.packed()}), "__metadata__"),
         "no shapes": (header({"start": 0}), "'shapes'"),
@@ -141,13 +166,28 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "huge shape": (header({"shapes": {"a.weight": [2**40, 2]}, "start": 0}), "malformed"),
         "shapes is a list": (header({"shapes": [1], "start": 0}), "not a ticket"),
         "other network": (header({"shapes": {"c.weight": [143]}, "start": 0}), "another network"),
-        "a name as a path": (header({"shapes": {**shapes, "../../x": [1]}, "start": 0}), "another network"),
-        "mask too short": (header(facts, {"mask": torch.ones(3, dtype=torch.uint8)}), "expected 18 packed bytes"),
+        "a name as a path": (
+            header({"shapes": {**shapes, "../../x": [1]}, "start": 0}),
+            "another network",
+        ),
+        "mask too short": (
+            header(facts, {"mask": torch.ones(3, dtype=torch.uint8)}),
+            "expected 18 packed bytes",
+        ),
         "mask of floats": (header(facts, {"mask": torch.ones(18)}), "expected 18 packed bytes"),
         "mask keeps nothing": (header(facts, none), "keeps no weight"),
-        "nan weights": (header(facts, {**weights, "weights.a.weight": torch.full((kept,), torch.nan)}), "finite"),
-        "too many weights": (header(facts, {**weights, "weights.a.weight": torch.ones(kept + 1)}), "the mask keeps"),
-        "integer weights": (header(facts, {**weights, "weights.a.weight": torch.ones(kept, dtype=torch.int64)}), "finite"),
+        "nan weights": (
+            header(facts, {**weights, "weights.a.weight": torch.full((kept,), torch.nan)}),
+            "finite",
+        ),
+        "too many weights": (
+            header(facts, {**weights, "weights.a.weight": torch.ones(kept + 1)}),
+            "the mask keeps",
+        ),
+        "integer weights": (
+            header(facts, {**weights, "weights.a.weight": torch.ones(kept, dtype=torch.int64)}),
+            "finite",
+        ),
         "stray tensor": (header(facts, {**weights, "optimizer": torch.ones(3)}), "kept weights"),
     }
 
@@ -163,14 +203,17 @@ def test_what_is_no_ticket_is_refused_and_nothing_of_it_runs(name, tmp_path, mon
 
 def test_every_flipped_bit_of_the_header_is_noticed_or_harmless():
     good = ticket().to_bytes({"round": 1})
-    for position in range(0, 8 * (8 + struct.unpack("<Q", good[:8])[0]), 13):
+    noticed, positions = 0, range(0, 8 * (8 + struct.unpack("<Q", good[:8])[0]), 13)
+    for position in positions:
         data = bytearray(good)
         data[position // 8] ^= 1 << (position % 8)
         try:
             found, _ = read_ticket(bytes(data), SHAPES)
         except TicketError:
+            noticed += 1
             continue
         assert found.mask == ticket().mask
+    assert 0 < noticed < len(positions)
 
 
 def test_streams_are_functions_of_their_words():
@@ -193,9 +236,16 @@ def test_agreement_is_overlap_beyond_chance():
     )
     assert a.agreement(a) == 1.0
     assert abs(a.agreement(b)) < 0.02
-    inside = Mask({n: m & (torch.arange(m.numel()).reshape(m.shape) % 2 == 0) for n, m in a.items()})
+    inside = Mask(
+        {n: m & (torch.arange(m.numel()).reshape(m.shape) % 2 == 0) for n, m in a.items()}
+    )
     assert a.agreement(inside) == 1.0  # as equal as two masks of these densities can be
-    half = Mask({n: torch.where(torch.arange(m.numel()).reshape(m.shape) % 2 == 0, m, b[n]) for n, m in a.items()})
+    half = Mask(
+        {
+            n: torch.where(torch.arange(m.numel()).reshape(m.shape) % 2 == 0, m, b[n])
+            for n, m in a.items()
+        }
+    )
     assert a.agreement(half) == pytest.approx(0.5, abs=0.05)
     assert Mask.full(shapes).agreement(Mask.full(shapes)) == 0.0  # chance could not do otherwise
 
@@ -204,3 +254,20 @@ def test_a_ticket_can_be_read_by_the_shapes_that_it_names():
     mask = Mask({"a": torch.tensor([[True, False], [False, True]])})
     found, facts = read_ticket(Ticket(mask, {}, 3).to_bytes({"x": 1}))
     assert (found.mask, found.start, facts["x"]) == (mask, 3, 1)
+
+
+def test_the_largest_tenth_of_a_layer_is_what_its_mask_keeps():
+    weight = torch.tensor([[-9.0, 8.0, 8.0, 1.0], [7.0, -6.0, 5.0, 4.0]]).repeat(1, 5)
+    layer = torch.ones(2, 20, dtype=torch.bool)
+    assert torch.equal(
+        largest(weight, layer).nonzero(), torch.tensor([[0, 0], [0, 4], [0, 8], [0, 12]])
+    )
+    few = torch.tensor([[False, True], [False, True]])
+    assert torch.equal(
+        largest(torch.tensor([[0.0, 2.0], [0.0, -3.0]]), few),
+        torch.tensor([[0.0, 0.0], [0.0, -3.0]]),
+    )
+    assert torch.equal(
+        largest(torch.ones(1, 30), torch.ones(1, 30, dtype=torch.bool)).flatten()[:4],
+        torch.tensor([1.0, 1.0, 1.0, 0.0]),
+    )

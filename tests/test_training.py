@@ -23,7 +23,7 @@ def learner_of(config: TrialConfig) -> Learner:
     images = load(config.data)
     network = networks.build(config.model, images.shape, 10, config.seed)
     return Learner(
-        network, OBJECTIVES[config.objective.name](config.objective, "cpu", config.model.conditional), images, config.train
+        network, OBJECTIVES[config.objective.name].task(config.objective, "cpu", config.model.conditional), images, config.train
     )
 
 

@@ -17,8 +17,10 @@ import torch
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
+from lthray.core.record import Progress, Round
 from lthray.core.store import Store
-from lthray.core.ticket import Mask, Progress, Round, TicketError, TrialFailed, read_ticket
+from lthray.core.ticket import Mask, TicketError, TrialFailed
+from lthray.core.ticket_file import read_ticket
 from lthray.measure import loss
 from lthray.task import networks
 from lthray.trial import checkpoints

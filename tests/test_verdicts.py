@@ -1,14 +1,30 @@
 """When is a ticket winning: every grade on made-up numbers, the rates of error by simulation, and real runs that must fail."""
 
 import itertools
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lthray.config.fields import ConfigError
-from lthray.findings import claims
-from lthray.findings.evidence import MARGIN, POINTS, Cell, Evidence, comparable, gather
+from lthray.config.trial import TrialConfig, words_of_role
+from lthray.core import metrics
+from lthray.core.record import Round, TrialRecord
+from lthray.findings import charts, claims, wording
+from lthray.findings.evidence import (
+    MARGIN,
+    POINTS,
+    Cell,
+    Evidence,
+    comparable,
+    gather,
+    recipe,
+    setting_of,
+)  # fmt: skip
+from lthray.findings.rounds import kid_of
+from lthray.prune.controls import CONTROLS
 from lthray.study.comparators import AGAIN, against, longer
 from lthray.study.ledger import Ledger
 from lthray.study.results import trials
@@ -21,22 +37,40 @@ DENSE, SEEDS = 0.2, range(5)
 _ids = itertools.count()
 
 
-def trial(control="none", seed=0, excess=(0.0, 0.0), kid=None, curve=None, error=0.001, call="a" * 16, dense=None, **config):
-    """A recorded trial: `excess` at each rung, KID of dense and ticket under both samplers, loss along training."""
+SAMPLERS = ("ddim", "ddpm", "heun")
+
+
+def trial(
+    control="none", seed=0, excess=(0.0, 0.0), kid=None, curve=None, error=0.001, call="a" * 16, dense=None, **config
+) -> TrialRecord:  # fmt: skip
+    """A recorded trial: `excess` at each rung, KID of dense and ticket under each sampler, loss along training."""
 
     def facts(index: int, density: float, d: float) -> dict:
-        metrics = {"loss/heldout": (dense or DENSE) * (1 + d), "loss/excess": d, "loss/excess_se": error}
+        measured = {"loss/heldout": (dense or DENSE) * (1 + d), "loss/excess": d, "loss/excess_se": error}
         if kid and index in (0, len(excess)):
-            metrics |= {f"quality/{s}/kid_lenet": kid[min(index, 1)][i] for i, s in enumerate(("ddim", "ddpm"))}
-        return {"index": index, "density": density, "metrics": metrics, "curve": (curve or {}).get(index, [])}
+            measured |= {kid_of(s): value for s, value in zip(SAMPLERS, kid[min(index, 1)], strict=False)}
+        return {"index": index, "density": density, "metrics": measured, "curve": (curve or {}).get(index, [])}
 
     fork = config.pop("fork", 0)
     shown = [facts(i, density, d) for i, (density, d) in enumerate(zip(LADDER, excess, strict=False), 1)]
     about = {"seed": seed, "control": control, "fork": fork, "recipe": "overall late5%", "config": config, "data": ["d", "x"]}
-    return {"id": f"{call}-{next(_ids):04d}", "point": about, "end": {}, "rounds": [facts(0, 1.0, 0.0), *shown]}
+    about |= {"name": f"overall late5% s{seed}", "phase": "list"}
+    return TrialRecord.from_json(
+        {"id": f"{call}-{next(_ids):04d}", "point": about, "end": {}, "rounds": [facts(0, 1.0, 0.0), *shown]}
+    )
 
 
-def study(d, shuffle=None, reinit=None, small=None, kid=None, **more) -> list[dict]:
+def with_point(trial: TrialRecord, **fields) -> TrialRecord:
+    """The trial with other fields of its point."""
+    return replace(trial, point=replace(trial.point, **fields))
+
+
+def round_of(excess: float) -> Round:
+    """A round of which only the excess is known."""
+    return Round(1, 0.5, {"loss/excess": excess, "loss/excess_se": 0.001})
+
+
+def study(d, shuffle=None, reinit=None, small=None, kid=None, **more) -> list[TrialRecord]:
     """One trial an arm and seed; numbers by seed."""
     arms = {"none": d, "shuffle": shuffle, "reinit": reinit, "small_dense": small}
     found = []
@@ -84,12 +118,55 @@ def test_grades(arms, grade):
     assert graded(study(**arms) + again(arms.get("kid", ()))) == grade
 
 
-def again(kid) -> list[dict]:
+def again(kid, fork: int = 1) -> list[TrialRecord]:
     """A second dense network a seed, whose KID differs by 0.02."""
-    words = {"fork": 1, "rewind.rule": "init"}
+    words = {"fork": fork, "rewind.rule": "init"}
     return [
-        trial("dense", s, (0.0,), [k[0], (k[0][0] + 0.02, k[0][1] + 0.02)], **words) for s, k in zip(SEEDS, kid, strict=False)
+        trial("dense", s, (0.0,), [k[0], tuple(value + 0.02 for value in k[0])], **words)
+        for s, k in zip(SEEDS, kid, strict=False)
     ]
+
+
+@pytest.mark.parametrize(
+    ("third", "grade"),
+    [((0.5, 0.5), 4), ((0.5, 0.9), 3)],  # KID of dense and ticket under a third sampler
+)
+def test_every_sampler_that_was_used_decides_and_has_its_column(third, grade):
+    kid = [((*dense, third[0]), (*ticket, third[1] + 0.001 * i)) for i, (dense, ticket) in enumerate(FINE)]
+    found = study(GOOD, BAD, BAD, BAD, kid) + again(kid)
+    assert graded(found) == grade
+    evidence, cell = only(found)
+    assert claims.samplers(cell) == ["ddim", "ddpm", "heun"]
+    head, *rows = wording.table(evidence)
+    assert [name for name in head if name.startswith("KID")] == ["KID ddim", "KID ddpm", "KID heun"]
+    assert rows[-2][head.index("KID heun")].endswith("*") is (grade == 4)
+    assert rows[-1][head.index("KID heun")] == "0.020"  # chance alone
+
+
+def test_one_sampler_alone_gives_no_grade_in_samples():
+    kid = [(dense[:1], ticket[:1]) for dense, ticket in FINE]
+    assert graded(study(GOOD, BAD, BAD, BAD, kid)) == 3
+
+
+def test_without_samples_the_table_has_the_customary_columns():
+    head = wording.table(only(study(GOOD))[0])[0]
+    assert head[3:] == ["excess", "- shuffled", "- reinit", "- small dense", "KID ddim", "KID ddpm", "steps", "grade"]
+
+
+@pytest.mark.parametrize("fork", [1, 2, 7])
+def test_forks_of_any_number_are_arms_of_their_own_and_a_second_dense_network(fork):
+    found = [*study(GOOD), *again(FINE, fork), *(trial(seed=s, fork=fork, excess=(0.1, 0.1)) for s in SEEDS)]
+    evidence, cell = only(found)
+    assert sorted(cell.arms) == ["none", f"none fork {fork}"]
+    assert sorted(evidence.again) == list(SEEDS)
+    assert claims.claims(evidence, cell)["matching"].holds  # of the ticket alone
+
+
+def test_charts_name_every_control_those_of_claims_first():
+    labels = charts.arms()
+    assert list(labels)[:4] == ["none", "shuffle", "reinit", "small_dense"]
+    assert list(labels.values())[:4] == ["ticket", "shuffled", "re-initialised", "small dense"]
+    assert labels.keys() == {"none", *CONTROLS}
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -102,10 +179,9 @@ def test_a_ticket_that_does_not_win_is_called_winning_in_at_most_one_study_of_tw
         d = (MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(n)
         other = {c: d + (0.0 if null == c else 0.2) + 0.004 * rng.standard_normal(n) for c in ("shuffle", "reinit")}
         cell.arms = {
-            arm: {s: {"metrics": {"loss/excess": v, "loss/excess_se": 0.001}, "curve": []} for s, v in enumerate(values)}
-            for arm, values in {"none": d, **other}.items()
+            arm: {s: round_of(v) for s, v in enumerate(values)} for arm, values in {"none": d, **other}.items()
         }
-        evidence.dense = {seed: {"metrics": {}, "curve": []} for seed in range(n)}
+        evidence.dense = {seed: Round(0, 1.0, {}) for seed in range(n)}
         won += claims.grade(claims.claims(evidence, cell)) >= 3
     assert 0.025 < won / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
 
@@ -137,10 +213,10 @@ def test_pairs_are_of_the_same_seed():
     """Shuffled masks that are worse in every seed are worse, however far seeds lie apart."""
     apart = np.array([-0.3, -0.2, -0.1, -0.05, -0.02])
     worse = apart + 0.005 + SPREAD / 2
-    found = study(apart, worse, worse)
-    for t in found:
-        if t["point"]["control"] == "shuffle":
-            t["point"]["seed"] = (t["point"]["seed"] + 1) % 5
+    found = []
+    for t in study(apart, worse, worse):
+        moved = (t.point.seed + 1) % 5 if t.point.control == "shuffle" else t.point.seed
+        found.append(with_point(t, seed=moved))
     assert not claims.claims(*only(found))["structure"].holds
     assert claims.claims(*only(study(apart, worse, worse)))["structure"].holds
 
@@ -161,7 +237,7 @@ def test_faster_is_the_ratio_of_steps_to_the_dense_networks_last_quality():
     found[3] = trial(seed=3, curve={0: dense, 2: never})
     assert claims.speed(*only(found))[3] == math.inf
     assert not claims.claims(*only(found))["faster"].holds
-    assert "never in 1 of 5" in claims.table(only(found)[0])[2]
+    assert "never in 1 of 5" in wording.table(only(found)[0])[2]
 
 
 @pytest.mark.parametrize(("later", "label"), [(0.19, True), (0.196, False)])
@@ -171,13 +247,13 @@ def test_a_dense_network_that_gains_from_twice_the_steps_is_undertrained(later, 
     short, gains = claims.undertrained(evidence)
     assert short is label
     assert gains == pytest.approx([later / DENSE - 1] * 5)
-    assert ("UNDERTRAINED" in " ".join(claims.sentences(evidence))) is label
+    assert ("UNDERTRAINED" in " ".join(wording.sentences(evidence))) is label
     half = [trial(seed=s, dense=0.3, **{"train.steps": 200}) for s in SEEDS]
     (first,) = (e for e in gather(study(GOOD) + half) if e.steps == 200)
     assert claims.undertrained(first) == (True, pytest.approx([DENSE / 0.3 - 1] * 5))  # 400 steps are the default
     alone, _ = only(study(GOOD))
     assert claims.undertrained(alone) == (None, [])
-    assert "not measured" in " ".join(claims.sentences(alone))
+    assert "not measured" in " ".join(wording.sentences(alone))
 
 
 def test_the_noise_floor_is_of_dense_networks_among_themselves():
@@ -185,7 +261,7 @@ def test_the_noise_floor_is_of_dense_networks_among_themselves():
     evidence, _ = only(study(GOOD) + again)
     pairs = [0.01, 0.02, 0.03, 0.04, 0.05] + [0.0] * 10  # five A/A pairs, ten pairs of equal dense networks
     assert claims.evidence_floor(evidence, "loss/heldout") == pytest.approx(np.quantile(pairs, 0.95))
-    assert "5.00% at most (5 seeds)" in " ".join(claims.sentences(evidence))
+    assert "5.00% at most (5 seeds)" in " ".join(wording.sentences(evidence))
 
 
 def test_the_margin_in_steps():
@@ -195,15 +271,15 @@ def test_the_margin_in_steps():
 
 
 def test_classifiers_are_judged_by_their_accuracy():
-    def study_of(lost: float, later: float) -> list[dict]:
+    def study_of(lost: float, later: float) -> list[TrialRecord]:
         found = [trial("none", s, (0.5, 0.5)) for s in SEEDS] + [trial("reinit", s, (0.5, 0.5)) for s in SEEDS]
         found += [trial(seed=s, excess=(), **{"train.steps": 800}) for s in SEEDS]
         for t in found:
-            worse = {"none": lost, "reinit": 0.1}[t["point"]["control"]]
-            for r in t["rounds"]:
-                own = worse + 1e-4 * t["point"]["seed"] if r["index"] else 0.0
-                gained = later if "train.steps" in t["point"]["config"] else 0.0
-                r["metrics"] |= {"quality/lost": own, "quality/lost_se": 1e-4, "quality/accuracy": 0.9 - own + gained}
+            worse = {"none": lost, "reinit": 0.1}[t.point.control]
+            for r in t.rounds:
+                own = worse + 1e-4 * t.point.seed if r.index else 0.0
+                gained = later if "train.steps" in t.point.config else 0.0
+                r.metrics.update({"quality/lost": own, "quality/lost_se": 1e-4, "quality/accuracy": 0.9 - own + gained})
         return found
 
     evidence, cell = only(study_of(0.003, 0.004))
@@ -211,7 +287,7 @@ def test_classifiers_are_judged_by_their_accuracy():
     assert claims.claims(evidence, cell)["matching"].holds
     assert claims.claims(evidence, cell)["initialisation"].holds
     assert claims.undertrained(evidence) == (False, pytest.approx([0.004] * 5))
-    assert "not undertrained" in " ".join(claims.sentences(evidence))
+    assert "not undertrained" in " ".join(wording.sentences(evidence))
     assert not claims.claims(*only(study_of(0.006, 0.0)))["matching"].holds
     assert claims.undertrained(only(study_of(0.003, 0.006))[0])[0] is True
 
@@ -244,7 +320,7 @@ def test_the_sentence_speaks_of_the_sparsest_rung_that_wins():
     for seed, spread in zip(SEEDS, SPREAD, strict=True):
         found.append(trial("none", seed, (-0.02 + spread, 0.2 + spread)))
         found += [trial(control, seed, (0.3 + spread, 0.3 - spread)) for control in ("shuffle", "reinit")]
-    told = claims.sentences(only(found)[0])[0]
+    told = wording.sentences(only(found)[0])[0]
     assert "wins down to 0.5 (tried at 0.5, 0.1). At 0.5 it is better than dense" in told
 
 
@@ -255,8 +331,7 @@ def test_where_a_recipe_matches_and_where_it_wins():
             found.append(trial("none", seed, tuple(d + spread for d in ds)))
             for control in ("shuffle", "reinit"):
                 arm = trial(control, seed, (0.3 + spread, 0.3 - spread))
-                arm["rounds"] = [r for r in arm["rounds"] if not r["index"] or controls[r["index"] - 1]]
-                found.append(arm)
+                found.append(replace(arm, rounds=tuple(r for r in arm.rounds if not r.index or controls[r.index - 1])))
         evidence, _ = only(found)
         recipe = next(iter(evidence.recipes))
         return claims.sparsest(evidence, recipe), claims.winning(evidence, recipe)
@@ -275,7 +350,7 @@ def test_a_ticket_may_win_where_much_is_cut_though_little_tells_where_little_is(
     for seed, spread in zip(SEEDS, SPREAD, strict=True):
         found.append(trial("none", seed, (-0.02 + spread, -0.02 - spread)))
         found += [trial(control, seed, (-0.02 - 2 * spread, 0.3 + spread)) for control in ("shuffle", "reinit")]
-    told = claims.sentences(only(found)[0])[0]
+    told = wording.sentences(only(found)[0])[0]
     assert "matches its dense network down to density 0.1 and wins at 0.1 (tried at 0.5, 0.1). At 0.1 it is" in told
 
 
@@ -286,15 +361,14 @@ def test_over_all_rungs_a_ticket_that_does_not_win_is_said_to_win_in_at_most_one
     evidence, _ = only(study(GOOD))
     (recipe,) = evidence.recipes
     evidence.recipes = {recipe: {d: Cell("r", d) for d in (0.5, 0.4, 0.3, 0.2, 0.1)}}
-    evidence.dense = {seed: {"metrics": {}, "curve": []} for seed in SEEDS}
+    evidence.dense = {seed: Round(0, 1.0, {}) for seed in SEEDS}
     for _ in range(studies):
         graded_3 = False
         for cell in evidence.recipes[recipe].values():
             d = (MARGIN if null == "margin" else -0.05) + 0.004 * rng.standard_normal(5)
             other = {c: d + (0.0 if null == c else 0.2) + 0.004 * rng.standard_normal(5) for c in ("shuffle", "reinit")}
             cell.arms = {
-                arm: {s: {"metrics": {"loss/excess": v, "loss/excess_se": 0.001}, "curve": []} for s, v in enumerate(values)}
-                for arm, values in {"none": d, **other}.items()
+                arm: {s: round_of(v) for s, v in enumerate(values)} for arm, values in {"none": d, **other}.items()
             }
             graded_3 |= claims.grade(claims.claims(evidence, cell)) >= 3
         said, plain = said + bool(claims.winning(evidence, recipe)), plain + graded_3
@@ -303,32 +377,32 @@ def test_over_all_rungs_a_ticket_that_does_not_win_is_said_to_win_in_at_most_one
 
 
 def test_a_recipe_that_wins_nowhere_is_told_by_its_sparsest_rung():
-    told = claims.sentences(only(study(GOOD, GOOD[::-1], BAD))[0])[0]
+    told = wording.sentences(only(study(GOOD, GOOD[::-1], BAD))[0])[0]
     assert "and wins at none of the rungs that have controls (tried at 0.5, 0.1). At 0.1 it is better than dense" in told
 
 
 def test_sentences_say_how_few_and_how_samples_stand():
-    told = " ".join(claims.sentences(only(study(GOOD, BAD, BAD, kid=FINE))[0]))
+    told = " ".join(wording.sentences(only(study(GOOD, BAD, BAD, kid=FINE))[0]))
     assert (
         "(5 seeds) matches its dense network down to density 0.1 and wins down to 0.1 (tried at 0.5, 0.1). At 0.1 it is" in told
     )
     assert "is better than dense" in told
     few = study(GOOD[:3], BAD[:3], BAD[:3])
-    assert "(3 seeds, fewer than 5)" in claims.sentences(only(few)[0])[0]
-    assert "no controls were trained" in claims.sentences(only(study(GOOD))[0])[0]
-    assert "one seed only" in claims.sentences(only(study(GOOD[:1]))[0])[0]
-    assert "is good or bad by the sampler" in claims.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
+    assert "(3 seeds, fewer than 5)" in wording.sentences(only(few)[0])[0]
+    assert "no controls were trained" in wording.sentences(only(study(GOOD))[0])[0]
+    assert "one seed only" in wording.sentences(only(study(GOOD[:1]))[0])[0]
+    assert "is good or bad by the sampler" in wording.sentences(only(study(GOOD, BAD, BAD, kid=POOR) + again(POOR))[0])[0]
     worse = [((0.3, 0.4), (0.9, 0.9 + 0.01 * i)) for i in range(5)]
-    assert "samples that disagree with the loss" in claims.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
+    assert "samples that disagree with the loss" in wording.sentences(only(study(GOOD, BAD, BAD, kid=worse))[0])[0]
 
 
 def test_tickets_that_were_trained_longer_are_told_as_such():
     found = study(GOOD, BAD, BAD)
     for t in found:
-        for r in t["rounds"]:
-            r["metrics"]["cost/steps_of_weights"] = 400 if t["point"]["control"] != "none" or not r["index"] else 780
-    assert "with weights that have seen 780 steps, which flatters it" in claims.sentences(only(found)[0])[0]
-    assert "flatters it" not in claims.sentences(only(study(GOOD, BAD, BAD))[0])[0]
+        for r in t.rounds:
+            r.metrics[metrics.STEPS_OF_WEIGHTS.name] = 400 if t.point.control != "none" or not r.index else 780
+    assert "with weights that have seen 780 steps, which flatters it" in wording.sentences(only(found)[0])[0]
+    assert "flatters it" not in wording.sentences(only(study(GOOD, BAD, BAD))[0])[0]
 
 
 # what may be averaged
@@ -350,6 +424,13 @@ def test_calls_that_are_not_comparable_are_not_averaged(words, said):
     assert len(comparable([*study(GOOD), *study(GOOD, call="b" * 16)])) == 10
 
 
+def test_settings_and_recipes_are_made_of_the_words_that_the_config_declares_for_them():
+    words = TrialConfig().flat()
+    setting, recipe_words = set(words_of_role("setting")), set(words_of_role("recipe"))
+    assert set(setting_of(words)) == setting
+    assert set(json.loads(recipe(with_point(trial(), config=words)))) == recipe_words
+
+
 def test_recipes_are_apart_even_under_one_name():
     other = study(BAD, **{"rewind.state": "reset"})
     (evidence,) = gather([*study(GOOD), *other])
@@ -364,13 +445,13 @@ def test_nothing_recorded_is_one_line():
 # real runs
 
 
-def recorded(store, configs) -> list[dict]:
+def recorded(store, configs) -> list[TrialRecord]:
     ledger = Ledger.freeze(store, {"test": 1}, {"study": "t", "preset": "digits", "smoke": False, "question": ""})
     for number, config in enumerate(configs):
         ledger.begin(number, point(config, {}, "list"))
         rounds(config, store)
         ledger.finish(number, "done")
-    return [t.summary for t in trials(store, ledger)]
+    return list(trials(store, ledger))
 
 
 def with_arms(seeds, arms, **words) -> list:

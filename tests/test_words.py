@@ -1,48 +1,147 @@
-"""Every family's words in config.py are exactly the names in its table."""
+"""Every family's words in the vocabulary are exactly the names in its tables."""
 
 from typing import get_args
 
 import pytest
 
-from lthray.config import trial as config
+from lthray.config import vocabulary
+from lthray.config.parts import Data, Model
 from lthray.measure import quality
-from lthray.prune import budgets, controls, criteria, elastic, regimes, rewinds, units
-from lthray.task import data, networks, objectives
+from lthray.prune import budgets, controls, criteria, regimes, rewinds, transfer, units
+from lthray.task import augment, data, networks, objectives, samplers
 
 
 @pytest.mark.parametrize(
     ("words", "table"),
     [
-        (config.DataName, data.SETS),
-        (config.DataName, config.IMAGES),
-        (config.Augment, data.AUGMENT),
-        (config.ModelName, networks.MODELS),
-        (config.ModelName, config.POLICY),
-        (config.ObjectiveName, objectives.OBJECTIVES),
-        (config.ObjectiveName, config.LEARNS),
-        (config.Criterion, criteria.CRITERIA),
-        (config.Budget, budgets.BUDGETS),
-        (config.Unit, units.UNITS),
-        (config.RegimeName, regimes.NAMES),
-        (config.RewindRule, rewinds.REWINDS),
-        (config.Elastic, elastic.ORDERS),
-        (config.Control, {"none": None, **controls.CONTROLS}),
-        (config.Sampler, objectives.SAMPLERS),
-        (config.Split, {"validation": 0, "test": 0}),
+        (vocabulary.DataName, data.DATA_SETS),
+        (vocabulary.DataName, vocabulary.DATA_SETS),
+        (vocabulary.Augment, augment.AUGMENTS),
+        (vocabulary.Augment, vocabulary.AUGMENTS),
+        (vocabulary.ModelName, networks.NETWORKS),
+        (vocabulary.ModelName, vocabulary.NETWORKS),
+        (vocabulary.ObjectiveName, objectives.OBJECTIVES),
+        (vocabulary.ObjectiveName, vocabulary.OBJECTIVES),
+        (vocabulary.NoiseSchedule, objectives.SCHEDULES),
+        (vocabulary.Prediction, objectives.PREDICTIONS),
+        (vocabulary.Granularity, networks.GRANULARITIES),
+        (vocabulary.Criterion, criteria.CRITERIA),
+        (vocabulary.Budget, budgets.BUDGETS),
+        (vocabulary.Budget, vocabulary.BUDGETS),
+        (vocabulary.Unit, units.UNITS),
+        (vocabulary.Unit, vocabulary.UNITS),
+        (vocabulary.RegimeName, regimes.REGIMES),
+        (vocabulary.RegimeName, vocabulary.REGIMES),
+        (vocabulary.RewindRule, rewinds.REWINDS),
+        (vocabulary.RewindRule, vocabulary.REWINDS),
+        (vocabulary.Elastic, transfer.ORDERS),
+        (vocabulary.Control, {"none": None, **controls.CONTROLS}),
+        (vocabulary.Control, vocabulary.CONTROLS),
+        (vocabulary.Sampler, samplers.SAMPLERS),
+        (vocabulary.Split, {"validation": 0, "test": 0}),
     ],
 )
 def test_words_are_the_table(words, table):
     assert set(get_args(words)) == set(table)
 
 
+def holding(table, says) -> set[str]:
+    """The names of a table's rows of which something is true."""
+    return {name for name, row in table.items() if says(row)}
+
+
+@pytest.mark.parametrize(
+    ("facts", "stated", "table", "done"),
+    [
+        (
+            vocabulary.OBJECTIVES,
+            lambda f: f.denoises,
+            objectives.OBJECTIVES,
+            lambda row: row.denoises,
+        ),
+        (
+            vocabulary.OBJECTIVES,
+            lambda f: f.in_latents,
+            objectives.OBJECTIVES,
+            lambda row: row.latent,
+        ),
+        (
+            vocabulary.OBJECTIVES,
+            lambda f: f.classifies,
+            objectives.OBJECTIVES,
+            lambda row: row.classifies,
+        ),
+        (vocabulary.BUDGETS, lambda f: f.evidence, budgets.BUDGETS, lambda row: row.asks),
+        (vocabulary.BUDGETS, lambda f: f.pair, budgets.BUDGETS, lambda row: row.between_seeds),
+        (vocabulary.BUDGETS, lambda f: f.channels, budgets.BUDGETS, lambda row: row.cut_first),
+        (vocabulary.UNITS, lambda f: f.coupled, units.UNITS, lambda row: row.coupled),
+        (vocabulary.REGIMES, lambda f: f.moves, regimes.REGIMES, lambda row: row.moves),
+        (vocabulary.REWINDS, lambda f: f.pointed, rewinds.REWINDS, lambda row: row.pointed),
+        (
+            vocabulary.REWINDS,
+            lambda f: f.trained,
+            rewinds.REWINDS,
+            lambda row: row.weights == "trained",
+        ),
+        (
+            vocabulary.REWINDS,
+            lambda f: f.ticket,
+            rewinds.REWINDS,
+            lambda row: row.weights == "given",
+        ),
+        (
+            vocabulary.REWINDS,
+            lambda f: f.midway,
+            rewinds.REWINDS,
+            lambda row: (row.weights, row.start) == ("anchor", "k"),
+        ),
+        (
+            vocabulary.CONTROLS,
+            lambda f: f.narrower,
+            controls.CONTROLS,
+            lambda row: row.mask == "narrow",
+        ),
+        (
+            vocabulary.CONTROLS,
+            lambda f: f.one_mask,
+            controls.CONTROLS,
+            lambda row: row.mask == "at_once",
+        ),
+        (
+            vocabulary.CONTROLS,
+            lambda f: f.whole_network,
+            controls.CONTROLS,
+            lambda row: row.mask == "anywhere",
+        ),
+        (
+            vocabulary.CONTROLS,
+            lambda f: f.other_weights,
+            controls.CONTROLS,
+            lambda row: row.mask in ("shuffled", "anywhere", "complement"),
+        ),
+        (vocabulary.CONTROLS, lambda f: f.trains, controls.CONTROLS, lambda row: True),
+    ],
+)
+def test_rows_agree_with_what_a_config_knows_of_them(facts, stated, table, done):
+    assert holding(facts, stated) == holding(table, done) != set()
+
+
 def test_images_table_is_what_digits_are():
-    images = data.load(config.Data())
-    channels, side, classes, train = config.IMAGES["digits"]
-    assert images.shape == (channels, side, side)
+    images = data.load(Data())
+    facts = vocabulary.DATA_SETS["digits"]
+    assert images.shape == (facts.channels, facts.side, facts.side)
     for half in ("digits_low", "digits_high"):
-        found = data.load(config.Data(name=half))
-        assert config.IMAGES[half] == (1, 8, int(found.labels.max()) + 1, len(found.splits["train"]))
-    assert int(images.labels.max()) + 1 == classes
-    assert len(images.splits["train"]) == train
-    assert networks.build(config.Model(name="lenet5"), images.shape, 10, 0).hidden.out_features == config.FEATURES
-    assert train <= quality.REAL
+        found = data.load(Data(name=half))
+        classes, train = int(found.labels.max()) + 1, len(found.splits["train"])
+        assert vocabulary.DATA_SETS[half] == vocabulary.DataFacts(1, 8, classes, train)
+    assert int(images.labels.max()) + 1 == facts.classes
+    assert len(images.splits["train"]) == facts.training_images
+    referee = networks.build(Model(name="lenet5"), images.shape, 10, 0)
+    assert referee.hidden.out_features == vocabulary.FEATURES
+    assert facts.training_images <= quality.REAL
+
+
+def test_every_objective_is_learnt_and_every_network_learns():
+    learnt = {name: vocabulary.learners(name) for name in vocabulary.OBJECTIVES}
+    assert all(learnt.values())
+    assert {network for each in learnt.values() for network in each} == set(vocabulary.NETWORKS)

@@ -1,14 +1,16 @@
-"""A frozen dataclass and its parts as flat words, "prune.criterion": "random", and everything that is wrong with them.
+"""Read a frozen dataclass and its parts as flat dotted words, such as "prune.criterion": "random".
 
-Validation is pydantic's; what is ours is that every fault is told at once, one line each, naming the word, its value and
-what is allowed.
+Validation is pydantic's. What is added here: all faults are reported at once, one line each, naming
+the word, its value and what is allowed; and a field declares in its `Annotated` type what it is
+(`Only`, `Place`, `Role`), so that no second table repeats it.
 """
 
 import difflib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,68 +18,176 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """A config, or the words that should make one, cannot be used; `faults` has one line for each fault."""
+    """Signal that words do not make a config; `faults` has one line for each fault."""
 
     def __init__(self, faults: list[str]):
         super().__init__("\n".join(faults))
         self.faults = faults
 
 
-def words(cls: type, prefix: str = "") -> dict[str, tuple[Any, Any, str]]:
-    """Dotted word -> (type, default, description) of every field of a part and the parts below it."""
-    found: dict[str, tuple[Any, Any, str]] = {}
+class Declaration:
+    """Mark the classes whose instances say, in an `Annotated` type, what a field is."""
+
+
+@dataclass(frozen=True, init=False)
+class Only(Declaration):
+    """Declare a field that means something only while the field `word` has one of `values`.
+
+    Elsewhere it must be left at its default. `hint` is added to the message where it is not.
+    """
+
+    word: str
+    values: tuple[str, ...]
+    hint: str
+
+    def __init__(self, word: str, *values: str, hint: str = ""):
+        object.__setattr__(self, "word", word)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "hint", hint)
+
+
+@dataclass(frozen=True)
+class Place(Declaration):
+    """Declare a field that says where a given file lies; of a trial only its content is part."""
+
+
+@dataclass(frozen=True)
+class Role(Declaration):
+    """Declare what a field, or all fields of a part, are to a trial."""
+
+    name: str
+
+
+D = TypeVar("D", bound=Declaration)
+
+
+class Word(NamedTuple):
+    """A field as users meet it: its type without declarations, its default, and its description."""
+
+    kind: Any
+    default: Any
+    text: str
+
+
+def words(cls: type, prefix: str = "") -> dict[str, Word]:
+    """Return dotted word -> (type, default, description) of every field of `cls` and of its parts.
+
+    The description of a field that is declared `Only` ends with "(only with WORD = VALUES)".
+    """
+    result: dict[str, Word] = {}
+    described = _described(cls)
+    for name, hint in _hints(cls).items():
+        kind, declarations = _parted(hint)
+        if is_dataclass(kind):
+            result |= words(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
+            continue
+        text = (described[name].description or "").split()
+        text += [_only_with(each) for each in declarations if isinstance(each, Only)]
+        result[prefix + name] = Word(kind, _default(cls, name), " ".join(text))
+    return result
+
+
+@cache
+def defaults(cls: type) -> Mapping[str, Any]:
+    """Return dotted word -> default of every field of `cls` and of its parts."""
+    return {word: row.default for word, row in words(cls).items()}
+
+
+def default_of(cls: type, word: str) -> Any:
+    """Return the default of a dotted word of `cls`."""
+    return defaults(cls)[word]
+
+
+@cache
+def declared(cls: type, declaration: type[D]) -> Mapping[str, D]:
+    """Return dotted word -> the `declaration` of its field, or of the part the field is in.
+
+    Words for which nothing of this kind is declared are left out.
+    """
+    result: dict[str, D] = {}
+    for name, hint in _hints(cls).items():
+        kind, declarations = _parted(hint)
+        own = next((each for each in declarations if isinstance(each, declaration)), None)
+        if not is_dataclass(kind):
+            result |= {name: own} if own else {}
+            continue
+        result |= dict.fromkeys(words(kind, f"{name}."), own) if own else {}  # type: ignore[arg-type]
+        for word, inner in declared(kind, declaration).items():  # type: ignore[arg-type]
+            result[f"{name}.{word}"] = inner
+    return result
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return field name -> type with its `Annotated` notes, in the order of the fields."""
     hints = get_type_hints(cls, include_extras=True)
-    known: dict[str, Any] = {}
-    for part in cls.__mro__:  # a field has its docstring where it was first written
-        known |= getattr(part, "__pydantic_fields__", {})
-    for field in fields(cls):
-        if is_dataclass(hints[field.name]):
-            found |= words(hints[field.name], f"{prefix}{field.name}.")
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _parted(hint: Any) -> tuple[Any, list[Declaration]]:
+    """Return a type hint without its declarations, and the declarations."""
+    if get_origin(hint) is not Annotated:
+        return hint, []
+    kind, *notes = get_args(hint)
+    declarations = []
+    for note in notes:
+        if isinstance(note, Declaration):
+            declarations.append(note)
         else:
-            info = known[field.name]
-            default = field.default if field.default is not MISSING else info.get_default(call_default_factory=True)
-            found[prefix + field.name] = (hints[field.name], default, " ".join((info.description or "").split()))
-    return found
+            kind = Annotated[kind, note]
+    return kind, declarations
+
+
+def _described(cls: type) -> dict[str, Any]:
+    """Return field name -> pydantic's account of it, from the class that first wrote the field."""
+    described: dict[str, Any] = {}
+    for base in cls.__mro__:
+        described |= getattr(base, "__pydantic_fields__", {})
+    return described
+
+
+def _default(cls: type, name: str) -> Any:
+    default = next(field.default for field in fields(cls) if field.name == name)
+    if default is not MISSING:
+        return default
+    return _described(cls)[name].get_default(call_default_factory=True)
+
+
+def _only_with(only: Only) -> str:
+    return f"(only with {only.word} = {either(only.values)})"
 
 
 def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T:
-    """`base` (or the default) with the dotted words of `flat` set; raises ConfigError with all faults at once.
+    """Return `base` (or the default) with the dotted words of `flat` set.
 
-    An indexed word sets one entry of a tuple: {"prune.dials.0": 0.5, "prune.dials.1": -0.5}.
+    An indexed word sets one entry of a tuple: {"prune.dials.0": 0.5, "prune.dials.1": -0.5}. Raises
+    ConfigError with all faults at once: after bad words are found, the good ones are still checked.
     """
-    known = words(cls)
-    flat = _gather(flat, known)
-    faults = [_unknown(word, value, known) for word, value in flat.items() if word not in known]
-    before = dict(walk(asdict(base))) if base else {}  # type: ignore[call-overload]
-    good = {**before, **{word: value for word, value in flat.items() if word in known}}
+    allowed = words(cls)
+    values: dict[str, Any] = dict(walk(asdict(base))) if base else {}  # type: ignore[call-overload]
+    faults: list[str] = []
+    for word, value in _gathered(flat, allowed).items():
+        if word in allowed:
+            values[word] = value
+        else:
+            faults.append(_unknown(word, value, allowed))
+    validator = TypeAdapter(cls)
     while True:
         try:
-            made = TypeAdapter(cls).validate_python(_nested(good))
+            made = validator.validate_python(_nested(values))
             break
         except ValidationError as error:
-            bad, lines = _faults(error)
-            faults += lines
-            if not bad & good.keys():  # only fields that contradict each other are left, and they have had their say
-                break
-            good = {word: value for word, value in good.items() if word not in bad}
+            bad_words, lines = _explained(error)
+        faults += lines
+        if bad_words.isdisjoint(values):  # what is left are fields that contradict each other
+            break
+        values = {word: value for word, value in values.items() if word not in bad_words}
     if faults:
         raise ConfigError(faults)
     return made
 
 
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for word, value in flat.items():
-        *path, last = word.split(".")
-        room = nested
-        for name in path:
-            room = room.setdefault(name, {})
-        room[last] = value
-    return nested
-
-
 def walk(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted word and value of every leaf."""
+    """Yield dotted word and value of every leaf of nested dictionaries."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from walk(value, f"{prefix}{name}.")
@@ -85,54 +195,91 @@ def walk(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + name, value
 
 
-def _gather(flat: Mapping[str, Any], known: Mapping) -> dict[str, Any]:
-    """Indexed words collected into the tuple that they belong to."""
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted words as nested dictionaries: the inverse of `walk`."""
+    nested: dict[str, Any] = {}
+    for word, value in flat.items():
+        *path, last = word.split(".")
+        part = nested
+        for name in path:
+            part = part.setdefault(name, {})
+        part[last] = value
+    return nested
+
+
+def _gathered(flat: Mapping[str, Any], allowed: Mapping[str, Word]) -> dict[str, Any]:
+    """Return `flat` with indexed words collected into the tuple that they belong to."""
     gathered: dict[str, Any] = {}
     entries: dict[str, dict[int, Any]] = {}
     for word, value in flat.items():
         stem, _, index = word.rpartition(".")
-        if stem in known and index.isdigit():
+        if stem in allowed and index.isdigit():
             entries.setdefault(stem, {})[int(index)] = value
         else:
             gathered[word] = value
-    return gathered | {stem: [found[i] for i in sorted(found)] for stem, found in entries.items()}
+    for stem, by_index in entries.items():
+        gathered[stem] = [by_index[index] for index in sorted(by_index)]
+    return gathered
 
 
 def either(allowed: Iterable[str]) -> str:
-    """The allowed words in a sentence."""
-    words = [str(word) for word in allowed]
-    return words[0] if len(words) == 1 else "one of " + ", ".join(words)
+    """Return the allowed words as a phrase: "a", or "one of a, b, c"."""
+    names = [str(word) for word in allowed]
+    return names[0] if len(names) == 1 else "one of " + ", ".join(names)
+
+
+def quoted(allowed: Sequence[str]) -> str:
+    """Return the allowed words as a phrase, in quotes if there is one: "'a'", or "one of a, b"."""
+    return repr(allowed[0]) if len(allowed) == 1 else either(allowed)
 
 
 def meant(word: str, allowed: Iterable[str]) -> str:
-    """A hint where an allowed word is near, else nothing."""
-    near = difflib.get_close_matches(str(word), [str(a) for a in allowed], n=1)
+    """Return "; did you mean ...?" with the nearest allowed word, or "" if none is near `word`."""
+    near = difflib.get_close_matches(str(word), [str(each) for each in allowed], n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _unknown(word: str, value: Any, known: dict) -> str:
-    near = meant(word, known) or meant(word.split(".")[-1], [k.split(".")[-1] for k in known])
+def _unknown(word: str, value: Any, allowed: Mapping[str, Word]) -> str:
+    """Return the fault line of a word that no field has."""
+    last_parts = [each.split(".")[-1] for each in allowed]
+    near = meant(word, allowed) or meant(word.split(".")[-1], last_parts)
     return f"{word} = {value!r}: no such field{near}"
 
 
-def _faults(error: ValidationError) -> tuple[set[str], list[str]]:
-    """The bad words, and pydantic's account as lines of ours, one a word: word = value: what is allowed."""
+def _explained(error: ValidationError) -> tuple[set[str], list[str]]:
+    """Return the bad words, and fault lines: those of our own checks, then one for each bad word.
+
+    A field that may be of several types has several faults, which share its line.
+    """
     bad: dict[str, tuple[Any, list[str]]] = {}
     lines: list[str] = []
     for fault in error.errors():
         if fault["type"] == "value_error":
             lines += str(fault["ctx"]["error"]).split("\n")
             continue
-        places = [str(place) for place in fault["loc"] if not str(place).startswith(("constrained-", "literal[", "tuple["))]
-        word = ".".join(itertools.takewhile(lambda place: not place.isdigit(), places))
-        entry = f" (entry {'.'.join(places[len(word.split('.')) :])})" if len(places) > len(word.split(".")) else ""
+        word, entry = _located(fault["loc"])
         bad.setdefault(word, (fault["input"], []))[1].append(_allowed(fault) + entry)
-    return set(bad), lines + [f"{word} = {value!r}: {' or '.join(allowed)}" for word, (value, allowed) in bad.items()]
+    for word, (value, allowed) in bad.items():
+        lines.append(f"{word} = {value!r}: {' or '.join(allowed)}")
+    return set(bad), lines
+
+
+def _located(location: tuple[int | str, ...]) -> tuple[str, str]:
+    """Return the dotted word of a pydantic `location`, and " (entry I)" if it is inside a tuple."""
+    places = []
+    for place in map(str, location):
+        if not place.startswith(("constrained-", "literal[", "tuple[")):
+            places.append(place)
+    path = list(itertools.takewhile(lambda place: not place.isdigit(), places))
+    inner = places[len(path) :]
+    return ".".join(path), f" (entry {'.'.join(inner)})" if inner else ""
 
 
 def _allowed(fault: Any) -> str:
+    """Return what one of pydantic's faults says is allowed."""
     if fault["type"] == "literal_error":
-        expected = [word.strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        listed = fault["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        expected = [word.strip("'") for word in listed]
         return f"must be {either(expected)}{meant(fault['input'], expected)}"
     if fault["type"] == "string_pattern_mismatch":
         return "an import path package.module:factory"

@@ -1,40 +1,82 @@
-"""Short names of trials, for tables and legends."""
+"""Name trials in a few words, for tables and legends."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from lthray.config.trial import POINTED, TrialConfig
+from lthray.config.fields import default_of
+from lthray.config.parts import Prune
+from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import BUDGETS, CONTROLS, OBJECTIVES, REGIMES, REWINDS, UNITS
 
 
 def name_of(config: TrialConfig) -> str:
-    """A short name for tables and legends: "reinit erk late5% s3"."""
-    fork = f"fork{config.fork}" if config.fork else ""
-    return " ".join(w for w in (config.control, fork, recipe_of(config), f"s{config.seed}") if w not in ("", "none"))
+    """Return a short name of a trial: "reinit erk late5% s3"."""
+    words: list[str] = []
+    if CONTROLS[config.control].trains:
+        words.append(config.control)
+    if config.fork:
+        words.append(f"fork{config.fork}")
+    return " ".join([*words, recipe_of(config), f"s{config.seed}"])
 
 
 def recipe_of(config: TrialConfig) -> str:
-    """What a name says of all trials that differ in the seed alone, or in what stands in the ticket's place."""
-    c, r = config.prune, config.rewind
-    if not c.ladder and not config.origin:
-        trained = f"dense {config.train.steps} steps" if config.train.steps else f"given {Path(config.model.pretrained).name}"
-        return f"{'latent ' if config.objective.name == 'latent_denoise' else ''}{trained}"
-    budget = {"ramp": f"ramp{c.slope:+.1f}", "sampled": "sampled(" + " ".join(f"{d:+.1f}" for d in c.dials) + ")"}
-    at = f"{r.fraction:.0%}" if r.rule in POINTED else ""
-    before = {
-        "latent": config.objective.name == "latent_denoise",
-        config.regime.name: config.regime.name != "static",
-        c.criterion: c.criterion != "magnitude",
-        "at start": c.scored == "rewound",
-        f"in {c.scoring_steps}": c.scoring_steps > 1,
-        f"early {c.early:g}": c.early > 0,
-        f"of every {c.group}": c.unit == "n_of_m",
-        "channels": c.unit == "channel",
-        "origin": bool(config.origin),
-        config.elastic: config.elastic != "interpolate",
-    }
-    after = {
-        f"^{c.gamma:g}": c.gamma != 1,
-        c.between: c.between != "tickets",
-        f"by {c.granularity}": c.granularity != "layer",
-    }
-    first, second = ([word for word, is_so in told.items() if is_so] for told in (before, after))
-    return " ".join([*first, budget.get(c.budget, c.budget), *second, f"{r.rule}{at}"])
+    """Return a trial's name without its seed and its control: "erk late5%"."""
+    space = OBJECTIVES[config.objective.name].label
+    if not config.prune.ladder and not config.origin:
+        words = [space, _dense(config)]
+    else:
+        words = [
+            space,
+            *_regime(config),
+            *_scoring(config.prune),
+            UNITS[config.prune.unit].label.format(group=config.prune.group),
+            *_origin(config),
+            *_budget(config.prune),
+            _rewinding(config),
+        ]
+    return " ".join(word for word in words if word)
+
+
+def _dense(config: TrialConfig) -> str:
+    if config.train.steps:
+        return f"dense {config.train.steps} steps"
+    return f"given {Path(config.model.pretrained).name}"
+
+
+def _regime(config: TrialConfig) -> Iterator[str]:
+    if REGIMES[config.regime.name].moves:
+        yield config.regime.name
+
+
+def _scoring(prune: Prune) -> Iterator[str]:
+    if prune.criterion != default_of(TrialConfig, "prune.criterion"):
+        yield prune.criterion
+    if prune.scored == "rewound":
+        yield "at start"
+    if prune.scoring_steps > 1:
+        yield f"in {prune.scoring_steps}"
+    if prune.early:
+        yield f"early {prune.early:g}"
+
+
+def _origin(config: TrialConfig) -> Iterator[str]:
+    if config.origin:
+        yield "origin"
+    if config.elastic != default_of(TrialConfig, "elastic"):
+        yield config.elastic
+
+
+def _budget(prune: Prune) -> Iterator[str]:
+    dials = " ".join(f"{dial:+.1f}" for dial in prune.dials)
+    yield BUDGETS[prune.budget].label.format(slope=prune.slope, dials=dials)
+    if prune.gamma != 1:
+        yield f"^{prune.gamma:g}"
+    if prune.between != default_of(TrialConfig, "prune.between"):
+        yield prune.between
+    if prune.granularity != default_of(TrialConfig, "prune.granularity"):
+        yield f"by {prune.granularity}"
+
+
+def _rewinding(config: TrialConfig) -> str:
+    rule = config.rewind.rule
+    return f"{rule}{config.rewind.fraction:.0%}" if REWINDS[rule].pointed else rule

@@ -1,24 +1,31 @@
-"""The options that every study shares, the command line, and exit codes.
+"""Options that every study shares, the words of a command line, and exit codes.
 
-A command line is words: `--trials 16 --prune.criterion random --prune.ladder 0.5 0.25`. `split` only finds the words;
-what they may be is said by the dataclasses (here and in config.py), so there is one validator and every fault is told at
-once, one line each.
+A command line is words: `--trials 16 --prune.criterion random --prune.ladder 0.5 0.25`. `split`
+only finds the words. The dataclasses, here and in lthray.config.trial, say what a word may be. So
+there is one validator, and every fault is reported at once, one line each.
 """
 
 import difflib
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-DONE, BAD_INPUT, INTEGRITY, ENVIRONMENT, PARTIAL, INTERRUPTED, KILLED = 0, 2, 3, 4, 5, 75, 130
-EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file, 4 environment (disk, permissions, cluster),
-5 done but some trials failed, 75 interrupted and resumable, 130 second Ctrl-C"""
+DONE = 0
+BAD_INPUT = 2
+INTEGRITY = 3
+ENVIRONMENT = 4
+PARTIAL = 5
+INTERRUPTED = 75
+KILLED = 130
+EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file,
+4 environment (disk, permissions, cluster), 5 done but some trials failed,
+75 interrupted and resumable, 130 second Ctrl-C"""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 TRACKERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -29,8 +36,11 @@ Words = Mapping[str, tuple[Any, Any, str]]  # word -> (type, default, descriptio
 
 
 def redacted(text: str) -> str:
-    """The text without the passwords of its addresses: what is printed or recorded never holds one."""
+    """Return `text` without passwords of addresses, so that it may be printed or recorded."""
     return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+# validators: each returns the value that it was given, or raises ValueError
 
 
 def _writable(out: str) -> str:
@@ -46,14 +56,18 @@ def _writable(out: str) -> str:
 
 def _tracker(uri: str) -> str:
     scheme, separator, _ = uri.partition("://")
-    if uri and (scheme.partition("+")[0] not in TRACKERS or not separator):
-        raise ValueError(f"tracking_uri = {redacted(uri)!r}: must begin with one of {', '.join(f'{t}://' for t in TRACKERS)}")
+    is_known = bool(separator) and scheme.partition("+")[0] in TRACKERS
+    if uri and not is_known:
+        allowed = "://, ".join(TRACKERS) + "://"
+        raise ValueError(f"tracking_uri = {redacted(uri)!r}: must begin with one of {allowed}")
     return uri
 
 
 def _share(gpus: float | None) -> float | None:
     if gpus and gpus > 1 and gpus % 1:
-        raise ValueError(f"gpus_per_trial = {gpus}: must be a fraction of one GPU or a whole number")
+        raise ValueError(
+            f"gpus_per_trial = {gpus}: must be a fraction of one GPU or a whole number"
+        )
     return gpus
 
 
@@ -63,9 +77,13 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[tuple[Seed, ...], AfterValidator(_distinct)]
+
+
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Root:
-    """Where everything is."""
+    """Folder and MLflow of every command."""
 
     out: Annotated[str, AfterValidator(_writable)] = "runs"
     """Folder that holds everything: store, mlflow.db, artifacts, reports."""
@@ -74,55 +92,60 @@ class Root:
 
     @property
     def uri(self) -> str:
-        """The MLflow that is recorded to."""
+        """Address of the MLflow that is recorded to."""
         return self.tracking_uri or f"sqlite:///{os.path.abspath(self.out)}/mlflow.db"
 
     @property
     def artifacts(self) -> Path:
-        """Where MLflow keeps files, unless a server decides."""
+        """Folder where MLflow keeps files, unless a server decides."""
         return Path(self.out) / "artifacts"
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Asked(Root):
-    """What an analysis is asked of."""
+    """Options of an analysis: which recorded study it reads."""
 
     experiment: str = ""
-    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = the one recorded last."""
+    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = the
+    one recorded last."""
     call: str = ""
-    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be averaged."""
+    """Beginning of the key of one call (tag `call`), where several are recorded that cannot be
+    averaged."""
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Options(Root):
-    """What a study is told besides the config of its trials."""
+    """Options of a study beside the config of its trials."""
 
     preset: str = "digits"
-    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10, cifar100, or one that
-    `lthray preset` has made below --out."""
+    """Data set with network and training to match: digits, mnist, fashion_mnist, cifar10, cifar100,
+    or one that `lthray preset` has made below --out."""
     data_root: str = ""
     """Folder of the torchvision data sets; the same as --data.root."""
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Trials in all; a larger number extends a finished study. Empty = the study's own."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Seed = 0
     """Seed of the search."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
+    seeds: Seeds = ()
     """Seeds of the trials' weights and streams. Empty = the study's own."""
     recipes: Annotated[int, Field(ge=0, le=3)] | None = None
     """Recipes that a search confirms on fresh seeds; 0 = none. Empty = the study's own."""
-    confirm_seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], AfterValidator(_distinct)] = ()
+    confirm_seeds: Seeds = ()
     """Fresh seeds of the confirmation, none of those of the search. Empty = the study's own."""
     beside: tuple[str, ...] = ()
-    """Trained networks (files, folders, pipelines, Hub ids; see model.pretrained), each measured once as it is beside the
-    tickets of a list, a design or a confirmation."""
+    """Trained networks (files, folders, pipelines, Hub ids; see model.pretrained), each measured
+    once as it is beside the tickets of a list, a design or a confirmation."""
     max_concurrent: Annotated[int, Field(ge=1)] | None = None
     """Trials at a time; empty = as many as the resources carry."""
     cpus_per_trial: Annotated[int, Field(ge=1)] = 1
     """CPU threads of one trial."""
     gpus_per_trial: Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(_share)] = None
-    """Share of a GPU of one trial: 0, a fraction such as 0.25, or a whole number. Empty = 0.25 where there is a GPU."""
+    """Share of a GPU of one trial: 0, a fraction such as 0.25, or a whole number. Empty = 0.25
+    where there is a GPU."""
     address: str = ""
     """Ray cluster to join; empty = a private Ray on this machine."""
+    local: bool = False
+    """Run in this process without Ray: for a debugger, a notebook or a test."""
     smoke: bool = False
     """The whole pipeline in under 90 seconds; proves that it runs, says nothing about tickets."""
     dry_run: bool = False
@@ -130,87 +153,143 @@ class Options(Root):
 
 
 def split(argv: Sequence[str], known: Words) -> tuple[dict[str, Any], list[str]]:
-    """Command line -> ({word: text, or list of texts for a tuple}, faults). Options may be written with - or _."""
-    found: dict[str, Any] = {}
+    """Split a command line into words of `known`: ({word: text, or a list for a tuple}, faults).
+
+    Options may be written with - or _. What a word may be is not looked at here.
+    """
     faults: list[str] = []
-    word: str | None = None
-    for text in argv:
-        if text.startswith("--"):
-            name, equals, value = text[2:].partition("=")
-            word = name.replace("-", "_")
-            if word not in known:
-                near = difflib.get_close_matches(word, known, n=1) or [w for w in known if w.endswith(f".{word}")][:1]
-                faults.append(f"{text}: no such option" + (f"; did you mean --{near[0].replace('_', '-')}?" if near else ""))
-            elif word in found:
-                faults.append(f"--{name}: given twice")
-            found[word] = [value] if equals else []
-        elif word is None:
-            faults.append(f"{text!r}: options begin with --")
-        else:
-            found[word].append(text)
     flat: dict[str, Any] = {}
-    for word, texts in found.items():
-        if word in known and (value := _value(word, texts, known[word][0], faults)) is not None:
+    for word, texts in _texts(argv, known, faults).items():
+        value = _value(word, texts, known[word][0], faults)
+        if value is not None:
             flat[word] = value
     return flat, faults
 
 
+def _texts(argv: Sequence[str], known: Words, faults: list[str]) -> dict[str, list[str]]:
+    """Return the texts behind each known word; faults are added to `faults`."""
+    texts: dict[str, list[str]] = {}
+    unknown: list[str] = []
+    current: list[str] | None = None  # texts of the option that was read last
+    for text in argv:
+        if text.startswith("--"):
+            name, equals, value = text[2:].partition("=")
+            word = name.replace("-", "_")
+            current = [value] if equals else []
+            if word not in known:
+                faults.append(_unknown(text, word, known))
+                unknown.append(word)
+            elif word in texts:
+                faults.append(f"--{name}: given twice")
+            texts[word] = current
+        elif current is None:
+            faults.append(f"{text!r}: options begin with --")
+        else:
+            current.append(text)
+    return {word: behind for word, behind in texts.items() if word not in unknown}
+
+
+def _unknown(text: str, word: str, known: Words) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    near = near or [candidate for candidate in known if candidate.endswith(f".{word}")]
+    hint = f"; did you mean --{near[0].replace('_', '-')}?" if near else ""
+    return f"{text}: no such option{hint}"
+
+
 def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
-    if "tuple" in str(kind):
-        parts = [text for part in texts for text in part.replace(",", " ").split()]
-        return [parts[i : i + 2] for i in range(0, len(parts), 2)] if "tuple[tuple" in str(kind) else parts
+    """Return the texts of a word as its type wants them; None, and a fault, if one is wanted."""
+    tuples = _tuples(kind)
+    if tuples:
+        parts = " ".join(texts).replace(",", " ").split()
+        return parts if tuples == 1 else [parts[i : i + 2] for i in range(0, len(parts), 2)]
     if kind is bool and not texts:
         return True
     if len(texts) != 1:
         faults.append(f"--{word}: needs one value, got {' '.join(texts) or 'none'}")
         return None
-    return next((word for word in _literals(kind) if str(word) == texts[0]), texts[0])
+    for literal in _literals(kind):
+        if str(literal) == texts[0]:
+            return literal
+    return texts[0]
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-    """Whether --help or -h is among the words."""
-    return any(text in ("--help", "-h") for text in argv)
+    """Return whether --help or -h is among the words."""
+    return "--help" in argv or "-h" in argv
 
 
 def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
-    """The page that --help prints: what it is, then every option by group with what it may be and its default."""
-    lines = [f"usage: {usage}", "", about.strip(), ""]
+    """Return the page that --help prints: `usage`, `about`, and every option of `groups`."""
+    lines = [f"usage: {usage}", "", about.strip("\n").rstrip(), ""]
     for title, known in groups.items():
-        lines += [f"{title}:"]
-        for word, (kind, default, text) in known.items():
-            shown = "" if default in ("", (), None) else f" [{_shown(default)}]"
-            option = f"--{word if '.' in word else word.replace('_', '-')} {_kind(kind)}".rstrip() + shown
-            lines += textwrap.wrap(option, 120, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
-            lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
+        lines.append(f"{title}:")
+        for word, (kind, default, description) in known.items():
+            lines += _option_lines(word, kind, default, description)
         lines.append("")
     return "\n".join([*lines, EXIT_CODES])
 
 
-def _shown(default: Any) -> str:
-    return (
-        " ".join(str(x) for x in default)
-        if isinstance(default, tuple)
-        else str(default).lower()
-        if isinstance(default, bool)
-        else str(default)
+def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
+    name = word if "." in word else word.replace("_", "-")
+    option = f"--{name} {_kind(kind)}".rstrip()
+    if default not in ("", (), None):
+        option += f" [{_shown(default)}]"
+    head, below, text = "  ", "    ", "      "
+    yield from textwrap.wrap(
+        option, 120, initial_indent=head, subsequent_indent=below, break_long_words=False
     )
+    yield from textwrap.wrap(description, 96, initial_indent=text, subsequent_indent=text)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(default)
 
 
 def _kind(kind: Any) -> str:
-    text = str(kind)
-    if "tuple[tuple" in text:
+    """Return what stands behind an option of type `kind` on the help page."""
+    tuples, members = _tuples(kind), _members(kind)
+    if tuples > 1:
         return "PATTERN DENSITY ..."
-    plural = " ..." if "tuple" in text else ""
-    literals = [str(word) for word in _literals(kind)]
+    plural = " ..." if tuples else ""
+    literals = [str(literal) for literal in _literals(kind)]
     if literals:
-        path = " or PACKAGE.MODULE:FACTORY" if "pattern=" in text else ""
-        return "{" + (", " if len(literals) > 9 else ",").join(literals) + "}" + plural + path
-    if kind is bool or "bool" in text:
-        return ""
-    return ("INT" if "int" in text else "NUMBER" if "float" in text else "TEXT") + plural
+        comma = ", " if len(literals) > 9 else ","
+        takes_path = "pattern=" in str(
+            kind
+        )  # an import path is the only text that must match a pattern
+        return "{" + comma.join(literals) + "}" + plural + " or PACKAGE.MODULE:FACTORY" * takes_path
+    for simple, shown in SHOWN_TYPES.items():
+        if simple in members:
+            return shown and shown + plural
+    return "TEXT" + plural
+
+
+def _members(kind: Any) -> list[Any]:
+    """Return a type and all types that it is made of, outermost first; a Literal counts as one."""
+    found = [kind]
+    if get_origin(kind) is not Literal:
+        for inner in get_args(kind):
+            found += _members(inner)
+    return found
+
+
+def _tuples(kind: Any) -> int:
+    """Return how many tuples a type has: 0 for a value, 1 for a list, 2 for a list of pairs."""
+    return sum(get_origin(member) is tuple for member in _members(kind))
 
 
 def _literals(kind: Any) -> list[Any]:
-    if getattr(kind, "__origin__", None) is Literal:
-        return list(kind.__args__)
-    return [word for inner in getattr(kind, "__args__", ()) for word in _literals(inner)]
+    found: list[Any] = []
+    for member in _members(kind):
+        if get_origin(member) is Literal:
+            found += get_args(member)
+    return found
+
+
+SHOWN_TYPES: Mapping[type, str] = {bool: "", int: "INT", float: "NUMBER"}
+"""What the help page shows for a type, the first that an option's type contains; TEXT for all
+others."""

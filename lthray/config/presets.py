@@ -1,4 +1,7 @@
-"""Presets: those of the package, and a root's own, <out>/presets/NAME.json, the dotted words of a config and their values."""
+"""Hold the presets: those of the package, and the user's own of a root, <out>/presets/NAME.json.
+
+A preset is the dotted words of a config, with values, that differ from the default.
+"""
 
 import json
 import os
@@ -8,37 +11,83 @@ from typing import Any
 
 from lthray.config.fields import ConfigError, either, meant
 from lthray.config.options import NAME
-from lthray.config.trial import PRESETS, TrialConfig
+from lthray.config.trial import TrialConfig
+
+GREY = {
+    "model.channels": (32, 64, 64),
+    "train.steps": 3000,
+    "train.batch": 128,
+    "train.lr": 1e-3,
+    "train.ema": 0.999,
+    "prune.ladder": (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625),
+    "measure.images": 1000,
+    "measure.samples": 1000,
+    "measure.sampling_steps": (50,),
+}
+COLOUR = GREY | {
+    "data.augment": "flip",
+    "model.channels": (64, 128, 128, 128),
+    "model.layers": 2,
+    "model.attention": (1,),
+    "model.groups": 32,
+    "train.steps": 20_000,
+    "train.lr": 5e-4,
+    "measure.samples": 5000,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {},  # two CPU cores
+    "mnist": GREY | {"data.name": "mnist"},  # a GPU, or smaller channels
+    "fashion_mnist": GREY | {"data.name": "fashion_mnist"},
+    "cifar10": COLOUR | {"data.name": "cifar10"},  # a GPU
+    "cifar100": COLOUR | {"data.name": "cifar100"},
+}
+
+
+def preset(name: str) -> TrialConfig:
+    """Return the config of a preset of the package."""
+    return TrialConfig.from_flat(PRESETS[name])
 
 
 def words_of(name: str, out: str) -> dict[str, Any]:
-    """The words of a preset; ConfigError where there is none of this name."""
+    """Return the words of a preset of the package or of the root `out`.
+
+    Raises ConfigError where there is none of this name, or its file does not make a config.
+    """
     if name in PRESETS:
         return PRESETS[name]
     path = _path(name, out)
     if not NAME.fullmatch(name) or not path.is_file():
-        known = [*PRESETS, *sorted(file.stem for file in path.parent.glob("*.json"))]
-        raise ConfigError([f"preset = {name!r}: must be {either(known)}{meant(name, known)}"])
+        existing = [*PRESETS, *sorted(file.stem for file in path.parent.glob("*.json"))]
+        allowed = f"must be {either(existing)}{meant(name, existing)}"
+        raise ConfigError([f"preset = {name!r}: {allowed}"])
     try:
-        found = json.loads(path.read_bytes())
-        TrialConfig.from_flat(found)
+        words = json.loads(path.read_bytes())
+        TrialConfig.from_flat(words)
     except (ValueError, AttributeError) as error:
-        raise ConfigError([f"preset = {name!r}: {path}: {'; '.join(str(error).splitlines())}"]) from None
-    return found
+        why = "; ".join(str(error).splitlines())
+        raise ConfigError([f"preset = {name!r}: {path}: {why}"]) from None
+    return words
 
 
 def save(name: str, out: str, words: Mapping[str, Any]) -> Path:
-    """Keep words as a preset of a root; what is there under this name stays."""
-    path, text = _path(name, out), json.dumps(dict(words), indent=1) + "\n"
-    if name in PRESETS or not NAME.fullmatch(name):
-        why = "is one of the package's own" if name in PRESETS else "up to 64 of a-z 0-9 . _ -, first a letter or digit"
-        raise ConfigError([f"preset {name!r}: {why}"])
+    """Keep `words` as the preset `name` of the root `out`, and return its file.
+
+    Raises ConfigError where the name cannot be used, or its file is there with other words.
+    """
+    if name in PRESETS:
+        raise ConfigError([f"preset {name!r}: is one of the package's own"])
+    if not NAME.fullmatch(name):
+        allowed = "up to 64 of a-z 0-9 . _ -, first a letter or digit"
+        raise ConfigError([f"preset {name!r}: {allowed}"])
+    path = _path(name, out)
+    text = json.dumps(dict(words), indent=1) + "\n"
     if path.is_file() and path.read_text() != text:
-        raise ConfigError([f"preset {name!r}: {path} is there and says something else; choose another name"])
+        other = "is there and says something else; choose another name"
+        raise ConfigError([f"preset {name!r}: {path} {other}"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text)
-    os.replace(part, path)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    temporary.write_text(text)
+    os.replace(temporary, path)
     return path
 
 

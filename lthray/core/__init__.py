@@ -1,1 +1,1 @@
-"""What everyone speaks of."""
+"""What every other wing uses: masks, records, metrics, random streams and the store."""

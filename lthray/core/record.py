@@ -1,17 +1,18 @@
-"""What a trial yields and what is kept of it: Progress, Round and TrialRecord, read from the store or from MLflow alike."""
+"""Records of trials: Progress, Round and TrialRecord, alike from the store and from MLflow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
-
-from torch import Tensor
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
 
 from lthray.core import metrics
+
+if TYPE_CHECKING:  # reading a record must not load torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a trial stands; told where a state was committed, so stopping there loses nothing."""
+    """Where a running trial stands; reported once a state is stored, so stopping loses nothing."""
 
     round: int
     """Round that is being trained; 0 is the dense network."""
@@ -27,58 +28,74 @@ class Progress:
 
 @dataclass(frozen=True)
 class Round:
-    """One rung of a trajectory as measured; round 0 is the dense network. Refers to weights by store key."""
+    """One rung of a trajectory as measured; round 0 is the dense network.
+
+    A round names its weights by store key and does not hold them.
+    """
 
     index: int
+    """Number of the round."""
     density: float
-    """Density that the ladder asks for; `metrics` has what was realised."""
+    """Density that the ladder asks for; `metrics` has the density that was reached."""
     metrics: Mapping[str, float]
     """Metric name -> number; see lthray.core.metrics."""
     curve: Sequence[Sequence[float]] = ()
-    """Points along the training: (step, training loss, held-out loss, and of a classifier accuracy)."""
+    """Training curve: (step, training loss, held-out loss, and of a classifier accuracy)."""
     densities: Mapping[str, float] = field(default_factory=dict, repr=False)
     """Density of each layer that may be cut, in forward order."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """train: of the run that is shown, whoever spent it; along: measured along it; measure: at its end."""
+    """train: of the measured training run, by whatever trial; along: of measuring along the run;
+    measure: of measuring at its end."""
     keys: Mapping[str, str] = field(default_factory=dict)
-    """Store keys: round (the set of its measures), mask, weights (the training run; its end is part `final`)."""
+    """Store keys: round (the set of its measures), mask, weights (the training run, whose end is
+    part `final`)."""
     created: float = 0.0
     """Unix time at which the round was complete."""
     made: Mapping[str, Any] = field(default_factory=dict)
-    """What bits depend on beside the key: torch, device, threads."""
-    arrays: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
-    """loss [images, timesteps] of the panel; correct [images]; and what measure.anatomy finds. Not part of `facts`."""
+    """What the bits depend on beside the keys: torch, device, threads."""
+    arrays: Mapping[str, "Tensor"] = field(default_factory=dict, repr=False)
+    """Tensors, such as loss [images, timesteps] and correct [images]; not in `facts`."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """ticket: the ticket file; samples_<sampler>: a PNG. Not part of `facts`."""
+    """ticket: the ticket file; samples_<sampler>: a PNG. Not in `facts`."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """The round as JSON: all but arrays and files."""
-        kept = ("index", "density", "metrics", "densities", "seconds", "keys", "created", "made", "curve")
-        return {name: getattr(self, name) for name in kept}
+        return {name: getattr(self, name) for name in FACTS}
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:
-        """Return the round of its facts, as `facts` gives them; what an older record lacks is at its default."""
-        known = {name: facts[name] for name in cls.__dataclass_fields__ if name in facts}
-        return cls(**known)
+        """Return the round of the `facts` of a round; what they lack is at its default."""
+        return cls(**_fields_of(cls, facts))
+
+
+FACTS = (
+    *("index", "density", "metrics", "densities", "seconds", "keys", "created", "made"),
+    "curve",
+)
 
 
 @dataclass(frozen=True)
 class Point:
-    """A trial as it was given out: enough to run it, to find its rounds and to record it, without the data at hand."""
+    """A trial as it was given out.
+
+    It is enough to run the trial, to find its rounds and to record it, without the data at hand.
+    """
 
     name: str
     """Short name for tables and legends, such as "reinit erk late5% s3"."""
     recipe: str
-    """The part of the name that trials share which differ in the seed or the control alone."""
+    """The part of the name that trials share which differ only in seed or control."""
     phase: str
     """search, confirm, list, design or single."""
     config: Mapping[str, Any]
     """Words of the config that differ from the defaults, places left out."""
     seed: int
+    """Seed of the initial weights."""
     control: str
+    """Control that is trained in the ticket's place; none for a ticket."""
     fork: int = 0
+    """n > 0: the tickets are trained on the n-th other stream; 0: on that of the masks."""
     data: Sequence[str] = ("", "")
     """Name of the data set and the digest of its content."""
     trial: str = ""
@@ -86,7 +103,7 @@ class Point:
     words: Mapping[str, Any] = field(default_factory=dict)
     """Words that the study drew or listed for this trial."""
     places: Mapping[str, Any] = field(default_factory=dict)
-    """Where given files lie: words that are no part of what a trial is."""
+    """Words that say where the user's files lie; they are no part of what a trial is."""
     rounds: Sequence[Mapping[str, Any]] = ()
     """What each round is assembled from, in order; see lthray.trial.view."""
     runs: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -98,15 +115,21 @@ class Point:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
-        """Return the point of the facts that a ledger or a trial.json holds; KeyError where one that every record has is missing."""
-        for name in ("name", "recipe", "phase", "config", "seed", "control", "fork"):
+        """Return the point of the `facts` in a ledger or a trial.json.
+
+        Raises KeyError where one that every record has is missing.
+        """
+        for name in REQUIRED:
             facts[name]
-        return cls(**{name: facts[name] for name in cls.__dataclass_fields__ if name in facts})
+        return cls(**_fields_of(cls, facts))
 
     @property
     def is_ticket(self) -> bool:
-        """Whether the trial is what a study asks about, neither a control nor a second run on another stream."""
+        """Whether the trial seeks a ticket: no control, and no second run on another stream."""
         return self.control == "none" and self.fork == 0
+
+
+REQUIRED = ("name", "recipe", "phase", "config", "seed", "control", "fork")
 
 
 @dataclass(frozen=True)
@@ -116,6 +139,7 @@ class Outcome:
     status: str
     """done, stopped (by the search, at a rung) or failed."""
     reason: str = ""
+    """Why, in words; empty where the trial is done."""
     last: int | None = None
     """Last round, where the trial ended before its ladder did."""
     at: float = 0.0
@@ -127,11 +151,13 @@ class TrialRecord:
     """A trial of a study with those of its rounds that are recorded."""
 
     id: str
-    """Name of the trial for ever: the beginning of its call's key, and its number."""
+    """Permanent name of the trial: the beginning of its call's key, and its number."""
     point: Point
+    """The trial as it was given out."""
     end: Outcome | None
-    """None while the trial is unfinished."""
+    """How the trial ended; None while it is unfinished."""
     rounds: tuple[Round, ...]
+    """Rounds that are recorded, the dense one first."""
     run: str = ""
     """Id of its MLflow run, where it was read from there."""
 
@@ -147,23 +173,42 @@ class TrialRecord:
 
     @property
     def status(self) -> str:
-        """done, stopped, failed, or unfinished."""
+        """One of done, stopped, failed and unfinished."""
         return self.end.status if self.end else "unfinished"
 
     @property
     def older(self) -> bool:
-        """Whether its weights have seen more optimizer steps than its dense network's: then its excess flatters it."""
+        """Whether its weights have seen more optimizer steps than the dense network's.
+
+        Then the excess over the dense network flatters them.
+        """
         name = metrics.STEPS_OF_WEIGHTS.name
         return self.rounds[-1].metrics[name] > self.rounds[0].metrics[name]
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON: what `from_json` reads."""
-        end = asdict(self.end) if self.end else {}
-        return {"id": self.id, "point": asdict(self.point), "end": end, "rounds": [r.facts for r in self.rounds]}
+        return {
+            "id": self.id,
+            "point": asdict(self.point),
+            "end": asdict(self.end) if self.end else {},
+            "rounds": [r.facts for r in self.rounds],
+        }
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any], run: str = "") -> Self:
-        """Return the record that `to_json`, or an older lthray, has written; KeyError where it is no record."""
-        end = Outcome(**facts["end"]) if facts["end"] else None
-        rounds = tuple(Round.of(r) for r in facts["rounds"])
-        return cls(facts["id"], Point.from_json(facts["point"]), end, rounds, run or facts.get("run", ""))
+        """Return the record that `to_json`, of this lthray or an older one, has written.
+
+        `run` is the id of the MLflow run it was read from. Raises KeyError where it is no record.
+        """
+        return cls(
+            id=facts["id"],
+            point=Point.from_json(facts["point"]),
+            end=Outcome(**facts["end"]) if facts["end"] else None,
+            rounds=tuple(Round.of(r) for r in facts["rounds"]),
+            run=run or facts.get("run", ""),
+        )
+
+
+def _fields_of(record: type[Round] | type[Point], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `facts` that the dataclass `record` has a field for."""
+    return {each.name: facts[each.name] for each in fields(record) if each.name in facts}

@@ -1,97 +1,114 @@
 """Where results live: key -> object, whole or absent, verified on every read.
 
-An object is a folder `objects/ab/<key>/<part>/<attempt>` with its files and a manifest that names their sha256. It is
-written under `tmp/` and renamed into place, so a reader sees all of it or nothing; attempts are only ever added, and the
-first that verifies is the object. A damaged attempt is set aside with a warning and made again by whoever needs it.
-Locks save work and are never needed for correctness. Tensors are safetensors, facts are JSON; there are no pickles.
+An object is a group of files below `objects/ab/<key>/<part>/<attempt>`, with a manifest that holds
+its facts and the sha256 of each file. Attempts are only ever added, and the first that verifies is
+the object. A damaged attempt is set aside with a warning and made again by whoever needs it. Locks
+save work and are never needed for correctness. Tensors are safetensors, facts are JSON; there are
+no pickles. Where the bytes lie is the business of a backend (lthray.core.backends).
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
-import shutil
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from lthray.core.backends import Backend, Folder
+
 log = logging.getLogger("lthray")
+
 FORMAT = 1
+MARK = "lthray-store.json"  # a folder with this file is a store
+MANIFEST = "manifest.json"
+STALE = 3600.0  # seconds after which what a dead writer left may be swept
 KEY = re.compile(r"[0-9a-f]{64}")
 PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-STALE = 3600.0  # seconds after which an abandoned temporary folder may be swept
+FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")  # no "/", no "..", not hidden
+SEALED = re.compile(rb'\{"manifest":(.*),"sha256":"([0-9a-f]{64})"\}', re.DOTALL)
+DAMAGE = (ValueError, KeyError, TypeError, RecursionError, FileNotFoundError)
 
 
 class StoreError(ValueError):
-    """The folder is no lthray store, or one that this version cannot read."""
+    """The place is no lthray store, or one that this version cannot read."""
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted names, no spaces, no NaN."""
+    """Return the one JSON text of a value: sorted names, no spaces; ValueError for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def key_of(kind: str, version: int, spec: Any, *parents: str) -> str:
-    """The key of a step: a hash of what it is and of the keys of what it is made from."""
+    """Return the key of a step: a hash of its kind, version, spec and the keys of its parents."""
     return hashlib.sha256(canonical([kind, version, spec, parents]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Item:
-    """An object as read: facts, and its files as bytes that were checked against the manifest."""
+    """An object as read: its facts and files, checked against its manifest."""
 
     facts: dict[str, Any]
+    """JSON that the object was put with."""
     files: dict[str, bytes] = field(repr=False)
+    """File name -> bytes; the file `tensors` holds all tensors."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of the object."""
+        """Tensors of the object by name; none where it was put without."""
         return load_tensors(self.files["tensors"]) if "tensors" in self.files else {}
 
 
 class Store:
-    """A folder of objects, on a local or a shared file system; nothing is written before the first `put`."""
+    """Objects by (key, part) over a backend; nothing is written before the first `put`."""
 
-    def __init__(self, root: str | os.PathLike[str]):
-        self.root = Path(root).absolute()
-        foreign = self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
-        if self.root.is_file() or (foreign and not self._mark.is_file()):
-            raise StoreError(f"{self.root}: not an lthray store (it has no {self._mark.name}) and not an empty folder")
-        if self._mark.is_file():
-            found = json.loads(self._mark.read_bytes() or b"{}").get("format")
-            if found != FORMAT:
-                raise StoreError(f"{self.root}: store format {found}, this lthray reads {FORMAT}")
+    def __init__(self, root: str | os.PathLike[str] | Backend):
+        """Open the store in the folder `root`, or over another backend.
+
+        A store begins with its first `put`. Raises StoreError where something else is there: an
+        empty folder, or none, is where a new store may begin.
+        """
+        self.backend = Folder(root) if isinstance(root, str | os.PathLike) else root
+        self.root = Path(self.backend.place)
+        try:
+            names = self.backend.names("")
+        except NotADirectoryError:
+            names = [self.root.name]
+        if MARK in names:
+            self._check_format()
+        elif names:
+            raise StoreError(
+                f"{self.root}: not an lthray store (it has no {MARK}) and not an empty folder"
+            )
 
     @property
     def exists(self) -> bool:
         """Whether anything was ever put."""
-        return self._mark.is_file()
+        return MARK in self.backend.names("")
 
     def find(self, key: str, part: str = "whole") -> Item | None:
-        """The first attempt at (key, part) that verifies, or None."""
-        for attempt in self._attempts(key, part):
+        """Return the first attempt at (key, part) that verifies, or None."""
+        folder = _place(key, part)
+        for attempt in self._attempts(folder):
             try:
-                return _read(attempt, key, part)
-            except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-                if attempt.is_dir():  # else it was dropped meanwhile
-                    self._set_aside(attempt, error)
+                return self._read(f"{folder}/{attempt}", key, part)
+            except DAMAGE as error:
+                if attempt in self._attempts(folder):  # else it was dropped meanwhile
+                    self._set_aside(f"{folder}/{attempt}", error)
         return None
 
     def parts(self, key: str) -> list[str]:
-        """Names of the parts of a key that have an attempt, sorted."""
-        folder = self._folder(key)
-        names = [entry.name for entry in folder.iterdir() if PART.fullmatch(entry.name)] if folder.is_dir() else []
-        return sorted(name for name in names if self._attempts(key, name))
+        """Return the names of the parts of a key that have an attempt, sorted."""
+        folder = _place(key)
+        names = [name for name in self.backend.names(folder) if PART.fullmatch(name)]
+        return [name for name in names if self._attempts(f"{folder}/{name}")]
 
     def put(
         self,
@@ -102,160 +119,135 @@ class Store:
         tensors: Mapping[str, Tensor] | None = None,
         files: Mapping[str, bytes] | None = None,
     ) -> Item:
-        """Write an object; where another writer was first and verifies, that one is returned."""
+        """Write an object and return it; where another writer was first, return that writer's.
+
+        `facts` must be JSON without NaN, `files` have plain names; ValueError where they do not.
+        """
+        folder = _place(key, part)
         contents = dict(files or {})
         if tensors:
-            contents["tensors"] = save_tensors({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
-        manifest = {
-            "format": FORMAT,
-            "key": key,
-            "part": part,
-            "facts": dict(facts),
-            "files": {n: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()},
-        }
-        target = self._folder(key, part)
-        with self._temporary() as folder:
-            for name, data in contents.items():
-                _write(folder / name, data)
-            _write(folder / "manifest.json", _sealed(manifest))
-            _sync(folder)
-            while True:
-                if (taken := self._attempts(key, part)) and (found := self.find(key, part)):
-                    return found
-                target.mkdir(parents=True, exist_ok=True)
-                attempt = target / f"{max((int(a.name) for a in taken), default=-1) + 1:03d}"
-                try:
-                    os.rename(folder, attempt)
-                    break
-                except OSError:  # another writer was first, or dropped the part: look again; anything else is a fault
-                    if target.is_dir() and not attempt.is_dir():
-                        raise
-        with contextlib.suppress(FileNotFoundError):  # dropped again already
-            for place in (target, target.parent, target.parent.parent):
-                _sync(place)
-        return Item(json.loads(canonical(manifest))["facts"], contents)
+            contents["tensors"] = _packed(tensors)
+        sealed = _sealed(_manifest(key, part, facts, contents))
+        self._begin()
+        while True:
+            attempts = self._attempts(folder)
+            if attempts and (item := self.find(key, part)):
+                return item
+            number = max(map(int, attempts), default=-1) + 1
+            group = {**contents, MANIFEST: sealed}  # its last file makes a group an object
+            if self.backend.write_group(f"{folder}/{number:03d}", group):
+                return Item(_unsealed(sealed)["facts"], contents)
 
     def drop(self, key: str, part: str = "whole") -> None:
         """Forget an object that is no longer needed, where this process may delete."""
-        with contextlib.suppress(PermissionError, FileNotFoundError), self._temporary() as folder:
-            os.rename(self._folder(key, part), folder / "dropped")
+        self.backend.remove(_place(key, part))
 
     @contextlib.contextmanager
-    def lock(self, key: str, *, wait: bool = True, poll: float = 0.1) -> Iterator[bool]:
-        """Hold the lock of a key, so that two processes do not make the same object twice; it ends with the process.
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock of a key, so that two processes do not make the same object twice.
 
-        Without `wait`, yields at once, and False where another process holds it.
+        The lock ends with the process. Without `wait`, yields at once, and False where another
+        process holds it.
         """
-        path = self.root / "locks" / key
-        self._begin(path.parent)
-        with open(path, "a") as handle:
-            yield self._locked(handle, wait, poll)
-
-    def _locked(self, handle: IO[str], wait: bool, poll: float) -> bool:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
-                if not wait:
-                    return False
-                time.sleep(poll)
-            except OSError as error:  # a file system without locks: the work may be done twice, never wrongly
-                log.warning("no locks on %s (%s): shared work may be done twice", self.root, error)
-                return True
+        _place(key)
+        self._begin()
+        with self.backend.lock(key, wait=wait) as acquired:
+            yield acquired
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Every (key, part) in the store."""
-        for folder in sorted((self.root / "objects").glob("??/*")):
-            if KEY.fullmatch(folder.name):
-                yield from ((folder.name, part) for part in self.parts(folder.name))
+        """Iterate over every (key, part) in the store."""
+        for shelf in self.backend.names("objects"):
+            for key in self.backend.names(f"objects/{shelf}"):
+                if KEY.fullmatch(key) and key[:2] == shelf:
+                    yield from ((key, part) for part in self.parts(key))
 
     def size(self) -> int:
-        """Bytes of all objects."""
-        return sum(path.stat().st_size for path in (self.root / "objects").rglob("*") if path.is_file())
+        """Return the bytes of all objects."""
+        return self.backend.size("objects")
 
     def sweep(self, older: float = STALE) -> int:
-        """Remove what killed writers left under tmp/ and what was set aside; returns how many."""
-        now, swept = time.time(), 0
-        for path in [*(self.root / "tmp").glob("*"), *(self.root / "damaged").glob("*")]:
-            if now - path.stat().st_mtime >= older:
-                shutil.rmtree(path, ignore_errors=True)
-                swept += 1
-        return swept
+        """Remove what dead writers left, and what was set aside, `older` seconds ago or more.
 
-    @property
-    def _mark(self) -> Path:
-        return self.root / "lthray-store.json"
+        Returns how many groups were removed.
+        """
+        return self.backend.sweep(older)
 
-    def _folder(self, key: str, part: str | None = None) -> Path:
-        if not KEY.fullmatch(key) or not (part is None or PART.fullmatch(part)):
-            raise ValueError(f"not an object's name: {key!r} {part!r}")
-        folder = self.root / "objects" / key[:2] / key
-        return folder if part is None else folder / part
-
-    def _attempts(self, key: str, part: str) -> list[Path]:
-        folder = self._folder(key, part)
-        with contextlib.suppress(FileNotFoundError):
-            return sorted(attempt for attempt in folder.iterdir() if attempt.name.isdigit())
-        return []
-
-    def _begin(self, folder: Path) -> None:
-        if not self._mark.is_file():
-            self.root.mkdir(parents=True, exist_ok=True)
-            temporary = self.root / f".{uuid.uuid4().hex}"
-            _write(temporary, canonical({"format": FORMAT}).encode())
-            os.replace(temporary, self._mark)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    @contextlib.contextmanager
-    def _temporary(self) -> Iterator[Path]:
-        folder = self.root / "tmp" / uuid.uuid4().hex
-        self._begin(folder)
+    def _check_format(self) -> None:
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            mark = json.loads(self.backend.read(MARK))
+            version = mark["format"]
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{self.root}: {MARK} cannot be read; restore or delete it") from None
+        if version != FORMAT:
+            raise StoreError(f"{self.root}: store format {version}, this lthray reads {FORMAT}")
 
-    def _set_aside(self, attempt: Path, error: Exception) -> None:
-        log.warning("damaged object %s set aside, it will be made again: %s", attempt.relative_to(self.root), error)
-        (self.root / "damaged").mkdir(exist_ok=True)
-        with contextlib.suppress(OSError):
-            os.rename(attempt, self.root / "damaged" / f"{attempt.parent.parent.name[:16]}-{uuid.uuid4().hex}")
+    def _begin(self) -> None:
+        if not self.exists:
+            self.backend.write_file(MARK, canonical({"format": FORMAT}).encode())
+
+    def _attempts(self, folder: str) -> list[str]:
+        return [name for name in self.backend.names(folder) if name.isdigit()]
+
+    def _read(self, attempt: str, key: str, part: str) -> Item:
+        manifest = _unsealed(self.backend.read(f"{attempt}/{MANIFEST}"))
+        if (manifest["key"], manifest["part"]) != (key, part):
+            raise ValueError(f"{MANIFEST} belongs to another object")
+        expected = {name: entry["sha256"] for name, entry in dict(manifest["files"]).items()}
+        _check_names(expected)
+        files = {name: self.backend.read(f"{attempt}/{name}") for name in expected}
+        for name, data in files.items():
+            digest = hashlib.sha256(data).hexdigest()
+            if digest != expected[name]:
+                short = expected[name][:16]
+                raise ValueError(f"{name}: sha256 {digest[:16]}…, expected {short}…")
+        return Item(manifest["facts"], files)
+
+    def _set_aside(self, attempt: str, error: Exception) -> None:
+        message = "damaged object %s set aside, it will be made again: %s"
+        log.warning(message, attempt, error)
+        self.backend.set_aside(attempt)
+
+
+def _place(key: str, part: str | None = None) -> str:
+    """Return the name below which the attempts at an object lie, or the parts of a key."""
+    if not KEY.fullmatch(key) or not (part is None or PART.fullmatch(part)):
+        raise ValueError(f"not an object's name: {key!r} {part!r}")
+    folder = f"objects/{key[:2]}/{key}"
+    return folder if part is None else f"{folder}/{part}"
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
+def _manifest(
+    key: str, part: str, facts: Mapping[str, Any], contents: Mapping[str, bytes]
+) -> dict[str, Any]:
+    _check_names(contents)
+    files = {}
+    for name, data in contents.items():
+        files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {"format": FORMAT, "key": key, "part": part, "facts": dict(facts), "files": files}
+
+
+def _check_names(names: Mapping[str, Any]) -> None:
+    """Refuse names that are no plain file names, so that none leads out of its own folder."""
+    for name in names:
+        if name == MANIFEST or not FILE.fullmatch(name):
+            allowed = "letters, digits, '.', '_' and '-'"
+            raise ValueError(f"not a file's name: {name!r} ({allowed} only)")
 
 
 def _sealed(manifest: dict[str, Any]) -> bytes:
-    """The manifest with a digest of itself, so that no bit of it can change unseen."""
+    """Return a manifest with a digest of itself, so that no bit of it can change unseen."""
     seal = hashlib.sha256(canonical(manifest).encode()).hexdigest()
     return canonical({"manifest": manifest, "sha256": seal}).encode()
 
 
-def _read(attempt: Path, key: str, part: str) -> Item:
-    data = (attempt / "manifest.json").read_bytes()
-    manifest = json.loads(data)["manifest"]
-    if _sealed(manifest) != data or (manifest["key"], manifest["part"]) != (key, part):
-        raise ValueError("manifest.json does not match its own digest and place")
-    files = {}
-    for name, want in manifest["files"].items():
-        files[name] = (attempt / name).read_bytes()
-        got = hashlib.sha256(files[name]).hexdigest()
-        if got != want["sha256"]:
-            raise ValueError(f"{name}: sha256 {got[:16]}…, expected {want['sha256'][:16]}…")
-    return Item(manifest["facts"], files)
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
-    try:
-        with open(handle, "wb", closefd=False) as file:
-            file.write(data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _unsealed(data: bytes) -> dict[str, Any]:
+    """Return the manifest that `_sealed` made `data` of; ValueError where a bit was changed."""
+    match = SEALED.fullmatch(data)
+    if not match or hashlib.sha256(match[1]).hexdigest() != match[2].decode():
+        raise ValueError(f"{MANIFEST} does not match its own digest")
+    manifest: dict[str, Any] = json.loads(match[1])
+    return manifest

@@ -1,1 +1,1 @@
-"""What it means."""
+"""Findings: evidence, claims and wording of verdicts, and the pages that show them."""

@@ -1,6 +1,8 @@
-"""What was recorded, gathered to be judged: by setting and panel, recipe, density, arm and seed.
+"""Evidence: recorded trials grouped by setting, recipe, density, arm and seed, ready to be judged.
 
-A trial is read as it is recorded (`trial.json`), so the console and the analyses say the same.
+A setting is data, network and training; a recipe is how a ticket is found; an arm is the ticket or
+what was trained in its place. Console and analyses gather the same records, so they judge the same
+numbers.
 """
 
 import json
@@ -9,48 +11,76 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import TrialConfig
+from lthray.config.parts import Measure, Objective, Train
+from lthray.config.vocabulary import OBJECTIVES
+from lthray.core import metrics
+from lthray.core.record import Point, Round, TrialRecord
 
 MARGIN = 0.01  # of the dense loss, fixed before any run
 POINTS = 0.005  # of accuracy, likewise, for classifiers
-SETTING = ("data", "model", "objective", "latent", "train")  # parts of a config in which a dense network differs
+CERTAIN = 1.645  # standard errors of the evaluation: one-sided 95 %
 
-Trial = Mapping[str, Any]  # point, end, rounds as facts
-Facts = Mapping[str, Any]  # one round
+SETTING = ("data", "model", "objective", "latent", "train")  # parts that a dense network differs in
+TASK = ("objective", "latent")  # parts that say what is learnt
+NOT_RECIPE = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", *SETTING)
+PANEL = (
+    "split",
+    "images",
+    "timesteps",
+)  # words of config part `measure` that fix the evaluation set
+
+TICKET = "none"  # arm of the ticket itself: the one without a control
+SECOND_DENSE = (
+    "dense",
+    "init",
+)  # (control, rewind rule) of a dense network that is trained once more
+
+Panel = tuple[Any, ...]
+"""Data set, its digest, and the words of `PANEL`."""
 
 
 @dataclass
 class Cell:
-    """A recipe at a density: arm -> seed -> round."""
+    """A recipe at a density."""
 
     recipe: str
     density: float
-    arms: dict[str, dict[int, Facts]] = field(default_factory=dict)
+    """Density that the ladder asks for."""
+    arms: dict[str, dict[int, Round]] = field(default_factory=dict)
+    """Arm -> seed -> round."""
+
+    @property
+    def tickets(self) -> dict[int, Round]:
+        """Round of the ticket itself, by seed."""
+        return self.arms.get(TICKET, {})
 
     def excess(self, arm: str) -> dict[int, float]:
-        """By seed, how much worse than its dense network: relative loss; of a classifier, accuracy that is lost."""
+        """Return by seed how much worse an arm is than its own dense network; see `worse`."""
         return {seed: worse(r)[0] for seed, r in self.arms.get(arm, {}).items()}
 
 
 @dataclass
 class Evidence:
-    """All that was recorded of one setting (data, network, training) on one panel."""
+    """All that was recorded of one setting (data, network, training) on one evaluation set."""
 
     setting: str
-    panel: tuple[Any, ...]
-    dense: dict[int, Facts] = field(default_factory=dict)
-    again: dict[int, Facts] = field(default_factory=dict)
-    """Round of the second dense network of a seed."""
-    longer: dict[int, Facts] = field(default_factory=dict)
-    """Dense round of twice the steps."""
+    """Words of the setting as JSON."""
+    panel: Panel
+    dense: dict[int, Round] = field(default_factory=dict)
+    """Seed -> round of the dense network."""
+    again: dict[int, Round] = field(default_factory=dict)
+    """Seed -> round of a second dense network, on another stream (A/A)."""
+    longer: dict[int, Round] = field(default_factory=dict)
+    """Seed -> round of the dense network trained for twice the steps."""
     recipes: dict[str, dict[float, Cell]] = field(default_factory=dict)
-    given: dict[str, Facts] = field(default_factory=dict)
-    """Trained networks that were only measured, by name."""
+    """Recipe as JSON -> density -> cell."""
+    given: dict[str, Round] = field(default_factory=dict)
+    """Name -> round of a trained network that was only measured."""
 
     @property
     def accurate(self) -> bool:
-        """Whether it is of classifiers, whose accuracy decides."""
-        return any("quality/lost" in r["metrics"] for r in self.dense.values())
+        """Whether the networks are classifiers, whose accuracy decides."""
+        return any(metrics.LOST.name in r.metrics for r in self.dense.values())
 
     @property
     def margin(self) -> float:
@@ -58,127 +88,209 @@ class Evidence:
         return POINTS if self.accurate else MARGIN
 
     @property
+    def deciding(self) -> str:
+        """Name of the metric that decides: accuracy of a classifier, else the held-out loss."""
+        return metrics.ACCURACY.name if self.accurate else metrics.HELDOUT.name
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """Words of the setting that differ from the defaults, and train.steps."""
+        return json.loads(self.setting)
+
+    @property
     def steps(self) -> int:
-        """Of a training run."""
-        return json.loads(self.setting)["train.steps"]
+        """Optimizer steps of a full training run."""
+        return self.words["train.steps"]
+
+    def ladder(self, recipe: str) -> list[tuple[float, Cell]]:
+        """Return the cells of a recipe with their densities, densest first."""
+        return sorted(self.recipes[recipe].items(), reverse=True)
 
     @property
     def space(self) -> str:
-        """What the network works on."""
-        return "latents" if json.loads(self.setting).get("objective.name") == "latent_denoise" else "pixels"
+        """Space in which the network works: pixels or latents."""
+        objective = OBJECTIVES[self.words.get("objective.name", Objective().name)]
+        return "latents" if objective.in_latents else "pixels"
 
     @property
     def name(self) -> str:
-        """Of its files, where there are several."""
+        """Name of the files of its verdict, where a study has several settings."""
         return f"verdict_{self.steps}" + ("_latents" if self.space == "latents" else "")
 
 
-def is_ticket(point: Mapping[str, Any]) -> bool:
-    """Whether a trial's point is what a study asks about, neither a control nor a second run on another stream."""
-    return (point["control"], point["fork"]) == ("none", 0)
+def seeds_of(cells: Mapping[float, Cell]) -> int:
+    """Return the largest number of tickets, one per seed, at any density."""
+    return max(len(cell.tickets) for cell in cells.values())
 
 
-def worse(r: Facts) -> tuple[float, float]:
-    """By how much a round is worse than its dense network, and the standard error of the evaluation."""
-    m = r["metrics"]
-    return (m["quality/lost"], m["quality/lost_se"]) if "quality/lost" in m else (m["loss/excess"], m["loss/excess_se"])
+def worse(r: Round) -> tuple[float, float]:
+    """Return by how much a round is worse than its own dense network, and the standard error of the
+    evaluation.
+
+    Of a classifier it is the accuracy lost, else the relative excess of the held-out loss.
+    """
+    value, error = metrics.EXCESS, metrics.EXCESS_SE
+    if metrics.LOST.name in r.metrics:
+        value, error = metrics.LOST, metrics.LOST_SE
+    return r.metrics[value.name], r.metrics[error.name]
 
 
-def matches(r: Facts) -> bool:
-    """Whether a round is as good as its dense network but for the margin: one seed's fact, to the error of its evaluation."""
-    d, error = worse(r)
-    return d + 1.645 * error < margin_of(r)
+def matches(r: Round) -> bool:
+    """Return whether a round is as good as its dense network but for the margin.
+
+    It is a fact about one seed, certain to the error of its evaluation alone.
+    """
+    difference, error = worse(r)
+    return difference + CERTAIN * error < margin_of(r)
 
 
-def margin_of(r: Facts) -> float:
-    """By how much a round may be worse than its dense network and still match: of the dense loss, or of accuracy."""
-    return POINTS if "quality/lost" in r["metrics"] else MARGIN
+def margin_of(r: Round) -> float:
+    """Return by how much a round may be worse than its dense network and still match: of the loss,
+    or of accuracy."""
+    return POINTS if metrics.LOST.name in r.metrics else MARGIN
 
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config's words a dense network differs in: data, network and training."""
-    return {word: value for word, value in config.items() if word.split(".")[0] in SETTING}
-
-
-def gather(trials: Iterable[Trial]) -> list[Evidence]:
-    """Recorded trials by setting and panel; a trial of half the steps finds its twice-as-long dense networks there."""
-    found: dict[tuple[str, tuple[Any, ...]], Evidence] = {}
-    given, trials = _given(trials)
-    for trial in trials:
-        if trial["rounds"]:
-            at = _setting(trial), panel_of(trial)
-            _enter(found.setdefault(at, Evidence(*at)), trial)
-    for (setting, panel), evidence in found.items():
-        words = json.loads(setting)
-        twice = json.dumps({**words, "train.steps": 2 * evidence.steps}, sort_keys=True)
-        if other := found.get((twice, panel)):
-            evidence.longer = other.dense
-        for trial in given:  # on the same panel, of the same task
-            if panel_of(trial) == panel and task_of(trial["point"]["config"]) == task_of(words):
-                evidence.given[trial["point"]["recipe"]] = trial["rounds"][0]
-    return [evidence for evidence in found.values() if evidence.recipes]
-
-
-def comparable(trials: Sequence[Trial]) -> Sequence[Trial]:
-    """The trials, if all calls among them have the same settings and panels; ConfigError otherwise, for what differs there
-    cannot be averaged. Within a call what differs was meant to."""
-    calls: dict[str, set[Any]] = {}
-    for trial in _given(trials)[1]:
-        if trial["rounds"]:
-            calls.setdefault(trial["id"][:12], set()).add((_setting(trial), panel_of(trial)))
-    if not calls:
-        raise ConfigError(["no finished ticket is recorded there"])
-    first = next(iter(calls.values()))
-    if any(kinds != first for kinds in calls.values()):
-        panels = [{panel for _, panel in kinds} for kinds in calls.values()]
-        what = "settings" if all(p == panels[0] for p in panels) else "panels (data, split, images, timesteps)"
-        raise ConfigError(
-            [f"several {what} are recorded there, which cannot be averaged; name one with --call: {', '.join(calls)}"]
-        )
-    return trials
-
-
-def _given(trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
-    """Measured trials of networks that were given and not trained, and all others."""
-    given, others = list[Trial](), list[Trial]()
-    for trial in trials:
-        (given if trial["point"]["config"].get("train.steps") == 0 else others).append(trial)
-    return [trial for trial in given if trial["rounds"]], others
+    """Return the words of a config that a dense network differs in: data, network and training."""
+    return _under(config, SETTING)
 
 
 def task_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config says what is learnt: losses of two tasks cannot be compared."""
-    return {word: value for word, value in config.items() if word.split(".")[0] in ("objective", "latent")}
+    """Return the words of a config that say what is learnt.
+
+    Losses of two tasks cannot be compared.
+    """
+    return _under(config, TASK)
 
 
-def _enter(evidence: Evidence, trial: Trial) -> None:
-    point, (dense, *rounds) = trial["point"], trial["rounds"]
-    seed, config = point["seed"], point["config"]
-    known = evidence.dense.get(seed)
-    if known is None or len(known["metrics"]) < len(dense["metrics"]):  # some trials sample it, some do not
-        evidence.dense[seed] = dense
-    if point["control"] == "dense" and point["fork"] and config.get("rewind.rule") == "init":
-        evidence.again[seed] = rounds[0]
-        return
-    more = [f"{config[word]:g}" for word in ("sigma",) if word in config] + [f"fork {n}" for n in (point["fork"],) if n]
-    for r in rounds:
-        cells = evidence.recipes.setdefault(recipe(trial), {})
-        cell = cells.setdefault(r["density"], Cell(point["recipe"], r["density"]))
-        cell.arms.setdefault(" ".join([point["control"], *more]), {})[seed] = r
-
-
-def recipe(trial: Trial) -> str:
-    """What makes two trials of a setting the same recipe: all but the seed, what stands in its place, what is measured."""
-    outside = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", *SETTING)
-    return json.dumps({w: v for w, v in trial["point"]["config"].items() if w.split(".")[0] not in outside}, sort_keys=True)
-
-
-def _setting(trial: Trial) -> str:
-    words = {"train.steps": TrialConfig().train.steps, **setting_of(trial["point"]["config"])}
+def recipe(trial: TrialRecord) -> str:
+    """Return the group key of a recipe, as JSON: the config without seed, arm, measurement and
+    setting."""
+    config = trial.point.config
+    words = {word: value for word, value in config.items() if _part(word) not in NOT_RECIPE}
     return json.dumps(words, sort_keys=True)
 
 
-def panel_of(trial: Trial) -> tuple[Any, ...]:
-    """The data, and what of them a trial was measured on."""
-    flat = {**TrialConfig().flat(), **trial["point"]["config"]}
-    return tuple(trial["point"]["data"]), *(flat[f"measure.{word}"] for word in ("split", "images", "timesteps"))
+def panel_of(trial: TrialRecord) -> Panel:
+    """Return the evaluation set of a trial: the data, and the part of them that it was measured
+    on."""
+    defaults, config = Measure(), trial.point.config
+    chosen = (config.get(f"measure.{word}", getattr(defaults, word)) for word in PANEL)
+    return tuple(trial.point.data), *chosen
+
+
+def gather(trials: Iterable[TrialRecord]) -> list[Evidence]:
+    """Group recorded trials by setting and evaluation set; settings without a ticket are left out.
+
+    A setting finds its dense networks of twice the steps, and given networks of the same task,
+    among the others.
+    """
+    only_measured, trained = _split(trials)
+    groups: dict[tuple[str, Panel], Evidence] = {}
+    for trial in trained:
+        if trial.rounds:
+            key = (_setting(trial), panel_of(trial))
+            _enter(groups.setdefault(key, Evidence(*key)), trial)
+    for evidence in groups.values():
+        twice = evidence.words | {"train.steps": 2 * evidence.steps}
+        if other := groups.get((json.dumps(twice, sort_keys=True), evidence.panel)):
+            evidence.longer = other.dense
+        evidence.given = _beside(evidence, only_measured)
+    return [evidence for evidence in groups.values() if evidence.recipes]
+
+
+def comparable(trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+    """Return the trials, if all calls among them have the same settings and evaluation sets.
+
+    Raises ConfigError otherwise, since what differs between calls cannot be averaged. Within a call
+    it was meant to differ.
+    """
+    calls: dict[str, set[tuple[str, Panel]]] = {}
+    for trial in _split(trials)[1]:
+        if trial.rounds:
+            calls.setdefault(trial.id[:12], set()).add((_setting(trial), panel_of(trial)))
+    if not calls:
+        raise ConfigError(["no finished ticket is recorded there"])
+    kinds = list(calls.values())
+    if kinds.count(kinds[0]) == len(kinds):
+        return trials
+    panels = list(map(_panels, kinds))
+    what = "panels (data, split, images, timesteps)"
+    if panels.count(panels[0]) == len(panels):
+        what = "settings"
+    raise ConfigError(
+        [
+            f"several {what} are recorded there, which cannot be averaged; "
+            f"name one with --call: {', '.join(calls)}"
+        ]
+    )
+
+
+def _panels(kinds: Iterable[tuple[str, Panel]]) -> set[Panel]:
+    return {panel for _, panel in kinds}
+
+
+def _under(config: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    """Return the words of a config that belong to some of its parts."""
+    return {word: value for word, value in config.items() if _part(word) in parts}
+
+
+def _part(word: str) -> str:
+    """Return the part of a config that a dotted word belongs to."""
+    return word.split(".")[0]
+
+
+def _split(trials: Iterable[TrialRecord]) -> tuple[list[TrialRecord], list[TrialRecord]]:
+    """Return finished trials of networks that were only measured, and all trials that train."""
+    only_measured, trained = list[TrialRecord](), list[TrialRecord]()
+    for trial in trials:
+        if trial.point.config.get("train.steps") != 0:
+            trained.append(trial)
+        elif trial.rounds:
+            only_measured.append(trial)
+    return only_measured, trained
+
+
+def _beside(evidence: Evidence, only_measured: Sequence[TrialRecord]) -> dict[str, Round]:
+    """Return the given networks of the same task on the same evaluation set, by name."""
+    task, rounds = task_of(evidence.words), {}
+    for trial in only_measured:
+        if panel_of(trial) == evidence.panel and task_of(trial.point.config) == task:
+            rounds[trial.point.recipe] = trial.rounds[0]
+    return rounds
+
+
+def _enter(evidence: Evidence, trial: TrialRecord) -> None:
+    """Put the rounds of a trial where they belong."""
+    point, (dense, *rungs) = trial.point, trial.rounds
+    recorded = evidence.dense.get(point.seed)
+    if recorded is None or len(recorded.metrics) < len(dense.metrics):  # not every trial samples it
+        evidence.dense[point.seed] = dense
+    if _is_second_dense(point):
+        evidence.again[point.seed] = rungs[0]
+        return
+    for r in rungs:
+        cells = evidence.recipes.setdefault(recipe(trial), {})
+        cell = cells.setdefault(r.density, Cell(point.recipe, r.density))
+        cell.arms.setdefault(_arm(point), {})[point.seed] = r
+
+
+def _is_second_dense(point: Point) -> bool:
+    """Return whether a trial trains the dense network once more from its initial weights, on
+    another stream."""
+    return point.fork > 0 and (point.control, point.config.get("rewind.rule")) == SECOND_DENSE
+
+
+def _arm(point: Point) -> str:
+    """Return the name of an arm: the control, its noise where one was chosen, and the fork."""
+    words = [point.control]
+    if "sigma" in point.config:
+        words.append(f"{point.config['sigma']:g}")
+    if point.fork:
+        words.append(f"fork {point.fork}")
+    return " ".join(words)
+
+
+def _setting(trial: TrialRecord) -> str:
+    words = {"train.steps": Train().steps, **setting_of(trial.point.config)}
+    return json.dumps(words, sort_keys=True)

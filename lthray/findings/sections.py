@@ -1,6 +1,8 @@
-"""What an analysis leaves: sections of text, a table and a figure, as files for a paper and as parts of a page.
+"""Sections: text, table and figure that an analysis leaves, as files for a paper and as parts of a
+page.
 
-A figure is data, drawn twice: by matplotlib into a PNG, by plotly into a page where one can point at it.
+A figure is data, drawn twice: by matplotlib into a PNG, by plotly into a page where one can point
+at it.
 """
 
 import csv
@@ -15,13 +17,27 @@ from typing import Any
 from lthray.findings.stats import t_interval
 
 Row = Sequence[str]
+
+DENSITY = "density of the prunable weights"
+TICKS = 8  # labels of a ladder, at most
+CYCLE = 10  # lines after which matplotlib's colours begin again
 # blue below zero and red above, as in the PNGs; plotly's own scale of the name runs the other way
 SCALE = [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f7f7f7"], [0.75, "#f4a582"], [1, "#b2182b"]]
+MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}  # pixels around a figure on a page
+LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve, with a band around it where `low` and `high` are given."""
+    """One curve, with a band around it where `low` and `high` are filled."""
 
     name: str
     x: Sequence[float]
@@ -31,28 +47,43 @@ class Line:
 
     @classmethod
     def over(cls, name: str, points: Mapping[float, Sequence[float]]) -> "Line":
-        """x -> numbers, one a seed: their mean with its 95 % t-interval; one number has none."""
-        spans = [t_interval(v) if len(v) > 1 else (v[0], v[0]) for _, v in sorted(points.items())]
-        mean = [statistics.fmean(v) for _, v in sorted(points.items())]
-        return cls(name, sorted(points), mean, [low for low, _ in spans], [high for _, high in spans])
+        """Return the curve of x -> numbers, one per seed: their mean with its 95 % t-interval, if
+        there are two."""
+        mean, low, high = list[float](), list[float](), list[float]()
+        for _, numbers in sorted(points.items()):
+            mean.append(statistics.fmean(numbers))
+            span = t_interval(numbers) if len(numbers) > 1 else (numbers[0], numbers[0])
+            low.append(span[0])
+            high.append(span[1])
+        return cls(name, sorted(points), mean, low, high)
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Curves over one axis; a sparsity ladder runs from dense on the left to sparse on the right, by equal factors."""
+    """Curves over one axis; a sparsity ladder runs from dense on the left to sparse on the right,
+    by equal factors."""
 
     x: str
     y: str
     lines: Sequence[Line]
     ladder: bool = True
+    """Whether x are densities of a ladder."""
     steps: bool = False
+    """Whether curves are drawn as steps."""
     level: float | None = None
-    """A horizontal line."""
+    """Height of a horizontal line."""
+
+    @property
+    def ticks(self) -> list[float]:
+        """Densities of the ladder that are labelled: every so many where they are many."""
+        densities = sorted({x for line in self.lines for x in line.x}, reverse=True)
+        every = -(-len(densities) // TICKS)
+        return densities[::every] if densities else []
 
 
 @dataclass(frozen=True)
 class Heat:
-    """A matrix of numbers around zero."""
+    """A matrix of numbers around zero, [rows, columns]."""
 
     x: str
     y: str
@@ -63,55 +94,68 @@ class Heat:
 
 @dataclass(frozen=True)
 class Section:
-    """A finding."""
+    """A finding: of text, table, figure and pictures what there is."""
 
     name: str
-    """Of its files."""
+    """Name of its files."""
     title: str
     text: Sequence[str] = ()
     table: Sequence[Row] = ()
     figure: Lines | Heat | None = None
     pictures: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Caption -> PNG."""
+    verdict: bool = False
+    """Whether the text answers the study's question: a report opens with it."""
 
 
 def write(sections: Iterable[Section], folder: Path) -> list[str]:
-    """Sections as files: .txt, .csv, .tex, .md, .png; returns what to print."""
-    made, lines = list(sections), []  # all of them first: what cannot be said leaves nothing half-written
+    """Write sections to `folder` as .txt, .csv, .tex, .md and .png files; return the lines to
+    print.
+
+    All sections are made before the first file is written, so that a fault leaves nothing
+    half-written.
+    """
+    made, lines = list(sections), list[str]()
     folder.mkdir(parents=True, exist_ok=True)
     for section in made:
-        place = folder / section.name
-        if section.text:
-            place.with_suffix(".txt").write_text("\n".join(section.text) + "\n")
-        if section.table:
-            place.with_suffix(".csv").write_text(_csv(section.table))
-            place.with_suffix(".tex").write_text(latex(section.table))
-            place.with_suffix(".md").write_text(markdown(section.table))
-        if section.figure:
-            place.with_suffix(".png").write_bytes(png(section.figure))
-        for caption, picture in section.pictures.items():
-            (folder / f"{section.name}_{re.sub('[^a-z0-9]+', '_', caption.lower())}.png").write_bytes(picture)
-        lines += [section.title, "", *([markdown(section.table)] if section.table else []), *section.text, ""]
+        for ending, content in _files(section).items():
+            (folder / f"{section.name}{ending}").write_bytes(content)
+        shown = [markdown(section.table)] if section.table else []
+        lines += [section.title, "", *shown, *section.text, ""]
     return [*lines, f"files: {folder}"]
 
 
+def _files(section: Section) -> dict[str, bytes]:
+    """Return the end of each file's name -> content."""
+    files: dict[str, str | bytes] = {}
+    if section.text:
+        files[".txt"] = "\n".join(section.text) + "\n"
+    if section.table:
+        files |= {".csv": _csv(section.table), ".tex": latex(section.table)}
+        files[".md"] = markdown(section.table)
+    if section.figure:
+        files[".png"] = png(section.figure)
+    for caption, picture in section.pictures.items():
+        files[f"_{re.sub('[^a-z0-9]+', '_', caption.lower())}.png"] = picture
+    return {end: data.encode() if isinstance(data, str) else data for end, data in files.items()}
+
+
 def markdown(rows: Sequence[Row]) -> str:
-    """A table in Markdown."""
-    head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows]
-    return "".join([head, "|" + "---|" * len(rows[0]) + "\n", *body])
+    """Return a table in Markdown; the first row is the head."""
+    lines = []
+    for row in rows:
+        cells = (cell.replace("|", "\\|") for cell in row)
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join([lines[0], "|" + "---|" * len(rows[0]) + "\n", *lines[1:]])
 
 
 def latex(rows: Sequence[Row]) -> str:
-    """A tabular in LaTeX, every special character escaped."""
-    special = {c: f"\\{c}" for c in "&%$#_{}"} | {
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "\\": r"\textbackslash{}",
-    }
-    special |= {"±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$"}
-    lines = [" & ".join("".join(special.get(c, c) for c in cell) for cell in row) + r" \\" for row in rows]
-    body = "\n".join([r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"])
-    return f"\\begin{{tabular}}{{{'l' + 'r' * (len(rows[0]) - 1)}}}\n{body}\n\\end{{tabular}}\n"
+    """Return a tabular in LaTeX, every special character escaped; the first row is the head."""
+    escapes = str.maketrans(LATEX)
+    head, *body = [" & ".join(cell.translate(escapes) for cell in row) + r" \\" for row in rows]
+    lines = [r"\hline", head, r"\hline", *body, r"\hline"]
+    columns = "l" + "r" * (len(rows[0]) - 1)
+    return "\n".join([f"\\begin{{tabular}}{{{columns}}}", *lines, "\\end{tabular}\n"])
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -121,7 +165,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def png(figure: Lines | Heat) -> bytes:
-    """The figure as a PNG."""
+    """Return the figure drawn by matplotlib, as a PNG of 1050 x 630 pixels."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -140,76 +184,80 @@ def png(figure: Lines | Heat) -> bytes:
 
 
 def _draw_lines(axes: Any, figure: Lines) -> None:
+    style: dict[str, Any] = {"marker": "o", "markersize": 3}
+    if figure.steps:
+        style = {"drawstyle": "steps-post"}
     for i, line in enumerate(figure.lines):
-        style = {"drawstyle": "steps-post"} if figure.steps else {"marker": "o", "markersize": 3}
-        dash = "-" if i < 10 else "--"  # where matplotlib's colours begin again
+        dash = "-" if i < CYCLE else "--"
         (drawn,) = axes.plot(line.x, line.y, label=line.name, linestyle=dash, **style)
         if line.low:
-            step = "post" if figure.steps else None
-            axes.fill_between(line.x, line.low, line.high, color=drawn.get_color(), alpha=0.15, linewidth=0, step=step)
+            band = {"color": drawn.get_color(), "alpha": 0.15, "linewidth": 0}
+            band["step"] = "post" if figure.steps else None
+            axes.fill_between(line.x, line.low, line.high, **band)
     if figure.level is not None:
         axes.axhline(figure.level, color="black", linewidth=0.8, linestyle=":")
     if figure.ladder:
         axes.set_xscale("log")
-        axes.set_xticks(_ticks(figure), [f"{x:.3g}" for x in _ticks(figure)])
+        axes.set_xticks(figure.ticks, [f"{x:.3g}" for x in figure.ticks])
         axes.minorticks_off()
         axes.invert_xaxis()
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
 
 
-def _ticks(figure: Lines) -> list[float]:
-    """The densities of a ladder, every so many where they are many."""
-    found = sorted({x for line in figure.lines for x in line.x}, reverse=True)
-    return found[:: -(-len(found) // 8)] if found else []
-
-
 def _draw_heat(axes: Any, figure: Heat) -> None:
     limit = max((abs(v) for row in figure.values for v in row), default=1.0) or 1.0
     image = axes.imshow(figure.values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set_xticks(range(len(figure.columns)), figure.columns, rotation=45, ha="right", fontsize=7)
-    axes.set_yticks(range(len(figure.rows)), figure.rows, fontsize=6)
+    columns, rows = range(len(figure.columns)), range(len(figure.rows))
+    axes.set_xticks(columns, figure.columns, rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(rows, figure.rows, fontsize=6)
     axes.figure.colorbar(image)
 
 
 def traces(figure: Lines | Heat) -> dict[str, Any]:
-    """The figure as plotly's data and layout."""
-    common: dict[str, Any] = {"margin": {"l": 60, "r": 20, "t": 20, "b": 50}}
-    if isinstance(figure, Heat):
-        heat = {"type": "heatmap", "x": figure.columns, "y": figure.rows, "z": figure.values, "colorscale": SCALE, "zmid": 0}
-        axes = {
-            "xaxis": {"title": {"text": figure.x}, "type": "category"},
-            "yaxis": {"title": {"text": figure.y}, "autorange": "reversed"},
-        }
-        return {"data": [heat], "layout": {**common, **axes}}
-    data: list[dict[str, Any]] = []
-    for line in figure.lines:
-        trace: dict[str, Any] = {
-            "type": "scatter",
-            "name": line.name,
-            "x": list(line.x),
-            "y": list(line.y),
-            "mode": "lines+markers",
-        }
-        if figure.steps:
-            trace |= {"mode": "lines", "line": {"shape": "hv"}}
-        if line.low:
-            trace["error_y"] = {
-                "type": "data",
-                "symmetric": False,
-                "array": [h - y for h, y in zip(line.high, line.y, strict=True)],
-                "arrayminus": [y - low for low, y in zip(line.low, line.y, strict=True)],
-            }
-        data.append(trace)
+    """Return the figure as plotly's data and layout."""
+    drawn = _heat_traces(figure) if isinstance(figure, Heat) else _line_traces(figure)
+    return drawn | {"layout": {"margin": MARGIN, **drawn["layout"]}}
+
+
+def _heat_traces(figure: Heat) -> dict[str, Any]:
+    heat: dict[str, Any] = {
+        "type": "heatmap",
+        "x": figure.columns,
+        "y": figure.rows,
+        "z": figure.values,
+    }
+    heat |= {"colorscale": SCALE, "zmid": 0}
+    layout = {
+        "xaxis": {"title": {"text": figure.x}, "type": "category"},
+        "yaxis": {"title": {"text": figure.y}, "autorange": "reversed"},
+    }
+    return {"data": [heat], "layout": layout}
+
+
+def _line_traces(figure: Lines) -> dict[str, Any]:
     x: dict[str, Any] = {"title": {"text": figure.x}}
     if figure.ladder:
-        x |= {
-            "type": "log",
-            "autorange": "reversed",
-            "tickvals": _ticks(figure),
-            "ticktext": [f"{t:.3g}" for t in _ticks(figure)],
-        }
-    shapes = [] if figure.level is None else [
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": figure.level, "y1": figure.level, "line": {"dash": "dot"}}
-    ]  # fmt: skip
-    return {"data": data, "layout": {**common, "xaxis": x, "yaxis": {"title": {"text": figure.y}}, "shapes": shapes}}
+        labels = [f"{tick:.3g}" for tick in figure.ticks]
+        x |= {"type": "log", "autorange": "reversed"}
+        x |= {"tickvals": figure.ticks, "ticktext": labels}
+    shapes = []
+    if figure.level is not None:
+        level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
+        level |= {"y0": figure.level, "y1": figure.level, "line": {"dash": "dot"}}
+        shapes.append(level)
+    layout = {"xaxis": x, "yaxis": {"title": {"text": figure.y}}, "shapes": shapes}
+    return {"data": [_trace(line, figure.steps) for line in figure.lines], "layout": layout}
+
+
+def _trace(line: Line, steps: bool) -> dict[str, Any]:
+    trace: dict[str, Any] = {"type": "scatter", "name": line.name}
+    trace |= {"x": list(line.x), "y": list(line.y), "mode": "lines+markers"}
+    if steps:
+        trace |= {"mode": "lines", "line": {"shape": "hv"}}
+    if line.low:
+        above = [high - y for high, y in zip(line.high, line.y, strict=True)]
+        below = [y - low for low, y in zip(line.low, line.y, strict=True)]
+        error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+        trace["error_y"] = error
+    return trace

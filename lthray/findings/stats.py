@@ -1,7 +1,8 @@
 """Intervals and tests: pure functions on arrays.
 
-The unit that is repeated is the seed: `x` is one number a seed, most often a paired difference, ticket minus dense.
-Images, timesteps and noise are repeats inside one network; they say how well it was measured, and no more.
+The unit of replication is the seed: `x` holds one number per seed, most often a paired difference,
+ticket minus dense. Images, timesteps and noise are repeats inside one network: they say how well it
+was measured, and no more.
 """
 
 import math
@@ -25,7 +26,7 @@ class Interval(NamedTuple):
 
 
 class Survival(NamedTuple):
-    """The share still alive after each time t, with its interval; nan where the interval is undefined."""
+    """Share still alive after each time t, with its interval; nan where that is undefined."""
 
     t: np.ndarray
     survival: np.ndarray
@@ -34,132 +35,177 @@ class Survival(NamedTuple):
 
     @property
     def median(self) -> float:
-        """The first time by which half are gone, inf where fewer than half ever are."""
-        return float(min(self.t[self.survival <= 0.5 + 1e-12], default=math.inf))
+        """First time by which half are gone; inf where fewer than half ever are."""
+        half_gone = self.t[self.survival <= 0.5 + 1e-12]
+        return float(min(half_gone, default=math.inf))
 
 
 def relative_excess(losses: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """mean(losses) / mean(reference) - 1 over paired images, and its standard error by the delta method.
+    """Return mean(losses) / mean(reference) - 1 over images, and its standard error (delta method).
 
-    Both are [images] (or [images, columns], averaged over columns first: an image is the unit that was drawn). The error
-    is of the evaluation alone; it says nothing of other seeds.
+    Both arrays are [images], or [images, columns] and averaged over columns first: an image is the
+    unit that was drawn. The error is that of the evaluation alone; it says nothing of other seeds.
     """
-    a, b = (x.astype(np.float64).reshape(len(x), -1).mean(1) for x in (losses, reference))
+    a, b = _image_means(losses), _image_means(reference)
     excess = a.mean() / b.mean() - 1
     influence = (a - (1 + excess) * b) / b.mean()
     return float(excess), float(influence.std(ddof=1) / np.sqrt(len(a)))
 
 
 def image_interval(
-    losses: np.ndarray, reference: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    losses: np.ndarray,
+    reference: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
-    """The percentile bootstrap over images of `relative_excess`: the error of evaluating this one network, in pairs.
+    """Return the error of evaluating one network: `relative_excess` bootstrapped over images.
 
-    Never over seeds: of n seeds it covers .75 (n = 3), .83 (5), .90 (10) instead of .95 (Hesterberg 2015, arXiv 1411.5279).
+    Pairs are kept; ends are percentiles. Never use it over seeds: of n seeds it covers .75 (n = 3),
+    .83 (5), .90 (10) instead of .95 (Hesterberg 2015, arXiv 1411.5279).
     """
-    data = [np.asarray(x, dtype=np.float64).reshape(len(x), -1).mean(1) for x in (losses, reference)]
 
     def excess(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return a.mean(axis) / b.mean(axis) - 1
 
-    found = scipy.stats.bootstrap(  # batch: [100, images] in memory
-        data, excess, paired=True, confidence_level=level, n_resamples=resamples, batch=100, method="percentile", rng=seed
+    bootstrap = scipy.stats.bootstrap(
+        [_image_means(losses), _image_means(reference)],
+        excess,
+        paired=True,
+        confidence_level=level,
+        n_resamples=resamples,
+        batch=100,  # [100, images] in memory
+        method="percentile",
+        rng=seed,
     )
-    return Interval(*map(float, found.confidence_interval))
+    low, high = bootstrap.confidence_interval
+    return Interval(float(low), float(high))
 
 
 def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
-    """mean +- t_{(1 + level) / 2, n - 1} s / sqrt(n), of two or more seeds (Student 1908)."""
+    """Return mean +- t_{(1 + level) / 2, n - 1} s / sqrt(n), of two or more seeds (Student)."""
     mean, error, df = _mean(x)
     half = float(scipy.stats.t.ppf((1 + level) / 2, df)) * error
     return Interval(mean - half, mean + half)
 
 
 def upper_bound(x: ArrayLike, level: float = 0.95) -> float:
-    """mean + t_{level, n - 1} s / sqrt(n): the one-sided bound of the mean."""
+    """Return mean + t_{level, n - 1} s / sqrt(n): the one-sided upper bound of the mean."""
     mean, error, df = _mean(x)
     return mean + float(scipy.stats.t.ppf(level, df)) * error
 
 
 def t_test(x: ArrayLike, alternative: Alternative = "two-sided", *, shift: float = 0.0) -> float:
-    """p of the hypothesis that the mean is `shift`, against its being less, greater, or either.
+    """Return p of a mean over seeds of `shift`, against its being less, greater, or either.
 
-    Equal values leave no doubt: p is 0 or 1 by the side on which they lie, and on `shift` itself .5, or 1 of two sides.
+    Equal values leave no doubt: p is 0 or 1 by the side on which they lie, and on `shift` itself
+    .5, or 1 of two sides.
     """
     mean, error, df = _mean(_seeds(x) - shift)
-    t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
+    t = 0.0
+    if error:
+        t = mean / error
+    elif mean:
+        t = math.copysign(math.inf, mean)
     tail = {"less": t, "greater": -t, "two-sided": -abs(t)}[alternative]
-    return float(scipy.stats.t.cdf(tail, df)) * (2 if alternative == "two-sided" else 1)
+    sides = 2 if alternative == "two-sided" else 1
+    return float(scipy.stats.t.cdf(tail, df)) * sides
 
 
 def sign_flip(x: ArrayLike, alternative: Alternative = "two-sided", *, shift: float = 0.0) -> float:
-    """p of the mean among those of all 2^n flips of the signs of x - shift (Fisher 1935): exact under symmetry alone.
+    """Return p of the mean among all 2^n flips of the signs of x - shift (Fisher 1935).
 
-    Of one side no less than 2^-n: .125 for 3 seeds, .0625 for 4, .03125 for 5. Above 16 seeds, 2^16 flips at random.
+    It is exact under symmetry. A one-sided p is at least 2^-n: .125 for 3 seeds, .0625 for 4,
+    .03125 for 5. Above 16 seeds, 2^16 random flips are drawn.
     """
-    found = scipy.stats.permutation_test(
-        (_seeds(x) - shift,), np.mean, permutation_type="samples", n_resamples=2**16, alternative=alternative, rng=0
+    test = scipy.stats.permutation_test(
+        (_seeds(x) - shift,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=2**16,
+        alternative=alternative,
+        rng=0,
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def non_inferior(differences: ArrayLike, margin: float, *, alpha: float = 0.05) -> bool:
-    """Is the upper one-sided 1 - alpha bound of the mean difference below the margin? With margin 0: superior."""
+    """Return whether the upper 1 - alpha bound of the mean is below the margin; 0: superiority."""
     return upper_bound(differences, 1 - alpha) < margin
 
 
 def fixed_sequence(passed: Sequence[bool]) -> int:
-    """How many hypotheses, in an order set beforehand, are confirmed before the first that is not.
+    """Return how many hypotheses, in a preset order, are confirmed before the first that is not.
 
-    Each at alpha, all of them together at alpha, without correction (Maurer et al. 1995).
+    Each is tested at alpha, and all of them together err at alpha, without correction (Maurer et
+    al. 1995).
     """
     return sum(1 for _ in takewhile(bool, passed))
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Adjusted p, in the order given: max over j <= i of (m - j + 1) p_(j), at most 1 (Holm 1979)."""
+    """Return p-values adjusted by Holm (1979): max over j <= i of (m - j + 1) p_(j), at most 1.
+
+    They are in the order of `p`. Raises ValueError where one of `p` does not lie between 0 and 1.
+    """
     p = np.asarray(p, dtype=np.float64)
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"p-values lie between 0 and 1, not {p}")
     order = np.argsort(p)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    factors = np.arange(len(p), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
     return adjusted
 
 
 def jeffreys(successes: int, n: int, *, level: float = 0.95) -> Interval:
-    """Quantiles of Beta(x + 1/2, n - x + 1/2); the lower end is 0 at x = 0, the upper 1 at x = n (Brown et al. 2001)."""
+    """Return quantiles of Beta(x + 1/2, n - x + 1/2); 0 is the lower end at x = 0, 1 the upper at
+    n.
+
+    After Brown et al. (2001). Raises ValueError where `successes` of `n` is not a share.
+    """
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"{successes} of {n} is not a share")
-    low, high = scipy.stats.beta.ppf([(1 - level) / 2, (1 + level) / 2], successes + 0.5, n - successes + 0.5)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = scipy.stats.beta.ppf(tails, successes + 0.5, n - successes + 0.5)
     return Interval(float(low) if successes else 0.0, float(high) if successes < n else 1.0)
 
 
 def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Interval:
-    """The exact interval of a share: it covers at least `level` of the time, whatever the share (Clopper, Pearson 1934)."""
-    return Interval(*map(float, scipy.stats.binomtest(successes, n).proportion_ci(level, method="exact")))
+    """Return the exact interval of a share: it covers at least `level` (Clopper, Pearson 1934)."""
+    low, high = scipy.stats.binomtest(successes, n).proportion_ci(level, method="exact")
+    return Interval(float(low), float(high))
 
 
 def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Interval:
-    """p1 - p2 -+ the hypotenuse of the two Wilson intervals' sides that face that way (Newcombe 1998, method 10)."""
-    counts = ((x1, n1), (x2, n2))
-    (l1, u1), (l2, u2) = (scipy.stats.binomtest(x, n).proportion_ci(level, method="wilson") for x, n in counts)
+    """Return the interval of p1 - p2 by two Wilson intervals (Newcombe 1998, method 10).
+
+    Its ends are p1 - p2 minus, and plus, the hypotenuse of the sides that face that way.
+    """
+    l1, u1 = scipy.stats.binomtest(x1, n1).proportion_ci(level, method="wilson")
+    l2, u2 = scipy.stats.binomtest(x2, n2).proportion_ci(level, method="wilson")
     p1, p2 = x1 / n1, x2 / n2
-    return Interval(p1 - p2 - math.hypot(p1 - l1, u2 - p2), p1 - p2 + math.hypot(u1 - p1, p2 - l2))
+    below, above = math.hypot(p1 - l1, u2 - p2), math.hypot(u1 - p1, p2 - l2)
+    return Interval(p1 - p2 - below, p1 - p2 + above)
 
 
 def effective_size(groups: Sequence[Sequence[float]]) -> float:
-    """How many independent outcomes as many dependent ones are worth: N / (1 + (m - 1) ICC), m their mean number a group.
+    """Return how many independent outcomes dependent ones are worth: N / (1 + (m - 1) ICC).
 
-    ICC by one-way analysis of variance (Kish 1965), between 0 and 1; one group, or groups of one, are worth N.
+    m is the mean group size, ICC the intraclass correlation by one-way analysis of variance (Kish
+    1965), between 0 and 1. One group, or groups of one, are worth N.
     """
-    sizes = np.array([len(group) for group in groups], dtype=np.float64)
+    arrays = list(map(np.asarray, groups))
+    sizes = np.array(list(map(len, groups)), dtype=np.float64)
     total, k = sizes.sum(), len(groups)
     if k < 2 or total == k:
         return float(total)
-    means, grand = np.array([np.mean(group) for group in groups]), np.mean(np.concatenate([np.asarray(g) for g in groups]))
+    means = np.array(list(map(np.mean, arrays)))
+    grand = np.mean(np.concatenate(arrays))
     between = (sizes * (means - grand) ** 2).sum() / (k - 1)
-    within = sum(((np.asarray(g) - m) ** 2).sum() for g, m in zip(groups, means, strict=True)) / (total - k)
+    squares = sum(((a - m) ** 2).sum() for a, m in zip(arrays, means, strict=True))
+    within = squares / (total - k)
     size = (total - (sizes**2).sum() / total) / (k - 1)
     spread = between + (size - 1) * within
     icc = min(max((between - within) / spread, 0.0), 1.0) if spread else 1.0
@@ -167,10 +213,11 @@ def effective_size(groups: Sequence[Sequence[float]]) -> float:
 
 
 def kaplan_meier(times: ArrayLike, observed: ArrayLike, *, level: float = 0.95) -> Survival:
-    """The share of trajectories that still match, over sparsity (Kaplan, Meier 1958), with the log-log Greenwood interval.
+    """Return the share still matching over sparsity, with the log-log Greenwood interval.
 
-    `times` [trajectories]: the sparsity that failed first, or, where not `observed`, the last that was tried (censored).
-    The interval is undefined (nan) before the first failure, and when none is left.
+    `times` [trajectories] is the sparsity that failed first, or, where not `observed`, the last
+    that was tried (censored). The interval is undefined (nan) before the first failure, and when
+    none is left (Kaplan, Meier 1958).
     """
     alive = scipy.stats.ecdf(_censored(times, observed)).sf
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it warns of the nan
@@ -178,44 +225,57 @@ def kaplan_meier(times: ArrayLike, observed: ArrayLike, *, level: float = 0.95) 
     return Survival(alive.quantiles, alive.probabilities, low.probabilities, high.probabilities)
 
 
-def logrank(times_a: ArrayLike, observed_a: ArrayLike, times_b: ArrayLike, observed_b: ArrayLike) -> float:
-    """Two-sided p that two arms survive alike (Mantel 1966); 1 where nothing failed while both were at risk."""
+def logrank(
+    times_a: ArrayLike, observed_a: ArrayLike, times_b: ArrayLike, observed_b: ArrayLike
+) -> float:
+    """Return two-sided p of like survival (Mantel 1966); 1 where none failed with both at risk."""
+    a, b = _censored(times_a, observed_a), _censored(times_b, observed_b)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = float(scipy.stats.logrank(_censored(times_a, observed_a), _censored(times_b, observed_b)).pvalue)
+        p = float(scipy.stats.logrank(a, b).pvalue)
     return 1.0 if math.isnan(p) else p
 
 
 def noise_floor(differences: ArrayLike, q: float = 0.95) -> float:
-    """The q-quantile of |differences| of a metric between pairs that differ in nothing that matters (A/A)."""
+    """Return the q-quantile of |differences| between pairs that differ in nothing (A/A)."""
     return float(np.quantile(np.abs(differences), q))
 
 
 def steps_to(curve: ArrayLike, target: float) -> float:
-    """The first step at which a curve [points, (step, loss)] is down to the target; inf if never (right-censored).
+    """Return the first step at which a curve is down to `target`; inf if never (right-censored).
 
-    On the running minimum, log loss linear in log step between points. Before the first point nothing is known: a curve
-    that begins at or below the target gives its first step, an upper bound.
+    `curve` is [points, (step, loss)]. On its running minimum, log loss is linear in log step
+    between points. Before the first point nothing was measured: a curve that begins at or below the
+    target gives its first step, an upper bound. Raises ValueError where steps do not rise or losses
+    are not above 0.
     """
     curve = np.asarray(curve, dtype=np.float64)
     steps, loss = curve.T
-    if not (np.isfinite(loss) & (loss > 0) & (np.diff(steps, prepend=0) > 0)).all():
+    rising = np.diff(steps, prepend=0) > 0
+    if not (np.isfinite(loss) & (loss > 0) & rising).all():
         raise ValueError(f"a curve has rising steps above 0 and losses above 0, not {curve}")
     best = np.minimum.accumulate(loss)
     if best[-1] > target:
         return math.inf
     at = int(np.argmax(best <= target))
     span = [at, max(at - 1, 0)]  # np.interp wants rising losses
-    return float(np.exp(np.interp(np.log(target), np.log(best[span]), np.log(steps[span]))))
+    log_step = np.interp(np.log(target), np.log(best[span]), np.log(steps[span]))
+    return float(np.exp(log_step))
 
 
 def step_equivalent(curve: ArrayLike, margin: float) -> float:
-    """1 - s / S, where a dense run of S steps first had 1 + margin times its last loss at s: the steps a margin is worth.
+    """Return 1 - s / S, where a dense run of S steps first had 1 + margin times its last loss at s.
 
-    `curve` as of `steps_to`. A lower bound where the curve begins at or below that loss; and where the rate decays, since
-    a run planned to end at s would have been lower there than one passing by.
+    That is the share of the steps that a margin is worth; `curve` as of `steps_to`. It is a lower
+    bound where the curve begins at or below that loss; and where the learning rate decays, since a
+    run planned to end at s would have been lower there than one passing by.
     """
     last, loss = np.asarray(curve, dtype=np.float64)[-1]
     return float(1 - steps_to(curve, loss * (1 + margin)) / last)
+
+
+def _image_means(losses: np.ndarray) -> np.ndarray:
+    """Return the mean of each image, [images], in double precision."""
+    return np.asarray(losses, dtype=np.float64).reshape(len(losses), -1).mean(1)
 
 
 def _seeds(x: ArrayLike) -> np.ndarray:
@@ -226,10 +286,14 @@ def _seeds(x: ArrayLike) -> np.ndarray:
 
 
 def _mean(x: ArrayLike) -> tuple[float, float, int]:
-    """Mean, standard error, degrees of freedom; taken from the first value, so equal ones have an error of exactly 0."""
+    """Return mean, standard error and degrees of freedom.
+
+    Both are taken from the first value on, so that equal values have an error of exactly 0.
+    """
     x = _seeds(x)
     rest = x - x[0]
-    return float(x[0] + rest.mean()), float(rest.std(ddof=1) / math.sqrt(len(x))), len(x) - 1
+    error = float(rest.std(ddof=1) / math.sqrt(len(x)))
+    return float(x[0] + rest.mean()), error, len(x) - 1
 
 
 def _censored(times: ArrayLike, observed: ArrayLike) -> Any:

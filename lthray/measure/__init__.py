@@ -1,1 +1,1 @@
-"""What is left: quality and cost."""
+"""Measures of trained networks: loss, sample quality, cost and anatomy."""

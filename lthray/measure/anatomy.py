@@ -1,7 +1,7 @@
-"""What a trained ticket is like inside: barriers between networks, sharpness, where it is sensitive, what it keeps.
+"""The inside of a trained ticket: barriers, sharpness, sensitivity, and which weights it keeps.
 
-`losses` maps weights to the losses [images, columns] of a network that has them, always of the same images and noise, so
-that numbers of two networks are paired.
+`losses` maps weights to the losses [images, columns] of a network that has them, always of equal
+images and noise, so that numbers of two networks are paired.
 """
 
 from collections.abc import Callable
@@ -10,55 +10,80 @@ import torch
 from torch import Tensor
 
 from lthray.core.random import generator
-from lthray.core.ticket import Mask, Weights
-from lthray.prune.criteria import largest
+from lthray.core.ticket import Mask, Weights, largest
 
 POINTS = 11  # of the path between two networks, both ends included
-RADIUS = 0.05  # of a weight's size: the standard deviation of a perturbation
-BINS, WIDEST = 48, 4.0  # of histograms of initial weights, in standard deviations of the layer
+RADIUS = 0.05  # standard deviation of a perturbation, relative to the weight
+BINS = 48  # of the histograms of initial weights
+WIDEST = 4.0  # end of these histograms, in standard deviations of the layer
 
 Losses = Callable[[Weights], Tensor]
 
 
 def path(losses: Losses, a: Weights, b: Weights) -> Tensor:
-    """Losses on the straight path from a to b, [11 points, columns]."""
-    alphas = torch.linspace(0, 1, POINTS).tolist()
-    return torch.stack([losses({name: torch.lerp(a[name], b[name], alpha) for name in a}).mean(0) for alpha in alphas])
+    """Return the losses on the straight path from weights `a` to weights `b`, [11, columns]."""
+    points = []
+    for alpha in torch.linspace(0, 1, POINTS).tolist():
+        between = {name: torch.lerp(a[name], b[name], alpha) for name in a}
+        points.append(losses(between).mean(0))
+    return torch.stack(points)
 
 
 def barrier(path: Tensor) -> float:
-    """max over alpha of L((1 - alpha) a + alpha b), over (L(a) + L(b)) / 2, minus 1 (Frankle et al. 2020, arXiv
-    1912.05671), of a path [points, columns]. At least 0: both ends are points of the path."""
+    """Return the error barrier of a `path` [points, columns], relative to the mean of its ends.
+
+    max over alpha of L((1 - alpha) a + alpha b), over (L(a) + L(b)) / 2, minus 1 (Frankle et al.
+    2020, arXiv 1912.05671). At least 0, for both ends are points of the path.
+    """
     along = path.mean(1)
-    return float(along.max() / ((along[0] + along[-1]) / 2) - 1)
+    ends = (along[0] + along[-1]) / 2
+    return float(along.max() / ends - 1)
 
 
 def sharpness(losses: Losses, weights: Weights, mask: Mask, draws: int) -> float:
-    """Mean relative rise of the loss when every kept weight w moves by N(0, (0.05 |w|)^2): average-case adaptive sharpness
-    (Andriushchenko et al. 2023, arXiv 2302.07011)."""
-    before, rise = float(losses(weights).mean()), 0.0
+    """Return the mean relative rise of the loss when every kept weight w moves a little.
+
+    Each of `draws` perturbations adds N(0, (0.05 |w|)^2) to the weights that have a mask:
+    average-case adaptive sharpness (Andriushchenko et al. 2023, arXiv 2302.07011).
+    """
+    before = float(losses(weights).mean())
+    rise = 0.0
     for draw in range(draws):
-        moved = {name: weights[name] * (1 + RADIUS * _noise(weights[name], draw, name)) for name in mask}
+        moved = {}
+        for name in mask:
+            moved[name] = weights[name] * (1 + RADIUS * _noise(weights[name], draw, name))
         rise += float(losses({**weights, **moved}).mean()) / before - 1
     return rise / draws
 
 
 def sensitivity(losses: Losses, weights: Weights, mask: Mask) -> Tensor:
-    """Relative rise of the loss when one layer alone is cut to the largest tenth of what it has, [layers, columns]."""
-    before, rows = losses(weights).mean(0), []
+    """Return the relative rise of the loss when one layer alone is cut, [layers, columns].
+
+    The layer keeps the largest tenth of the weights that `mask` keeps.
+    """
+    before = losses(weights).mean(0)
+    rows = []
     for name, layer in mask.items():
-        rows.append(losses({**weights, name: largest(weights[name], layer)}).mean(0) / before - 1)
+        cut = {**weights, name: largest(weights[name], layer)}
+        rows.append(losses(cut).mean(0) / before - 1)
     return torch.stack(rows)
 
 
 def initial(weights: Weights, mask: Mask) -> Tensor:
-    """Counts of the initial weights that are kept, and of those that are cut, [layers, 2, bins] (Frankle and Carbin 2019,
-    figure 15); 48 equal bins over +-4 standard deviations of the layer, what lies beyond in the outermost."""
+    """Return histograms of the initial weights that are kept and cut, [layers, 2, 48] int32.
+
+    Frankle and Carbin 2019 (arXiv 1803.03635), figure 15: equal bins over +-4 standard deviations
+    of the layer; weights beyond are counted in the outermost bins.
+    """
     rows = []
     for name, layer in mask.items():
-        w = (weights[name] / weights[name].std(correction=0)).clamp(-WIDEST, WIDEST)
-        rows.append(torch.stack([torch.histc(w[part], BINS, -WIDEST, WIDEST) for part in (layer, ~layer)]))
+        scaled = (weights[name] / weights[name].std(correction=0)).clamp(-WIDEST, WIDEST)
+        rows.append(torch.stack([_histogram(scaled[layer]), _histogram(scaled[~layer])]))
     return torch.stack(rows).to(torch.int32)
+
+
+def _histogram(values: Tensor) -> Tensor:
+    return torch.histc(values, BINS, -WIDEST, WIDEST)
 
 
 def _noise(weight: Tensor, draw: int, name: str) -> Tensor:

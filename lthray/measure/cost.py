@@ -1,65 +1,102 @@
-"""What a network costs: parameters, multiply-accumulates of one forward pass, bytes of its ticket."""
+"""What a network costs: its parameters, and the multiply-accumulates of one forward pass."""
 
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from lthray.core import metrics
 from lthray.core.ticket import Mask
 
 
-def parameters(network: nn.Module, mask: Mask, free: Iterable[str], gone: int = 0) -> dict[str, float]:
-    """Counts of all parameters, of those that may be cut (`free` layers), and of those kept of all.
+def parameters(
+    network: nn.Module, mask: Mask, free: Iterable[str], gone: int = 0
+) -> dict[str, float]:
+    """Return the counts of all parameters, of the prunable ones, and of those kept of all.
 
-    `density/prunable` is kept over all in the free layers; `density/total` counts norms, biases and exempt layers too.
-    Where channels are cut, `gone` parameters of the whole network are no longer there, and all that is there is kept.
+    `free` names the layers that may be cut. The prunable density is kept over all in these layers;
+    the total density counts norms, biases and exempt layers too. Where channels are cut, `gone`
+    parameters of the whole network are no longer there, and all that is there is kept.
     """
-    total = sum(p.numel() for p in network.parameters())
-    free = list(free)
-    prunable, alive = sum(mask[n].numel() for n in free), sum(int(mask[n].sum()) for n in free)
+    total = _size(network)
+    prunable, alive = 0, 0
+    for name in free:
+        prunable += mask[name].numel()
+        alive += int(mask[name].sum())
     kept = total - (gone or mask.size - mask.kept)
     return {
-        "cost/parameters": total - gone,
-        "cost/prunable": prunable,
-        "cost/kept": kept,
-        "density/prunable": alive / prunable,
-        "density/total": kept / total,
+        metrics.PARAMETERS.name: total - gone,
+        metrics.PRUNABLE_SIZE.name: prunable,
+        metrics.KEPT.name: kept,
+        metrics.PRUNABLE.name: alive / prunable,
+        metrics.TOTAL.name: kept / total,
     }
 
 
-def as_if(metrics: Mapping[str, float], network: nn.Module, whole: Mask, free: Iterable[str]) -> dict[str, float]:
-    """The densities at which a ticket of `network` would keep as many parameters as another, smaller network has."""
-    total, prunable = sum(p.numel() for p in network.parameters()), sum(whole[n].numel() for n in free)
-    kept = metrics["cost/parameters"]
-    return {"density/prunable": (kept - (total - prunable)) / prunable, "density/total": kept / total}
+def as_if(
+    smaller: Mapping[str, float], network: nn.Module, whole: Mask, free: Iterable[str]
+) -> dict[str, float]:
+    """Return the densities of a ticket of `network` with as many parameters as a smaller network.
+
+    `smaller` holds the metrics of the smaller network, `whole` the mask of the dense `network`, and
+    `free` names the layers that may be cut.
+    """
+    total = _size(network)
+    prunable = sum(whole[name].numel() for name in free)
+    kept = smaller[metrics.PARAMETERS.name]
+    return {
+        metrics.PRUNABLE.name: (kept - (total - prunable)) / prunable,
+        metrics.TOTAL.name: kept / total,
+    }
 
 
 def macs(network: nn.Module, mask: Mask, example: tuple[Tensor, ...]) -> dict[str, float]:
-    """Multiply-accumulates of one image through the convolutions and linear layers: dense, and counting kept weights only.
+    """Return the multiply-accumulates of one image: dense, and of the kept weights only.
 
-    Masked MACs are theoretical: a masked dense network runs as long as a dense one.
+    Counted are convolutions and linear layers in one forward pass of the inputs `example`. Masked
+    counts are theoretical: a masked dense network runs as long as a dense one.
     """
-    uses: dict[str, int] = {}
-    hooks = []
+    weights = dict(network.named_parameters())
+    dense, masked = 0, 0
+    for layer, uses in _uses_of_layers(network, example).items():
+        name = f"{layer}.weight"
+        size = weights[name].numel()
+        kept = int(mask[name].sum()) if name in mask else size
+        dense += uses * size
+        masked += uses * kept
+    images = len(example[0])
+    return {metrics.MACS_DENSE.name: dense / images, metrics.MACS_MASKED.name: masked / images}
 
-    def count(name: str, module: nn.Module, out: Tensor) -> None:
-        uses[name] = uses.get(name, 0) + _uses(module, out)
 
+def _size(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _uses_of_layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, int]:
+    """Return how often each weight of a layer is used in one forward pass of `example`."""
+    layers: dict[nn.Module, str] = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            hooks.append(module.register_forward_hook(lambda m, _x, out, name=name: count(name, m, out)))
+            layers[module] = name
+    uses: dict[str, int] = {}
+
+    def count(module: nn.Module, _inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        name = layers[module]
+        uses[name] = uses.get(name, 0) + _uses(module, out)
+
+    hooks = [module.register_forward_hook(count) for module in layers]
     with torch.no_grad():
         network(*example)
     for hook in hooks:
         hook.remove()
-    weights = dict(network.named_parameters())
-    dense = {name: n * weights[f"{name}.weight"].numel() for name, n in uses.items()}
-    kept = {name: int(mask[f"{name}.weight"].sum()) if f"{name}.weight" in mask else 0 for name in uses}
-    masked = {name: n * kept[name] if f"{name}.weight" in mask else dense[name] for name, n in uses.items()}
-    images = len(example[0])
-    return {"cost/macs_dense": sum(dense.values()) / images, "cost/macs_masked": sum(masked.values()) / images}
+    return uses
 
 
 def _uses(module: nn.Module, out: Tensor) -> int:
-    """How often each weight of a layer is used in the batch: output pixels of a convolution, rows of a linear layer."""
-    return out.shape[0] * out.shape[2] * out.shape[3] if isinstance(module, nn.Conv2d) else out.numel() // out.shape[-1]
+    """Return how often each weight is used for the outputs `out` of one call of a layer.
+
+    These are the output pixels of a convolution, or the rows of a linear layer, of all images.
+    """
+    if isinstance(module, nn.Conv2d):
+        return out.shape[0] * out.shape[2] * out.shape[3]
+    return out.numel() // out.shape[-1]

@@ -1,90 +1,113 @@
-"""The paired panel loss, whole and at a glance; the excess over the dense network; accuracy of classifiers.
+"""Losses on the evaluation panel, the excess over the dense network, accuracy of classifiers.
 
-The panel is one fixed set of held-out images x stratified timesteps x noise, so that every network of a study answers
-the same questions and differences are paired.
+The panel is one fixed set of images x stratified timesteps x noise, so that every network of a
+study is measured on equal inputs and differences are paired. `x` are images [n, C, H, W] as the
+network takes them, `y` their classes [n].
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lthray.config.trial import Measure
+from lthray.core import metrics
+from lthray.core.task import Inputs, Task
 from lthray.findings.stats import relative_excess
-from lthray.task.data import Images
-from lthray.task.objectives import Classify, Denoise, Task
 
 SPLIT = 512  # images a forward pass
-QUARTER = 4  # of the images, and half of the timesteps, are what a glance takes
+QUARTER = 4  # a glance takes one image of so many
+BANDS = 5  # equal parts into which a denoiser's timesteps are divided
 
 
 def panel(network: nn.Module, task: Task, x: Tensor, y: Tensor, columns: int) -> Tensor:
-    """The loss of every image at every stratified timestep, [images, columns] float32 on the CPU."""
+    """Return the loss of every image at every stratified timestep, float32 on the CPU.
+
+    The result is [images, columns]; a task without timesteps has one column.
+    """
     with torch.no_grad():
-        return torch.stack(
-            [
-                torch.cat([task.errors(network, *part) for part in zip(*(i.split(SPLIT) for i in inputs), strict=True)])
-                for inputs in task.panel(x, y, columns)
-            ],
-            dim=1,
-        ).float().cpu()  # fmt: skip
+        losses = [_losses(network, task, inputs) for inputs in task.panel(x, y, columns)]
+    return torch.stack(losses, dim=1).float().cpu()
 
 
-def bands(task: Task, columns: int, parts: int = 5) -> Iterator[tuple[str, Tensor]]:
-    """Equal bands of a denoiser's timesteps: named by the first timestep, the columns of a panel that lie in it."""
-    if isinstance(task, Denoise):
-        for i, band in enumerate(torch.arange(columns).tensor_split(parts)):
-            if len(band):
-                yield f"t{round(i * task.timesteps / parts):03d}", band
+def glance(network: nn.Module, task: Task, x: Tensor, y: Tensor, columns: int) -> Tensor:
+    """Return the losses on a part of the panel, for what is measured often.
+
+    The part is every fourth image and half of the `columns`: [images / 4, columns / 2].
+    """
+    return panel(network, task, x[::QUARTER], y[::QUARTER], max(1, columns // 2))
+
+
+def along(network: nn.Module, task: Task, x: Tensor, y: Tensor, columns: int) -> list[float]:
+    """Return the mean loss at a glance and, of a classifier, the accuracy on the same images."""
+    point = [float(glance(network, task, x, y, columns).mean())]
+    if task.classifies:
+        point.append(accuracy(correct(network, x[::QUARTER], y[::QUARTER])))
+    return point
+
+
+def bands(task: Task, columns: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the equal bands of a denoiser's timesteps; none for a task without timesteps.
+
+    Each is a name, "t" and the first timestep of the band, and the columns of a panel with
+    `columns` timesteps that lie in it. Bands without a column are left out.
+    """
+    if task.timesteps is None:
+        return
+    for number, band in enumerate(torch.arange(columns).tensor_split(BANDS)):
+        if len(band):
+            start = round(number * task.timesteps / BANDS)
+            yield f"t{start:03d}", band
 
 
 def correct(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Whether each image is classified rightly, [n] bool on the CPU."""
+    """Return whether each image `x` is classified as its class in `y`, [n] bool on the CPU."""
+    right = []
     with torch.no_grad():
-        return torch.cat([(network(a).argmax(1) == b) for a, b in zip(x.split(SPLIT), y.split(SPLIT), strict=True)]).cpu()
+        for images, classes in zip(x.split(SPLIT), y.split(SPLIT), strict=True):
+            right.append(network(images).argmax(1) == classes)
+    return torch.cat(right).cpu()
 
 
-def along(network: nn.Module, task: Task, images: Images, measure: Measure) -> list[float]:
-    """At one point of a training run: the held-out loss at a glance, and of a classifier the accuracy."""
-    found = [float(glance(network, task, images, measure).mean())]
-    if isinstance(task, Classify):
-        x, y = images.held_out(measure.split, measure.images)
-        found.append(float(correct(network, x[::QUARTER], y[::QUARTER]).double().mean()))
-    return found
+def accuracy(correct: Tensor) -> float:
+    """Return the share of images that are classified rightly, of `correct` [n] bool."""
+    return float(correct.double().mean())
 
 
-def glance(network: nn.Module, task: Task, images: Images, measure: Measure) -> Tensor:
-    """The losses on a part of the panel, [images / 4, timesteps / 2]: for what is measured often."""
-    x, y = images.held_out(measure.split, measure.images)
-    return panel(network, task, x[::QUARTER], y[::QUARTER], max(1, measure.timesteps // 2))
+def excess(losses: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return the relative excess of `losses` over those of a `reference` network, and its error.
+
+    Both are [images, columns] of one panel; the standard error is over images.
+    """
+    value, error = relative_excess(losses.numpy(), reference.numpy())
+    return {metrics.EXCESS.name: value, metrics.EXCESS_SE.name: error}
 
 
-def paired(
-    network: nn.Module, task: Task, images: Images, measure: Measure, dense: dict[str, Tensor]
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Metrics and arrays of the whole panel; `dense` holds the arrays of the dense network (empty for itself)."""
-    x, y = images.held_out(measure.split, measure.images)
-    arrays = {"loss": panel(network, task, x, y, measure.timesteps)}
-    index = images.splits["train"][: len(x)]
-    seen = panel(network, task, images.scaled(index), images.labels[index], measure.timesteps)
-    reference = dense.get("loss", arrays["loss"])
-    excess, error = relative_excess(arrays["loss"].numpy(), reference.numpy())
-    metrics = {"loss/heldout": float(arrays["loss"].mean()), "loss/train": float(seen.mean())}
-    metrics |= {"loss/excess": excess, "loss/excess_se": error, "loss/gap": metrics["loss/heldout"] / metrics["loss/train"] - 1}
-    metrics |= {f"loss/{band}": float(arrays["loss"][:, at].mean()) for band, at in bands(task, measure.timesteps)}
-    if isinstance(task, Classify):
-        arrays["correct"] = correct(network, x, y)
-        lost = dense.get("correct", arrays["correct"]).double() - arrays["correct"].double()
-        metrics["quality/accuracy"] = float(arrays["correct"].double().mean())
-        metrics |= {"quality/lost": float(lost.mean()), "quality/lost_se": float(lost.std() / len(lost) ** 0.5)}
-    return metrics, arrays
+def accuracy_lost(correct: Tensor, reference: Tensor) -> dict[str, float]:
+    """Return the accuracy lost to a `reference` network, and its standard error over images.
+
+    Both are [n] bool of the same images.
+    """
+    lost = reference.double() - correct.double()
+    error = float(lost.std() / len(lost) ** 0.5)
+    return {metrics.LOST.name: float(lost.mean()), metrics.LOST_SE.name: error}
 
 
-def curve(points: list) -> Tensor:
-    """[points, 3 or 4]: step, mean training loss since the point before, held-out loss, accuracy of a classifier; from
-    (step, sum of losses, their number, seconds, held-out loss, ...)."""
-    before, rows = (0.0, 0), []
+def curve(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return a row a point: step, training loss, held-out loss and, of a classifier, accuracy.
+
+    Each of `points` is (step, sum of the training losses so far, their number, seconds, held-out
+    loss, ...); the training loss of a row is the mean since the point before.
+    """
+    rows = []
+    total_before, number_before = 0.0, 0.0
     for step, total, number, _, *held_out in points:
-        rows.append([step, (total - before[0]) / max(number - before[1], 1), *held_out])
-        before = (total, number)
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), -1 if rows else 3)
+        losses = max(number - number_before, 1)
+        rows.append([step, (total - total_before) / losses, *held_out])
+        total_before, number_before = total, number
+    return rows
+
+
+def _losses(network: nn.Module, task: Task, inputs: Inputs) -> Tensor:
+    """Return the loss of each image of one column of the panel, [n]."""
+    batches = zip(*(tensor.split(SPLIT) for tensor in inputs), strict=True)
+    return torch.cat([task.errors(network, *batch) for batch in batches])

@@ -1,1 +1,1 @@
-"""What is cut, and from where the rest begins again."""
+"""What is cut, how a density is shared out, and from where training begins again."""

@@ -1,13 +1,14 @@
-"""Channels of a network that can only be cut together, and the network that is left without some of them.
+"""Channels: find those that can only be cut together, and make the network without some of them.
 
-Groups are torch-pruning's (Fang et al. 2023, arXiv 2301.12900); the cutting is our own, for a smaller network must be a
-function of the whole one and a mask. Under GroupNorm a channel of zeros still moves its group's mean and variance, so what
-is trained and measured is the smaller network itself.
+Groups are torch-pruning's (Fang et al. 2023, arXiv 2301.12900). The cutting is our own, for a
+smaller network must be a function of the whole one and a mask. Under GroupNorm a channel of zeros
+still moves the mean and variance of its group, so the smaller network itself is trained and
+measured.
 """
 
 import copy
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,87 +17,121 @@ from torch import Tensor, nn
 from lthray.core.ticket import Mask
 from lthray.prune.coupling import Coupling, Group, Slices, small
 
-STAY = ("to_q", "to_k", "to_v", "quant_conv")  # make the channels of attention heads, and of latents
-RESIZING = ("Downsample2D", "Upsample2D")  # diffusers' layers that compare their input with channels noted elsewhere
+STAY = ("to_q", "to_k", "to_v", "quant_conv")  # make the channels of attention heads and latents
+RESIZING = (
+    "Downsample2D",
+    "Upsample2D",
+)  # of diffusers; they compare their input with a noted size
 
 
-def find(network: nn.Module, example: tuple[Tensor, ...], layers: Mapping[str, object], whole: Collection[str]) -> Coupling:
-    """The groups of channels that may be cut; `layers` are the weights that could be, in forward order.
+def find(
+    network: nn.Module,
+    example: tuple[Tensor, ...],
+    layers: Mapping[str, object],
+    whole: Collection[str],
+) -> Coupling:
+    """Return the groups of channels of a network that may be cut.
 
-    Layers in `whole` keep all their outputs, and so do attention heads, latents and the last layer, whose outputs are the
-    network's; inputs of any layer go with what feeds them.
+    `example` is one input of the network, and `layers` are the weights that could be pruned, in
+    forward order. Layers in `whole` keep all their outputs, and so do attention heads, latents and
+    the last layer; the inputs of any layer go with what feeds them.
     """
     import torch_pruning
 
     traced = copy.deepcopy(network)  # tracing leaves a network in evaluation mode
     modules = dict(traced.named_modules())
     with torch.enable_grad():
-        graph = torch_pruning.DependencyGraph().build_dependency(traced, example_inputs=example, verbose=False)
-    stays = {*whole, list(layers)[-1], *(name for name in layers if name.split(".")[-2] in STAY)}
-    groups, seen = [], set()
+        tracer = torch_pruning.DependencyGraph()
+        graph = tracer.build_dependency(traced, example_inputs=example, verbose=False)
+    stays = {*whole, list(layers)[-1], *_staying(layers)}
+    groups: list[Group] = []
+    covered: set[str] = set()
     for name in layers:
-        if name not in seen:
-            group, makers = _group(graph, name, modules)
-            seen |= makers
-            groups += [] if makers & stays else [group]
-    return Coupling({name: tuple(p.shape) for name, p in network.named_parameters()}, tuple(groups))
+        if name in covered:
+            continue
+        group, makers = _group(graph, name, modules)
+        covered |= makers
+        if not makers & stays:
+            groups.append(group)
+    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    return Coupling(shapes, tuple(groups))
 
 
-def _group(graph, name: str, modules: Mapping[str, nn.Module]) -> tuple[Group, set[str]]:
-    """All that is coupled to the outputs of one layer, and the weights of all layers that make these channels."""
-    names, layer = {module: name for name, module in modules.items()}, modules[name.removesuffix(".weight")]
-    channels, norms, makers = len(layer.get_parameter("weight")), 1, set()
-    found: dict[tuple[str, int], Tensor] = {}
-    for item in graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, list(range(channels))):
-        module, makes = item.dep.target.module, graph.is_out_channel_pruning_fn(item.dep.handler)
+def _staying(layers: Iterable[str]) -> list[str]:
+    return [name for name in layers if name.split(".")[-2] in STAY]
+
+
+def _group(graph: Any, name: str, modules: Mapping[str, nn.Module]) -> tuple[Group, set[str]]:
+    """All that is coupled to the outputs of one layer, and the weights that make these channels."""
+    names = {module: module_name for module_name, module in modules.items()}
+    layer = modules[name.removesuffix(".weight")]
+    channels = len(layer.get_parameter("weight"))
+    norm_groups = 1
+    makers = set()
+    indices: dict[tuple[str, int], Tensor] = {}
+    prune = graph.get_pruner_of_module(layer).prune_out_channels
+    for item in graph.get_pruning_group(layer, prune, list(range(channels))):
+        module = item.dep.target.module
         if module not in names:
             continue  # a sum, a concatenation
+        makes = graph.is_out_channel_pruning_fn(item.dep.handler)
         if makes and isinstance(module, nn.Conv2d | nn.Linear):
             makers.add(f"{names[module]}.weight")
         if isinstance(module, nn.GroupNorm):
-            norms = max(norms, module.num_groups)
+            norm_groups = max(norm_groups, module.num_groups)
         for parameter, dim in _dims(module, makes):
-            at = torch.full((module.get_parameter(parameter).shape[dim],), -1)
-            at = found.setdefault((f"{names[module]}.{parameter}", dim), at)
-            at[list(item.idxs)] = torch.tensor(item.root_idxs)
-    step = channels // math.gcd(channels, norms) if norms > 1 else 1
-    return Group(name, channels, step, tuple(Slices(*where, channel=at) for where, at in found.items())), makers
+            length = module.get_parameter(parameter).shape[dim]
+            place = (f"{names[module]}.{parameter}", dim)
+            channel = indices.setdefault(place, torch.full((length,), -1))
+            channel[list(item.idxs)] = torch.tensor(item.root_idxs)
+    step = channels // math.gcd(channels, norm_groups) if norm_groups > 1 else 1
+    slices = [Slices(parameter, dim, channel) for (parameter, dim), channel in indices.items()]
+    return Group(name, channels, step, tuple(slices)), makers
 
 
 def _dims(module: nn.Module, makes: bool) -> list[tuple[str, int]]:
-    """The parameters of a layer along which the channels lie that it makes, or reads."""
-    if isinstance(module, nn.Embedding):
+    """Parameters of a layer that channels run through, each with the channels' dimension."""
+    reads = not makes and not isinstance(module, nn.GroupNorm)
+    if reads or isinstance(module, nn.Embedding):
         return [("weight", 1)]
-    if makes or isinstance(module, nn.GroupNorm):
-        return [(name, 0) for name, _ in module.named_parameters(recurse=False)]
-    return [("weight", 1)]
+    return [(name, 0) for name, _ in module.named_parameters(recurse=False)]
 
 
 def shrink(network: nn.Module, cover: Mask) -> nn.Module:
-    """The network that is left, `cover` being what is of its parameters; itself where that covers nothing."""
+    """Return a copy of the network without the channels that `cover` cuts.
+
+    `cover` is what is left of each parameter (`Coupling.cover`); where it is empty the network
+    itself is returned.
+    """
     if not cover:
         return network
-    left = copy.deepcopy(network)
-    for name, module in left.named_modules():
-        own = {n: p.detach() for n, p in module.named_parameters(name, recurse=False) if n in cover}
-        for parameter, tensor in small(own, cover).items():
-            setattr(module, parameter.rpartition(".")[2], nn.Parameter(tensor))
-    for module in left.modules():
+    shrunk = copy.deepcopy(network)
+    for name, module in shrunk.named_modules():
+        own = dict(module.named_parameters(name, recurse=False))
+        covered = {key: parameter.detach() for key, parameter in own.items() if key in cover}
+        for key, tensor in small(covered, cover).items():
+            setattr(module, key.rpartition(".")[2], nn.Parameter(tensor))
+    for module in shrunk.modules():
         _renumber(module)
-    return left
+    return shrunk
 
 
 def groups_left(groups: int, before: int, left: int) -> int:
-    """Groups of a norm of which `left` channels of `before` are left: as many as divide them, none smaller than it was.
+    """Return the number of groups of a norm of which `left` channels of `before` are left.
 
-    So a norm of which whole groups are cut does to the others what it did, and groups do not thin out to single channels,
-    whose norm would undo what the time embedding adds to them.
+    It is the largest number that divides them and makes no group smaller than it was. So a norm of
+    which whole groups are cut treats the others as before, and groups do not thin out to single
+    channels, whose norm would undo what the time embedding adds to them.
     """
-    return max(n for n in range(1, groups + 1) if left % n == 0 and (n == 1 or left // n >= before // groups))
+    size = before // groups
+    for number in range(groups, 1, -1):
+        if left % number == 0 and left // number >= size:
+            return number
+    return 1
 
 
 def _renumber(module: Any) -> None:
-    """What a layer notes of its own sizes."""
+    """Set the sizes that a layer notes to those of its parameters."""
     match module:
         case nn.Conv2d():
             module.out_channels, module.in_channels = module.weight.shape[:2]
@@ -105,7 +140,8 @@ def _renumber(module: Any) -> None:
         case nn.Embedding():
             module.embedding_dim = module.weight.shape[1]
         case nn.GroupNorm():
-            module.num_groups = groups_left(module.num_groups, module.num_channels, len(module.weight))
-            module.num_channels = len(module.weight)
+            left = len(module.weight)
+            module.num_groups = groups_left(module.num_groups, module.num_channels, left)
+            module.num_channels = left
         case _ if type(module).__name__ in RESIZING:
             module.out_channels, module.channels = module.conv.weight.shape[:2]

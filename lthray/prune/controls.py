@@ -1,13 +1,9 @@
-"""What else is trained in a ticket's place: a table of (which mask, whose weights).
+"""Controls: what is trained in a ticket's place, as a table of (which mask, whose weights).
 
-    mask    ticket: as it was found;  shuffled, anywhere, complement: made of it;  whole: nothing is cut;  at_once: cut
-            from the dense network in one step;  narrow: another, smaller network, nothing of which is cut
-    rule    the rewinding rule that gives the weights; "" = the trial's own
-    moved   the kept weights are moved at random before they are trained
-
-A control changes only what is trained at a rung; the chain of masks follows the uncontrolled trajectory. Weights come
-whole, before the mask is applied, so that a control may keep others than the ticket does. A control whose mask is not
-made rung by rung (whole, at_once) takes weights from the dense network where its rule takes trained ones.
+A control changes only what is trained at a rung; the chain of masks follows the uncontrolled
+trajectory. Weights come whole, before the mask is applied, so that a control may keep others than
+the ticket does. A control that needs no chain takes the weights of the dense network where its
+rewinding rule takes trained ones.
 """
 
 from collections.abc import Callable
@@ -21,71 +17,106 @@ from lthray.core.random import generator
 from lthray.core.ticket import Mask, Weights
 
 
-@dataclass(frozen=True)
-class Control:
-    """One row of the table."""
-
-    mask: Literal["ticket", "shuffled", "anywhere", "complement", "whole", "at_once", "narrow"]
-    rule: str = ""
-    moved: bool = False
-
-
-CONTROLS: dict[str, Control] = {
-    "reinit": Control("ticket", rule="random"),  # new weights, the whole schedule: Frankle and Carbin 2019, arXiv 1803.03635
-    "shuffle": Control("shuffled"),  # the same layer densities at random: Frankle et al. 2021, arXiv 2009.08576
-    "random_mask": Control("anywhere"),  # the same density at random, layers as they come: Su et al. 2020, arXiv 2009.11094
-    "complement": Control("complement"),  # what the ticket cuts
-    "perturb": Control("ticket", moved=True),  # how near must the weights be: Frankle et al. 2021
-    "dense": Control("whole"),  # what the rewinding does by itself
-    "small_dense": Control("narrow"),  # is sparse better than small
-    "tuned": Control("ticket", rule="tuned"),  # is rewinding needed: Renda et al. 2020, arXiv 2003.02389
-    "lr": Control("ticket", rule="lr"),
-    "one_shot": Control("at_once"),  # are rounds needed
-}
-
-UNCHAINED = ("whole", "at_once", "narrow")  # masks that need no round before
-
-
 def shuffled(mask: Mask, seed: int) -> Mask:
-    """Permuted within each layer: a fresh random mask with the same layer densities."""
+    """Permute the mask within each layer: a random mask with the same layer densities."""
     return Mask({name: _permuted(layer, seed, name) for name, layer in mask.items()})
 
 
 def anywhere(mask: Mask, seed: int) -> Mask:
-    """As many weights at random places of the whole network, so that layer densities are lost too."""
-    flat = _permuted(torch.cat([layer.flatten() for layer in mask.values()]), seed, "anywhere")
-    parts = flat.split([layer.numel() for layer in mask.values()])
-    return Mask({name: part.reshape(mask[name].shape) for name, part in zip(mask, parts, strict=True)})
+    """Permute the mask over the whole network, so that layer densities are lost too."""
+    flat = torch.cat([layer.flatten() for layer in mask.values()])
+    sizes = [layer.numel() for layer in mask.values()]
+    parts = _permuted(flat, seed, "anywhere").split(sizes)
+    layers = {}
+    for (name, layer), part in zip(mask.items(), parts, strict=True):
+        layers[name] = part.reshape(layer.shape)
+    return Mask(layers)
 
 
 def complement(mask: Mask, seed: int) -> Mask:
-    """As many of the weights that the mask cuts, drawn at random in each layer; all of them where they are fewer.
+    """Draw in each layer as many weights as the mask keeps from those that it cuts.
 
-    Not the whole complement, which at low density is nearly the dense network. A layer of which nothing is cut stays.
+    All of the cut weights are kept where they are fewer. A layer of which nothing is cut stays. The
+    whole complement would be nearly the dense network at low density.
     """
     return Mask({name: _complement(layer, seed, name) for name, layer in mask.items()})
 
 
-MASKS: dict[str, Callable[[Mask, int], Mask]] = {"shuffled": shuffled, "anywhere": anywhere, "complement": complement}
-
-
 def moved(weights: Weights, mask: Mask, sigma: float, seed: int) -> Weights:
-    """Every masked layer plus Gaussian noise of `sigma` times the layer's standard deviation."""
-    return {name: _moved(w, sigma, seed, name) if name in mask else w for name, w in weights.items()}
+    """Add Gaussian noise of sigma times the layer's standard deviation to every masked layer.
+
+    Tensors without a mask stay as they are.
+    """
+    perturbed = {}
+    for name, weight in weights.items():
+        perturbed[name] = _moved(weight, sigma, seed, name) if name in mask else weight
+    return perturbed
 
 
 def _permuted(bits: Tensor, seed: int, name: str) -> Tensor:
-    return bits.flatten()[torch.randperm(bits.numel(), generator=generator("shuffle", seed, name))].reshape(bits.shape)
+    order = torch.randperm(bits.numel(), generator=generator("shuffle", seed, name))
+    return bits.flatten()[order].reshape(bits.shape)
 
 
 def _complement(layer: Tensor, seed: int, name: str) -> Tensor:
     cut = (~layer).flatten().nonzero()[:, 0]
     if not len(cut):
         return layer
-    drawn = cut[torch.randperm(len(cut), generator=generator("complement", seed, name))[: int(layer.sum())]]
-    return torch.zeros(layer.numel(), dtype=torch.bool).index_fill(0, drawn, True).reshape(layer.shape)
+    order = torch.randperm(len(cut), generator=generator("complement", seed, name))
+    drawn = cut[order[: int(layer.sum())]]
+    none = torch.zeros(layer.numel(), dtype=torch.bool)
+    return none.index_fill(0, drawn, True).reshape(layer.shape)
 
 
 def _moved(weight: Tensor, sigma: float, seed: int, name: str) -> Tensor:
     noise = torch.randn(weight.shape, generator=generator("perturb", seed, name))
     return weight + sigma * weight.std(correction=0) * noise
+
+
+@dataclass(frozen=True)
+class Control:
+    """One row of the table: which mask is trained, from which weights, and how it is called."""
+
+    mask: Literal["ticket", "shuffled", "anywhere", "complement", "whole", "at_once", "narrow"]
+    """ticket: the mask as it was found; shuffled, anywhere, complement: made of it (`MASKS`);
+    whole: nothing is cut; at_once: cut from the dense network in one step; narrow: a smaller
+    network, of which nothing is cut."""
+    label: str
+    """Name in tables and charts."""
+    rule: str = ""
+    """Rewinding rule that gives the weights; "" = the trial's own."""
+    moved: bool = False
+    """Whether the kept weights are moved at random before training."""
+
+    @property
+    def chained(self) -> bool:
+        """Whether the mask needs those of the rounds before."""
+        return self.mask == "ticket" or self.mask in MASKS
+
+
+MASKS: dict[str, Callable[[Mask, int], Mask]] = {
+    "shuffled": shuffled,
+    "anywhere": anywhere,
+    "complement": complement,
+}
+CONTROLS: dict[str, Control] = {
+    # new weights, the whole schedule: Frankle and Carbin 2019, arXiv 1803.03635
+    "reinit": Control("ticket", "re-initialised", rule="random"),
+    # the same layer densities at random: Frankle et al. 2021, arXiv 2009.08576
+    "shuffle": Control("shuffled", "shuffled"),
+    # the same density at random, layers as they come: Su et al. 2020, arXiv 2009.11094
+    "random_mask": Control("anywhere", "random mask"),
+    # the weights that the ticket cuts
+    "complement": Control("complement", "complement"),
+    # how near must the weights be: Frankle et al. 2021, arXiv 2009.08576
+    "perturb": Control("ticket", "perturbed", moved=True),
+    # what rewinding does by itself
+    "dense": Control("whole", "dense, rewound"),
+    # is sparse better than small
+    "small_dense": Control("narrow", "small dense"),
+    # is rewinding needed: Renda et al. 2020, arXiv 2003.02389
+    "tuned": Control("ticket", "fine-tuned", rule="tuned"),
+    "lr": Control("ticket", "learning rate rewound", rule="lr"),
+    # are rounds needed
+    "one_shot": Control("at_once", "one-shot"),
+}

@@ -1,15 +1,15 @@
-"""What a recipe is compared with, as words that are laid over it: every study that grades tickets uses the same.
+"""What a recipe is compared with, as words that are laid over it.
 
-Each arm of a seed shares all it can with the ticket: the dense run, the chain of masks, the panel.
+Every study that grades tickets uses these. Each arm of a seed shares all it can with the ticket:
+the dense run, the chain of masks, the evaluation set.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import DENOISERS, TrialConfig
-
-Words = Mapping[str, Any]
+from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import denoisers
+from lthray.study.space import Words
 
 # a second dense network from the same weights on another stream (A/A): what chance alone does
 AGAIN: Words = {
@@ -23,33 +23,73 @@ AGAIN: Words = {
 
 
 def against(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
-    """The ticket, and controls of it at some rungs (all if none are named), whose samples decide nothing and are not taken."""
-    return [{"control": "none"}, *({"control": name, "rungs": tuple(rungs), "measure.rounds": (0,)} for name in controls)]
+    """Return the arms of a recipe: the ticket itself, then each of `controls` at `rungs`.
+
+    Where no rungs are named it is at all. Samples of a control decide nothing and are not taken.
+    """
+    arms: list[Words] = [{"control": "none"}]
+    for name in controls:
+        arms.append({"control": name, "rungs": tuple(rungs), "measure.rounds": (0,)})
+    return arms
 
 
 def longer(config: TrialConfig) -> Words:
-    """The dense network at twice the steps: is the reference undertrained?"""
-    return {"train.steps": 2 * config.train.steps, "prune.ladder": (), "measure.samples": 0, "measure.rounds": (0,)}
+    """Return the words of the dense network at twice the steps of `config`.
+
+    If it is much better, the reference was undertrained.
+    """
+    return {
+        "train.steps": 2 * config.train.steps,
+        "prune.ladder": (),
+        "measure.samples": 0,
+        "measure.rounds": (0,),
+    }
+
+
+def forked(*rungs: int) -> list[Words]:
+    """Return two arms that are trained once more on another stream.
+
+    These are the dense network from its checkpoint at k, and tickets at `rungs`. Each is measured
+    with the error barrier to the first run.
+    """
+    return [{"control": "dense", "fork": 1, "rungs": (1,)}, {"fork": 1, "rungs": rungs}]
+
+
+def given(source: str) -> Words:
+    """Return the words of a trained network that is measured as it is, neither trained nor pruned.
+
+    `source` is a file, a folder, a pipeline or a Hub id.
+    """
+    return {
+        "train.steps": 0,
+        "train.warmup": 0,
+        "prune.ladder": (),
+        "prune.least": 0.0,
+        "origin": "",
+        "control": "none",
+        "fork": 0,
+        "rungs": (),
+        "measure.rounds": (0,),
+        "model.pretrained": source,
+    }
 
 
 def spaces(config: TrialConfig) -> tuple[str, ...]:
-    """Objectives of a denoiser that a config admits: in pixels and, where their sides fit, in latents."""
-    return tuple(name for name in DENOISERS if _admits(config, {"objective.name": name}))
+    """Return the objectives of a denoiser that `config` admits.
+
+    One is in pixels; the one in latents needs sides that fit.
+    """
+    return tuple(name for name in denoisers() if _admits(config, {"objective.name": name}))
 
 
 def _admits(config: TrialConfig, words: Words) -> bool:
     try:
-        return bool(TrialConfig.from_flat(words, config))
+        TrialConfig.from_flat(words, config)
     except ConfigError:
         return False
+    return True
 
 
-def given(source: str) -> Words:
-    """A trained network as it is: a file, a folder, a pipeline or a Hub id, measured and neither trained nor pruned."""
-    plain = {"train.steps": 0, "train.warmup": 0, "prune.ladder": (), "prune.least": 0.0, "origin": ""}
-    return plain | {"control": "none", "fork": 0, "rungs": (), "measure.rounds": (0,), "model.pretrained": source}
-
-
-def forked(*rungs: int) -> list[Words]:
-    """The dense network from its anchor, and tickets at some rungs, on another stream: with a barrier to their fellows."""
-    return [{"control": "dense", "fork": 1, "rungs": (1,)}, {"fork": 1, "rungs": rungs}]
+def pruned(config: TrialConfig) -> bool:
+    """Return whether a trial goes down a ladder; else it only trains a dense network."""
+    return bool(config.prune.ladder or config.origin)

@@ -1,14 +1,16 @@
 """Which trials a study has and what became of them: kept in the store, written once, never changed.
 
-A call is one study under one frozen plan; its key is a hash of that plan, so the same command finds the same call. For
-each trial it holds its point (as it was given out) and its end. Rounds are found by the keys that the point names.
+A call is one study under one frozen plan; its key is a hash of that plan, so the same command finds
+the same call. For each trial it holds its point (as it was given out) and its end. Rounds are found
+by what the point says of them.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from lthray.core.record import Outcome, Point
 from lthray.core.store import Store, key_of
 
 INDEX = key_of("index of calls", 1, {})
@@ -20,16 +22,17 @@ class Entry:
     """One trial of a call."""
 
     number: int
-    point: dict[str, Any]
-    """words: what was sampled; config: all that differs from the defaults; rounds, trial: store keys; phase, seed, name."""
-    end: dict[str, Any] | None
-    """status (done, stopped by the rungs, failed), reason, last round, at (Unix time); None while it is unfinished."""
+    point: Point
+    """The trial as it was given out."""
+    end: Outcome | None
+    """How it ended; None while it is unfinished."""
 
     @property
-    def rounds(self) -> list[str]:
-        """Store keys of its rounds, as far as it went: another trial may have made what it would have come to."""
-        last = self.end["last"] if self.end else None
-        return self.point["rounds"][: None if last is None else last + 1]
+    def rounds(self) -> Sequence[Mapping[str, Any]]:
+        """Entries of `point.rounds` as far as the trial went; later ones are of other trials."""
+        if self.end is None or self.end.last is None:
+            return self.point.rounds
+        return self.point.rounds[: self.end.last + 1]
 
 
 class Ledger:
@@ -40,7 +43,11 @@ class Ledger:
 
     @classmethod
     def freeze(cls, store: Store, plan: Mapping[str, Any], about: Mapping[str, Any]) -> "Ledger":
-        """The call of a plan, opened or begun; `about` is recorded beside it but does not decide which call it is."""
+        """Open the call of a `plan`, or begin it.
+
+        `about` is recorded beside the plan and does not decide which call it is; what was recorded
+        first stays.
+        """
         key = key_of("call", 1, plan)
         if store.find(key, "plan") is None:
             store.put(key, "plan", facts={**about, "plan": dict(plan), "created": time.time()})
@@ -50,39 +57,70 @@ class Ledger:
 
     @classmethod
     def all(cls, store: Store) -> list["Ledger"]:
-        """Every call in a store."""
+        """Return every call in a store."""
         return [cls(store, key) for key in store.parts(INDEX)]
 
     @property
     def about(self) -> dict[str, Any]:
-        """study, preset, smoke, question, command, plan, created."""
+        """Facts of the call: study, preset, smoke, question, command, plan, created (Unix time)."""
         item = self.store.find(self.key, "plan")
         return item.facts if item else {}
 
-    def begin(self, number: int, point: Mapping[str, Any]) -> dict[str, Any]:
-        """Give out a point; what was given out first stays."""
-        return self.store.put(self.key, f"trial-{number:04d}-point", facts=dict(point)).facts
+    def begin(self, number: int, point: Point) -> Point:
+        """Give out trial `number` as `point`; returns what was given out first, which stays."""
+        return _point(self.store.put(self.key, _part(number, "point"), facts=asdict(point)).facts)
 
-    def finish(self, number: int, status: str, reason: str = "", *, trace: str = "", last: int | None = None) -> None:
-        """Say how a trial ended, and after which round if it was before its last."""
-        facts = {"status": status, "reason": reason, "last": last, "at": time.time()}
+    def finish(
+        self,
+        number: int,
+        status: str,
+        reason: str = "",
+        *,
+        trace: str = "",
+        last: int | None = None,
+    ) -> None:
+        """Enter how trial `number` ended: DONE, STOPPED or FAILED, and why.
+
+        `trace` is the traceback of a failure, `last` the last round of a trial that ended before
+        its ladder did. What was entered first stays.
+        """
+        outcome = Outcome(status, reason, last, time.time())
         files = {"traceback": trace.encode()} if trace else {}
-        self.store.put(self.key, f"trial-{number:04d}-end", facts=facts, files=files)
+        self.store.put(self.key, _part(number, "end"), facts=asdict(outcome), files=files)
 
     def traceback(self, number: int) -> dict[str, bytes]:
-        """{"traceback.txt": ...} of a trial that failed, or nothing."""
-        end = self.store.find(self.key, f"trial-{number:04d}-end")
-        return {"traceback.txt": end.files["traceback"]} if end and "traceback" in end.files else {}
+        """Return {"traceback.txt": text} of a trial that failed, else an empty dict."""
+        item = self.store.find(self.key, _part(number, "end"))
+        if item is None or "traceback" not in item.files:
+            return {}
+        return {"traceback.txt": item.files["traceback"]}
 
     def first_time(self, number: int, what: str) -> bool:
-        """Whether this has not happened to a trial before; from now on it has."""
-        part = f"trial-{number:04d}-{what}"
+        """Return whether `what` has not happened to trial `number` before; from now on it has."""
+        part = _part(number, what)
         happened = part in self.store.parts(self.key)
         self.store.put(self.key, part, facts={"at": time.time()})
         return not happened
 
     def __iter__(self) -> Iterator[Entry]:
+        """Yield every trial that was given out, in order."""
         for part in self.store.parts(self.key):
-            if part.endswith("-point") and (point := self.store.find(self.key, part)):
-                end = self.store.find(self.key, part.replace("-point", "-end"))
-                yield Entry(int(part.split("-")[1]), point.facts, end.facts if end else None)
+            if not part.endswith("-point"):
+                continue
+            point = self.store.find(self.key, part)
+            if point is None:
+                continue
+            number = int(part.split("-")[1])
+            end = self.store.find(self.key, _part(number, "end"))
+            yield Entry(number, _point(point.facts), Outcome(**end.facts) if end else None)
+
+
+def _part(number: int, what: str) -> str:
+    """Return the part of a call's key that holds `what` of trial `number`."""
+    return f"trial-{number:04d}-{what}"
+
+
+def _point(facts: Mapping[str, Any]) -> Point:
+    """Return the point of its stored facts; older ledgers hold of a round its key alone."""
+    rounds = [{"key": place} if isinstance(place, str) else place for place in facts["rounds"]]
+    return Point.from_json({**facts, "rounds": rounds})

@@ -1,18 +1,22 @@
-"""Gives out the trials of a call and remembers what came back; what schedules them asks here and knows no store."""
+"""Hands out the trials of a call and remembers what came back; runners ask here alone."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from lthray.core.record import Point
 from lthray.study.call import Call
-from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
-from lthray.study.results import score_of
-from lthray.study.space import Past, draw, memory, promoted
-from lthray.trial.plan import point
+from lthray.study.ledger import DONE, FAILED, STOPPED, Entry, Ledger
+from lthray.study.space import Drawer, Past, Words, draw, memory, promoted, score_of
+from lthray.study.worker import DenseRun, Job
+from lthray.trial.points import place_of, places_of, point
+from lthray.trial.recipe import Trajectory, trajectory
+from lthray.trial.view import assemble, is_stored
 
 
-class Desk:
-    """Points in order: what the ledger holds unfinished first, then the next of the list or of the search."""
+class Queue:
+    """Trials in order: what the ledger holds unfinished first, then the next ones."""
 
     def __init__(self, call: Call, ledger: Ledger):
         self.call, self.ledger = call, ledger
@@ -21,63 +25,127 @@ class Desk:
         self.begun = len(entries)
         self.past: list[Past] = []
         self.scores: dict[int, dict[int, float]] = {}
+        """Rung -> trial -> score, of all that came to that rung."""
         for entry in entries:
-            if entry.end and entry.end["status"] != FAILED:
-                scores = self._scores(entry.rounds)
-                self.past.append((entry.point["words"], scores, entry.end["status"] == DONE))
-                for rung, score in enumerate(scores, 1):
-                    self.scores.setdefault(rung, {})[entry.number] = score
+            if entry.end and entry.end.status != FAILED:
+                self._remember(entry, complete=entry.end.status == DONE)
+
+    def again(self) -> "Queue":
+        """Return a new queue of the same call, as its ledger stands now."""
+        return Queue(self.call, self.ledger)
+
+    @property
+    def root(self) -> str:
+        """Folder of the store."""
+        return str(self.ledger.store.root)
 
     @property
     def left(self) -> int:
-        """Trials to run."""
+        """Number of trials to run."""
         return len(self.waiting) + max(0, self.call.trials - self.begun)
 
-    def queue(self) -> list[dict[str, Any]]:
-        """The words of all trials of a list that are left, in order."""
-        new = range(self.begun, self.call.trials)
-        return [entry.point["words"] for entry in self.waiting] + [dict(self.call.point(i)) for i in new]
+    def listed(self) -> list[Words]:
+        """Return the words of all trials of a list that are left, in order."""
+        unfinished = [entry.point.words for entry in self.waiting]
+        fresh = [dict(self.call.point(i)) for i in range(self.begun, self.call.trials)]
+        return [*unfinished, *fresh]
 
-    def memory(self, storage: Any) -> Any:
-        """The Optuna study of a search as it stands: finished trials told, unfinished and first points enqueued."""
-        study = memory(self.call.space, self.call.options.seed, self.call.study.startup, self.past, storage)
+    def memory(self, storage: Any = None) -> Any:
+        """Return the Optuna study of a search as it stands.
+
+        Finished trials are told, unfinished ones and the page's first points are enqueued.
+        """
+        call = self.call
+        study = memory(call.space, call.options.seed, call.study.startup, self.past, storage)
         for entry in self.waiting:
-            study.enqueue_trial(entry.point["words"])
-        for words in self.call.first[self.begun :]:
+            study.enqueue_trial(dict(entry.point.words))
+        for words in call.first[self.begun :]:
             study.enqueue_trial(dict(words))
         return study
 
-    def draw(self, trial: Any) -> dict[str, Any]:
-        """The words that an Optuna trial draws."""
-        return draw(self.call.space, trial, self.call.config.flat())
+    def draw(self, drawer: Drawer) -> dict[str, Any]:
+        """Draw the words of a trial of a search."""
+        return draw(self.call.space, drawer, self.call.config.flat())
 
-    def task(self, words: Mapping[str, Any], gpus: float) -> dict[str, Any]:
-        """The next trial, entered in the ledger before anything of it is made."""
+    def task(self, words: Words, gpus: float) -> Job:
+        """Hand out the next trial, entered in the ledger before anything of it is made.
+
+        `words` are those that were drawn or listed for it; where an unfinished trial waits, it is
+        handed out as it was. `gpus` is what the trial may use.
+        """
         if self.waiting:
             entry = self.waiting.popleft()
             number, facts = entry.number, entry.point
         else:
             number, self.begun = self.begun, self.begun + 1
-            made = point(self.call.config_of(number, words), dict(words), self.call.phase)
-            facts = self.ledger.begin(number, {**made, "of": self.call.trials})
-        place = {"root": str(self.ledger.store.root), "call": self.ledger.key}
-        means = {"threads": self.call.options.cpus_per_trial, "gpus": gpus}
-        return {"number": number, "name": facts["name"], "words": {**facts["config"], **facts["places"]}, **place, **means}
+            facts = self._begin(number, dict(words))
+        return Job(
+            number=number,
+            name=facts.name,
+            words={**facts.config, **facts.places},
+            root=self.root,
+            call=self.ledger.key,
+            threads=self.call.options.cpus_per_trial,
+            gpus=gpus,
+        )
+
+    def _begin(self, number: int, words: dict[str, Any]) -> Point:
+        """Enter a new trial in the ledger; returns its point."""
+        made = point(self.call.config_of(number, words), words, self.call.phase)
+        return self.ledger.begin(number, replace(made, of=self.call.trials))
 
     def goes_on(self, number: int, rung: int, score: float) -> bool:
-        """Whether a search lets a trial go on after a rung; if not, that is its end."""
-        if rung not in self.call.stops or not self.call.space or score != score:
+        """Return whether a search lets trial `number` go on after `rung`; if not, that is its end.
+
+        A score that is no number decides nothing.
+        """
+        if not self.call.space or rung not in self.call.stops or score != score:
             return True
         scores = self.scores.setdefault(rung, {})
-        earlier = [other for n, other in scores.items() if n != number]
+        earlier = [other for trial, other in scores.items() if trial != number]
         scores[number] = score
-        if promoted(score, earlier, self.call.study.reduction):
+        reduction = self.call.study.reduction
+        if promoted(score, earlier, reduction):
             return True
-        place = f"not among the best 1/{self.call.study.reduction} of {len(earlier) + 1}"
-        self.ledger.finish(number, STOPPED, f"excess {score:+.2%} at round {rung}: {place}", last=rung)
+        place = f"not among the best 1/{reduction} of {len(earlier) + 1}"
+        reason = f"excess {score:+.2%} at round {rung}: {place}"
+        self.ledger.finish(number, STOPPED, reason, last=rung)
         return False
 
-    def _scores(self, keys: list[str]) -> list[float]:
-        """Of a trial's rungs; of a dense network alone, its own."""
-        items = [(index, self.ledger.store.find(key)) for index, key in enumerate(keys)]
-        return [score_of(item.facts["metrics"], index) for index, item in items if item and (index or not self.call.rungs)]
+    def shared(self) -> list[DenseRun]:
+        """Return what several trials need and the store does not have yet, in order.
+
+        First come extractors and autoencoders, then dense runs with all their checkpoints.
+        """
+        trials = [trajectory(config) for config in self.call.shared()]
+        wanted: dict[str, tuple[Trajectory, set[int]]] = {}
+        for trial in trials:
+            for config in trial.served:
+                network = trajectory(config)
+                wanted.setdefault(network.rungs[0].round, (network, set()))
+        for trial in trials:
+            dense = trial.rungs[0]
+            _, anchors = wanted.setdefault(dense.round, (trial, set()))
+            anchors.update(trial.anchors.get(dense.chain.key, ()))
+        missing = []
+        for trial, anchors in wanted.values():
+            if not is_stored(self.ledger.store, place_of(trial.rungs[0], trial)):
+                words = {**trial.config.canonical(), **places_of(trial.config)}
+                missing.append(DenseRun(words, tuple(sorted(anchors))))
+        return missing
+
+    def _remember(self, entry: Entry, *, complete: bool) -> None:
+        """Take in what an ended trial scored."""
+        scores = self._scores(entry.rounds)
+        self.past.append(Past(entry.point.words, scores, complete))
+        for rung, score in enumerate(scores, 1):
+            self.scores.setdefault(rung, {})[entry.number] = score
+
+    def _scores(self, places: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Return the scores of a trial's rungs; of a dense network alone, its own."""
+        scores = []
+        for index, place in enumerate(places):
+            r = assemble(self.ledger.store, place)
+            if r is not None and (index or not self.call.rungs):
+                scores.append(score_of(r.metrics, index))
+        return scores

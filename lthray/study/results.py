@@ -1,150 +1,174 @@
-"""What became of the trials of a call, read back from the store; what each says by itself, and several in a table."""
+"""What became of the trials of a call, read back from the store.
+
+Here is what each trial says by itself, which of several is best, and what they took.
+"""
 
 import statistics
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from lthray.config.trial import TrialConfig
+from lthray.core import metrics
+from lthray.core.record import Point, Round, TrialRecord
 from lthray.core.store import Store
-from lthray.core.ticket import Round
 from lthray.findings.evidence import margin_of, matches, worse
+from lthray.study.comparators import pruned as pruned
 from lthray.study.ledger import Entry, Ledger
+from lthray.study.space import score_of as score_of
+from lthray.trial.view import assemble
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A trial of a call, with those of its rounds that are stored."""
-
-    ledger: Ledger
-    about: Mapping[str, Any]
-    entry: Entry
-    rounds: tuple[Round, ...]
-
-    @property
-    def id(self) -> str:
-        """Names the trial for ever."""
-        return f"{self.ledger.key[:16]}-{self.entry.number:04d}"
-
-    @property
-    def name(self) -> str:
-        """Its recipe and seed, in short."""
-        return self.entry.point["name"]
-
-    @property
-    def status(self) -> str:
-        """done, stopped, failed, or unfinished."""
-        return self.entry.end["status"] if self.entry.end else "unfinished"
-
-    @property
-    def matching(self) -> float | None:
-        """The sparsest density down to which every rung matches the trial's own dense network, if the first does.
-
-        One seed's fact, its error that of the evaluation alone; a grade needs fresh seeds and controls.
-        """
-        found = None
-        for r in self.rounds[1:]:
-            if not matches(facts_of(r)):
-                break
-            found = r.metrics["density/prunable"]
-        return found
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The trial as JSON, as it is recorded and as verdicts are given on it."""
-        rounds = [facts_of(r) for r in self.rounds]
-        return {"id": self.id, "point": self.entry.point, "end": self.entry.end or {}, "rounds": rounds}
-
-    @property
-    def older(self) -> bool:
-        """Whether its weights have seen more optimizer steps than its dense network's: then its excess flatters it."""
-        return self.rounds[-1].metrics["cost/steps_of_weights"] > self.rounds[0].metrics["cost/steps_of_weights"]
-
-
-def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[Trial]:
-    """The trials of a call as they stand in the store, but for the numbers to skip."""
-    about = ledger.about
+def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[TrialRecord]:
+    """Yield the trials of a call as they stand in `store`, but for the numbers in `skip`."""
     for entry in ledger:
         if entry.number not in skip:
-            found = (store.find(key) for key in entry.rounds)
-            yield Trial(ledger, about, entry, tuple(Round.of(i.facts, i.tensors, i.files) for i in found if i))
+            yield record(store, ledger.key, entry)
 
 
-def facts_of(r: Round) -> dict[str, Any]:
-    """A round as JSON: all but the panel and the pictures."""
-    return {name: getattr(r, name) for name in Round.FACTS} | {"curve": r.arrays["curve"].tolist()}
+def record(store: Store, call: str, entry: Entry) -> TrialRecord:
+    """Return one trial of the call with key `call`, with those of its rounds that are stored."""
+    rounds = []
+    for place in entry.rounds:
+        r = assemble(store, place)
+        if r is not None:
+            rounds.append(r)
+    return TrialRecord(f"{call[:16]}-{entry.number:04d}", entry.point, entry.end, tuple(rounds))
 
 
-def score_of(metrics: Mapping[str, float], index: int) -> float:
-    """What a search makes small: the excess of a ticket over its own dense network; of a dense one alone its held-out loss."""
-    return metrics["loss/excess" if index else "loss/heldout"]
+def config_of(point: Point) -> TrialConfig:
+    """Return the config of a trial from its point, as the ledger or MLflow has it."""
+    return TrialConfig.from_flat({**point.config, **point.places})
 
 
-def ranked(found: Iterable[Trial]) -> list[Trial]:
-    """Best first: the most rounds, then the smallest score at the last."""
-
-    def rank(trial: Trial) -> tuple[int, float, int]:
-        score = score_of(trial.rounds[-1].metrics, trial.rounds[-1].index) if trial.rounds else 0.0
-        return -len(trial.rounds), score, trial.entry.number
-
-    return sorted(found, key=rank)
+# one trial
 
 
-def best(found: Iterable[Trial], rungs: int, *, fair: bool = True) -> list[Trial]:
-    """Trials that went the whole ladder, best first, each recipe once; `fair`: at the dense network's own training budget."""
-    whole = [t for t in ranked(found) if rungs and t.entry.point["control"] == "none" and len(t.rounds) == rungs + 1]
-    kept = [t for t in whole if not (fair and t.older)]
-    return list({t.entry.point["recipe"]: t for t in reversed(kept)}.values())[::-1]
+def matching(trial: TrialRecord) -> float | None:
+    """Return the sparsest density down to which every rung matches the trial's own dense network.
+
+    None where the first does not. It is one seed's fact, certain to the error of the evaluation
+    alone; a grade needs fresh seeds and controls.
+    """
+    sparsest = None
+    for r in trial.rounds[1:]:
+        if not matches(r):
+            break
+        sparsest = r.metrics[metrics.PRUNABLE.name]
+    return sparsest
 
 
-def verdict(trial: Trial) -> str:
-    """The trial's own seed's facts, in Markdown."""
-    end = trial.entry.end
-    reason = f": {end['reason']}" if end and end["reason"] else ""
+def verdict(trial: TrialRecord) -> str:
+    """Return what a trial says by itself, of its one seed, as Markdown."""
+    reason = f": {trial.end.reason}" if trial.end and trial.end.reason else ""
     lines = [f"**{trial.name}** · {trial.status}{reason}"]
     if len(trial.rounds) > 1:
-        rounds = [facts_of(r) for r in trial.rounds[1:]]
-        what, margin = "accuracy lost to" if "quality/lost" in rounds[0]["metrics"] else "excess over", margin_of(rounds[0])
-        lines += ["", f"| density | {what} its own dense network | standard error |", "|---|---|---|"]
-        told = [(r["metrics"]["density/prunable"], *worse(r)) for r in rounds]
-        lines += [f"| {density:.4f} | {d:+.2%} | {error:.2%} |" for density, d, error in told]
-        match = f"down to density {trial.matching:.4f}" if trial.matching else "at no rung"
-        lines += ["", f"Matches dense (margin {100 * margin:g}%, one seed, evaluation error only) {match}."]
-        if trial.older:
-            lines.append("Its weights have seen more optimizer steps than the dense network's, which flatters it.")
-        lines.append("A grade needs controls and fresh seeds.")
+        lines += _rungs_in_markdown(trial)
     return "\n".join(lines)
 
 
-def spent(found: Iterable[Trial], since: float) -> tuple[float, float]:
-    """Of the rounds committed since a moment, each once: when the first began, and seconds of training and measuring."""
-    fresh = {r.keys["round"]: r for trial in found for r in trial.rounds if r.created >= since}.values()
-    runs = {r.keys["weights"]: r.seconds["train"] + r.seconds["along"] for r in fresh}
-    first = min((r.created - sum(r.seconds.values()) for r in fresh), default=since)
-    return max(first, since), sum(runs.values()) + sum(r.seconds["measure"] for r in fresh)
+def _rungs_in_markdown(trial: TrialRecord) -> list[str]:
+    """Return a table of the rungs of a trial, and what follows from it."""
+    rungs = trial.rounds[1:]
+    accurate = metrics.LOST.name in rungs[0].metrics
+    head = "accuracy lost to" if accurate else "excess over"
+    lines = ["", f"| density | {head} its own dense network | standard error |", "|---|---|---|"]
+    for r in rungs:
+        difference, error = worse(r)
+        density = r.metrics[metrics.PRUNABLE.name]
+        lines.append(f"| {density:.4f} | {difference:+.2%} | {error:.2%} |")
+    sparsest = matching(trial)
+    match = f"down to density {sparsest:.4f}" if sparsest else "at no rung"
+    margin = f"margin {100 * margin_of(rungs[0]):g}%, one seed, evaluation error only"
+    lines += ["", f"Matches dense ({margin}) {match}."]
+    if trial.older:
+        steps = "Its weights have seen more optimizer steps than the dense network's"
+        lines.append(f"{steps}, which flatters it.")
+    lines.append("A grade needs controls and fresh seeds.")
+    return lines
 
 
-def config_of(point: Mapping[str, Any]) -> TrialConfig:
-    """The config of a trial, from its point in the ledger or in MLflow."""
-    return TrialConfig.from_flat({**point["config"], **point["places"]})
+def round_line(name: str, index: int, last: int, measured: Mapping[str, float]) -> str:
+    """Return one line on round `index` of the trial `name`, whose last round is `last`.
+
+    `measured` holds the metrics of the round.
+    """
+    accuracy = measured.get(metrics.ACCURACY.name)
+    tail = "" if accuracy is None else f", accuracy {accuracy:.2%}"
+    if index == 0:
+        steps, loss = measured[metrics.STEPS_OF_WEIGHTS.name], measured[metrics.HELDOUT.name]
+        return f"{name}: dense, {steps:.0f} steps, held-out loss {loss:.4f}{tail}"
+    density = measured[metrics.PRUNABLE.name]
+    excess, error = measured[metrics.EXCESS.name], measured[metrics.EXCESS_SE.name]
+    shown = f"density {density:.4g}, excess {excess:+.2%} ± {error:.2%}"
+    return f"{name}: round {index}/{last}, {shown}{tail}"
 
 
-def pruned(config: TrialConfig) -> bool:
-    """Whether a trial goes down a ladder; one that only trains a dense network is a reference, in no table of rungs."""
-    return bool(config.prune.ladder or config.origin)
+# several trials
+
+
+def ranked(found: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials, best first: the most rounds, then the smallest score at the last."""
+    return sorted(found, key=_rank)
+
+
+def _rank(trial: TrialRecord) -> tuple[int, float, int]:
+    score = 0.0
+    if trial.rounds:
+        last = trial.rounds[-1]
+        score = score_of(last.metrics, last.index)
+    return -len(trial.rounds), score, trial.number
+
+
+def best(found: Iterable[TrialRecord], rungs: int, *, fair: bool = True) -> list[TrialRecord]:
+    """Return the trials that went down the whole ladder of `rungs`, best first, each recipe once.
+
+    With `fair`, those alone whose weights have seen no more steps than their dense network's.
+    """
+    if not rungs:
+        return []
+    by_recipe: dict[str, TrialRecord] = {}
+    for trial in ranked(found):
+        whole = trial.point.control == "none" and len(trial.rounds) == rungs + 1
+        if whole and not (fair and trial.older):
+            by_recipe.setdefault(trial.point.recipe, trial)
+    return list(by_recipe.values())
+
+
+def spent(found: Iterable[TrialRecord], since: float) -> tuple[float, float]:
+    """Return when the first round since a moment began, and the seconds spent on all of them.
+
+    `since` and the first result are Unix times. Seconds are those of training and measuring, each
+    training run and each round counted once.
+    """
+    fresh: dict[str, Round] = {}
+    for trial in found:
+        for r in trial.rounds:
+            if r.created >= since:
+                fresh[r.keys["round"]] = r
+    training: dict[str, float] = {}
+    measuring, begins = 0.0, []
+    for r in fresh.values():
+        training[r.keys["weights"]] = r.seconds["train"] + r.seconds["along"]
+        measuring += r.seconds["measure"]
+        begins.append(r.created - sum(r.seconds.values()))
+    return max(min(begins, default=since), since), sum(training.values()) + measuring
 
 
 def surface(cells: Mapping[tuple[str, float], Sequence[float]], word: str) -> list[list[str]]:
-    """(value of the word, density) -> numbers, as rows of text: a row a density, a column a value, a head above.
+    """Return a table of text: a row a density, a column a value of `word`, a head above.
 
-    Each cell is the mean, the standard deviation over the trials and their number.
+    `cells` maps (value, density) to the numbers of the trials there. A cell shows their mean, the
+    standard deviation and their number.
     """
     values = list(dict.fromkeys(value for value, _ in cells))
-    densities = sorted({density for _, density in cells}, reverse=True)
-    rows = [[f"{density:.4g}", *(_cell(cells.get((value, density), ())) for value in values)] for density in densities]
-    return [["density", *(f"{word} = {value}" for value in values)], *rows]
+    rows = [["density", *(f"{word} = {value}" for value in values)]]
+    for density in sorted({density for _, density in cells}, reverse=True):
+        cells_of_row = [_cell(cells.get((value, density), ())) for value in values]
+        rows.append([f"{density:.4g}", *cells_of_row])
+    return rows
 
 
-def _cell(found: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(found):.4f}" if len(found) > 1 else ""
-    return f"{statistics.mean(found):.4f}{spread} ({len(found)})" if found else "–"
+def _cell(numbers: Sequence[float]) -> str:
+    if not numbers:
+        return "–"
+    spread = f" ± {statistics.stdev(numbers):.4f}" if len(numbers) > 1 else ""
+    return f"{statistics.mean(numbers):.4f}{spread} ({len(numbers)})"

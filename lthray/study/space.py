@@ -1,12 +1,34 @@
-"""A search space as a table: word of the config -> what may be drawn for it, and when; and how a search remembers."""
+"""A search space as a table: word of the config -> what may be drawn for it, and when.
 
+Here too: how a search scores a trial, what it remembers of those that have ended, and which it lets
+go on.
+"""
+
+import itertools
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from lthray.core.metrics import EXCESS, HELDOUT
 
 if TYPE_CHECKING:
     import optuna
+
+Words = Mapping[str, Any]
+"""Dotted words of a config and their values."""
+Condition = tuple[str, tuple[Any, ...]]
+"""Another word, and the values of it for which a word is drawn."""
+
+
+class Drawer(Protocol):
+    """What a word can be drawn from: an Optuna trial, or a row of a design."""
+
+    def suggest_categorical(self, word: str, values: Sequence[Any]) -> Any:
+        """Return one of `values` for `word`."""
+
+    def suggest_float(self, word: str, low: float, high: float, *, log: bool) -> float:
+        """Return a number from `low` to `high` for `word`, evenly or on a log scale."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +36,22 @@ class Choice:
     """One of several values."""
 
     values: tuple[Any, ...]
-    when: tuple[str, tuple[Any, ...]] | None = None
+    when: Condition | None = None
     """Drawn only where this other word has one of these values."""
+
+    def offers(self, value: Any) -> bool:
+        """Return whether `value` can be drawn."""
+        return value in self.values
+
+    def draw(self, word: str, drawer: Drawer) -> Any:
+        """Draw one of the values for `word`."""
+        return drawer.suggest_categorical(word, self.values)
+
+    def distribution(self) -> "optuna.distributions.BaseDistribution":
+        """Return the values as Optuna describes them."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.values)
 
 
 @dataclass(frozen=True)
@@ -25,111 +61,202 @@ class Range:
     low: float
     high: float
     log: bool = False
-    when: tuple[str, tuple[Any, ...]] | None = None
+    when: Condition | None = None
     """Drawn only where this other word has one of these values."""
+
+    def offers(self, value: Any) -> bool:
+        """Return whether `value` can be drawn."""
+        return self.low <= value <= self.high
+
+    def draw(self, word: str, drawer: Drawer) -> float:
+        """Draw a number between the bounds for `word`."""
+        return drawer.suggest_float(word, self.low, self.high, log=self.log)
+
+    def distribution(self) -> "optuna.distributions.BaseDistribution":
+        """Return the bounds as Optuna describes them."""
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(self.low, self.high, self.log)
 
 
 Dial = Choice | Range
 Space = Mapping[str, Dial]
 
 
-def offers(dial: Dial, value: Any) -> bool:
-    """Whether a value can be drawn."""
-    return value in dial.values if isinstance(dial, Choice) else dial.low <= value <= dial.high
+def draw(space: Space, drawer: Drawer, fixed: Words) -> dict[str, Any]:
+    """Draw the words of one trial from `space`.
 
-
-def draw(space: Space, trial: "optuna.Trial | _Given", fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """The words that a trial draws; a word whose condition does not hold, here or in `fixed`, is left out."""
-    words: dict[str, Any] = {}
+    A word is left out where its condition does not hold, by the words drawn before it or by those
+    of `fixed`.
+    """
+    drawn: dict[str, Any] = {}
     for word, dial in space.items():
-        if dial.when is None or {**fixed, **words}.get(dial.when[0]) in dial.when[1]:
-            if isinstance(dial, Choice):
-                words[word] = trial.suggest_categorical(word, dial.values)
-            else:
-                words[word] = trial.suggest_float(word, dial.low, dial.high, log=dial.log)
-    return words
+        if _applies(dial, {**fixed, **drawn}):
+            drawn[word] = dial.draw(word, drawer)
+    return drawn
 
 
-def design(space: Space, n: int, fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The 2^n points of a scrambled Sobol sequence over the space, the same every time: no outcome moves them.
+def _applies(dial: Dial, words: Words) -> bool:
+    """Return whether the condition of a dial holds for `words`."""
+    if dial.when is None:
+        return True
+    other, values = dial.when
+    return words.get(other) in values
 
-    Coordinates of words whose condition does not hold are left unused, since a design of conditional words would not be
-    one (Sobol 1967; scrambling of Owen 1998).
+
+def without(space: Space, given: Container[str], fixed: Words) -> dict[str, Dial]:
+    """Return the part of `space` that is left when the user gives some words.
+
+    Giving a tuple gives its entries too. A word is also left out where its condition can no longer
+    hold: it hangs on a word that is not drawn any more and that has another value in `fixed`, the
+    words of the config.
+    """
+    open_dials: dict[str, Dial] = {}
+    for word, dial in space.items():
+        if word not in given and word.rpartition(".")[0] not in given:
+            open_dials[word] = dial
+    left: dict[str, Dial] = {}
+    for word, dial in open_dials.items():
+        decided_by_draw = dial.when is not None and dial.when[0] in open_dials
+        if decided_by_draw or _applies(dial, fixed):
+            left[word] = dial
+    return left
+
+
+def combinations(space: Space, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return every combination of values of those of `words` that `space` draws from a choice."""
+    values = []
+    for word in words:
+        dial = space.get(word)
+        if isinstance(dial, Choice):
+            values.append([(word, value) for value in dial.values])
+    return [dict(pairs) for pairs in itertools.product(*values)]
+
+
+# a design
+
+
+def design(space: Space, n: int, fixed: Words) -> list[dict[str, Any]]:
+    """Return the 2^n points of a scrambled Sobol sequence over `space`, the same every time.
+
+    No outcome moves them. Coordinates of words whose condition does not hold are left unused, since
+    a design of conditional words would not be one (Sobol 1967; scrambling of Owen 1998).
     """
     from scipy.stats import qmc
 
-    rows = qmc.Sobol(len(space), scramble=True, rng=0).random_base2(n)
-    return [draw(space, _Given(dict(zip(space, map(float, row), strict=True))), fixed) for row in rows]
+    points = []
+    for row in qmc.Sobol(len(space), scramble=True, rng=0).random_base2(n):
+        coordinates = dict(zip(space, map(float, row), strict=True))
+        points.append(draw(space, _Row(coordinates), fixed))
+    return points
 
 
-class _Given:
-    """Answers as an Optuna trial does, from numbers between 0 and 1."""
+class _Row:
+    """A row of a design: turns a number from 0 to 1 into a value, word by word."""
 
-    def __init__(self, at: Mapping[str, float]):
-        self.at = at
+    def __init__(self, coordinates: Mapping[str, float]):
+        self.coordinates = coordinates
 
     def suggest_categorical(self, word: str, values: Sequence[Any]) -> Any:
-        return values[min(int(self.at[word] * len(values)), len(values) - 1)]
+        return values[min(int(self.coordinates[word] * len(values)), len(values) - 1)]
 
     def suggest_float(self, word: str, low: float, high: float, *, log: bool) -> float:
         if log:
-            return low * (high / low) ** self.at[word]
-        return low + (high - low) * self.at[word]
+            return low * (high / low) ** self.coordinates[word]
+        return low + (high - low) * self.coordinates[word]
 
 
-def without(space: Space, given: Container[str], fixed: Mapping[str, Any]) -> dict[str, Dial]:
-    """The space that is left when the user gives some words (a tuple with its entries), so that `fixed` is the config."""
-    left = {word: dial for word, dial in space.items() if word not in given and word.rpartition(".")[0] not in given}
-    return {
-        word: dial
-        for word, dial in left.items()
-        if dial.when is None or dial.when[0] in left or fixed[dial.when[0]] in dial.when[1]
-    }
+# the memory of a search
 
 
-Past = tuple[Mapping[str, Any], list[float], bool]  # words, score of each rung, whether it went to the last
+class Past(NamedTuple):
+    """A trial of a search that has ended."""
+
+    words: Words
+    scores: list[float]
+    """Score at each rung that it reached, first rung first."""
+    complete: bool
+    """Whether it went to the last rung."""
 
 
-def memory(space: Space, seed: int, startup: int, finished: Sequence[Past] = (), storage: Any = None) -> "optuna.Study":
-    """An Optuna study with seeded TPE (Bergstra et al. 2011) that remembers the `finished` trials.
+def score_of(metrics: Mapping[str, float], index: int) -> float:
+    """Return what a search makes small in the round `index` with these `metrics`.
 
-    A trial that was cut short is PRUNED, never COMPLETE: its last value, from a denser rung, would look better than that
-    of a trial which went on. Every option is named because Optuna 5 changed the defaults.
+    Of a ticket it is the excess loss over its own dense network; of a dense network (round 0) its
+    held-out loss.
+    """
+    return metrics[EXCESS.name if index else HELDOUT.name]
+
+
+def memory(
+    space: Space, seed: int, startup: int, finished: Sequence[Past] = (), storage: Any = None
+) -> "optuna.Study":
+    """Return an Optuna study with seeded TPE that remembers the `finished` trials.
+
+    TPE is that of Bergstra et al. 2011; the first `startup` trials are drawn at random. A trial
+    that was cut short is PRUNED, never COMPLETE: its last value, from a denser rung, would look
+    better than that of a trial which went on. Every option is named because Optuna 5 changed the
+    defaults.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
-        # group: words that are only drawn together with others are modelled together
-        tpe = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
-    study = optuna.create_study(storage=storage, sampler=tpe, direction="minimize", study_name="lthray")
-    states = optuna.trial.TrialState
+        tpe = optuna.samplers.TPESampler(
+            seed=seed,
+            n_startup_trials=startup,
+            multivariate=True,
+            group=True,  # words that are only drawn together with others are modelled together
+            constant_liar=True,
+        )
+    study = optuna.create_study(
+        storage=storage, sampler=tpe, direction="minimize", study_name="lthray"
+    )
     for words, scores, complete in finished:
         if scores:
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=states.COMPLETE if complete else states.PRUNED,
-                    value=scores[-1] if complete else None,
-                    params=dict(words),
-                    distributions={word: _distribution(space[word]) for word in words},
-                    intermediate_values=dict(enumerate(scores, 1)),
-                )
-            )
+            study.add_trial(_frozen(space, words, scores, complete=complete))
     return study
 
 
-def _distribution(dial: Dial) -> "optuna.distributions.BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+def _frozen(
+    space: Space, words: Words, scores: Sequence[float], *, complete: bool
+) -> "optuna.trial.FrozenTrial":
+    """Return an ended trial as Optuna keeps it."""
+    from optuna.trial import TrialState, create_trial
 
-    return (
-        CategoricalDistribution(dial.values) if isinstance(dial, Choice) else FloatDistribution(dial.low, dial.high, dial.log)
+    return create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        value=scores[-1] if complete else None,
+        params=dict(words),
+        distributions={word: space[word].distribution() for word in words},
+        intermediate_values=dict(enumerate(scores, 1)),
     )
 
 
-def promoted(score: float, earlier: Sequence[float], reduction: int) -> bool:
-    """Whether a score is among the best 1/`reduction` of those that came to its rung so far; smaller is better.
+def tell(
+    study: "optuna.Study", trial: "optuna.Trial", scores: Sequence[float], *, complete: bool
+) -> None:
+    """Tell a search how a trial that it drew has ended.
 
-    Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); the first to come always go on.
+    `scores` are those at each rung that it reached; it is `complete` if it went to the last. A
+    trial without any score (its machine failed it) teaches nothing.
+    """
+    from optuna.trial import TrialState
+
+    for rung, score in enumerate(scores, 1):
+        trial.report(score, rung)
+    if complete:
+        study.tell(trial, scores[-1])
+    else:
+        study.tell(trial, state=TrialState.PRUNED if scores else TrialState.FAIL)
+
+
+def promoted(score: float, earlier: Sequence[float], reduction: int) -> bool:
+    """Return whether a trial with `score` at a rung goes on, given `earlier` scores at that rung.
+
+    It does if it is among the best 1/`reduction` of those that came so far; smaller is better. This
+    is asynchronous successive halving (Li et al. 2020, arXiv 1810.05934); the first to come always
+    go on.
     """
     rank = sum(other <= score for other in earlier)
     return rank < -(-(len(earlier) + 1) // reduction)

@@ -1,1 +1,1 @@
-"""What is learnt: data, models, objectives."""
+"""What is learnt: data, networks, objectives and samplers, and what a user gives of them."""

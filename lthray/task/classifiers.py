@@ -1,4 +1,5 @@
-"""The classifiers: LeNet-300-100, a small convolutional one, ResNets; each with `features`, what its last layer sees."""
+"""The classifiers: LeNet-300-100, a small convolutional network and ResNets; each shows its last
+hidden layer."""
 
 import itertools
 
@@ -6,101 +7,125 @@ from torch import Tensor, nn
 
 
 class LeNet300(nn.Module):
-    """Fully connected classifier, 300-100 units (LeCun et al. 1998; the first network of Frankle and Carbin 2019).
+    """Fully connected classifier, 300-100 units (LeCun et al. 1998; the first network of Frankle
+    and Carbin 2019).
 
-    As there: grey levels from 0 to 1 and Glorot's normal weights. Over levels from -1 to 1 the background would act as
-    hundreds of biases a unit, and magnitudes would say little of what a weight is for.
+    As there, inputs are grey levels from 0 to 1 and weights are drawn from Glorot's normal
+    distribution. Over levels from -1 to 1 the background would act as hundreds of biases on each
+    unit, and the magnitude of a weight would say little of what it is for.
     """
 
     def __init__(self, size: int, hidden: tuple[int, ...], classes: int):
         super().__init__()
         widths = (size, *hidden)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.hidden = nn.ModuleList(
+            nn.Linear(before, width) for before, width in itertools.pairwise(widths)
+        )
         self.output = nn.Linear(widths[-1], classes)
         for layer in (*self.hidden, self.output):
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last hidden layer, [n, hidden[-1]], of images in [-1, 1]."""
+        """Return the last hidden layer, [n, hidden[-1]], for images `x` [n, C, H, W] in [-1, 1]."""
         x = (x.flatten(1) + 1) / 2
         for layer in self.hidden:
             x = layer(x).relu()
         return x
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of the classes, [n, classes]."""
         return self.output(self.features(x))
 
 
 class LeNet5(nn.Module):
-    """Two or more 3x3 convolutions with pooling, then one narrow hidden layer: the extractor of sample metrics."""
+    """Two or more 3x3 convolutions with pooling, then one narrow hidden layer: the extractor of
+    sample metrics."""
 
     def __init__(self, colours: int, channels: tuple[int, ...], width: int, classes: int):
         super().__init__()
         widths = (colours, *channels)
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(widths)
+        )
         self.hidden = nn.Linear(channels[-1] * 16, width)
         self.output = nn.Linear(width, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """The hidden layer, [n, width]."""
+        """Return the hidden layer, [n, width], for images `x` [n, C, H, W] in [-1, 1]."""
         for i, conv in enumerate(self.convs):
             x = conv(x).relu()
             if i and x.shape[-1] > 4:
                 x = nn.functional.max_pool2d(x, 2)
-        return self.hidden(nn.functional.adaptive_avg_pool2d(x, 4).flatten(1)).relu()
+        pooled = nn.functional.adaptive_avg_pool2d(x, 4)  # [n, channels[-1], 4, 4]
+        return self.hidden(pooled.flatten(1)).relu()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of the classes, [n, classes]."""
         return self.output(self.features(x))
 
 
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
 
-    def __init__(self, before: int, width: int, stride: int, groups: int, dropout: float):
+    def __init__(self, before: int, width: int, *, stride: int, groups: int, dropout: float):
         super().__init__()
         self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
         self.norm1 = nn.GroupNorm(groups, width)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.norm2 = nn.GroupNorm(groups, width)
-        same = (before, 1) == (width, stride)
-        self.shortcut = nn.Identity() if same else nn.Conv2d(before, width, 1, stride, bias=False)
+        if (before, 1) == (width, stride):
+            self.shortcut: nn.Module = nn.Identity()
+        else:
+            self.shortcut = nn.Conv2d(before, width, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [n, width, H / stride, W / stride] for `x` [n, before, H, W]."""
         inside = self.dropout(self.norm1(self.conv1(x)).relu())
         return (self.norm2(self.conv2(inside)) + self.shortcut(x)).relu()
 
 
 class ResNet(nn.Module):
-    """ResNet-20, -32, ... and -18 for small images: `layers` blocks a stage, each stage but the first halving the side.
+    """ResNet-20, -32, ... and -18 for small images: `layers` blocks a stage, each stage but the
+    first halves the side.
 
-    GroupNorm in place of BatchNorm (Wu and He 2018, arXiv 1803.08494): running statistics are neither weights that could be
-    rewound nor those of the average that is measured, and every mask would have to take them anew.
+    GroupNorm stands in place of BatchNorm (Wu and He 2018, arXiv 1803.08494). Running statistics
+    are neither weights that could be rewound nor part of the average that is measured, and every
+    mask would need new ones.
     """
 
-    def __init__(self, colours: int, channels: tuple[int, ...], layers: int, classes: int, groups: int, dropout: float):
+    def __init__(
+        self,
+        colours: int,
+        channels: tuple[int, ...],
+        *,
+        layers: int,
+        classes: int,
+        groups: int,
+        dropout: float,
+    ):
         super().__init__()
         widths = (channels[0], *channels)
         self.stem = nn.Conv2d(colours, widths[0], 3, 1, 1, bias=False)
         self.norm = nn.GroupNorm(groups, widths[0])
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    Block(before if i == 0 else width, width, 2 if stage and not i else 1, groups, dropout)
-                    for i in range(layers)
-                )
-            )
-            for stage, (before, width) in enumerate(itertools.pairwise(widths))
-        )
+        self.stages = nn.ModuleList()
+        for stage, (before, width) in enumerate(itertools.pairwise(widths)):
+            stride = 2 if stage else 1
+            blocks = [Block(before, width, stride=stride, groups=groups, dropout=dropout)]
+            for _ in range(layers - 1):
+                blocks.append(Block(width, width, stride=1, groups=groups, dropout=dropout))
+            self.stages.append(nn.Sequential(*blocks))
         self.output = nn.Linear(widths[-1], classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last stage, averaged over positions, [n, channels[-1]]."""
+        """Return the last stage averaged over positions, [n, channels[-1]], for images `x` [n, C,
+        H, W] in [-1, 1]."""
         x = self.norm(self.stem(x)).relu()
         for stage in self.stages:
             x = stage(x)
         return x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of the classes, [n, classes]."""
         return self.output(self.features(x))

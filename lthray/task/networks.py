@@ -1,56 +1,81 @@
-"""The networks: diffusers' UNet2DModel and AutoencoderKL; LeNet-300-100, a small convolutional classifier, ResNets; a
-user's own; fresh or from a folder."""
+"""The networks: U-Net, autoencoder, classifiers, a user's own; fresh or with given weights."""
 
 import bisect
 import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import FEATURES, Model
+from lthray.config.parts import Model
+from lthray.config.vocabulary import FEATURES
 from lthray.core.random import seed_of
-from lthray.task import imported, pretrained
+from lthray.task import factories, inputs
 from lthray.task.classifiers import LeNet5, LeNet300, ResNet
 
+Shape = tuple[int, int, int]  # channels, height, width
+
 PLAIN = (nn.Conv2d, nn.Linear)
-# what diffusers called the parts of an attention layer, and calls them
-OLD = ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0."))
 
 
-def build(model: Model, shape: tuple[int, int, int], classes: int, seed: int, *, fresh: bool = False) -> nn.Module:
-    """A network for images of `shape` (channels, height, width); its weights are a function of `seed` alone, or those of
-    model.pretrained unless they are to be `fresh`."""
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """One architecture: all that is particular to it."""
+
+    build: Callable[[Model, Shape, int], nn.Module]
+    """(model, shape of an image, classes) -> network with weights of torch's global generator."""
+    widths: Literal["channels", "hidden"] = "channels"
+    """Field of `Model` that holds its widths."""
+    divisors: tuple[str, ...] = ("groups", "head")
+    """Fields of `Model` that must divide every width."""
+    part: Literal["unet", "vae"] = "unet"
+    """Part of a diffusers pipeline that holds such a network."""
+    classifier: type[LeNet300] | type[LeNet5] | type[ResNet] | None = None
+    """Class of a classifier, whose method `features` is its hidden layer."""
+
+
+def build(model: Model, shape: Shape, classes: int, seed: int, *, fresh: bool = False) -> nn.Module:
+    """Return a network for images of `shape` (channels, height, width) and that many `classes`.
+
+    Its weights are a function of `seed` alone, or those of model.pretrained unless `fresh`.
+    """
     with drawing(seed_of("init", seed), torch.device("cpu")):
-        network = MODELS.get(model.name, _imported)(model, shape, classes)
+        network = _row(model).build(model, shape, classes)
     if model.pretrained and not fresh:
-        _load(network, model)
+        shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        set_weights(network, inputs.weights_of(model.pretrained, part_of(model), shapes))
     return network
 
 
 def source_of(model: Model) -> str:
-    """The digest of a user's own network's source, for keys; empty for ours."""
-    return "" if model.name in MODELS else imported.digest("model.name", model.name)
+    """Return the digest of the source of a user's own network, for keys; empty for another."""
+    return "" if model.name in NETWORKS else factories.digest("model.name", model.name)
+
+
+def part_of(model: Model) -> str:
+    """Return the part of a diffusers pipeline that holds such a network: unet or vae."""
+    return _row(model).part
 
 
 def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
-    """Weight name -> shape of every layer that may be pruned, in forward order as seen by hooks.
+    """Return weight name -> shape of every prunable layer, in the order that `example` meets them.
 
-    Raises ValueError for a layer that transforms its weight before use: its mask would mean nothing (METHODS: weight
-    standardisation turns stored zeros into non-zeros).
+    Raises ValueError for a layer that transforms its weight before use, such as weight
+    standardisation: a zero that is stored there is no zero in use, so a mask would mean nothing.
     """
     order: list[str] = []
     hooks = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            if type(module) not in PLAIN or "weight" not in dict(module.named_parameters(recurse=False)):
-                raise ValueError(f"{name}: {type(module).__name__} transforms its weight, so it cannot be pruned")
-            hooks.append(module.register_forward_pre_hook(lambda _m, _x, name=name: order.append(f"{name}.weight")))
+        if isinstance(module, PLAIN):
+            _refuse_transformed(name, module)
+            weight_name = f"{name}.weight"
+            note = lambda _module, _inputs, seen=weight_name: order.append(seen)  # noqa: E731
+            hooks.append(module.register_forward_pre_hook(note))
     with torch.no_grad():
         network(*example)
     for hook in hooks:
@@ -59,48 +84,65 @@ def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[i
     return {name: shapes[name] for name in dict.fromkeys(order)}
 
 
+def _refuse_transformed(name: str, module: nn.Module) -> None:
+    own_names = dict(module.named_parameters(recurse=False))
+    if type(module) not in PLAIN or "weight" not in own_names:
+        kind = type(module).__name__
+        raise ValueError(f"{name}: {kind} transforms its weight, so it cannot be pruned")
+
+
 @functools.cache
-def sizes(model: Model, shape: tuple[int, int, int], classes: int) -> tuple[int, dict[str, int]]:
-    """Number of all parameters of a network, and of the weights of each layer that may be pruned, without making it."""
+def sizes(model: Model, shape: Shape, classes: int) -> tuple[int, dict[str, int]]:
+    """Return the numbers of all parameters and of each prunable layer's weights, making none."""
     with torch.device("meta"):
-        network = MODELS[model.name](model, shape, classes)
-    layers = {f"{n}.weight": m.weight.numel() for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    return sum(p.numel() for p in network.parameters()), layers
+        network = _row(model).build(model, shape, classes)
+    layer_sizes = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            layer_sizes[f"{name}.weight"] = module.weight.numel()
+    return sum(parameter.numel() for parameter in network.parameters()), layer_sizes
 
 
-def narrower(model: Model, shape: tuple[int, int, int], classes: int, parameters: int) -> Model:
-    """The network of the same depth and proportions, no wider than `model`, with the nearest number of parameters."""
+def narrower(model: Model, shape: Shape, classes: int, parameters: int) -> Model:
+    """Return `model` narrowed in all widths alike, until it has about as many `parameters`."""
 
     def count(k: int) -> int:
         return sizes(_scaled(model, k), shape, classes)[0]
 
+    def distance(k: int) -> int:
+        return abs(count(k) - parameters)
+
     widest = math.gcd(*_widths(model))
-    above = min(bisect.bisect_left(range(1, widest + 1), parameters, key=count) + 1, widest)
-    return _scaled(model, min((max(above - 1, 1), above), key=lambda k: abs(count(k) - parameters)))
+    too_narrow = bisect.bisect_left(range(1, widest + 1), parameters, key=count)
+    above = min(too_narrow + 1, widest)
+    below = max(above - 1, 1)
+    return _scaled(model, min((below, above), key=distance))
 
 
 def _widths(model: Model) -> tuple[int, ...]:
-    return model.hidden if model.name == "lenet300" else model.channels
+    return getattr(model, _row(model).widths)
 
 
 def _scaled(model: Model, k: int) -> Model:
-    """Widths k / gcd as large; groups and heads still divide them."""
-    widths = tuple(k * width // math.gcd(*_widths(model)) for width in _widths(model))
-    if model.name == "lenet300":
-        return replace(model, hidden=widths)
-    return replace(model, channels=widths, groups=math.gcd(model.groups, *widths), head=math.gcd(model.head, *widths))
+    """Return the network with widths k / gcd as large, and groups and heads that divide them."""
+    row, unit = _row(model), math.gcd(*_widths(model))
+    widths = tuple(k * width // unit for width in _widths(model))
+    changes: dict[str, Any] = {row.widths: widths}
+    for word in row.divisors:
+        changes[word] = math.gcd(getattr(model, word), *widths)
+    return replace(model, **changes)
 
 
 @contextlib.contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """What the network draws inside, such as what dropout leaves out, is a function of `seed`, and of nothing outside."""
+    """Make all that torch's global generators draw inside, as for dropout, a function of `seed`."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
 def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into a network, wherever it is."""
+    """Copy `weights`, with every parameter by name, into `network`, on whatever device it is."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(weights[name])
@@ -108,55 +150,77 @@ def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def encoded(autoencoder: nn.Module, x: Tensor) -> Tensor:
-    """Means of the latents of images [n, C, H, W]: [n, c, h, w]."""
+    """Return the means of the latents, [n, c, h, w], of images `x` [n, C, H, W]."""
     return autoencoder.encode(x).latent_dist.mode()  # type: ignore[operator]
 
 
 @torch.no_grad()
 def decoded(autoencoder: nn.Module, z: Tensor) -> Tensor:
-    """The images of latents, a part at a time."""
+    """Return the images, [n, C, H, W], of latents `z` [n, c, h, w], 512 at a time."""
     return torch.cat([autoencoder.decode(part).sample for part in z.split(512)])  # type: ignore[operator]
 
 
 def features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The hidden layer of a classifier, images [n, C, H, W] -> [n, d]."""
-    if not isinstance(network, LeNet300 | LeNet5 | ResNet):
-        raise TypeError(f"{type(network).__name__} has no hidden layer to look at")
-    return network.features
+    """Return the hidden layer of a classifier, images [n, C, H, W] -> [n, d].
+
+    Raises TypeError for another network.
+    """
+    for row in NETWORKS.values():
+        if row.classifier and isinstance(network, row.classifier):
+            return network.features
+    raise TypeError(f"{type(network).__name__} has no hidden layer to look at")
 
 
 def block_of(layer: str) -> str:
-    """The block that a layer belongs to: a U-Net level (down_blocks.0, mid_block, ...), else the layer itself."""
+    """Return the block of a layer, such as down_blocks.0, mid_block or a classifier's hidden.0."""
     first, second, *_ = (*layer.split("."), "")
     return f"{first}.{second}" if second.isdigit() else first
 
 
 def group_of(layer: str, granularity: str, levels: int) -> str:
-    """What a layer shares a density with: nothing, its block, or its level of a U-Net, on the way down and up (the middle
-    belongs to the lowest)."""
-    if granularity == "layer":
-        return layer
+    """Return the name of what shares one density with `layer`: all layers of one name do.
+
+    At `granularity` layer that is the layer alone; at block, its block; at level, its level of a
+    U-Net of that many `levels`, on the way down and on the way up, where the middle block belongs
+    to the lowest level.
+    """
+    return GRANULARITIES[granularity](layer, levels)
+
+
+def _level(layer: str, levels: int) -> str:
     block = block_of(layer)
     part, _, number = block.partition(".")
-    if granularity == "block" or part not in ("down_blocks", "up_blocks", "mid_block"):
-        return block
-    return f"level {({'down_blocks': int(number or 0), 'up_blocks': levels - 1 - int(number or 0)}).get(part, levels - 1)}"
+    level_of_part = {
+        "down_blocks": int(number or 0),
+        "mid_block": levels - 1,
+        "up_blocks": levels - 1 - int(number or 0),
+    }
+    return f"level {level_of_part[part]}" if part in level_of_part else block
 
 
-def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def _row(model: Model) -> Network:
+    """Return the row of a network; a user's own is known by its import path alone."""
+    return NETWORKS.get(model.name, OWN)
+
+
+def _unet(model: Model, shape: Shape, classes: int) -> nn.Module:
     from diffusers import UNet2DModel
 
-    if model.pretrained and pretrained.given(model.pretrained).config:
-        return _as_saved(model.pretrained, shape)
-    levels = range(len(model.channels))
+    config = inputs.saved_config(model.pretrained, part_of(model))
+    if config is not None:
+        faults = inputs.unet_faults(config, shape[0])
+        return inputs.from_config(UNet2DModel, model.pretrained, "unet", faults)
+    attention = [level in model.attention for level in range(len(model.channels))]
+    down = ["AttnDownBlock2D" if attends else "DownBlock2D" for attends in attention]
+    up = ["AttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(attention)]
     return UNet2DModel(
         sample_size=shape[1],
         in_channels=shape[0],
         out_channels=shape[0],
         block_out_channels=model.channels,
         layers_per_block=model.layers,
-        down_block_types=tuple("AttnDownBlock2D" if i in model.attention else "DownBlock2D" for i in levels),
-        up_block_types=tuple("AttnUpBlock2D" if i in model.attention else "UpBlock2D" for i in reversed(levels)),
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
         add_attention=bool(model.attention),
         attention_head_dim=model.head,
         norm_num_groups=model.groups,
@@ -165,61 +229,13 @@ def _unet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
-def _as_saved(source: str, shape: tuple[int, int, int]) -> nn.Module:
-    """A fresh network of the architecture that a saved one names."""
-    from diffusers import UNet2DModel
-
-    said = pretrained.facts(source, pretrained.given(source).config)
-    faults = {
-        f"is a {said.get('_class_name')}, not a UNet2DModel": said.get("_class_name") != "UNet2DModel",
-        f"has {said.get('in_channels')} channels, data {shape[0]}": said.get("in_channels") != shape[0],
-        f"answers with {said.get('out_channels')} channels": said.get("out_channels") != said.get("in_channels"),
-        "is told the class of an image": said.get("class_embed_type") or said.get("num_class_embeds"),
-    }
-    return _from_config(UNet2DModel, source, "unet", said, faults)
-
-
-def _from_config(kind: Any, source: str, part: str, said: dict[str, Any], faults: Mapping[str, Any]) -> nn.Module:
-    """A network as diffusers makes it of a saved config, unless one of the faults is there."""
-    if wrong := next((told for told, is_so in faults.items() if is_so), None):
-        raise pretrained.wrong(source, part, wrong)
-    try:
-        return kind.from_config(said)
-    except Exception as error:  # whatever diffusers raises, the folder cannot be used
-        raise pretrained.wrong(source, part, f"{type(error).__name__}: {error}") from None
-
-
-def _load(network: nn.Module, model: Model) -> None:
-    """Put the given weights in; every name and shape must be the network's own."""
-    own, found, source, part = {name: p.shape for name, p in network.named_parameters()}, {}, model.pretrained, part_of(model)
-    for name, tensor in pretrained.tensors(source, part).items():
-        found[name if name in own else functools.reduce(lambda n, pair: n.replace(*pair), OLD, name)] = tensor
-    sizes = [name for name in own.keys() & found.keys() if own[name] != found[name].shape]
-    missing, more = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    pretrained.fitting(source, part, missing, more, sorted(sizes))
-    set_weights(network, found)
-
-
-def part_of(model: Model) -> str:
-    """The part of a pipeline that such a network is."""
-    return "vae" if model.name == "autoencoder" else "unet"
-
-
-def _autoencoder(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def _autoencoder(model: Model, shape: Shape, classes: int) -> nn.Module:
     from diffusers import AutoencoderKL
 
-    levels = len(model.channels)
-    if model.pretrained and (file := pretrained.given(model.pretrained, "vae").config):
-        said = pretrained.facts(model.pretrained, file, "vae")
-        depth = len(said.get("block_out_channels", ()))
-        faults = {
-            f"is a {said.get('_class_name')}, not an AutoencoderKL": said.get("_class_name") != "AutoencoderKL",
-            f"has {said.get('in_channels')} channels, data {shape[0]}": said.get("in_channels") != shape[0],
-            f"has {said.get('latent_channels')} latent channels, latent.channels = {model.latent}": said.get("latent_channels")
-            != model.latent,
-            f"has {depth} levels, latent.widths = {model.channels}": depth != levels,
-        }
-        return _from_config(AutoencoderKL, model.pretrained, "vae", said, faults)
+    config = inputs.saved_config(model.pretrained, part_of(model))
+    if config is not None:
+        faults = inputs.autoencoder_faults(config, shape[0], model.latent, model.channels)
+        return inputs.from_config(AutoencoderKL, model.pretrained, "vae", faults)
     return AutoencoderKL(
         sample_size=shape[1],
         in_channels=shape[0],
@@ -227,41 +243,55 @@ def _autoencoder(model: Model, shape: tuple[int, int, int], classes: int) -> nn.
         latent_channels=model.latent,
         block_out_channels=model.channels,
         layers_per_block=model.layers,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
+        down_block_types=("DownEncoderBlock2D",) * len(model.channels),
+        up_block_types=("UpDecoderBlock2D",) * len(model.channels),
         norm_num_groups=model.groups,
         mid_block_add_attention=False,
     )
 
 
-def _imported(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """What a user's factory gives."""
-    make = imported.factory("model.name", model.name)
-    try:
-        network = make(shape, classes)
-    except Exception as error:
-        raise imported.told("model.name", model.name, error) from None
-    if not isinstance(network, nn.Module):
-        raise ConfigError([f"model.name = {model.name!r}: gives a {type(network).__name__}, not a torch.nn.Module"])
-    return network
+def _resnet(model: Model, shape: Shape, classes: int) -> nn.Module:
+    return ResNet(
+        shape[0],
+        model.channels,
+        layers=model.layers,
+        classes=classes,
+        groups=model.groups,
+        dropout=model.dropout,
+    )
 
 
-def _resnet(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    return ResNet(shape[0], model.channels, model.layers, classes, model.groups, model.dropout)
+def _lenet300(model: Model, shape: Shape, classes: int) -> nn.Module:
+    return LeNet300(math.prod(shape), model.hidden, classes)
 
 
-def _lenet300(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    return LeNet300(shape[0] * shape[1] * shape[2], model.hidden, classes)
-
-
-def _lenet5(model: Model, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def _lenet5(model: Model, shape: Shape, classes: int) -> nn.Module:
     return LeNet5(shape[0], model.channels, FEATURES, classes)
 
 
-MODELS: dict[str, Callable[[Model, tuple[int, int, int], int], nn.Module]] = {
-    "unet": _unet,
-    "lenet300": _lenet300,
-    "lenet5": _lenet5,
-    "resnet": _resnet,
-    "autoencoder": _autoencoder,
+def _own(model: Model, shape: Shape, classes: int) -> nn.Module:
+    """Return the network of a user's factory; ConfigError where it makes none."""
+    make = factories.factory("model.name", model.name)
+    try:
+        network = make(shape, classes)
+    except Exception as error:
+        raise factories.import_error("model.name", model.name, error) from None
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise ConfigError([f"model.name = {model.name!r}: gives a {kind}, not a torch.nn.Module"])
+    return network
+
+
+OWN = Network(build=_own)
+NETWORKS: dict[str, Network] = {
+    "unet": Network(build=_unet),
+    "lenet300": Network(build=_lenet300, widths="hidden", divisors=(), classifier=LeNet300),
+    "lenet5": Network(build=_lenet5, classifier=LeNet5),
+    "resnet": Network(build=_resnet, classifier=ResNet),
+    "autoencoder": Network(build=_autoencoder, part="vae"),
+}
+GRANULARITIES: dict[str, Callable[[str, int], str]] = {
+    "layer": lambda layer, _levels: layer,
+    "block": lambda layer, _levels: block_of(layer),
+    "level": _level,
 }

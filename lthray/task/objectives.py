@@ -1,207 +1,242 @@
-"""What is learnt: denoising, of images (Ho et al. 2020, arXiv 2006.11239) or of their latents (Rombach et al. 2022, arXiv
-2112.10752), which is the same of other data; classification; autoencoding.
+"""What is learnt: denoising images or their latents, classification, autoencoding.
 
-Policy of the average: raw weights are pruned, the exponential moving average of this round is what is measured.
+Raw weights are pruned; what is measured is the exponential moving average of this round's weights.
 
-    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps,   L = E_{x_0, t, eps} |target - f_theta(x_t, t)|^2 / dim
+    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps
+    L = E_{x_0, t, eps} |target - f_theta(x_t, t)|^2 / dim
 
-with the target eps, v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans and Ho 2022, arXiv 2202.00512), or x_0.
+(Ho et al. 2020, arXiv 2006.11239). In place of an image, x_0 may be its latent (Rombach et al.
+2022, arXiv 2112.10752).
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lthray.config.trial import Objective
+from lthray.config.parts import Objective
 from lthray.core.random import generator, seed_of
+from lthray.core.task import Inputs, Task
 
-Inputs = tuple[Tensor, ...]
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """One objective: the task that it is, and what others must know of it."""
+
+    task: Callable[..., Task]
+    """(objective, device, conditional) -> the task; a conditional network is told the class."""
+    denoises: bool = False
+    """Whether its networks make images of noise."""
+    classifies: bool = False
+    """Whether its networks answer with the scores of classes."""
+    latent: bool = False
+    """Whether its networks work on latents, which have no bounds as pixels have."""
 
 
-class Task(Protocol):
-    """An objective on one device."""
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """One noise schedule, known to diffusers by its word."""
 
-    def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
-        """The inputs of one training step; every random number is a function of (stream, step)."""
-        ...
-
-    def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        """The loss of each image, [n]."""
-        ...
-
-    def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
-        """The fixed inputs that every network of a study is measured on, one column a timestep."""
-        ...
-
-    def example(self, x: Tensor) -> Inputs:
-        """What the network is called with, for images x."""
-        ...
-
-    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
-        """What a criterion may see: inputs, and what the network should answer, of every batch or timestep."""
-        ...
+    has_ends: bool = True
+    """Whether it runs from a first beta to a last one."""
+    known_to_all: bool = True
+    """Whether every diffusers scheduler knows the word; if not, its betas are written out."""
 
 
 class Classify:
-    """Cross-entropy."""
+    """Cross-entropy. Inputs are (x, y)."""
+
+    classifies = True
+    timesteps: int | None = None
 
     def __init__(self, objective: Objective, device: torch.device | str, conditional: bool = False):
         pass
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        """Return images and classes as they are."""
         return x, y
 
     def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """Return the cross-entropy of each image, [n]."""
         x, y = inputs
         return nn.functional.cross_entropy(network(x), y, reduction="none")
 
     def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
+        """Yield one column, whatever `columns`."""
         yield x, y
 
     def example(self, x: Tensor) -> Inputs:
+        """Return the arguments of the network: the images."""
         return (x,)
 
     def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+        """Yield (x, y) and the classes as one-hot rows, [n, classes], batch by batch."""
         answers = nn.functional.one_hot(y).float()
-        yield from (((a, b), c) for a, b, c in zip(x.chunk(parts), y.chunk(parts), answers.chunk(parts), strict=True))
+        batches = zip(x.chunk(parts), y.chunk(parts), answers.chunk(parts), strict=True)
+        for images, classes, answer_rows in batches:
+            yield (images, classes), answer_rows
 
 
 class Autoencode:
-    """Squared error of the images that come back, plus the weighted divergence of their latents (Kingma and Welling 2014,
-    arXiv 1312.6114). Inputs are (x, seed), by which latents are drawn, or (x,), whose latents are the means. The network is
-    a diffusers AutoencoderKL."""
+    """Squared error of the images that come back, plus the weighted divergence of their latents.
+
+    The divergence is that from the standard normal (Kingma and Welling 2014, arXiv 1312.6114).
+    Inputs are (x, seed), by which latents are drawn, or (x,), whose latents are the means. The
+    network is a diffusers AutoencoderKL.
+    """
+
+    classifies = False
+    timesteps: int | None = None
 
     def __init__(self, objective: Objective, device: torch.device | str, conditional: bool = False):
         self.kl = objective.kl
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        """Return the images, and the seed of the latents' noise at this step."""
         return x, torch.tensor(seed_of("latent", stream, step))
 
     def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """Return the loss of each image, [n]."""
         x, *seed = inputs
-        found = network.encode(x).latent_dist  # type: ignore[operator]
-        z = found.sample(torch.Generator(x.device).manual_seed(int(seed[0]))) if seed else found.mode()
+        posterior = network.encode(x).latent_dist  # type: ignore[operator]
+        if seed:
+            z = posterior.sample(torch.Generator(x.device).manual_seed(int(seed[0])))
+        else:
+            z = posterior.mode()
         again = network.decode(z).sample  # type: ignore[operator]
-        divergence = 0.5 * (found.mean.square() + found.var - 1 - found.logvar)
-        return (again - x).square().flatten(1).mean(1) + self.kl * divergence.flatten(1).mean(1)
+        squares = (again - x).square().flatten(1).mean(1)
+        divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar)
+        return squares + self.kl * divergence.flatten(1).mean(1)
 
     def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
+        """Yield one column, whatever `columns`: the images without a seed."""
         yield (x,)
 
     def example(self, x: Tensor) -> Inputs:
+        """Return the arguments of the network: the images."""
         return (x,)
 
     def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
-        yield from (((part,), part) for part in x.chunk(parts))
+        """Yield images, which are their own answers, batch by batch."""
+        for part in x.chunk(parts):
+            yield (part,), part
 
 
 class Denoise:
-    """T timesteps, uniform t, squared error averaged over the pixels. Inputs are (x_t, t, target), or (x_t, t, class,
-    target) where the network is told the class."""
+    """Squared error of what a denoiser says of noised images, averaged over their pixels.
+
+    Timesteps are drawn uniformly. Inputs are (x_t, t, target), or (x_t, t, class, target) where
+    the network is told the class.
+    """
+
+    classifies = False
 
     def __init__(self, objective: Objective, device: torch.device | str, conditional: bool = False):
-        abar = trained_scheduler(objective).alphas_cumprod.to(device)
-        self.timesteps, self.prediction, self.conditional = objective.timesteps, objective.prediction, conditional
-        self.signal, self.noise = abar.sqrt(), (1 - abar).sqrt()  # [T]
+        abar = alphas_cumprod(objective).to(device)  # [T]
+        self.timesteps = objective.timesteps
+        self.target = PREDICTIONS[objective.prediction]
+        self.conditional = conditional
+        self.signal = abar.sqrt()  # [T]
+        self.noise = (1 - abar).sqrt()  # [T]
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
+        """Return images noised at random timesteps, and what the network should answer."""
         g = generator("noise", stream, step, device=x.device)
         t = torch.randint(0, self.timesteps, (len(x),), generator=g, device=x.device)
-        return self._noised(x, y, t, torch.randn(x.shape, generator=g, device=x.device))
+        eps = torch.randn(x.shape, generator=g, device=x.device)
+        return self._noised(x, y, t, eps)
 
     def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        *given, target = inputs
-        return (answer(network, *given) - target).square().flatten(1).mean(1)
+        """Return the mean squared error of each image, [n]."""
+        *arguments, target = inputs
+        return (answer(network, *arguments) - target).square().flatten(1).mean(1)
 
     def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
-        for k, t in enumerate(self.strata(columns)):
-            eps = torch.randn(x.shape, generator=generator("panel", k, device=x.device), device=x.device)
-            yield self._noised(x, y, torch.full((len(x),), t, device=x.device), eps)
+        """Yield the images at each of the stratified timesteps, with noise of that column."""
+        for k, timestep in enumerate(self.strata(columns)):
+            g = generator("panel", k, device=x.device)
+            eps = torch.randn(x.shape, generator=g, device=x.device)
+            t = torch.full((len(x),), timestep, device=x.device)
+            yield self._noised(x, y, t, eps)
 
     def example(self, x: Tensor) -> Inputs:
+        """Return the arguments of the network: (x, t), or (x, t, class), at timestep 0."""
         t = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return (x, t, t) if self.conditional else (x, t)
 
     def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
-        yield from ((inputs, inputs[-1]) for inputs in self.panel(x, y, parts))
+        """Yield the columns of the panel, each with its target."""
+        for inputs in self.panel(x, y, parts):
+            yield inputs, inputs[-1]
 
     def strata(self, columns: int) -> list[int]:
-        """The middle timesteps of `columns` equal parts of the schedule."""
+        """Return the middle timesteps of `columns` equal parts of the schedule."""
         return [int((k + 0.5) * self.timesteps / columns) for k in range(columns)]
 
     def _noised(self, x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Inputs:
-        signal, noise = self.signal[t][:, None, None, None], self.noise[t][:, None, None, None]
-        target = {"epsilon": eps, "sample": x}.get(self.prediction)
-        target = signal * eps - noise * x if target is None else target
-        told = (t, y) if self.conditional else (t,)
-        return signal * x + noise * eps, *told, target
+        signal = self.signal[t][:, None, None, None]  # [n, 1, 1, 1]
+        noise = self.noise[t][:, None, None, None]  # [n, 1, 1, 1]
+        x_t = signal * x + noise * eps
+        target = self.target(x, eps, signal, noise)
+        return (x_t, t, y, target) if self.conditional else (x_t, t, target)
 
 
 def answer(network: nn.Module, *inputs: Tensor) -> Tensor:
-    """What a denoiser says of (x_t, t): a user's answers with the tensor, diffusers' with an output that begins with it."""
-    found = network(*inputs)
-    return found if isinstance(found, Tensor) else found[0]
+    """Return what a denoiser says of (x_t, t) or (x_t, t, class), [n, C, H, W].
 
-
-def trained_scheduler(objective: Objective):
-    """The diffusers scheduler of training, every value named: from_config drops values left at their defaults."""
-    from diffusers import DDPMScheduler
-
-    betas = None
-    if objective.schedule == "sigmoid":  # which only some of diffusers' schedulers know by name
-        betas = DDPMScheduler(objective.timesteps, beta_schedule="sigmoid", beta_start=1e-4, beta_end=0.02).betas.tolist()
-    return DDPMScheduler(
-        num_train_timesteps=objective.timesteps,
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="linear" if betas else objective.schedule,
-        trained_betas=betas,
-        variance_type="fixed_small",
-        clip_sample=objective.name == "denoise",  # pixels have bounds, latents have none
-        clip_sample_range=1.0,
-        prediction_type=objective.prediction,
-        timestep_spacing="trailing",
-    )
-
-
-def sample(network: nn.Module, objective: Objective, sampler: str, steps: int, x_T: Tensor) -> Tensor:
-    """Images in [-1, 1] that `network` makes of the noise `x_T` [n, C, H, W] in `steps` calls.
-
-    Equal x_T and (for ddpm) equal fresh noise for every network, so images can be compared one by one; of a conditional
-    network, classes in turn.
+    A user's own network answers with the tensor, diffusers' with an output that begins with it.
     """
-    scheduler = SAMPLERS[sampler](trained_scheduler(objective).config)
-    scheduler.set_timesteps(steps, device=x_T.device)
-    x = x_T * scheduler.init_noise_sigma
-    classes: int | None = getattr(getattr(network, "config", None), "num_class_embeds", None)
-    told = [torch.arange(len(x), device=x.device) % classes] if classes else []
-    with torch.no_grad():
-        for i, t in enumerate(scheduler.timesteps):
-            parts = zip(x.split(512), *(y.split(512) for y in told), strict=True)
-            found = torch.cat([answer(network, part, t.expand(len(part)), *y) for part, *y in parts])
-            g = generator("ancestral", i, device=x.device)
-            x = scheduler.step(found, t, x, generator=g, return_dict=False)[0]
-    return x
+    output = network(*inputs)
+    return output if isinstance(output, Tensor) else output[0]
 
 
-def _ddim(config):
-    from diffusers import DDIMScheduler
+def schedule_words(objective: Objective) -> dict[str, Any]:
+    """Return the noise schedule of an objective as arguments of any diffusers scheduler.
 
-    return DDIMScheduler.from_config(config, timestep_spacing="trailing")
-
-
-def _ddpm(config):
+    Every value is named, since diffusers' from_config drops those that are left at their defaults.
+    """
     from diffusers import DDPMScheduler
 
-    return DDPMScheduler.from_config(config, timestep_spacing="trailing")
+    words: dict[str, Any] = {
+        "num_train_timesteps": objective.timesteps,
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+        "beta_schedule": objective.schedule,
+        "trained_betas": None,
+    }
+    if SCHEDULES[objective.schedule].known_to_all:
+        return words
+    betas = DDPMScheduler(**words).betas.tolist()
+    return words | {"beta_schedule": "linear", "trained_betas": betas}
 
 
-OBJECTIVES: dict[str, Callable[..., Task]] = {
-    "denoise": Denoise,
-    "latent_denoise": Denoise,
-    "classify": Classify,
-    "autoencode": Autoencode,
+def alphas_cumprod(objective: Objective) -> Tensor:
+    """Return abar_t, the share of the signal's variance that is left at each timestep, [T]."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(**schedule_words(objective)).alphas_cumprod
+
+
+def _velocity(x: Tensor, eps: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    """v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans and Ho 2022, arXiv 2202.00512)."""
+    return signal * eps - noise * x
+
+
+OBJECTIVES: dict[str, Learning] = {
+    "denoise": Learning(task=Denoise, denoises=True),
+    "latent_denoise": Learning(task=Denoise, denoises=True, latent=True),
+    "classify": Learning(task=Classify, classifies=True),
+    "autoencode": Learning(task=Autoencode),
 }
-SAMPLERS: dict[str, Callable] = {"ddim": _ddim, "ddpm": _ddpm}
+SCHEDULES: dict[str, Schedule] = {
+    "linear": Schedule(),
+    "squaredcos_cap_v2": Schedule(has_ends=False),
+    "sigmoid": Schedule(known_to_all=False),
+}
+PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda x, eps, signal, noise: eps,
+    "v_prediction": _velocity,
+    "sample": lambda x, eps, signal, noise: x,
+}

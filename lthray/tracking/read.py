@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,41 @@ from torch import Tensor
 
 from lthray.config.fields import ConfigError
 from lthray.config.options import NAME, redacted
+from lthray.core import metrics
+from lthray.core.record import TrialRecord
 from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, pruned
-from lthray.tracking.write import client
+from lthray.tracking.client import client
 
-PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")  # where things lay is no part of what was found
+# options that say where something lay are no part of what was found
+PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")
 
 
 def experiments(uri: str) -> list[str]:
-    """The names of all experiments of an MLflow that can be a study's."""
-    return sorted(e.name for e in _studies(_client(uri)))
+    """Return the names of all experiments of an MLflow that can be a study's, sorted.
+
+    ConfigError where `uri` is a database file that is not there.
+    """
+    return sorted(experiment.name for experiment in _studies(_client(uri)))
 
 
-def _studies(client: Any) -> list[Any]:
-    return [e for e in client.search_experiments() if NAME.fullmatch(e.name)]
+def _studies(mlflow: Any) -> list[Any]:
+    return [found for found in mlflow.search_experiments() if NAME.fullmatch(found.name)]
 
 
 def _client(uri: str) -> Any:
     file = uri.removeprefix("sqlite:///")
     if file != uri and not Path(file).is_file():  # MLflow would make it
-        raise ConfigError([f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"])
+        reason = f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"
+        raise ConfigError([reason])
     return client(uri)
 
 
 class Recorded:
-    """The finished trials of one experiment, in their order, each as its `trial.json` with the id of its `run`.
+    """The finished trials of one experiment in the order in which they were given out.
 
-    `name` empty is the experiment that was recorded to last. ConfigError where there is none, or nothing in it is finished.
+    `name` empty is the experiment that was recorded to last. ConfigError where there is none, where
+    nothing in it is finished, or where an older lthray has recorded it.
     """
 
     def __init__(self, uri: str, name: str = ""):
@@ -49,115 +57,177 @@ class Recorded:
         self.client, self.uri = _client(uri), uri
         self.experiment = self._experiment(name)
         self.name: str = self.experiment.name
-        runs = self.client.search_runs([self.experiment.experiment_id], max_results=50_000)
-        finished = [run for run in runs if run.data.tags.get("status", "unfinished") != "unfinished"]
-        if not finished:
-            raise ConfigError([f"--experiment {self.name!r}: no finished trial is recorded there"])
-        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
-            found = [{**self._json(run.info.run_id, Path(folder)), "run": run.info.run_id} for run in finished]
-        if any(word not in trial["point"] for trial in found for word in ("recipe", "fork")):
-            raise ConfigError([f"--experiment {self.name!r}: was recorded by an older lthray; run the study again"])
-        self.trials: list[dict[str, Any]] = sorted(found, key=lambda trial: trial["point"]["at"])
-        self.tags = {run.info.run_id: run.data.tags for run in finished}
+        self.tags: dict[str, dict[str, str]] = self._finished()  # id of a run -> tags
+        if not self.tags:
+            reason = "no finished trial is recorded there"
+            raise ConfigError([f"--experiment {self.name!r}: {reason}"])
+        try:
+            trials = list(self._read())
+        except KeyError:
+            reason = "was recorded by an older lthray; run the study again"
+            raise ConfigError([f"--experiment {self.name!r}: {reason}"]) from None
+        self.trials: list[TrialRecord] = sorted(trials, key=lambda trial: trial.point.at)
 
     @property
     def question(self) -> str:
-        """The study's own page."""
-        return self.experiment.tags.get("mlflow.note.content", "").partition("\n## Latest verdict")[0]
+        """The study's own page, in Markdown."""
+        note = self.experiment.tags.get("mlflow.note.content", "")
+        return note.partition("\n## Latest verdict")[0]
 
     @property
     def preset(self) -> str:
-        """The preset that the study began from."""
-        study = self.tags[self.trials[0]["run"]]["study"]
+        """Name of the preset that the study began from."""
+        study = self.tags[self.trials[0].run]["study"]
         return self.name.removeprefix(f"{study}.").removesuffix(".smoke")
 
-    def of(self, call: str = "") -> list[dict[str, Any]]:
-        """The trials that answer the study's question: those of the confirmation where a search had one; of `call`, if given.
+    def of(self, call: str = "") -> list[TrialRecord]:
+        """Return the trials that answer the study's question.
 
-        ConfigError while any of them is still to come.
+        They are those of the confirmation where a search had one, or those of `call`, the beginning
+        of a call's key. ConfigError where there are none, or while any of them is still to come.
         """
-        found = [trial for trial in self.trials if trial["id"].startswith(call)]
-        if not found:
-            calls = sorted({trial["id"][:12] for trial in self.trials})
-            raise ConfigError([f"--call {call!r}: {self.name} has {', '.join(calls)}"])
-        confirmed = [trial for trial in found if trial["point"]["phase"] == "confirm"]
-        found = confirmed if confirmed and not call else found
-        calls = sorted({trial["id"][:12] for trial in found})
-        sizes = {key: [t["point"].get("of", 1) for t in found if t["id"].startswith(key)] for key in calls}
-        whole = [key for key, of in sizes.items() if len(of) >= max(of)]
-        for key in calls:
-            if key not in whole:
-                told = f"{len(sizes[key])} of {max(sizes[key])} trials are finished; the study goes on"
-                other = f" (--call names another: {', '.join(whole)})" if whole else ""
-                raise ConfigError([f"--experiment {self.name!r}: {told}{other}"])
-        return found
+        trials = [trial for trial in self.trials if trial.id.startswith(call)]
+        if not trials:
+            calls = ", ".join(_by_call(self.trials))
+            raise ConfigError([f"--call {call!r}: {self.name} has {calls}"])
+        confirmed = [trial for trial in trials if trial.point.phase == "confirm"]
+        if confirmed and not call:
+            trials = confirmed
+        self._check_complete(trials)
+        return trials
 
-    def provenance(self, trials: Sequence[Mapping[str, Any]]) -> str:
-        """When, with what and on what some trials were made, in one line."""
-        rounds = [r for trial in trials for r in trial["rounds"]]
-        days = sorted({time.strftime("%Y-%m-%d", time.gmtime(r["created"])) for r in rounds})
-        made = sorted({", ".join(f"{word} {value}" for word, value in sorted(r.get("made", {}).items())) for r in rounds})
-        tags = [self.tags[trial["run"]] for trial in trials]
-        built = sorted({f"lthray {tag.get('lthray', '?')} ({tag.get('commit', '')[:10] or 'no commit'})" for tag in tags})
-        data = sorted({f"{trial['point']['data'][0]} {trial['point']['data'][1][:12]}" for trial in trials})
-        seeds = " ".join(map(str, sorted({trial["point"]["seed"] for trial in trials})))
-        command = sorted({PLACE.sub("", redacted(tag.get("mlflow.source.name", "?"))) for tag in tags})
+    def _check_complete(self, trials: Sequence[TrialRecord]) -> None:
+        """Raise ConfigError for the first call of which some trials are not finished."""
+        calls = _by_call(trials)
+        wanted = {key: max(trial.point.of for trial in own) for key, own in calls.items()}
+        whole = [key for key, own in calls.items() if len(own) >= wanted[key]]
+        for key, own in calls.items():
+            if key not in whole:
+                reason = f"{len(own)} of {wanted[key]} trials are finished; the study goes on"
+                if whole:
+                    reason += f" (--call names another: {', '.join(whole)})"
+                raise ConfigError([f"--experiment {self.name!r}: {reason}"])
+
+    def provenance(self, trials: Sequence[TrialRecord]) -> str:
+        """Return one line on when, with what and on what `trials` were made."""
+        days, devices, builds, data, commands = (set[str]() for _ in range(5))
+        for trial in trials:
+            tags = self.tags[trial.run]
+            name, digest = trial.point.data
+            data.add(f"{name} {digest[:12]}")
+            builds.add(
+                f"lthray {tags.get('lthray', '?')} ({tags.get('commit', '')[:10] or 'no commit'})"
+            )
+            commands.add(PLACE.sub("", redacted(tags.get("mlflow.source.name", "?"))))
+            for r in trial.rounds:
+                days.add(time.strftime("%Y-%m-%d", time.gmtime(r.created)))
+                devices.add(", ".join(f"{word} {value}" for word, value in sorted(r.made.items())))
+        first_and_last = dict.fromkeys((min(days), max(days)))
+        seeds = sorted({trial.point.seed for trial in trials})
         parts = [
-            "; ".join(command),
-            "–".join(dict.fromkeys((days[0], days[-1]))),
-            *built,
-            *made,
-            f"data {', '.join(data)}",
-            f"seeds {seeds}",
+            "; ".join(sorted(commands)),
+            "–".join(first_and_last),
+            *sorted(builds),
+            *sorted(devices),
+            f"data {', '.join(sorted(data))}",
+            f"seeds {' '.join(map(str, seeds))}",
         ]
         return f"Recorded: {'; '.join(parts)}."
 
-    def file(self, trial: Mapping[str, Any], path: str) -> bytes | None:
-        """An artifact of a trial, if there is one."""
-        listed = self.client.list_artifacts(trial["run"], os.path.dirname(path))
+    def file(self, trial: TrialRecord, path: str) -> bytes | None:
+        """Return the artifact at `path` of a trial's run; None where there is none."""
+        listed = self.client.list_artifacts(trial.run, os.path.dirname(path))
         if path not in {item.path for item in listed}:
             return None
-        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
-            return Path(self.client.download_artifacts(trial["run"], path, folder)).read_bytes()
+        return self._download(trial.run, path)
 
-    def arrays(self, trial: Mapping[str, Any], index: int) -> dict[str, Tensor]:
-        """The arrays of a round: loss [images, timesteps], and what measure.anatomy found."""
+    def arrays(self, trial: TrialRecord, index: int) -> dict[str, Tensor]:
+        """Return the arrays of a round: loss [images, timesteps], those of measure.anatomy."""
         data = self.file(trial, f"rounds/{index:02d}/arrays.safetensors")
         return load_tensors(data) if data else {}
 
-    def pictures(self, trial: Mapping[str, Any], index: int) -> Iterator[tuple[str, bytes]]:
-        """Sample grids of a round: (samples_<sampler>, PNG)."""
-        for item in self.client.list_artifacts(trial["run"], f"rounds/{index:02d}"):
+    def pictures(self, trial: TrialRecord, index: int) -> Iterator[tuple[str, bytes]]:
+        """Yield the sample grids of round `index`: (samples_<sampler>, PNG)."""
+        for item in self.client.list_artifacts(trial.run, f"rounds/{index:02d}"):
             name = Path(item.path).name
-            if name.endswith(".png") and (data := self.file(trial, item.path)):
-                yield name.removesuffix(".png"), data
+            if name.endswith(".png"):
+                yield name.removesuffix(".png"), self._download(trial.run, item.path)
+
+    def _download(self, run: str, path: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
+            return Path(self.client.download_artifacts(run, path, folder)).read_bytes()
 
     def _experiment(self, name: str) -> Any:
-        if name:
-            if found := self.client.get_experiment_by_name(name):
-                return found
-        else:
-            ids = [e.experiment_id for e in _studies(self.client)]
-            if ids and (last := self.client.search_runs(ids, max_results=1, order_by=["start_time DESC"])):
-                return self.client.get_experiment(last[0].info.experiment_id)
-        names = sorted(e.name for e in _studies(self.client))
-        raise ConfigError([f"--experiment {name!r}: {redacted(self.uri)} has {', '.join(names) or 'none'}"])
+        experiment = self.client.get_experiment_by_name(name) if name else self._latest()
+        if experiment is None:
+            names = sorted(found.name for found in _studies(self.client))
+            has = f"{redacted(self.uri)} has {', '.join(names) or 'none'}"
+            raise ConfigError([f"--experiment {name!r}: {has}"])
+        return experiment
 
-    def _json(self, run: str, folder: Path) -> dict[str, Any]:
-        place = folder / run
-        place.mkdir()
-        return json.loads(Path(self.client.download_artifacts(run, "trial.json", str(place))).read_bytes())
+    def _latest(self) -> Any:
+        """Return the experiment whose runs began last, or None."""
+        ids = [found.experiment_id for found in _studies(self.client)]
+        order = ["start_time DESC"]
+        runs = self.client.search_runs(ids, max_results=1, order_by=order) if ids else []
+        return self.client.get_experiment(runs[0].info.experiment_id) if runs else None
+
+    def _finished(self) -> dict[str, dict[str, str]]:
+        """Return the tags of the runs of all finished trials, by id of the run."""
+        tags = {}
+        for run in self.client.search_runs([self.experiment.experiment_id], max_results=50_000):
+            if run.data.tags.get("status", "unfinished") != "unfinished":
+                tags[run.info.run_id] = run.data.tags
+        return tags
+
+    def _read(self) -> Iterator[TrialRecord]:
+        """Yield the trial.json of every finished run; KeyError where an older lthray wrote it."""
+        for run in self.tags:
+            facts = json.loads(self._download(run, "trial.json"))
+            yield TrialRecord.from_json(facts, run)
 
 
-def tuned(trials: Sequence[Mapping[str, Any]], call: str = "", steps: int = 0) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """The dense network with the smallest held-out loss of a search, and what its config says of data, network and training;
-    ConfigError where there is none, or not all were measured alike."""
-    found = [t for t in trials if t["id"].startswith(call) and t["rounds"] and t["point"]["phase"] == "search"]
-    found = [t for t in found if not pruned(config_of(t["point"])) and steps in (0, config_of(t["point"]).train.steps)]
-    if not found:
-        raise ConfigError(["no finished search of dense networks is recorded there (studies/baseline_tuning.py)"])
-    if len({repr((panel_of(t), sorted(task_of(t["point"]["config"]).items()))) for t in found}) > 1:
-        calls = ", ".join(sorted({t["id"][:12] for t in found}))
-        raise ConfigError([f"losses on several data, panels or tasks are recorded there; name one with --call: {calls}"])
-    best = min(found, key=lambda t: t["rounds"][0]["metrics"]["loss/heldout"])
-    return best, setting_of(best["point"]["config"])
+def _by_call(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Return the trials by the beginning of their call's key, sorted."""
+    calls: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        calls.setdefault(trial.id[:12], []).append(trial)
+    return dict(sorted(calls.items()))
+
+
+def tuned(
+    trials: Iterable[TrialRecord], call: str = "", steps: int = 0
+) -> tuple[TrialRecord, dict[str, Any]]:
+    """Return the dense network with the smallest held-out loss of a search, and the words that made
+    it.
+
+    The words are those of its config on data, network and training. `call` is the beginning of a
+    call's key, `steps` the number of training steps (0: any). ConfigError where no dense network
+    was searched, or where not all were measured alike.
+    """
+    dense = []
+    for trial in trials:
+        is_searched = trial.id.startswith(call) and trial.point.phase == "search"
+        if is_searched and trial.rounds and _is_dense(trial, steps):
+            dense.append(trial)
+    if not dense:
+        reason = (
+            "no finished search of dense networks is recorded there (studies/baseline_tuning.py)"
+        )
+        raise ConfigError([reason])
+    if len({_measured_on(trial) for trial in dense}) > 1:
+        calls = ", ".join(_by_call(dense))
+        reason = "losses on several data, panels or tasks are recorded there"
+        raise ConfigError([f"{reason}; name one with --call: {calls}"])
+    best = min(dense, key=lambda trial: trial.rounds[0].metrics[metrics.HELDOUT.name])
+    return best, setting_of(best.point.config)
+
+
+def _is_dense(trial: TrialRecord, steps: int) -> bool:
+    config = config_of(trial.point)
+    return not pruned(config) and steps in (0, config.train.steps)
+
+
+def _measured_on(trial: TrialRecord) -> str:
+    """Return a key that two trials share whose losses can be compared."""
+    return repr((panel_of(trial), sorted(task_of(trial.point.config).items())))

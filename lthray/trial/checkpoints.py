@@ -1,74 +1,127 @@
-"""Training states in the store: a run's state at step s is part `anchor-s`, `step-s` or `final` of the run's key.
+"""Training states in the store: the state of a run at a step is part `anchor-s`, `step-s` or
+`final` of the run's key.
 
-Anchors stay. States on the way go when a later one is stored, moments when the run is complete: what is left of a run is
-its last weights and average.
+Anchors stay. A state on the way goes when a later one is stored, and optimizer moments go when the
+run is complete: what is left of a run is its last weights, their average, and its anchors.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lthray.core.store import Item, Store
 from lthray.core.ticket import Mask, Weights
-from lthray.trial.plan import Run
+from lthray.trial.steps import Step
 from lthray.trial.training import State
 
 STATE = re.compile(r"(?:anchor|step)-(\d{8})")
-Curve = list[list[float]]  # points (step, sum of training losses, their number, seconds, held-out loss, ...)
+FINAL = "final"
+Check = Callable[[str, Item], None]
+Curve = list[list[float]]
+"""Points along a run: (step, sum of training losses, their number, seconds of measuring, held-out
+loss, ...)."""
 
 
-def load(store: Store, run: Run, step: int) -> State | None:
-    """The stored state of a run at a step."""
-    names = ["final"] if step == run.end else [f"anchor-{step:08d}", f"step-{step:08d}"]
-    return next((_decoded(item) for name in names if (item := store.find(run.key, name))), None)
+def load(store: Store, run: Step, step: int, check: Check) -> State | None:
+    """Return the stored state of a training run at a step of its schedule, on the CPU; None where
+    there is none.
 
-
-def nearest(store: Store, run: Run, target: int, curve: str, points: Sequence[int]) -> tuple[State, Curve] | None:
-    """The latest stored state before `target` with the curve up to it; None where only the start will do.
-
-    A state that was stored while another curve (or none) was measured counts only before the first of `points`.
+    `check(kind, item)` raises where an object must not be used.
     """
-    found = {int(match[1]): part for part in store.parts(run.key) if (match := STATE.fullmatch(part))}
-    for step in sorted((step for step in found if step < target), reverse=True):
-        item = store.find(run.key, found[step])
-        known = item.facts["curves"].get(curve) if item else None
-        if item and (known is not None or not any(point <= step for point in points)):
-            return _decoded(item), list(known or [])
+    parts = [FINAL] if step == run.span[1] else [f"anchor-{step:08d}", f"step-{step:08d}"]
+    for part in parts:
+        item = store.find(run.key, part)
+        if item is not None:
+            check(run.kind, item)
+            return decode(item)
     return None
 
 
-def save(store: Store, run: Run, live: State, curves: dict[str, Curve], made: dict[str, Any]) -> None:
-    """Commit a live state, then drop the states on the way that it makes needless."""
-    old = [part for part in store.parts(run.key) if part.startswith("step-")]
-    final = live.step == run.end
-    part = "final" if final else f"{'anchor' if live.step in run.anchors else 'step'}-{live.step:08d}"
-    groups = {"weights": live.weights, "average": live.average, "moments": {} if final else live.moments}
-    groups["mask"] = dict(live.mask or {})
-    tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
-    counts: dict[str, Any] = {"step": live.step, "age": live.age, "loss_sum": live.loss_sum, "losses": live.losses}
+def nearest(
+    store: Store, run: Step, target: int, curve: str, points: Sequence[int], check: Check
+) -> tuple[State, Curve] | None:
+    """Return the latest stored state before `target` with the curve up to it; None where only the
+    start will do.
+
+    `curve` is the key of the curve that is to be measured along the run, at the steps `points`. A
+    state that was stored while another curve, or none, was measured counts only before the first of
+    `points`.
+    """
+    parts = {}
+    for part in store.parts(run.key):
+        match = STATE.fullmatch(part)
+        if match and int(match[1]) < target:
+            parts[int(match[1])] = part
+    for step in sorted(parts, reverse=True):
+        item = store.find(run.key, parts[step])
+        if item is None:
+            continue
+        check(run.kind, item)
+        measured = item.facts["curves"].get(curve)
+        if measured is not None or min(points, default=step + 1) > step:
+            return decode(item), list(measured or [])
+    return None
+
+
+def save(
+    store: Store,
+    run: Step,
+    live: State,
+    *,
+    anchors: Collection[int],
+    facts: Mapping[str, Any],
+) -> None:
+    """Commit the live state of a run, then drop the states on the way that it makes needless.
+
+    `anchors` are the steps whose states stay; `facts` go with the state: the curves so far, and
+    what it was made with.
+    """
+    needless = [part for part in store.parts(run.key) if part.startswith("step-")]
+    final = live.step == run.span[1]
+    kind = "anchor" if live.step in anchors else "step"
+    part = FINAL if final else f"{kind}-{live.step:08d}"
+    groups = {
+        "weights": live.weights,
+        "average": live.average,
+        "moments": {} if final else live.moments,
+        "mask": dict(live.mask or {}),
+    }
+    tensors = {}
+    for group, named in groups.items():
+        tensors.update({f"{group}/{name}": tensor for name, tensor in named.items()})
+    counts: dict[str, Any] = {
+        "step": live.step,
+        "age": live.age,
+        "loss_sum": live.loss_sum,
+        "losses": live.losses,
+        "seconds": live.seconds,
+    }
     if live.mask is not None:
-        counts["layers"] = list(live.mask)  # in forward order, which a file of tensors does not keep
-    store.put(run.key, part, facts={**counts, "seconds": live.seconds, "curves": curves, "made": made}, tensors=tensors)
-    for part in old:
-        store.drop(run.key, part)
+        counts["layers"] = list(
+            live.mask
+        )  # in forward order, which a file of tensors does not keep
+    store.put(run.key, part, facts={**counts, **facts}, tensors=tensors)
+    for old in needless:
+        store.drop(run.key, old)
 
 
-def load_curve(store: Store, run: Run, curve: str) -> Curve | None:
-    """The whole curve along a run, where it has been measured."""
-    item = store.find(run.key, f"curve-{curve[:16]}")
-    return item.facts["curve"] if item else None
-
-
-def save_curve(store: Store, run: Run, curve: str, points: Curve) -> None:
-    """Keep the whole curve along a run."""
-    store.put(run.key, f"curve-{curve[:16]}", facts={"curve": points})
-
-
-def _decoded(item: Item) -> State:
+def decode(item: Item) -> State:
+    """Return the state that a stored object holds."""
     groups: dict[str, Weights] = {"weights": {}, "average": {}, "moments": {}, "mask": {}}
     for key, tensor in item.tensors.items():
         group, name = key.split("/", 1)
         groups[group][name] = tensor
-    f, bits = item.facts, groups.pop("mask")
-    mask = Mask({name: bits[name] for name in f["layers"]}) if bits else None
-    return State(f["step"], f["age"], **groups, seconds=f["seconds"], loss_sum=f["loss_sum"], losses=f["losses"], mask=mask)
+    bits = groups.pop("mask")
+    facts = item.facts
+    mask = Mask({name: bits[name] for name in facts["layers"]}) if bits else None
+    return State(
+        facts["step"],
+        facts["age"],
+        groups["weights"],
+        groups["average"],
+        groups["moments"],
+        seconds=facts["seconds"],
+        loss_sum=facts["loss_sum"],
+        losses=facts["losses"],
+        mask=mask,
+    )

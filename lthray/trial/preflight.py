@@ -1,90 +1,198 @@
-"""What only the data, the network and the given files can refuse, before anything is made."""
+"""Preflight: what only the data, the network and the given files can refuse, before anything is
+trained."""
 
 from collections.abc import Iterable
 
 import torch
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import DENOISERS, FEATURES, POLICY, TrialConfig, shape_of
+from lthray.config.trial import TrialConfig, shape_of
+from lthray.config.vocabulary import FEATURES, NETWORKS, OBJECTIVES
+from lthray.core.ticket import Mask, TicketError
 from lthray.measure import quality
-from lthray.task import imported, networks, pretrained
-from lthray.task.objectives import answer, trained_scheduler
-from lthray.trial.plan import autoencoder_config, plan
-from lthray.trial.setting import Setting
+from lthray.prune import budgets
+from lthray.prune.controls import CONTROLS
+from lthray.prune.transfer import Origin
+from lthray.prune.units import UNITS
+from lthray.task import data, factories, inputs, networks
+from lthray.task.objectives import SCHEDULES, answer
+from lthray.task.samplers import trained_scheduler
+from lthray.trial import parents
+from lthray.trial.makers import stretched, taken_mask
+from lthray.trial.recipe import trajectory
+from lthray.trial.training import State
+from lthray.trial.workshop import Workshop
+
+ENDS = ("beta_start", "beta_end")
+WORDS = {
+    "num_train_timesteps": "objective.timesteps",
+    "prediction_type": "objective.prediction",
+    "beta_schedule": "objective.schedule",
+    "beta_start": "the first beta",
+    "beta_end": "the last beta",
+}
+"""Word of a diffusers scheduler -> the word of the config that it must agree with."""
 
 
 def check(config: TrialConfig) -> None:
-    """Refuse, before anything is made, what only the data and the network can show (ConfigError, TicketError)."""
-    setting = Setting(config, torch.device("cpu"))
-    if config.model.name not in POLICY:
-        _try_out(setting)
-    _enough(setting)
-    if config.model.pretrained and config.objective.name in DENOISERS:
-        _agree(config)
-    if config.latent.pretrained and config.objective.name == "latent_denoise":
-        Setting(autoencoder_config(config), torch.device("cpu")).network(0)
-    _ = plan(config), setting.dials, setting.coupling, setting.given
+    """Refuse what only the data and the network can show; raises ConfigError or TicketError."""
+    images = data.load(config.data)
+    workshop = workshop_of(config)
+    if config.model.name not in NETWORKS:
+        _try_out(workshop, config)
+    _check_images(config, images)
+    objective = OBJECTIVES[config.objective.name]
+    if config.model.pretrained and objective.denoises:
+        _check_scheduler(config)
+    if config.latent.pretrained and objective.in_latents:
+        workshop_of(parents.autoencoder_config(config)).network(0)
+    if config.model.pretrained:
+        workshop.network(config.seed)
+    _check_layers(workshop, config)
+    _check_origin(workshop, config)
     if config.measure.inception:
         quality.inception(config.measure.inception)
 
 
-def _enough(setting: Setting) -> None:
-    """Refuse what needs more training images than there are, where only loading them could tell how many."""
-    c, n = setting.config, len(setting.pixels.splits["train"])
-    wanted = {"train.batch": c.train.batch, "prune.images": c.prune.images}
-    if c.objective.name in DENOISERS and c.measure.samples and n < 10 * FEATURES:
-        raise ConfigError([f"measure.samples = {c.measure.samples}: 0, for {n} training images are too few to compare with"])
-    if faults := [f"{word} = {number}: at most the {n} training images" for word, number in wanted.items() if number > n]:
-        raise ConfigError(faults)
+def workshop_of(config: TrialConfig, device: str | torch.device = "cpu") -> Workshop:
+    """Return the network of a trial at its task, on `device`."""
+    shape, classes = parents.input_shape(config), shape_of(config.data)[2]
+    return Workshop(config.model, config.objective, shape, classes, torch.device(device))
 
 
-def _agree(config: TrialConfig) -> None:
-    """Refuse a pipeline that was trained on other noise, or to another target, than the config says."""
-    source, own = config.model.pretrained, trained_scheduler(config.objective).config
-    said = pretrained.facts(source, pretrained.given(source).scheduler)
-    words = {"num_train_timesteps": "objective.timesteps", "prediction_type": "objective.prediction"}
-    words |= {"beta_schedule": "objective.schedule", "beta_start": "the first beta", "beta_end": "the last beta"}
-    ours = {**own, "beta_schedule": config.objective.schedule}
-    if config.objective.schedule == "squaredcos_cap_v2":  # which has no such ends
-        words = {key: word for key, word in words.items() if key not in ("beta_start", "beta_end")}
-    faults = [
-        f"model.pretrained = {source!r}: was trained with {key} = {said[key]!r}, {word} = {ours[key]!r}"
-        for key, word in words.items()
-        if key in said and said[key] != ours[key]
-    ]
-    if said.get("trained_betas"):
-        told = f"objective.schedule = {config.objective.schedule!r}"
-        faults.append(f"model.pretrained = {source!r}: was trained with betas of its own, {told}")
+def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
+    """Return the parameters of the network, and the seconds that one training step takes here, now."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    workshop = workshop_of(config, device)
+    images = data.load(config.data).to(device)
+    if OBJECTIVES[config.objective.name].in_latents:
+        blank = torch.zeros(2, len(images.images), *workshop.shape)
+        images = data.Latents.of(images, blank)
+    weights = workshop.weights(0, fresh=True)
+    learner = workshop.learner(images, config.train)
+    states = learner.run(State.begin(weights, 0), Mask({}), stream=0, stops=[3, 3 + steps])
+    warm = next(states).seconds
+    parameters = sum(weight.numel() for weight in weights.values())
+    return parameters, (next(states).seconds - warm) / steps
+
+
+def _check_images(config: TrialConfig, images: data.Images) -> None:
+    """Refuse what needs more training images than there are, where only loading them could tell how
+    many."""
+    n = len(images.splits["train"])
+    samples = config.measure.samples
+    if OBJECTIVES[config.objective.name].denoises and samples and n < 10 * FEATURES:
+        why = f"0, for {n} training images are too few to compare with"
+        raise ConfigError([f"measure.samples = {samples}: {why}"])
+    wanted = {"train.batch": config.train.batch, "prune.images": config.prune.images}
+    faults = []
+    for word, number in wanted.items():
+        if number > n:
+            faults.append(f"{word} = {number}: at most the {n} training images")
     if faults:
         raise ConfigError(faults)
 
 
-def _try_out(setting: Setting) -> None:
-    """Refuse a user's own network that cannot be called, or that is more than weights which are a function of the seed."""
-    config = setting.config
-    name, seed, classes = config.model.name, config.seed, shape_of(config.data)[2]
-    network, again = setting.network(seed).train(), setting.network(seed)
-    before = [buffer.clone() for buffer in network.buffers()]
-    inputs = setting.task.example(torch.zeros(2, *setting.shape))
-    classifies = config.objective.name == "classify"
-    wanted = (2, classes) if classifies else tuple(inputs[0].shape)
+def _check_layers(workshop: Workshop, config: TrialConfig) -> None:
+    """Refuse patterns, dials and channels that do not fit the network's layers."""
+    prune = config.prune
+    free = workshop.free(prune.layers)
+    budgets.dial_of({name: networks.block_of(name) for name in free}, prune)
+    if not UNITS[prune.unit].coupled:
+        return
+    coupling = workshop.coupling(prune.layers)
+    counts = {group.name: group.step for group in coupling.groups}
+    least, size = coupling.size(counts, free), workshop.free_size(prune.layers)
+    if prune.ladder and not config.origin and round(prune.ladder[-1] * size) < least:
+        say = f"with prune.unit = 'channel' at least {least / size:.4g} of the weights stays"
+        why = "for every group of channels keeps some"
+        raise ConfigError([f"prune.ladder = {prune.ladder}: {say}, {why}"])
+
+
+def _check_origin(workshop: Workshop, config: TrialConfig) -> None:
+    """Refuse a ticket of another trial that does not fit this network or this training."""
+    spec = trajectory(config).rungs[-1].mask.spec
+    origin = Origin.read(config.origin)
+    if origin is None:
+        return
+    taken_mask(origin, workshop, spec)
+    if config.rewind.rule != "given":
+        return
+    weights = origin.ticket.weights
+    if not weights:
+        weights = workshop_of(origin.trial(config)).weights(0, fresh=True)
     try:
-        found = network(*inputs) if classifies else answer(network, *inputs)
-        networks.layers(network, inputs)
-    except Exception as error:
-        raise imported.told("model.name", name, error) from None
-    given = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        _check_begin(origin, config)
+        stretched(weights, workshop.sizes, origin, workshop, spec)
+    except TicketError as error:
+        raise origin.refused(error) from None
+
+
+def _check_begin(origin: Origin, config: TrialConfig) -> None:
+    """Refuse a ticket whose weights cannot be trained here as the config says."""
+    steps, row = config.train.steps, CONTROLS.get(config.control)
+    start = origin.ticket.start
+    if start >= steps:
+        left = f"which leaves nothing of train.steps = {steps}"
+        raise TicketError(f"begins at step {start}, {left}")
+    needs_all = row is not None and not row.rule and (row.mask != "ticket" or row.moved)
+    if origin.ticket.weights and needs_all:
+        why = f"control = {config.control!r} needs all"
+        raise TicketError(f"holds only the weights that it keeps, {why}")
+
+
+def _check_scheduler(config: TrialConfig) -> None:
+    """Refuse a pipeline that was trained on other noise, or to another target, than the config
+    says."""
+    source = config.model.pretrained
+    own = dict(trained_scheduler(config.objective).config)
+    own["beta_schedule"] = config.objective.schedule
+    saved = inputs.json_facts(source, inputs.source_files(source).scheduler)
+    has_ends = SCHEDULES[config.objective.schedule].has_ends
+    faults = []
+    for key, word in WORDS.items():
+        compared = key in saved and (has_ends or key not in ENDS)
+        if compared and saved[key] != own[key]:
+            trained = f"was trained with {key} = {saved[key]!r}"
+            faults.append(f"model.pretrained = {source!r}: {trained}, {word} = {own[key]!r}")
+    if saved.get("trained_betas"):
+        schedule = f"objective.schedule = {config.objective.schedule!r}"
+        why = f"was trained with betas of its own, {schedule}"
+        faults.append(f"model.pretrained = {source!r}: {why}")
+    if faults:
+        raise ConfigError(faults)
+
+
+def _try_out(workshop: Workshop, config: TrialConfig) -> None:
+    """Refuse a user's own network that cannot be called, or that is more than weights which follow
+    from the seed."""
+    name, seed = config.model.name, config.seed
+    network, again = workshop.network(seed).train(), workshop.network(seed)
+    before = [buffer.clone() for buffer in network.buffers()]
+    given = workshop.task.example(torch.zeros(2, *workshop.shape))
+    classifies = workshop.task.classifies
+    wanted = (2, workshop.classes) if classifies else tuple(given[0].shape)
+    try:
+        output = network(*given) if classifies else answer(network, *given)
+        networks.layers(network, given)
+    except Exception as error:  # whatever a user's network raises
+        raise factories.import_error("model.name", name, error) from None
+    is_tensor = isinstance(output, torch.Tensor)
+    answered = tuple(output.shape) if is_tensor else type(output).__name__
     faults = {
-        f"answers with {given}, not with a tensor of {wanted}": given != wanted,
-        "has buffers that change with every batch, as BatchNorm's; GroupNorm has none": not _same(before, network.buffers()),
+        f"answers with {answered}, not with a tensor of {wanted}": answered != wanted,
+        "has buffers that change with every batch, as BatchNorm's; GroupNorm has none": not _equal(
+            before, network.buffers()
+        ),
         "has frozen parameters": not all(p.requires_grad for p in network.parameters()),
-        "gives other weights at every call; draw them with torch": not _same(
-            again.parameters(), setting.network(seed).parameters()
+        "gives other weights at every call; draw them with torch": not _equal(
+            again.parameters(), workshop.network(seed).parameters()
         ),
     }
-    if wrong := next((said for said, is_so in faults.items() if is_so), None):
-        raise ConfigError([f"model.name = {name!r}: {wrong}"])
+    for fault, is_so in faults.items():
+        if is_so:
+            raise ConfigError([f"model.name = {name!r}: {fault}"])
 
 
-def _same(one: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> bool:
+def _equal(one: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> bool:
     return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True))

@@ -1,8 +1,9 @@
 """One training run under a mask, from any stored state to any step.
 
-The loop never waits for a GPU but at the end of a chunk of steps. Masked weights stay exactly zero because the moments
-are masked once, at the start, and the gradient at every step, before it is clipped: then the update of a cut weight is
-zero. Cut anywhere and continued, a run equals the whole run bit for bit on one CPU fingerprint.
+The loop never waits for a GPU but at the end of a chunk of steps. Masked weights stay exactly zero
+because the moments are masked once, at the start, and the gradient at every step, before it is
+clipped: then the update of a cut weight is zero. Cut anywhere and continued, a run equals the whole
+run bit for bit on one CPU fingerprint.
 """
 
 import contextlib
@@ -14,13 +15,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from lthray.config.trial import Train
+from lthray.config.parts import Train
 from lthray.core.random import seed_of
+from lthray.core.task import Task
 from lthray.core.ticket import Mask, TrialFailed, Weights
-from lthray.prune.regimes import EXCHANGES, Schedule
+from lthray.prune import channels
+from lthray.prune.regimes import Schedule
 from lthray.task.data import Images
 from lthray.task.networks import drawing, set_weights
-from lthray.task.objectives import Task
 
 CHUNK = 25  # steps between looks at the loss
 
@@ -57,7 +59,8 @@ class State:
     def masked(self, mask: Mask) -> "State":
         """A copy whose weights, average and moments are zero wherever the mask cuts."""
         weights, average, moments = (
-            {name: t.clone() for name, t in group.items()} for group in (self.weights, self.average, self.moments)
+            {name: t.clone() for name, t in group.items()}
+            for group in (self.weights, self.average, self.moments)
         )
         mask.apply_(weights)
         mask.apply_(average)
@@ -71,14 +74,22 @@ class State:
         for key, tensor in self.moments.items():
             slot, name = key.split("/", 1)
             slots.setdefault(slot, {})[name] = tensor
-        moments = {f"{slot}/{name}": t for slot, group in slots.items() for name, t in change(group).items()}
-        return replace(self, weights=change(self.weights), average=change(self.average), moments=moments)
+        moments = {
+            f"{slot}/{name}": t
+            for slot, group in slots.items()
+            for name, t in change(group).items()
+        }
+        return replace(
+            self, weights=change(self.weights), average=change(self.average), moments=moments
+        )
 
     def check(self, mask: Mask) -> None:
         """Raise unless everything is finite and zero wherever the mask cuts."""
         groups = [self.weights, self.average]
         for slot in {name.split("/")[0] for name in self.moments}:
-            groups.append({n.split("/", 1)[1]: t for n, t in self.moments.items() if n.startswith(f"{slot}/")})
+            groups.append(
+                {n.split("/", 1)[1]: t for n, t in self.moments.items() if n.startswith(f"{slot}/")}
+            )
         for group in groups:
             for name, tensor in group.items():
                 if not torch.isfinite(tensor).all():
@@ -97,28 +108,57 @@ def learning_rate(train: Train, step: int) -> float:
 
 
 def decay_of(train: Train, age: int) -> float:
-    """The average's decay at its age-th update, ramped so that a young average forgets where it began."""
+    """The average's decay at its age-th update, ramped so that a young average forgets where it
+    began."""
     return min(train.ema, (1 + age) / (10 + age))
 
 
 def optimizer_of(parameters: Sequence[nn.Parameter], train: Train) -> torch.optim.Optimizer:
     """The optimizer of a config, in its fused implementation."""
     if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, train.lr, momentum=train.momentum, weight_decay=train.weight_decay, fused=True)
+        return torch.optim.SGD(
+            parameters,
+            train.lr,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
+            fused=True,
+        )
     kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, train.lr, betas=(train.momentum, 0.999), weight_decay=train.weight_decay, fused=True)
+    return kind(
+        parameters,
+        train.lr,
+        betas=(train.momentum, 0.999),
+        weight_decay=train.weight_decay,
+        fused=True,
+    )
 
 
 class Mover:
-    """Applies a regime to a run: its penalty to the gradients, its masks to weights, average, moments and gradients."""
+    """Applies a regime to a run: its penalty to the gradients, its masks to weights, average,
+    moments and gradients."""
 
-    def __init__(self, moves: Schedule, parameters: dict[str, nn.Parameter], average: Weights, optimizer, held: Weights):
-        self.moves, self.parameters, self.average, self.optimizer, self.held = moves, parameters, average, optimizer, held
+    def __init__(
+        self,
+        moves: Schedule,
+        parameters: dict[str, nn.Parameter],
+        average: Weights,
+        optimizer,
+        held: Weights,
+    ):
+        self.moves, self.parameters, self.average, self.optimizer, self.held = (
+            moves,
+            parameters,
+            average,
+            optimizer,
+            held,
+        )
         device = next(iter(held.values())).device
-        self.goes = {n: (moves.before[n] & ~moves.target[n]).to(device) for n in held} if moves.regime.name == "rst" else {}
+        pressed = {name: moves.pressed(name) for name in held}
+        self.goes = {name: bits.to(device) for name, bits in pressed.items() if bits is not None}
 
     def moved(self, live: State) -> bool:
-        """Whether the mask was exchanged in place of the step's update; the gradients are known, and dense."""
+        """Whether the mask was exchanged in place of the step's update; the gradients are known,
+        and dense."""
         if strength := self.moves.penalty(live.step):
             for name, goes in self.goes.items():
                 gradient = self.parameters[name].grad
@@ -127,8 +167,14 @@ class Mover:
         if not self.moves.due(live.step):
             return False
         assert live.mask is not None
-        gradients = {name: p.grad for name, p in self.parameters.items() if name in self.held and p.grad is not None}
-        after = self.moves.next(live.step, live.mask, self.parameters, gradients).to(live.mask.device)
+        gradients = {
+            name: p.grad
+            for name, p in self.parameters.items()
+            if name in self.held and p.grad is not None
+        }
+        after = self.moves.next(live.step, live.mask, self.parameters, gradients).to(
+            live.mask.device
+        )
         both = {name: after[name] & live.mask[name] for name in after}
         live.mask = after
         for name, stays in both.items():  # what is new begins at zero, what went is zero
@@ -137,11 +183,13 @@ class Mover:
             for tensor in (self.parameters[name].detach(), self.average[name], *groups):
                 tensor.mul_(stays)
             self.held[name].copy_(after[name])
-        if exchanged := self.moves.regime.name in EXCHANGES:
+        if exchanged := self.moves.exchanges:
             self.optimizer.zero_grad()
             for state in self.optimizer.state.values():
                 if "step" in state:
-                    state["step"] += 1  # the optimizer's clock is the state's age, whatever a step was spent on
+                    state["step"] += (
+                        1  # the optimizer's clock is the state's age, whatever a step was spent on
+                    )
         return exchanged
 
 
@@ -157,17 +205,24 @@ class Learner:
         if train.compile != "none":
             self.loss = torch.compile(self._loss, mode=train.compile, dynamic=False)
 
+    def smaller(self, cover: Mask) -> "Learner":
+        """Return the learner of the smaller network that `cover` leaves of this one's parameters."""
+        network = channels.shrink(self.network, cover)
+        return Learner(network, self.task, self.images, self.train)
+
     def run(
         self, state: State, mask: Mask, *, stream: int, stops: Sequence[int], due: Callable[[], bool] = lambda: False,
         moves: Schedule | None = None,
     ) -> Iterator[State]:  # fmt: skip
-        """Train from `state` (already masked) to the last of `stops`; yields the live state at each stop and, between
-        chunks, whenever `due()`. Raises NonFinite with the step of the first bad loss. `moves` changes the mask, of which
-        the state then tells how it stands."""
+        """Train from `state` (already masked) to the last of `stops`; yields the live state at each
+        stop and, between chunks, whenever `due()`. Raises NonFinite with the step of the first bad
+        loss. `moves` changes the mask, of which the state then tells how it stands."""
         mask = mask.to(self.device)
         live, optimizer, step = self._begin(state, mask, stream, moves)
         losses = torch.empty(CHUNK, device=self.device)
-        if live.step == max(stops, default=None):  # given weights, of which nothing is asked but to be measured
+        if live.step == max(
+            stops, default=None
+        ):  # given weights, of which nothing is asked but to be measured
             live.check(mask)
             yield live
         first, began = live.step, time.perf_counter()
@@ -187,16 +242,25 @@ class Learner:
             first, began = live.step, time.perf_counter()
 
     def _begin(self, state: State, mask: Mask, stream: int, moves: Schedule | None):
-        """The live state, whose weights are the network's own, its optimizer, and the function that makes a step."""
+        """The live state, whose weights are the network's own, its optimizer, and the function that
+        makes a step."""
         parameters = dict(self.network.named_parameters())
         set_weights(self.network, state.weights)
-        average = {name: p.detach().clone().copy_(state.average[name]) for name, p in parameters.items()}
+        average = {
+            name: p.detach().clone().copy_(state.average[name]) for name, p in parameters.items()
+        }
         weights = {name: p.detach() for name, p in parameters.items()}
         optimizer = optimizer_of(list(parameters.values()), self.train)
         _restore(optimizer, self.network, state)
-        live = State(state.step, state.age, weights, average, {}, state.seconds, state.loss_sum, state.losses)
+        live = State(
+            state.step, state.age, weights, average, {}, state.seconds, state.loss_sum, state.losses
+        )
         live.mask = (state.mask or moves.first).to(self.device) if moves else None
-        return live, optimizer, self._stepper(parameters, average, optimizer, live.mask or mask, stream, moves)
+        return (
+            live,
+            optimizer,
+            self._stepper(parameters, average, optimizer, live.mask or mask, stream, moves),
+        )
 
     def _stepper(
         self, parameters, average, optimizer, mask: Mask, stream: int, moves: Schedule | None
@@ -205,7 +269,11 @@ class Learner:
         everything, averages = list(parameters.values()), list(average.values())
         weights = [p.detach() for p in everything]
         whole = [name for name, bits in mask.items() if moves is None and bool(bits.all())]
-        held = {n: b.float().to(memory_format=_format(b, self.format)) for n, b in mask.items() if n not in whole}
+        held = {
+            n: b.float().to(memory_format=_format(b, self.format))
+            for n, b in mask.items()
+            if n not in whole
+        }
         cut, bits = [parameters[name] for name in held], list(held.values())
         draws = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.network.modules())
         mover = Mover(moves, parameters, average, optimizer, held) if moves else None
@@ -213,7 +281,11 @@ class Learner:
         def step(live: State) -> Tensor:
             x, y = images.batch(stream, live.step, train.batch)
             inputs = task.draw(x.contiguous(memory_format=self.format), y, stream, live.step)
-            with drawing(seed_of("dropout", stream, live.step), self.device) if draws else contextlib.nullcontext():
+            with (
+                drawing(seed_of("dropout", stream, live.step), self.device)
+                if draws
+                else contextlib.nullcontext()
+            ):
                 loss = self.loss(*inputs)
             loss.backward()
             if mover and mover.moved(live):
@@ -231,7 +303,9 @@ class Learner:
         return step
 
     def _loss(self, *inputs: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.train.autocast == "bfloat16"):
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.train.autocast == "bfloat16"
+        ):
             return self.task.errors(self.network, *inputs).float().mean()
 
 
@@ -243,7 +317,9 @@ def _finite_sum(losses: Tensor, first: int) -> float:
     """The sum in double precision; raises at the first loss that is not finite."""
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
-        raise NonFinite(f"training loss is {losses[bad[0, 0]].item()} at step {first + int(bad[0, 0])}")
+        raise NonFinite(
+            f"training loss is {losses[bad[0, 0]].item()} at step {first + int(bad[0, 0])}"
+        )
     return float(losses.double().sum())
 
 

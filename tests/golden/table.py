@@ -59,7 +59,10 @@ def _rewinds() -> dict[str, Words]:
     table = {f"rewind {rule}": UNET | {"rewind.rule": rule} for rule in REWINDS}
     table["rewind late reset"] = UNET | {"rewind.state": "reset"}
     table["rewind late previous"] = UNET | {"rewind.anchor": "previous"}
-    table["rewind late previous reset"] = UNET | {"rewind.anchor": "previous", "rewind.state": "reset"}
+    table["rewind late previous reset"] = UNET | {
+        "rewind.anchor": "previous",
+        "rewind.state": "reset",
+    }
     table["rewind at half"] = UNET | {"rewind.fraction": 0.5}
     for rule in REWINDS:
         table[f"lenet rewind {rule}"] = LENET | {"rewind.rule": rule}
@@ -73,7 +76,10 @@ def _controls() -> dict[str, Words]:
         table[f"control {control}"] = base | {"control": control}
         for rule in ("init", "tuned", "lr"):
             if rule == "init" or control in ("reinit", "perturb", "dense", "tuned", "one_shot"):
-                table[f"control {control} of {rule}"] = base | {"control": control, "rewind.rule": rule}
+                table[f"control {control} of {rule}"] = base | {
+                    "control": control,
+                    "rewind.rule": rule,
+                }
     for control in ("shuffle", "dense", "one_shot", "reinit"):
         table[f"control {control} reset"] = UNET | {"control": control, "rewind.state": "reset"}
         table[f"control {control} last"] = UNET | {"control": control, "rungs": (-1,)}
@@ -101,11 +107,23 @@ def _criteria() -> dict[str, Words]:
             "prune.least": 0.05,
         }
     table["scored rewound late"] = UNET | {"prune.scored": "rewound"}
-    table["scored rewound previous"] = UNET | {"prune.scored": "rewound", "rewind.anchor": "previous"}
+    table["scored rewound previous"] = UNET | {
+        "prune.scored": "rewound",
+        "rewind.anchor": "previous",
+    }
     table["scored rewound random"] = UNET | {"prune.scored": "rewound", "rewind.rule": "random"}
-    table["scored rewound sign"] = UNET | {"prune.scored": "rewound", "rewind.rule": "sign", "prune.least": 0.05}
+    table["scored rewound sign"] = UNET | {
+        "prune.scored": "rewound",
+        "rewind.rule": "sign",
+        "prune.least": 0.05,
+    }
     table["early"] = UNET | {"train.steps": 20, "prune.early": 0.5, "prune.looks": 5}
-    table["early movement"] = UNET | {"train.steps": 20, "prune.early": 0.9, "prune.looks": 5, "prune.criterion": "movement"}
+    table["early movement"] = UNET | {
+        "train.steps": 20,
+        "prune.early": 0.9,
+        "prune.looks": 5,
+        "prune.criterion": "movement",
+    }
     return table
 
 
@@ -124,18 +142,29 @@ def _budgets() -> dict[str, Words]:
     table["budget cka reversed"] = UNET | {"prune.budget": "cka", "prune.gamma": -1.0}
     table["budget cka of seed 3"] = UNET | {"prune.budget": "cka", "seed": 3, "stream": 3}
     table["budget hsic by level"] = UNET | {"prune.budget": "hsic", "prune.granularity": "level"}
-    table["budget sensitivity by block"] = UNET | {"prune.budget": "sensitivity", "prune.granularity": "block"}
+    table["budget sensitivity by block"] = UNET | {
+        "prune.budget": "sensitivity",
+        "prune.granularity": "block",
+    }
     table["budget overall with a floor"] = UNET | {"prune.least": 0.1}
-    table["fixed layers"] = UNET | {"prune.layers": (("conv_*", 1.0), ("mid_block.*", 0.5), ("*", "free"))}
+    table["fixed layers"] = UNET | {
+        "prune.layers": (("conv_*", 1.0), ("mid_block.*", 0.5), ("*", "free"))
+    }
     return table
 
 
 def _units() -> dict[str, Words]:
     channels = UNET | {"model.channels": (16,), "prune.unit": "channel"}
     table = {
-        "n of m": UNET | {"prune.unit": "n_of_m", "prune.budget": "uniform", "prune.ladder": (0.5, 0.25)},
+        "n of m": UNET
+        | {"prune.unit": "n_of_m", "prune.budget": "uniform", "prune.ladder": (0.5, 0.25)},
         "n of m shuffled": UNET
-        | {"prune.unit": "n_of_m", "prune.budget": "uniform", "prune.ladder": (0.5, 0.25), "control": "shuffle"},
+        | {
+            "prune.unit": "n_of_m",
+            "prune.budget": "uniform",
+            "prune.ladder": (0.5, 0.25),
+            "control": "shuffle",
+        },
         "channels": channels,
         "channels uniform": channels | {"prune.budget": "uniform"},
         "channels taylor": channels | {"prune.criterion": "taylor"},
@@ -156,7 +185,12 @@ def _regimes() -> dict[str, Words]:
         for control in ("shuffle", "reinit", "dense"):
             table[f"regime {name} {control}"] = UNET | moving | {"control": control}
         table[f"regime {name} fork"] = UNET | moving | {"fork": 1}
-    table["regime rst squared"] = UNET | {"regime.name": "rst", "regime.every": 1, "regime.power": 2, "regime.penalty": 2.0}
+    table["regime rst squared"] = UNET | {
+        "regime.name": "rst",
+        "regime.every": 1,
+        "regime.power": 2,
+        "regime.penalty": 2.0,
+    }
     return table
 
 
@@ -168,18 +202,22 @@ def _others() -> dict[str, Words]:
         "seed 1": UNET | {"seed": 1, "stream": 1},
         "stream 1": UNET | {"stream": 1},
         "sgd cosine": UNET | {"train.optimizer": "sgd", "train.decay": "cosine", "train.warmup": 2},
-        "adamw linear": UNET | {"train.optimizer": "adamw", "train.decay": "linear", "train.weight_decay": 0.1},
+        "adamw linear": UNET
+        | {"train.optimizer": "adamw", "train.decay": "linear", "train.weight_decay": 0.1},
         "no average": UNET | {"train.ema": 0.0, "train.clip": 0.0},
         "flipped": UNET | {"data.augment": "flip_shift"},
         "half the data": UNET | {"data.fraction": 0.5},
         "low digits": UNET | {"data.name": "digits_low"},
-        "velocity": UNET | {"objective.prediction": "v_prediction", "objective.schedule": "squaredcos_cap_v2"},
+        "velocity": UNET
+        | {"objective.prediction": "v_prediction", "objective.schedule": "squaredcos_cap_v2"},
         "clean image": UNET | {"objective.prediction": "sample", "objective.schedule": "sigmoid"},
         "conditional": UNET | {"model.conditional": True},
         "dropout": UNET | {"model.dropout": 0.2},
-        "lenet5": LENET | {"model.name": "lenet5", "model.channels": (4, 8), "model.hidden": (16, 8)},
+        "lenet5": LENET
+        | {"model.name": "lenet5", "model.channels": (4, 8), "model.hidden": (16, 8)},
         "resnet": LENET | {"model.name": "resnet", "model.channels": (8, 16), "model.groups": 4},
-        "autoencoder": UNET | {"model.name": "autoencoder", "objective.name": "autoencode", "model.channels": (4, 8)},
+        "autoencoder": UNET
+        | {"model.name": "autoencoder", "objective.name": "autoencode", "model.channels": (4, 8)},
         "two levels": UNET | {"model.channels": (8, 16), "model.attention": (1,)},
         "latent": LATENT,
         "latent flipped": LATENT | {"data.augment": "flip"},
@@ -188,17 +226,26 @@ def _others() -> dict[str, Words]:
         "fork": UNET | {"fork": 1},
         "fork 2": UNET | {"fork": 2, "rungs": (2,)},
         "fork of dense": UNET | {"fork": 1, "control": "dense", "rungs": (1,)},
-        "fork of dense init": UNET | {"fork": 1, "control": "dense", "rewind.rule": "init", "rungs": (1,)},
+        "fork of dense init": UNET
+        | {"fork": 1, "control": "dense", "rewind.rule": "init", "rungs": (1,)},
         "fork of shuffled": UNET | {"fork": 1, "control": "shuffle"},
         "fork of tuned": UNET | {"fork": 1, "rewind.rule": "tuned"},
         "origin": UNET | {"origin": "base#2"},
         "origin of another seed": UNET | {"origin": "base#2", "seed": 1, "stream": 1},
         "origin shuffled": UNET | {"origin": "base#2", "control": "shuffle"},
-        "origin with weights": UNET | {"origin": "base#2", "rewind.rule": "given", "seed": 1, "stream": 1},
+        "origin with weights": UNET
+        | {"origin": "base#2", "rewind.rule": "given", "seed": 1, "stream": 1},
         "origin with weights shuffled": UNET
-        | {"origin": "base#1", "rewind.rule": "given", "control": "shuffle", "seed": 1, "stream": 1},
+        | {
+            "origin": "base#1",
+            "rewind.rule": "given",
+            "control": "shuffle",
+            "seed": 1,
+            "stream": 1,
+        },
         "origin deeper": UNET | {"origin": "base#2", "model.layers": 2, "rewind.rule": "given"},
-        "origin deeper appended": UNET | {"origin": "base#2", "model.layers": 3, "elastic": "append"},
+        "origin deeper appended": UNET
+        | {"origin": "base#2", "model.layers": 3, "elastic": "append"},
         "probed": UNET | {"measure.perturbations": 2, "measure.sensitivity": True},
         "sampled": UNET
         | {
@@ -207,7 +254,8 @@ def _others() -> dict[str, Words]:
             "measure.sampling_steps": (3, 4),
             "measure.rounds": (0, -1),
         },
-        "sampled control": UNET | {"measure.samples": 320, "measure.sampling_steps": (3,), "control": "reinit"},
+        "sampled control": UNET
+        | {"measure.samples": 320, "measure.sampling_steps": (3,), "control": "reinit"},
         "sampled latent": LATENT | {"measure.samples": 320, "measure.sampling_steps": (3,)},
     }
 

@@ -1,0 +1,167 @@
+"""Command lines: what pages and commands share, from reading options to exit codes.
+
+Imports are late on purpose: bad words are refused, and --help is printed, before torch or Ray is
+loaded.
+"""
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lthray import __version__
+from lthray.config import options
+from lthray.config.fields import ConfigError, words
+from lthray.config.presets import words_of
+from lthray.config.trial import TrialConfig
+from lthray.study.call import flagged, read_options
+
+if TYPE_CHECKING:
+    from lthray.core.store import Store
+
+T = TypeVar("T")
+
+OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial")
+"""Options of a study that a command for a single config has too."""
+EXIT_OF: Mapping[str, int] = {
+    "ConfigError": options.BAD_INPUT,
+    "StoreError": options.BAD_INPUT,
+    "TicketError": options.INTEGRITY,
+    "ClusterError": options.ENVIRONMENT,
+    "MlflowException": options.ENVIRONMENT,
+    "OSError": options.ENVIRONMENT,
+}
+"""Exit code of an error by the name of its class, so that telling it imports nothing."""
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Return what `run` returns, or the exit code of what went wrong outside a trial.
+
+    A fault that EXIT_OF knows is one line on stderr; any other error is raised.
+    """
+    logging.basicConfig(format="warning: %(message)s")
+    try:
+        code = run()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return options.KILLED
+    except BrokenPipeError:  # whoever read our output has left; nothing is lost, nobody is there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return options.INTERRUPTED
+    except Exception as error:
+        for kind in type(error).__mro__:
+            if kind.__name__ in EXIT_OF:
+                _print_faults(error)
+                return EXIT_OF[kind.__name__]
+        raise
+
+
+def _print_faults(error: Exception) -> None:
+    faults = error.faults if isinstance(error, ConfigError) else [str(error)]
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+
+
+def say(text: str) -> int:
+    """Print `text`; returns the exit code of a command that is done."""
+    print(text)
+    return options.DONE
+
+
+def asked(
+    cls: type[T], argv: Sequence[str], usage: str, about: str, *, hidden: Sequence[str] = ()
+) -> T:
+    """Return the options, of class `cls`, of a small command or an analysis.
+
+    `usage` and `about` head the page of --help, which is printed and left with SystemExit. `hidden`
+    words are not offered. ConfigError with every fault of `argv`.
+    """
+    known = {word: about for word, about in words(cls).items() if word not in hidden}
+    if options.asks_for_help(argv):
+        say(options.help_text(f"{usage} [OPTIONS]", about, {"options": known}))
+        raise SystemExit(options.DONE)
+    flat, faults = options.split(argv, known)
+    chosen = read_options(cls, flat, faults)
+    if faults:
+        raise ConfigError(faults)
+    return chosen
+
+
+def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig, options.Options]:
+    """Return the config that a command line makes of a preset, and its options.
+
+    `usage` and `about` head the page of --help, which is printed and left with SystemExit.
+    ConfigError with every fault of `argv`.
+    """
+    known = {word: words(options.Options)[word] for word in OF_A_TRIAL}
+    if options.asks_for_help(argv):
+        say(options.help_text(f"{usage} [OPTIONS]", about, {"options": known, **config_groups()}))
+        raise SystemExit(options.DONE)
+    flat, faults = options.split(argv, {**known, **words(TrialConfig)})
+    own = {word: flat.pop(word) for word in OF_A_TRIAL if word in flat}
+    chosen = read_options(options.Options, own, faults)
+    base = dict(words_of(chosen.preset, chosen.out))
+    if chosen.data_root:
+        base["data.root"] = chosen.data_root
+    try:
+        config = TrialConfig.from_flat({**base, **flat})
+    except ConfigError as error:
+        faults += [flagged(fault) for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return config, chosen
+
+
+def config_groups(hidden: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the words of a config by part, for `options.help_text`; without the `hidden` ones."""
+    groups: dict[str, Any] = {}
+    for word, about in words(TrialConfig).items():
+        if word not in hidden:
+            part, dot, _ = word.partition(".")
+            groups.setdefault(part if dot else "trial config", {})[word] = about
+    return groups
+
+
+def store_of(chosen: options.Root) -> "Store":
+    """Return the store of a root; it need not exist yet."""
+    from lthray.core.store import Store
+
+    return Store(Path(chosen.out) / "store")
+
+
+def about_of(
+    name: str,
+    question: str,
+    *,
+    chosen: options.Options,
+    argv: Sequence[str],
+    varied: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what is recorded of a call beside its plan: its study `name`, the command, the code.
+
+    `varied` are the words of the config that differ between its trials.
+    """
+    here = Path(__file__).parent
+    revision = subprocess.run(
+        ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "study": name,
+        "preset": chosen.preset,
+        "smoke": chosen.smoke,
+        "question": question,
+        "varied": list(varied),
+        "command": command_line(argv),
+        "commit": revision.stdout.strip(),
+        "lthray": __version__,
+    }
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return the command that was given, without passwords: the program and its `argv`."""
+    return options.redacted(shlex.join(["python", os.path.relpath(sys.argv[0]), *argv]))

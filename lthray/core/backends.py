@@ -1,0 +1,234 @@
+"""Where the bytes of a store lie: the few operations a store needs, and a folder that has them.
+
+Names are relative paths with "/" between their parts, such as "objects/ab/<key>/whole/000/tensors".
+Whatever has these operations can stand below a store: a folder on a local or shared file system, an
+object store, a dictionary in a test. `fcntl` has its only home here.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Protocol
+
+log = logging.getLogger("lthray")
+
+POLL = 0.1  # seconds between two looks at a lock that another process holds
+
+
+class Backend(Protocol):
+    """Named bytes, in groups that are whole or absent."""
+
+    place: str
+    """Where the names lie: a path or an address."""
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; FileNotFoundError or ValueError where `name` is no file."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names directly below `prefix`, sorted; none where nothing is there."""
+        ...
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write one file, whole or absent; of several writers the last stays."""
+        ...
+
+    def write_group(self, name: str, files: Mapping[str, bytes]) -> bool:
+        """Write all files below `name`, whole or absent; False where the name is taken already.
+
+        Readers see a group once they see the last of `files`: a backend that cannot rename a whole
+        group writes them in order, and the last only if it is absent.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove all below `name` at once; nothing happens where this process may not delete."""
+        ...
+
+    def set_aside(self, name: str) -> None:
+        """Move all below `name` out of the readers' way until `sweep`, where this process may."""
+        ...
+
+    def lock(self, name: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Hold the lock of a name, no longer than the process lives.
+
+        Yields whether it is held: without `wait`, False at once where another process holds it.
+        """
+        ...
+
+    def size(self, prefix: str) -> int:
+        """Return the bytes of all files below `prefix`."""
+        ...
+
+    def sweep(self, older: float) -> int:
+        """Remove what dead writers left and what was set aside, if `older` seconds old.
+
+        Returns how many groups were removed.
+        """
+        ...
+
+
+class Folder:
+    """Keep the bytes in a folder of a local or shared file system.
+
+    A group is written under `tmp/`, made durable and renamed into place, so a reader sees all of it
+    or nothing. What is set aside lies under `damaged/`, locks lie under `locks/`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]):
+        self.root = Path(root).absolute()
+        self.place = str(self.root)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file; ValueError where it is a link or a folder."""
+        try:
+            handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW)
+            with open(handle, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if (self.root / name).is_symlink() or not (self.root / name).is_file():
+                raise ValueError(f"{name}: not a file ({error.strerror})") from None
+            raise
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names directly below `prefix`, sorted, without hidden ones.
+
+        Raises NotADirectoryError where the folder itself is a file.
+        """
+        try:
+            names = os.listdir(self.root / prefix)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            if prefix:  # a stray file, such as a user's note, holds nothing
+                return []
+            raise
+        return sorted(name for name in names if not name.startswith("."))
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write one file under a temporary name beside `name`, then replace `name` by it."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{uuid.uuid4().hex}"
+        _write(temporary, data)
+        os.replace(temporary, path)
+
+    def write_group(self, name: str, files: Mapping[str, bytes]) -> bool:
+        """Write all files below `name`, whole or absent; False where the name is taken already.
+
+        The files and their folder are durable before the rename shows them. Afterwards one more
+        sync makes the rename durable, and with it, as file systems keep the order of such changes,
+        the new folders above. Where power fails before that, the group is absent.
+        """
+        target = self.root / name
+        with self._temporary() as folder:
+            for file, data in files.items():
+                _write(folder / file, data)
+            _sync(folder)
+            if not _renamed(folder, target):
+                return False
+        with contextlib.suppress(FileNotFoundError):  # removed again already
+            _sync(target.parent)
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove all below `name` at once, where this process may delete."""
+        target = self.root / name
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            if target.is_dir():
+                with self._temporary() as folder:
+                    os.rename(target, folder / "dropped")
+
+    def set_aside(self, name: str) -> None:
+        """Move all below `name` to `damaged/`, where this process may delete."""
+        key = Path(name).parts[-3]
+        damaged = self.root / "damaged"
+        with contextlib.suppress(OSError):
+            damaged.mkdir(exist_ok=True)
+            os.rename(self.root / name, damaged / f"{key[:16]}-{uuid.uuid4().hex}")
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, wait: bool) -> Iterator[bool]:
+        """Hold the lock of a name; the system releases it however the process ends."""
+        path = self.root / "locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a") as handle:
+            yield self._acquire(handle, wait)
+
+    def size(self, prefix: str) -> int:
+        """Return the bytes of all files below `prefix`."""
+        files = (path for path in (self.root / prefix).rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in files)
+
+    def sweep(self, older: float) -> int:
+        """Remove temporary and damaged folders that last changed `older` seconds ago or more."""
+        now = time.time()
+        swept = 0
+        for path in [*(self.root / "tmp").glob("*"), *(self.root / "damaged").glob("*")]:
+            if now - path.stat().st_mtime >= older:
+                shutil.rmtree(path, ignore_errors=True)
+                swept += 1
+        return swept
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        folder = self.root / "tmp" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _acquire(self, handle: IO[str], wait: bool) -> bool:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if not wait:
+                    return False
+                time.sleep(POLL)
+            except OSError as error:  # no locks here: work may be done twice, never wrongly
+                log.warning("no locks on %s (%s): shared work may be done twice", self.root, error)
+                return True
+
+
+def _renamed(folder: Path, target: Path) -> bool:
+    """Rename `folder` to `target`; False where another writer was first."""
+    while True:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(folder, target)
+            return True
+        except OSError:
+            if target.is_dir():
+                return False
+            if target.parent.is_dir():  # else the parent was removed meanwhile: make it again
+                raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+    try:
+        with open(handle, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,361 @@
+"""The table of measures: what can be measured of a round, from what, by which words of the config.
+
+A measure is a step of its own. Its row names what it needs (roles, which the recipe fills with
+steps), the words of the config that it reads, when it is asked for, and the metrics that it yields.
+Adding a row measures recorded networks: nothing is trained or sampled again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lthray.config.parts import Measure as Words
+from lthray.config.spec import part_of
+from lthray.core import metrics
+from lthray.core.metrics import Metric
+from lthray.core.task import Task
+from lthray.core.ticket import Mask, Weights
+from lthray.measure import anatomy, cost, loss, quality
+from lthray.prune.coupling import small
+
+Spec = Mapping[str, Any]
+Roles = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure found of a round."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON beside the metrics: densities of layers, points of a curve."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides whether a measure is asked for: the words of the config, and what kind of round
+    it is."""
+
+    measure: Words
+    index: int
+    examined: bool
+    """Whether the round is measured at length, and samples are drawn."""
+    probed: bool
+    """Whether it is measured at length, and is a dense network or a ticket."""
+    classifies: bool
+    judged: bool
+    """Whether a feature extractor can judge samples."""
+    in_latents: bool
+    cut: bool
+    """Whether the network is sparse."""
+    forked: bool
+    """Whether the network has a fellow, trained from its begin on another stream."""
+    narrow: bool
+    """Whether another, narrower network stands in the ticket's place."""
+    early: bool
+    """Whether masks are cut before the end of a training run."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row of the table."""
+
+    needs: tuple[str, ...]
+    """Roles of what is measured: network, dense, fellow, initial, judge, pixels, latents,
+    inception, masks, samples, or the name of another measure of the round ("loss") or of the dense
+    round ("dense loss")."""
+    run: Callable[..., Measured]
+    """(spec, *objects in the order of `needs`) -> Measured."""
+    metrics: tuple[Metric, ...] = ()
+    """Metrics that it yields."""
+    words: tuple[str, ...] = ()
+    """Words of the config that it reads; they are part of its key."""
+    asked: Callable[[Asked], bool] = lambda asked: True
+    """Whether a round is measured so."""
+    per_sampler: bool = False
+    """Whether it is taken once for each of measure.samplers, whose name its spec holds as
+    `sampler`."""
+
+
+class Network(Protocol):
+    """What a measure may ask of a trained network."""
+
+    images: Any
+    workshop: Any
+    final: Any
+    cut: Any
+
+    def network(self) -> nn.Module:
+        """Return the network with the averaged weights of its end."""
+        ...
+
+    def mask(self, layers: Any) -> Mask:
+        """Return its mask; all ones over the layers that may be cut where it is dense."""
+        ...
+
+
+def _words(spec: Spec) -> Words:
+    return part_of(Words, "measure", spec)
+
+
+def _layers(spec: Spec) -> tuple[tuple[str, float | str], ...]:
+    return tuple(tuple(pair) for pair in spec.get("prune.layers", ()))
+
+
+def _panel(trained: Network, words: Words) -> tuple[nn.Module, Task, Tensor, Tensor]:
+    x, y = trained.images.held_out(words.split, words.images)
+    return trained.network(), trained.workshop.task, x, y
+
+
+def heldout(spec: Spec, trained: Network) -> Measured:
+    """Measure the loss on the evaluation set, [images, timesteps], and on as many training images."""
+    words = _words(spec)
+    network, task, x, y = _panel(trained, words)
+    images = trained.images
+    losses = loss.panel(network, task, x, y, words.timesteps)
+    first = images.splits["train"][: len(x)]
+    seen = loss.panel(network, task, images.scaled(first), images.labels[first], words.timesteps)
+    found = {metrics.HELDOUT.name: float(losses.mean()), metrics.TRAIN.name: float(seen.mean())}
+    found[metrics.GAP.name] = found[metrics.HELDOUT.name] / found[metrics.TRAIN.name] - 1
+    for band, columns in loss.bands(task, words.timesteps):
+        found[f"loss/{band}"] = float(losses[:, columns].mean())
+    return Measured(found, {"loss": losses})
+
+
+def excess(spec: Spec, own: Measured, dense: Measured) -> Measured:
+    """Measure how much larger the loss is than the dense network's, paired by image."""
+    return Measured(loss.excess(own.arrays["loss"], dense.arrays["loss"]))
+
+
+def accuracy(spec: Spec, trained: Network) -> Measured:
+    """Measure which images of the evaluation set are classified correctly."""
+    network, _, x, y = _panel(trained, _words(spec))
+    correct = loss.correct(network, x, y)
+    return Measured({metrics.ACCURACY.name: float(correct.double().mean())}, {"correct": correct})
+
+
+def lost(spec: Spec, own: Measured, dense: Measured) -> Measured:
+    """Measure how much accuracy is lost to the dense network, paired by image."""
+    return Measured(loss.accuracy_lost(own.arrays["correct"], dense.arrays["correct"]))
+
+
+def size(spec: Spec, trained: Network) -> Measured:
+    """Count parameters and the share of them that is kept."""
+    layers = _layers(spec)
+    mask, cover = trained.mask(layers), trained.cut.cover
+    free = trained.workshop.free(layers)
+    gone = cover.size - cover.kept
+    found = cost.parameters(trained.workshop.twin, mask, free, gone=gone)
+    return Measured(found, facts={"densities": mask.densities})
+
+
+def as_if(spec: Spec, own: Measured, dense: Network) -> Measured:
+    """Say at which densities a ticket would keep as many parameters as a narrower network has."""
+    layers, workshop = _layers(spec), dense.workshop
+    whole, free = workshop.whole(layers), workshop.free(layers)
+    return Measured(cost.as_if(own.metrics, workshop.twin, whole, free))
+
+
+def macs(spec: Spec, trained: Network) -> Measured:
+    """Count the multiply-accumulates of one image."""
+    mask = Mask(small(trained.mask(_layers(spec)), trained.cut.cover))
+    return Measured(cost.macs(trained.network(), mask, trained.workshop.example))
+
+
+def initial(spec: Spec, trained: Network, begin: Any) -> Measured:
+    """Count the initial weights that are kept and that are cut, by size."""
+    mask = trained.mask(_layers(spec))
+    return Measured(arrays={"initial": anatomy.initial(begin.state.weights, mask)})
+
+
+def _losses(trained: Network, words: Words) -> Callable[[Weights], Tensor]:
+    network, task, x, y = _panel(trained, words)
+    cover = trained.cut.cover
+
+    def losses(weights: Weights) -> Tensor:
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                parameter.copy_(small({name: weights[name]}, cover)[name])
+        return loss.glance(network, task, x, y, words.timesteps)
+
+    return losses
+
+
+def sharpness(spec: Spec, trained: Network) -> Measured:
+    """Measure how the loss rises when all kept weights move at random."""
+    words = _words(spec)
+    losses = _losses(trained, words)
+    mask = trained.mask(_layers(spec))
+    rise = anatomy.sharpness(losses, trained.final.average, mask, words.perturbations)
+    return Measured({metrics.SHARPNESS.name: rise})
+
+
+def sensitivity(spec: Spec, trained: Network) -> Measured:
+    """Measure how the loss rises when one layer alone is cut further."""
+    losses = _losses(trained, _words(spec))
+    mask = trained.mask(_layers(spec))
+    return Measured(
+        arrays={"sensitivity": anatomy.sensitivity(losses, trained.final.average, mask)}
+    )
+
+
+def barrier(spec: Spec, trained: Network, fellow: Network) -> Measured:
+    """Measure the error barrier between two children of one begin, raw and averaged, and by
+    timestep."""
+    losses = _losses(trained, _words(spec))
+    one, other = fellow.final, trained.final
+    raw = anatomy.path(losses, one.weights, other.weights)
+    averaged = anatomy.path(losses, one.average, other.average)
+    found = {
+        metrics.BARRIER_RAW.name: anatomy.barrier(raw),
+        metrics.BARRIER_EMA.name: anatomy.barrier(averaged),
+    }
+    for band, columns in loss.bands(trained.workshop.task, averaged.shape[1]):
+        found[f"barrier/{band}"] = anatomy.barrier(averaged[:, columns])
+    return Measured(found, {"barrier": torch.stack([raw, averaged])})
+
+
+def masks(spec: Spec, *cuts: Any) -> Measured:
+    """Add up the optimizer steps until the mask was known, had each run ended where the next mask
+    was settled."""
+    return Measured({metrics.STEPS_TO_MASK.name: sum(cut.steps for cut in cuts)})
+
+
+def judged(spec: Spec, samples: Any, judge: quality.Referee) -> Measured:
+    """Judge samples by FID, KID, precision and recall of a feature extractor of the same images."""
+    named = dict(quality.sample_metrics(samples.images, judge))
+    found = {f"quality/{spec['sampler']}/{name}": value for name, value in named.items()}
+    return Measured(found)
+
+
+def memorised(spec: Spec, samples: Any, judge: quality.Referee) -> Measured:
+    """Count the samples that copy a training image."""
+    name = metrics.MEMORISED.of(sampler=spec["sampler"])
+    return Measured({name: quality.memorised(samples.images, judge.real)})
+
+
+def inception(spec: Spec, samples: Any, judge: quality.Referee, weights: Any) -> Measured:
+    """Judge samples by FID and KID of Inception-v3."""
+    named = dict(quality.inception_metrics(samples.images, judge.real, weights.path))
+    return Measured({f"quality/{spec['sampler']}/{name}": value for name, value in named.items()})
+
+
+def grid(spec: Spec, samples: Any) -> Measured:
+    """Draw the first samples as a grid."""
+    return Measured(files={f"samples_{spec['sampler']}": quality.grid(samples.images)})
+
+
+def floor(spec: Spec, latents: Any, pixels: Any, judge: quality.Referee) -> Measured:
+    """Judge training images that only went through the autoencoder: no sampler of latents can be
+    better."""
+    index = pixels.splits["train"][: _words(spec).samples]
+    again = latents.decode(latents.scaled(index))
+    return Measured(quality.floor(again, pixels.scaled(index), judge))
+
+
+PANEL = ("measure.split", "measure.images", "measure.timesteps")
+LAYERS = ("prune.layers",)
+
+MEASURES: dict[str, Measure] = {
+    "loss": Measure(
+        ("network",),
+        heldout,
+        (metrics.HELDOUT, metrics.TRAIN, metrics.GAP, metrics.BAND),
+        PANEL,
+    ),
+    "excess": Measure(("loss", "dense loss"), excess, (metrics.EXCESS, metrics.EXCESS_SE)),
+    "accuracy": Measure(
+        ("network",),
+        accuracy,
+        (metrics.ACCURACY,),
+        ("measure.split", "measure.images"),
+        lambda asked: asked.classifies,
+    ),
+    "lost": Measure(
+        ("accuracy", "dense accuracy"),
+        lost,
+        (metrics.LOST, metrics.LOST_SE),
+        asked=lambda asked: asked.classifies,
+    ),
+    "size": Measure(
+        ("network",),
+        size,
+        (metrics.PARAMETERS, metrics.PRUNABLE_SIZE, metrics.KEPT, metrics.PRUNABLE, metrics.TOTAL),
+        LAYERS,
+    ),
+    "macs": Measure(("network",), macs, (metrics.MACS_DENSE, metrics.MACS_MASKED), LAYERS),
+    "as_if": Measure(
+        ("size", "dense"),
+        as_if,
+        (metrics.PRUNABLE, metrics.TOTAL),
+        LAYERS,
+        lambda asked: asked.narrow,
+    ),
+    "judged": Measure(
+        ("samples", "judge"),
+        judged,
+        (metrics.FID, metrics.KID, metrics.PRECISION, metrics.RECALL),
+        asked=lambda asked: asked.examined and asked.judged,
+        per_sampler=True,
+    ),
+    "memorised": Measure(
+        ("samples", "judge"),
+        memorised,
+        (metrics.MEMORISED,),
+        asked=lambda asked: asked.examined and asked.judged,
+        per_sampler=True,
+    ),
+    "inception": Measure(
+        ("samples", "judge", "inception"),
+        inception,
+        (metrics.FID, metrics.KID),
+        asked=lambda asked: asked.examined and asked.judged and bool(asked.measure.inception),
+        per_sampler=True,
+    ),
+    "grid": Measure(
+        ("samples",),
+        grid,
+        asked=lambda asked: asked.examined and asked.judged,
+        per_sampler=True,
+    ),
+    "floor": Measure(
+        ("latents", "pixels", "judge"),
+        floor,
+        (metrics.FLOOR_MSE, metrics.FLOOR),
+        ("measure.samples",),
+        lambda asked: asked.examined and asked.judged and asked.in_latents,
+    ),
+    "initial": Measure(("network", "initial"), initial, (), LAYERS, lambda asked: asked.index > 0),
+    "sharpness": Measure(
+        ("network",),
+        sharpness,
+        (metrics.SHARPNESS,),
+        (*PANEL, "measure.perturbations", *LAYERS),
+        lambda asked: asked.probed and asked.measure.perturbations > 0,
+    ),
+    "sensitivity": Measure(
+        ("network",),
+        sensitivity,
+        (),
+        (*PANEL, *LAYERS),
+        lambda asked: asked.probed and asked.measure.sensitivity,
+    ),
+    "barrier": Measure(
+        ("network", "fellow"),
+        barrier,
+        (metrics.BARRIER_RAW, metrics.BARRIER_EMA, metrics.BARRIER_BAND),
+        PANEL,
+        lambda asked: asked.forked,
+    ),
+    "masks": Measure(
+        ("masks",),
+        masks,
+        (metrics.STEPS_TO_MASK,),
+        asked=lambda asked: asked.early and asked.index > 0,
+    ),
+}

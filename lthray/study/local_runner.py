@@ -1,0 +1,116 @@
+"""A call in this process, without Ray: for a debugger, for notebooks and for tests.
+
+Ledger, queue, search decisions and failures are those of a study on Ray with one trial at a time.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+from lthray.core.record import Progress, Round
+from lthray.core.store import Store
+from lthray.study.ledger import DONE, FAILED
+from lthray.study.results import round_line
+from lthray.study.signals import STOPPING, handled, interrupt
+from lthray.study.space import score_of, tell
+from lthray.study.terminal import Watch
+from lthray.study.worker import (
+    INFRASTRUCTURE,
+    RETRIES,
+    Job,
+    Run,
+    Source,
+    settle,
+    train_dense,
+    work,
+)
+
+ANY_GPU = 0.0  # trials run one after another, so none needs a bound on the memory of a GPU
+
+
+def execute(queue: Source, run: Run, watch: Watch) -> bool:
+    """Run what is unfinished of a call; returns whether it was interrupted.
+
+    Trials run one after another, each by `run`. Ctrl-C and SIGTERM leave everything resumable.
+    """
+    runner = _Runner(queue, run, watch)
+    try:
+        with handled(interrupt):
+            runner.prepare()
+            if queue.call.space:
+                runner.search()
+            else:
+                runner.work_off()
+    except KeyboardInterrupt:
+        watch.say(STOPPING)
+        return True
+    return False
+
+
+class _Runner:
+    """Runs the trials of a queue in this process."""
+
+    def __init__(self, queue: Source, run: Run, watch: Watch):
+        self.queue, self.run, self.watch = queue, run, watch
+
+    def prepare(self) -> None:
+        """Make what several trials share, so that no dense run is trained for each of them."""
+        shared = self.queue.shared()
+        if shared:
+            self.watch.say(f"first what the trials share: {len(shared)} dense runs")
+        settle(self.queue.call.options.cpus_per_trial, ANY_GPU)
+        for dense in shared:
+            # a failure here comes again, and is told, in the trials themselves
+            with contextlib.suppress(Exception):
+                train_dense(dense, Store(self.queue.root), self.run, self.progress)
+
+    def work_off(self) -> None:
+        """Run the trials of a list."""
+        for words in self.queue.listed():
+            self.attempt(self.queue.task(words, ANY_GPU))
+
+    def search(self) -> None:
+        """Draw and run the trials of a search; each is told before the next is drawn."""
+        study = self.queue.memory()
+        for _ in range(self.queue.left):
+            drawn = study.ask()
+            job = self.queue.task(self.queue.draw(drawn), ANY_GPU)
+            scores, complete = self.attempt(job)
+            tell(study, drawn, scores, complete=complete)
+
+    def attempt(self, job: Job) -> tuple[list[float], bool]:
+        """Run one trial, again where its machine failed it.
+
+        Returns its score at each rung, and whether it went down the whole ladder. A trial that
+        fails by itself ends with a score that is no number; one that was tried in vain has no
+        score, and stays unfinished.
+        """
+        for more in reversed(range(1 + RETRIES)):
+            scores: list[float] = []
+            try:
+                end = work(job, self.run, self.reporter(job, scores), self.progress)
+            except INFRASTRUCTURE as error:
+                then = "trying again" if more else "left unfinished"
+                fault = f"{type(error).__name__}: {error}"
+                self.watch.say(f"trial {job.number} {job.name}: {fault}; {then}")
+                continue
+            if end == FAILED:
+                scores.append(float("nan"))
+            return scores, end == DONE
+        return [], False
+
+    def reporter(self, job: Job, scores: list[float]) -> Callable[[Round], bool]:
+        """Return what is told each round of a trial: keeps its score, says whether it goes on."""
+        call = self.queue.call
+
+        def report(r: Round) -> bool:
+            scores.append(score_of(r.metrics, r.index))
+            name = f"trial {job.number} {job.name}"
+            self.watch.update()
+            self.watch.say(round_line(name, r.index, call.rungs, r.metrics))
+            return self.queue.goes_on(job.number, r.index, scores[-1])
+
+        return report
+
+    def progress(self, _reached: Progress) -> None:
+        """Show how far the study is."""
+        self.watch.update()

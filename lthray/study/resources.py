@@ -1,0 +1,86 @@
+"""Where trials run: what a node carries, and how a cluster is reached. Nothing here knows Ray."""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lthray.config.options import Options
+
+MEMORY = 1.5e9  # bytes of host memory a worker may need before it has done anything
+SHARE = 0.25  # of a GPU, for a trial that names none where there is one
+PATIENCE = 10.0  # seconds for a cluster's address to answer
+HINT = (
+    "is it running, is the token right (RAY_AUTH_TOKEN_PATH), "
+    "are Ray and Python the same version there?"
+)
+
+Node = Mapping[str, float]
+"""Resources of a node: CPU and, where it has any, GPU."""
+Nodes = Sequence[tuple[Node, int]]
+"""Nodes, or types of nodes, each with its number."""
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached, or cannot do what is asked of it."""
+
+
+def slots(options: Options, share: float, alive: Nodes, startable: Nodes = ()) -> int:
+    """Return how many trials, each with `share` of a GPU, run at a time.
+
+    `alive` are the nodes that are there, `startable` those that an autoscaler may still start.
+    Raises ClusterError if not even one trial ever fits.
+    """
+    cpus = options.cpus_per_trial
+    fitting = max(_fitting(alive, cpus, share), _fitting(startable, cpus, share))
+    if not fitting:
+        seen = []
+        for node, _ in [*alive, *startable]:
+            seen.append(f"{node.get('CPU', 0):g} CPUs {node.get('GPU', 0):g} GPUs")
+        wanted = f"--cpus-per-trial {cpus} --gpus-per-trial {share:g}"
+        raise ClusterError(f"{wanted}: no node has that much (nodes: {'; '.join(seen)})")
+    if not options.address and not share:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        fitting = max(1, min(fitting, int(free / MEMORY)))
+    return min(fitting, options.max_concurrent or fitting)
+
+
+def _fitting(nodes: Nodes, cpus: int, share: float) -> int:
+    """Return how many trials fit on all nodes together."""
+    return sum(count * trials_on(node, cpus, share) for node, count in nodes)
+
+
+def trials_on(node: Node, cpus: int, share: float) -> int:
+    """Return how many trials of `cpus` threads and `share` of a GPU one node carries.
+
+    A fraction of a GPU never spans two.
+    """
+    by_cpu = int(node.get("CPU", 0) // cpus)
+    if not share:
+        return by_cpu
+    devices = int(node.get("GPU", 0))
+    if share <= 1:
+        return min(by_cpu, devices * int(1 / share + 1e-9))
+    return min(by_cpu, devices // int(share))
+
+
+def private_token(folder: str) -> None:
+    """Make the token without which nobody speaks to a private Ray, below `folder`."""
+    token = Path(folder, "token")
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+
+
+def knock(address: str) -> None:
+    """Raise OSError where nobody answers at `address`; Ray would wait there for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+
+
+def refused(address: str, error: Exception) -> ClusterError:
+    """Return the error of a cluster at `address` that cannot be joined, with what may be wrong."""
+    reason = str(error).splitlines()[0][:200]
+    return ClusterError(f"--address {address!r}: cannot join ({HINT}) {reason}")

@@ -1,0 +1,88 @@
+"""What a run of MLflow records of a trial: its tags, its times and its files."""
+
+import io
+import uuid
+from collections.abc import Iterator, Mapping
+from importlib.metadata import distributions
+from typing import Any
+
+from safetensors.torch import save as save_tensors
+
+from lthray.core.record import Round, TrialRecord
+
+TICKET = "ticket"  # the one file of a round that is no picture
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a Unix time as MLflow wants it."""
+    return int(1000 * seconds)
+
+
+def tags_of(trial: TrialRecord, about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags by which a run is found, before its first round."""
+    point = trial.point
+    return {
+        "study": about["study"],
+        "call": trial.id[:12],
+        "phase": point.phase,
+        "control": point.control,
+        "recipe": point.recipe,
+        "seed": str(point.seed),
+        "key": point.trial,
+        "commit": about["commit"],
+        "lthray": about["lthray"],
+        "mlflow.source.name": about["command"],
+        "mlflow.user": "lthray",
+        "status": "unfinished",
+    }
+
+
+def last_moment(trial: TrialRecord) -> float:
+    """Return the Unix time at which a trial ended, made its last round, or was given out."""
+    if trial.end and trial.end.at:
+        return trial.end.at
+    if trial.rounds:
+        return trial.rounds[-1].created
+    return trial.point.at
+
+
+def pictures_of(r: Round) -> set[str]:
+    """Return the names of a round's sample grids, samples_<sampler>."""
+    return r.files.keys() - {TICKET}
+
+
+def files_of(trial: str, r: Round) -> dict[str, Any]:
+    """Return path -> content of the files of a round of the trial with id `trial`.
+
+    Contents are bytes, or facts that are to be written as JSON.
+    """
+    place = f"rounds/{r.index:02d}"
+    files: dict[str, Any] = {
+        f"{place}/round.json": r.facts,
+        f"{place}/arrays.safetensors": save_tensors(dict(r.arrays)),
+    }
+    for name, data in r.files.items():
+        if name == TICKET:
+            files[f"{place}/ticket.safetensors"] = data
+        else:
+            files[f"{place}/{name}.png"] = data
+            files |= _grid_files(trial, name, r, data)
+    return files
+
+
+def _grid_files(trial: str, name: str, r: Round, png: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the two files under which MLflow's image grid finds a picture; names never change."""
+    from PIL import Image
+
+    key = uuid.uuid5(uuid.NAMESPACE_URL, f"{trial}/{name}/{r.index}")
+    stem = f"images/{name}+step+{r.index}+timestamp+{milliseconds(r.created)}+{key}"
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).save(small, "WEBP")
+    yield f"{stem}.png", png
+    yield f"{stem}+compressed.webp", small.getvalue()
+
+
+def installed() -> bytes:
+    """Return the installed distributions as the text of a requirements file, sorted."""
+    lines = {f"{found.metadata['Name']}=={found.version}" for found in distributions()}
+    return "\n".join(sorted(lines)).encode()

@@ -1,0 +1,255 @@
+"""Cutting: how the mask of a rung is made of a trained network, by criterion, budget and unit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lthray.config.parts import Prune
+from lthray.core.kernels import hsic, normalised
+from lthray.core.random import generator, seed_of
+from lthray.core.task import Inputs
+from lthray.core.ticket import Mask, Probe, Scores, TrialFailed, Weights
+from lthray.prune import budgets, channels, criteria, responses
+from lthray.prune.coupling import Coupling, full, small
+from lthray.prune.shares import Counts
+from lthray.prune.units import UNITS
+from lthray.task import networks
+from lthray.trial.objects import Begin, Run
+from lthray.trial.training import State
+from lthray.trial.workshop import Workshop
+
+SETTLED = 4  # earlier looks from which a settled mask may differ but little
+
+
+class Collapsed(TrialFailed):
+    """A layer has no weight left."""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """One cut: the network that was trained, and what says how much of it stays and which weights."""
+
+    trained: Run
+    prune: Prune
+    density: float
+    """Share of the free weights that stays."""
+    seed: int
+    """Seed of what the criterion draws, and of the training images that it sees."""
+    index: int
+    """Rung that is made."""
+    rewound: Begin | None = None
+    """Weights that are scored in place of the trained ones: those from which the rung will begin.
+    """
+    pair: tuple[Run, ...] = ()
+    """Networks of two seeds, for a budget that compares them."""
+
+    @property
+    def workshop(self) -> Workshop:
+        """The architecture and its task."""
+        return self.trained.workshop
+
+    @cached_property
+    def rules(self) -> Mapping[str, float | str]:
+        """Layer -> fixed density or "free"."""
+        return self.workshop.rules(self.prune.layers)
+
+    @cached_property
+    def free(self) -> list[str]:
+        """Layers whose density the budget decides, in forward order."""
+        return self.workshop.free(self.prune.layers)
+
+    @cached_property
+    def whole(self) -> Mask:
+        """The mask that cuts nothing."""
+        return self.workshop.whole(self.prune.layers)
+
+    @cached_property
+    def coupling(self) -> Coupling:
+        """Channels that are cut together; none where single weights are."""
+        if not UNITS[self.prune.unit].coupled:
+            return Coupling({})
+        return self.workshop.coupling(self.prune.layers)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network that is scored; it holds whatever weights were set last."""
+        return self.trained.learner.network
+
+    def mask(self) -> tuple[Mask, dict[str, Any]]:
+        """Return the mask of the rung, and facts: weights kept per layer, rules, and the step at
+        which it was settled.
+
+        Without prune.early the network at its end is cut; with it, the first checkpoint from which
+        the mask stays. Raises Collapsed where a layer would be cut away.
+        """
+        exchanges = self.trained.schedule is not None and self.trained.schedule.exchanges
+        within = self.whole if exchanges else self.trained.mask(self.prune.layers)
+        seen = self.seen()
+        agreement = self.agreement(seen) if budgets.BUDGETS[self.prune.budget].between_seeds else {}
+        masks: list[Mask] = []
+        for look in looks(self.trained.start, self.trained.end, self.prune):
+            mask, counts = self.cut(self.scored(look), within, seen, agreement)
+            masks.append(mask)
+            if self.prune.early and settled(masks, self.prune.early):
+                break
+        if not masks[-1].within(within):
+            raise AssertionError(f"masks do not nest at round {self.index}")
+        return masks[-1], {"counts": counts, "rules": dict(self.rules), "step": look}
+
+    def scored(self, look: int) -> Weights:
+        """Return the weights that the criterion scores: as trained until step `look`, or those of
+        the rung's begin."""
+        if self.rewound is not None:
+            return self.rewound.state.weights
+        return self.trained.state(look).weights
+
+    def seen(self) -> list[tuple[Inputs, Tensor]]:
+        """Return inputs and targets of the training images that the criterion or the budget sees;
+        none if neither asks."""
+        asks = budgets.BUDGETS[self.prune.budget].asks
+        if not criteria.CRITERIA[self.prune.criterion].sees and not asks:
+            return []
+        images = self.trained.images
+        train = images.splits["train"]
+        draw = generator("probe", seed_of(self.seed, self.index))
+        order = torch.randperm(len(train), generator=draw)
+        chosen = train[order[: self.prune.images].to(train.device)]
+        x, y = images.scaled(chosen), images.labels[chosen]
+        return list(self.workshop.task.terms(x, y, self.prune.terms))
+
+    def agreement(self, seen: list[tuple[Inputs, Tensor]]) -> dict[str, float]:
+        """Return layer -> debiased CKA between the networks of the pair, mean over timesteps."""
+        kernels = []
+        for run in self.pair:
+            networks.set_weights(self.network, run.final.weights)
+            probe = self.probe(self.network, seen, {})
+            kernels.append(responses.kernels(self.network, self.free, probe))
+        values: dict[str, list[float]] = {name: [] for name in self.free}
+        for mine, other in zip(*kernels, strict=True):
+            for name in self.free:
+                if (
+                    float(hsic(mine[name], mine[name])) > 1e-12
+                ):  # a layer that sees the timestep alone does not vary
+                    values[name].append(float(normalised(mine[name], other[name])))
+        known = {name: fmean(layer) for name, layer in values.items() if layer}
+        mean = fmean(known.values())
+        return {name: known.get(name, mean) for name in self.free}
+
+    def cut(
+        self,
+        weights: Weights,
+        within: Mask,
+        seen: list[tuple[Inputs, Tensor]],
+        agreement: Mapping[str, float],
+    ) -> tuple[Mask, Counts]:
+        """Return the mask that `weights` give, a subset of `within`, and how many weights each
+        layer keeps.
+
+        The cut is made in prune.scoring_steps steps, by equal factors of density, with new scores
+        at each.
+        """
+        steps, mask = self.prune.scoring_steps, within
+        size = self.workshop.free_size(self.prune.layers)
+        first = sum(int(within[name].sum()) for name in self.free) / size
+        for step in range(1, steps + 1):
+            scores, probe = self.scores(weights, mask, seen)
+            dials = self.dials(probe, agreement)
+            density = first ** (1 - step / steps) * self.density ** (step / steps)
+            mask, counts = self.kept(scores, density, dials)
+            empty = [name for name, count in counts.items() if count == 0]
+            if empty:
+                where = f"round {self.index}, density {self.density:g}"
+                raise Collapsed(f"no weight left at {where}: {', '.join(empty)}")
+        return mask, counts
+
+    def scores(
+        self, weights: Weights, mask: Mask, seen: list[tuple[Inputs, Tensor]]
+    ) -> tuple[Scores, Probe]:
+        """Return the scores of all weights under `mask`, and what the criterion was shown.
+
+        Where channels are cut, the smaller network is scored.
+        """
+        cover = self.coupling.cover(mask)
+        network = channels.shrink(self.network, cover)
+        masked = State.begin(weights, 0).masked(mask).weights
+        networks.set_weights(network, small(masked, cover))
+        before: Weights = {}
+        if criteria.CRITERIA[self.prune.criterion].traces:
+            before = small(self.trained.masked_begin().weights, cover)
+        probe = self.probe(network, seen, before)
+        scores = criteria.score(self.prune.criterion, network, Mask(small(mask, cover)), probe)
+        return full(scores, cover, -torch.inf), probe
+
+    def probe(
+        self, network: nn.Module, seen: list[tuple[Inputs, Tensor]], before: Weights
+    ) -> Probe:
+        """Return all that a criterion may see besides the network."""
+        task = self.workshop.task
+        terms = tuple(
+            lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen
+        )
+        targets = tuple(target for _, target in seen)
+        seed = seed_of(self.seed, self.index)
+        return Probe(terms, targets, self.workshop.example, before, self.prune.threshold, seed)
+
+    def dials(self, probe: Probe, agreement: Mapping[str, float]) -> Mapping[str, float]:
+        """Return layer -> log of its relative density, for the budgets that ask for one."""
+        prune, budget = self.prune, budgets.BUDGETS[self.prune.budget]
+        if not budget.asks:
+            blocks = {name: networks.block_of(name) for name in self.free}
+            return budgets.dial_of(blocks, prune)
+        evidence = agreement
+        if budget.evidence is not None:
+            evidence = budget.evidence(self.network, self.free, probe)
+        levels = len(self.workshop.model.channels)
+        groups = {name: networks.group_of(name, prune.granularity, levels) for name in self.free}
+        return budgets.evidence(evidence, groups, prune.gamma)
+
+    def kept(
+        self, scores: Scores, density: float, dials: Mapping[str, float]
+    ) -> tuple[Mask, Counts]:
+        """Return the mask that budget and unit make of `scores`, and what it keeps of each layer or
+        group of channels."""
+        prune, coupling = self.prune, self.coupling
+        unit = UNITS[prune.unit]
+        if not coupling.groups:
+            counts = budgets.allot(scores, self.rules, density, prune, dials)
+            return unit.keep(scores, counts, prune.group), counts
+        by_channel = coupling.scores(scores)
+        steps = {group.name: group.step for group in coupling.groups}
+        keep = round(density * self.workshop.free_size(prune.layers))
+        counts = budgets.allot_channels(
+            by_channel, steps, keep, lambda left: coupling.size(left, self.free), prune.budget
+        )
+        return coupling.mask(unit.keep(by_channel, counts, prune.group), self.whole), counts
+
+
+def marks(start: int, end: int, points: int) -> tuple[int, ...]:
+    """Return the steps that end `points` equal parts of a run from `start` to `end`."""
+    ends = {start + -(-(end - start) * part // points) for part in range(1, points + 1)}
+    return tuple(sorted(ends))
+
+
+def looks(start: int, end: int, prune: Prune) -> tuple[int, ...]:
+    """Return the steps at which it is asked whether the next mask is settled: the end alone, unless
+    prune.early."""
+    return marks(start, end, prune.looks) if prune.early else (end,)
+
+
+def settled(masks: list[Mask], early: float) -> bool:
+    """Return whether the last mask keeps, but for a share `early`, what each of the four before it
+    keeps.
+
+    Shares of what is kept are compared, not Hamming distance, which is small between any two sparse
+    masks.
+    """
+    if len(masks) <= SETTLED:
+        return False
+    last = masks[-1]
+    changes = [1 - (last & before).kept / last.kept for before in masks[-1 - SETTLED : -1]]
+    return max(changes) <= early

@@ -1,0 +1,317 @@
+"""Making: a step is found in the store, or its parents are made and then it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from lthray.config.parts import Measure, Model, Objective, Regime, Train
+from lthray.config.spec import part_of
+from lthray.core.record import Progress
+from lthray.core.store import Item, Store
+from lthray.core.ticket import Mask, TrialFailed
+from lthray.measure import loss
+from lthray.measure.table import Measured
+from lthray.prune import channels
+from lthray.prune.coupling import full, small
+from lthray.task import networks
+from lthray.trial import checkpoints, code
+from lthray.trial.cutting import marks
+from lthray.trial.makers import KINDS, STORED, unpack_measured
+from lthray.trial.objects import Run
+from lthray.trial.steps import Step, describe
+from lthray.trial.training import State
+from lthray.trial.workshop import Workshop
+
+COMMIT = 5.0  # seconds of training after which the state is committed
+
+
+class Objects(Sequence[Any]):
+    """The objects of some steps, each made when it is first looked at."""
+
+    def __init__(self, make: Callable[[Step], Any], steps: Sequence[Step]):
+        self._make, self._steps = make, steps
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._make(self._steps[index])
+
+
+class Named(Mapping[str, Any]):
+    """Implied steps as their objects, each made when it is first looked at, and implied facts as
+    they are."""
+
+    def __init__(self, make: Callable[[Step], Any], implied: Mapping[str, Any]):
+        self._make, self._implied = make, implied
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._implied[name]
+        return self._make(value) if isinstance(value, Step) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._implied)
+
+    def __len__(self) -> int:
+        return len(self._implied)
+
+
+def _ignore(progress: Progress) -> None:
+    pass
+
+
+class Making:
+    """Makes steps on one device, keeping in the store what is worth keeping. `store` None keeps
+    nothing."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        device: str | torch.device | None = None,
+        *,
+        commit: float = COMMIT,
+        progress: Callable[[Progress], None] = _ignore,
+        allow_code_change: bool = False,
+    ):
+        """Use CUDA where there is one, unless `device` is named.
+
+        `commit` is the time in seconds between commits inside a training run; `progress` is called
+        after each commit.
+        """
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(chosen)
+        self.store, self.commit, self.progress = store, commit, progress
+        self.allow_code_change = allow_code_change
+        self.anchors: dict[str, set[int]] = {}
+        """Key of a run -> steps whose states are kept for others."""
+        self.curves: dict[str, Step] = {}
+        """Key of a run -> the curve that is measured along it when it is trained."""
+        self.steps_trained = 0
+        self._objects: dict[tuple[str, str], Any] = {}
+        self._workshops: dict[Any, Workshop] = {}
+        self._committed = time.monotonic()
+
+    def make(self, step: Step) -> Any:
+        """Return the object of a step: made before, found in the store, or made now."""
+        name = (step.kind, step.key)
+        if name not in self._objects:
+            self._objects[name] = self._find_or_make(step)
+        return self._objects[name]
+
+    def _find_or_make(self, step: Step) -> Any:
+        kind = KINDS[step.kind]
+        parents, implied = Objects(self.make, step.parents), Named(self.make, step.implied)
+        if kind.pack is None or self.store is None:
+            return kind.make(step, parents, implied, self)
+        item = self.find(step)
+        if item is None and kind.shared:
+            with self.store.lock(step.key):
+                item = self.find(step)
+                if item is None:
+                    return self._make(step, parents, implied)
+        if item is None:
+            return self._make(step, parents, implied)
+        assert kind.unpack is not None
+        return kind.unpack(item, step, parents, implied)
+
+    def _make(self, step: Step, parents: Objects, implied: Named) -> Any:
+        kind = KINDS[step.kind]
+        assert kind.pack is not None
+        assert self.store is not None
+        for parent in parents:  # parents first, so that their time is not counted here
+            _ = parent
+        began = time.perf_counter()
+        made = kind.make(step, parents, implied, self)
+        packed = kind.pack(made)
+        _check_finite(step, packed["facts"].get("metrics", {}))
+        spent = time.perf_counter() - began
+        packed["facts"] = {"seconds": spent, **packed["facts"], **self.facts(step)}
+        self.store.put(step.key, **packed)
+        return replace(made, facts=packed["facts"]) if isinstance(made, Measured) else made
+
+    def find(self, step: Step) -> Item | None:
+        """Return the stored object of a step, made by this code; None where there is none."""
+        assert self.store is not None
+        item = self.store.find(step.key)
+        if item is not None:
+            self.check_code(step.kind, item)
+        return item
+
+    def check_code(self, kind: str, item: Item) -> None:
+        """Raise CodeChanged where an object was made by other code, unless that is allowed."""
+        if not self.allow_code_change:
+            code.check({kind: item.facts.get("code")})
+
+    def facts(self, step: Step) -> dict[str, Any]:
+        """Return what is recorded with an object: what it is, when, on what and by which code it
+        was made."""
+        return {
+            "created": time.time(),
+            "made": fingerprint(self.device),
+            "code": code.digest(step.kind),
+            "what": describe(step, STORED),
+        }
+
+    # what makers use
+
+    def workshop(self, model: Model, objective: Objective, shape: Any, classes: int) -> Workshop:
+        """Return the networks of an architecture at its task, built once."""
+        name = (model, objective, tuple(shape), classes)
+        if name not in self._workshops:
+            made = Workshop(model, objective, tuple(shape), classes, self.device)
+            self._workshops[name] = made
+        return self._workshops[name]
+
+    def run(self, step: Step, **sources: Callable[[], Any]) -> Run:
+        """Return a training run whose states are stored, or trained when they are asked for."""
+        train, regime = part_of(Train, "train", step.spec), part_of(Regime, "regime", step.spec)
+        return Run(step, train, regime, sources=sources, reach=self.reach)
+
+    def reach(self, run: Run, at: int) -> State:
+        """Return the state of a run at a step, on the CPU: stored, or trained from the nearest
+        earlier one.
+
+        A run that is trained to its end is measured along the way, where a curve of it is asked
+        for.
+        """
+        assert self.store is not None, "nothing is trained without a store"
+        state = self.stored_state(run, at)
+        if state is None:
+            begin = run.masked_begin()
+            with self.store.lock(run.step.key):
+                state = self.stored_state(run, at)
+                if state is None:
+                    self._train(run, at, begin, self.curves.get(run.step.key))
+            state = state or self.stored_state(run, at)
+        if state is None:
+            where = f"the state of run {run.step.key[:12]} at step {at}"
+            raise OSError(f"{where} was stored and cannot be read back")
+        return state
+
+    def stored_state(self, run: Run, at: int) -> State | None:
+        """Return a state that the store has; None where it has none."""
+        assert self.store is not None
+        return checkpoints.load(self.store, run.step, at, self.check_code)
+
+    def measure_along(self, run: Run, curve: Step) -> Measured:
+        """Train a run to its end and return the curve that was measured along it.
+
+        Where the run was trained with no such curve, it is trained once more: only then can it be
+        seen on the way.
+        """
+        assert self.store is not None
+        begin = run.masked_begin()
+        with self.store.lock(run.step.key):
+            item = self.find(curve)
+            if item is None:
+                self._train(run, run.end, begin, curve)
+                item = self.find(curve)
+        if item is None:
+            raise OSError(f"the curve {curve.key[:12]} was stored and cannot be read back")
+        return unpack_measured(item, curve, (), {})
+
+    def _train(self, run: Run, target: int, begin: State, curve: Step | None) -> None:
+        """Train a run from the nearest stored state, or its begin, to a step, and store what is
+        asked for on the way."""
+        assert self.store is not None
+        along = Along(run, curve) if curve and target == run.end else None
+        points = along.points if along else ()
+        key = curve.key if curve else ""
+        found = checkpoints.nearest(self.store, run.step, target, key, points, self.check_code)
+        state, measured = found or (begin, [])
+        anchors = {at for at in self.anchors.get(run.step.key, ()) if at <= target}
+        keep = {target, *anchors}
+        cover = run.begin.cut.cover
+        learner = run.learner if not cover else run.learner.smaller(cover)
+        state = state.mapped(lambda tensors: small(tensors, cover))
+        mask = Mask(small(run.first_mask, cover))
+        stops = sorted(keep | set(points))
+        before = state.step
+        for live in learner.run(
+            state, mask, stream=run.stream, stops=stops, due=self._due, moves=run.schedule
+        ):
+            self.steps_trained += live.step - before
+            before = live.step
+            if along and live.step in points:
+                measured.append(along.point(live))
+            if along and live.step == run.end:
+                self._put_curve(along, measured, live)
+            if live.step in keep or self._due():
+                curves = {key: measured} if points else {}
+                self._commit(
+                    run, live.mapped(lambda tensors: full(tensors, cover)), anchors, curves
+                )
+
+    def _put_curve(self, along: "Along", measured: list[list[float]], live: State) -> None:
+        assert self.store is not None
+        facts: dict[str, Any] = {
+            "metrics": {},
+            "curve": measured,
+            "seconds": sum(point[3] for point in measured),
+            "train": live.seconds,
+        }
+        self.store.put(along.curve.key, facts={**facts, **self.facts(along.curve)})
+
+    def _commit(self, run: Run, state: State, anchors: set[int], curves: Mapping[str, Any]) -> None:
+        assert self.store is not None
+        facts = {"curves": curves, **self.facts(run.step)}
+        checkpoints.save(self.store, run.step, state, anchors=anchors, facts=facts)
+        self._committed = time.monotonic()
+        mean = state.loss_sum / max(state.losses, 1)
+        rung = run.begin.cut.index
+        self.progress(Progress(rung, state.step, run.end, mean, state.seconds))
+
+    def forget(self) -> None:
+        """Forget all objects but those that every rung needs, so that memory does not grow with the
+        ladder."""
+        kept = ("data", "latents", "judge", "file", "whole")
+        for name in [name for name in self._objects if name[0] not in kept]:
+            del self._objects[name]
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._committed >= self.commit
+
+
+class Along:
+    """What is measured along a training run: the held-out loss at some points."""
+
+    def __init__(self, run: Run, curve: Step):
+        self.run, self.curve = run, curve
+        words = part_of(Measure, "measure", curve.spec)
+        self.timesteps = words.timesteps
+        self.points = marks(run.start, run.end, words.checkpoints)
+        self.x, self.y = run.images.held_out(words.split, words.images)
+        self.network = channels.shrink(run.workshop.twin, run.begin.cut.cover)
+
+    def point(self, live: State) -> list[float]:
+        """Return one point of the curve: step, sum of training losses, their number, seconds,
+        held-out loss, ..."""
+        began = time.perf_counter()
+        networks.set_weights(self.network, live.average)
+        task = self.run.workshop.task
+        held_out = loss.along(self.network, task, self.x, self.y, self.timesteps)
+        seconds = time.perf_counter() - began
+        return [live.step, live.loss_sum, live.losses, seconds, *held_out]
+
+
+def _check_finite(step: Step, metrics: Mapping[str, float]) -> None:
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise TrialFailed(f"not finite: {', '.join(wrong)} (step {step.key[:12]})")
+
+
+def fingerprint(device: torch.device) -> dict[str, Any]:
+    """Return what bits depend on beside the key: recorded with every object, never hashed."""
+    if device.type == "cuda":
+        chip = torch.cuda.get_device_name(device)
+    else:
+        chip = torch.backends.cpu.get_cpu_capability()
+    return {
+        "torch": torch.__version__,
+        "device": f"{device.type} {chip}",
+        "threads": torch.get_num_threads(),
+    }

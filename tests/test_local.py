@@ -1,0 +1,187 @@
+"""A study in this process, without Ray: the same ledger, the same decisions, the same failures; see also test_study.py."""
+
+import os
+import signal
+import threading
+
+import pytest
+import torch
+
+from lthray.core.store import Store
+from lthray.core.ticket import TrialFailed
+from lthray.study import local_runner
+from lthray.study.call import preview
+from lthray.study.ledger import DONE, FAILED, STOPPED
+from lthray.study.queue import Queue
+from lthray.study.results import trials
+from lthray.study.worker import RETRIES
+from lthray.trial.run import run
+from lthray.trial.view import assemble
+
+from .conftest import rounds, same
+from .test_desk import LIST, SEARCH, opened
+
+
+class Quiet:
+    """Shows nothing, and keeps what it is told."""
+
+    slots = 1
+
+    def __init__(self):
+        self.said: list[str] = []
+        self.updates = 0
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def update(self) -> None:
+        self.updates += 1
+
+
+def execute(call, ledger, using=run) -> tuple[bool, Quiet]:
+    watch = Quiet()
+    return local_runner.execute(Queue(call, ledger), using, watch), watch
+
+
+def found(store: Store, ledger) -> list:
+    return list(trials(store, ledger))
+
+
+def failing(*errors: BaseException | None, after: int = 0):
+    """`run` that raises the errors in turn, each after so many rounds of a trial; None and later runs raise nothing."""
+    left = list(errors)
+
+    def run_and_fail(config, store, *, anchors=(), progress=None):
+        if anchors:  # the dense run that trials share
+            yield from run(config, store, anchors=anchors)
+            return
+        error = left.pop(0) if left else None
+        for r in run(config, store, progress=progress):
+            if error is not None and r.index == after:
+                raise error
+            yield r
+
+    return run_and_fail
+
+
+def test_a_list_gives_what_its_trials_give_alone(store, tmp_path):
+    call, ledger = opened(LIST, store)
+    interrupted, watch = execute(call, ledger)
+    assert not interrupted
+    made = found(store, ledger)
+    assert [t.status for t in made] == [DONE] * 4
+    for trial in made:
+        elsewhere = Store(tmp_path / f"alone{trial.number}")
+        rounds(call.config_of(trial.number, trial.point.words), elsewhere)
+        alone = [assemble(elsewhere, place) for place in trial.point.rounds]
+        assert len(alone) == len(trial.rounds) == 3
+        assert all(map(same, alone, trial.rounds))
+    assert watch.said[0] == "first what the trials share: 2 dense runs"
+    assert len(watch.said) == 1 + 4 * 2  # a line a rung
+    assert watch.said[1].startswith(f"trial 0 {made[0].name}: round 1/2, density 0.5, excess ")
+    assert watch.updates > 4 * 3
+    before = sorted(store)
+    assert execute(call, ledger)[0] is False  # and again: nothing to do
+    assert sorted(store) == before
+
+
+def test_a_search_draws_as_its_preview_and_stops_the_worse_half(store):
+    call, ledger = opened(SEARCH, store)
+    assert not execute(call, ledger)[0]
+    made = found(store, ledger)
+    assert [call.config_of(t.number, t.point.words) for t in made] == preview(call)  # none is drawn by what was learnt yet
+    assert {t.status for t in made} <= {DONE, STOPPED}
+    reached: list[float] = []
+    for trial in made:
+        score = trial.rounds[2].metrics["loss/excess"]
+        goes_on = sum(other <= score for other in reached) < -(-(len(reached) + 1) // 2)
+        assert (trial.status, len(trial.rounds)) == ((DONE, 4) if goes_on else (STOPPED, 3))
+        reached.append(score)
+    assert len(reached) == 3
+    more, _ = opened(SEARCH, store, "--trials", "4")
+    assert not execute(more, ledger)[0]
+    assert [t.point.words for t in found(store, ledger)[:3]] == [t.point.words for t in made]
+    assert len(found(store, ledger)) == 4
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+def test_ctrl_c_and_sigterm_leave_everything_resumable(store, tmp_path, signalled):
+    call, ledger = opened(LIST, store)
+
+    class Killed(KeyboardInterrupt):
+        pass
+
+    def run_and_be_stopped(config, store, *, anchors=(), progress=None):
+        for r in run(config, store, anchors=anchors, progress=progress):
+            yield r
+            if not anchors and r.index == 1:
+                if not signalled:
+                    raise Killed
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    interrupted, watch = execute(call, ledger, run_and_be_stopped)
+    assert interrupted
+    assert watch.said[-1] == "stopping; everything committed so far is kept"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    (first,) = found(store, ledger)
+    assert (first.status, len(first.rounds)) == ("unfinished", 2)
+    assert not execute(call, ledger)[0]
+    whole = Store(tmp_path / "whole" / "store")
+    again, other = opened(LIST, whole)
+    assert not execute(again, other)[0]
+    resumed, alone = found(store, ledger), found(whole, other)
+    assert [t.status for t in resumed] == [t.status for t in alone] == [DONE] * 4
+    for one, another in zip(resumed, alone, strict=True):
+        assert all(map(same, one.rounds, another.rounds))
+
+
+def test_outside_the_main_thread_signals_are_left_alone(store):
+    call, ledger = opened(LIST, store, "--trials", "1")
+    ended: list[bool] = []
+    thread = threading.Thread(target=lambda: ended.append(execute(call, ledger)[0]))
+    thread.start()
+    thread.join()
+    assert ended == [False]
+    assert [t.status for t in found(store, ledger)] == [DONE]
+
+
+NEVER = [OSError("no space left")] * (1 + RETRIES)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "reason", "retries"),
+    [
+        ([TrialFailed("no weight left")], FAILED, "TrialFailed: no weight left", 0),
+        ([ValueError("x")], FAILED, "ValueError: x", 0),
+        ([OSError("the disk")], DONE, "", 1),
+        ([MemoryError()], DONE, "", 1),
+        ([torch.OutOfMemoryError("CUDA out of memory")], DONE, "", 1),
+        ([MemoryError(), MemoryError()], FAILED, "out of memory, twice", 1),
+        (NEVER, "unfinished", None, RETRIES),
+    ],
+    ids=["itself", "any", "disk", "memory", "gpu memory", "memory twice", "disk for good"],
+)
+def test_failures_are_the_trials_own_or_tried_again_and_the_study_goes_on(store, errors, status, reason, retries):
+    call, ledger = opened(LIST, store, "--trials", "2")
+    interrupted, watch = execute(call, ledger, failing(*errors, after=1))
+    assert not interrupted
+    assert sum(line.endswith("; trying again") for line in watch.said) == retries
+    assert any(line.endswith("; left unfinished") for line in watch.said) == (status == "unfinished")
+    first, second = found(store, ledger)
+    assert first.status == status
+    assert (first.end.reason if first.end else None) == reason
+    assert second.status == DONE
+    assert bool(ledger.traceback(0)) == (status == FAILED)
+    assert len(first.rounds) == (3 if status == DONE else 2)  # what was committed is kept
+    execute(call, ledger)
+    assert found(store, ledger)[0].status == (status if status == FAILED else DONE)
+
+
+def test_a_failed_trial_of_a_search_never_counts_as_a_good_one(store):
+    call, ledger = opened(SEARCH, store)
+    assert not execute(call, ledger, failing(TrialFailed("broken"), after=2))[0]
+    first, *others = found(store, ledger)
+    assert first.status == FAILED
+    assert [t.status for t in others] == [DONE, STOPPED] or [t.status for t in others] == [DONE, DONE]
+    assert [past.complete for past in Queue(call, ledger).past] == [t.status == DONE for t in others]
