@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import shlex
 import signal
 import sys
@@ -77,7 +78,7 @@ def trial(argv: Sequence[str]) -> int:
     given_out = ledger.begin(0, point(config, {}, "single"))
     out = terminal.console()
     try:
-        code = _run(config, store, ledger, given_out, out.print)
+        code = _run(config, store, ledger, given_out, out.print, chosen.allow_code_change)
     except KeyboardInterrupt:
         again = options.redacted(shlex.join(argv))
         out.print(f"interrupted; to go on, the same command:  lthray trial {again}")
@@ -151,6 +152,19 @@ def preset(argv: Sequence[str]) -> int:
     return say(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
 
 
+def explain(argv: Sequence[str]) -> int:
+    """Explain a key or a trial of a store, or where two trials part: `lthray explain A [B]`."""
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    rest = argv[len(names) :]
+    usage = "lthray explain KEY|TRIAL [TRIAL]"
+    chosen = asked(options.Root, rest, usage, _about(explain), hidden=("tracking_uri",))
+    if len(names) not in (1, 2):
+        raise ConfigError([f"lthray explain: needs a key, or one or two trials, got {len(names)}"])
+    from lthray.explain import explain as lines_about
+
+    return say("\n".join(lines_about(_existing(chosen), names)))
+
+
 def _begin(
     config: TrialConfig, chosen: options.Options, argv: Sequence[str]
 ) -> "tuple[Store, Ledger]":
@@ -184,6 +198,7 @@ def _run(
     ledger: "Ledger",
     point: "Point",
     show: Callable[[str], None],
+    allow_code_change: bool,
 ) -> int:
     """Run a trial, show how it goes and enter the end in the ledger; returns the exit code."""
     from lthray.core.ticket import TrialFailed
@@ -194,7 +209,13 @@ def _run(
     last = len(point.rounds) - 1
     try:
         with _interruptible():
-            for r in run(config, store, progress=lambda progress: show(_progress_line(progress))):
+            trial = run(
+                config,
+                store,
+                progress=lambda progress: show(_progress_line(progress)),
+                allow_code_change=allow_code_change,
+            )
+            for r in trial:
                 show(round_line(point.name, r.index, last, r.metrics))
     except TrialFailed as error:
         reason = f"{type(error).__name__}: {error}"
@@ -245,6 +266,7 @@ COMMANDS: Mapping[str, Command] = {
     "record": record,
     "store": store,
     "preset": preset,
+    "explain": explain,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}
 VERBS: "Mapping[str, Callable[[Store], int]]" = {

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,6 +205,7 @@ def _phase(
     from lthray.trial.points import given_digests
 
     began, chosen, page = time.time(), call.options, call.study
+    _check_code(call)
     about = about_of(page.name, page.about, chosen=chosen, argv=call.argv, varied=varied)
     store = store_of(chosen)
     ledger = Ledger.freeze(store, call.plan(digest, given_digests(call.config)), about)
@@ -216,6 +218,23 @@ def _phase(
     for line in tables.closing_lines(trials, store, began, watch.slots):
         watch.console.print(line)
     return Phase(trials, left, ending)
+
+
+def _check_code(call: Call) -> None:
+    """Refuse to go on with stored results that other code has made (CodeChanged)."""
+    from lthray.study.ledger import Ledger
+    from lthray.trial import code
+    from lthray.trial.recipe import trajectory
+
+    store = store_of(call.options)
+    if call.options.allow_code_change or not store.exists:
+        return
+    shared = [trajectory(config) for config in call.shared()]
+    for trial in shared:
+        code.check_steps(store, trial.rungs[0].measures.values())
+    for ledger in Ledger.all(store):
+        if ledger.about["study"] == call.study.name:
+            code.check_points(store, [entry.point for entry in ledger])
 
 
 def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
@@ -234,7 +253,8 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
         interrupted = False
         if queue.again().left:
             with watch:
-                interrupted = execute(queue.again(), run, watch)
+                trial = partial(run, allow_code_change=chosen.allow_code_change)
+                interrupted = execute(queue.again(), trial, watch)
         behind = projector.close(HURRY if interrupted else PATIENCE)
     return Ending(interrupted, projector.experiment, behind)
 

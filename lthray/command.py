@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial")
+OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial", "allow_code_change")
 """Options of a study that a command for a single config has too."""
 EXIT_OF: Mapping[str, int] = {
     "ConfigError": options.BAD_INPUT,
     "StoreError": options.BAD_INPUT,
+    "CodeChanged": options.INTEGRITY,
     "TicketError": options.INTEGRITY,
     "ClusterError": options.ENVIRONMENT,
     "MlflowException": options.ENVIRONMENT,

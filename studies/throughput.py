@@ -26,7 +26,8 @@ from lthray.core.ticket import Mask
 from lthray.task import networks
 from lthray.task.data import Images
 from lthray.task.objectives import Denoise
-from lthray.trial.training import Learner, State
+from lthray.trial.state import State
+from lthray.trial.training import Learner
 
 BLOCKS, STEPS = 30, 25  # blocks that are timed, steps of each
 WARM = 2  # blocks before them

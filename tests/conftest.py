@@ -13,8 +13,9 @@ from lthray.core.store import Store
 from lthray.core.ticket import Probe
 from lthray.task.objectives import OBJECTIVES
 from lthray.trial.making import Making
-from lthray.trial.recipe import Trajectory, trajectory
+from lthray.trial.recipe import trajectory
 from lthray.trial.run import prepare, run
+from lthray.trial.trajectory import Trajectory
 
 TINY: dict[str, Any] = {
     "model.channels": (8,),

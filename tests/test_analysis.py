@@ -1,4 +1,4 @@
-"""Analyses read MLflow alone, say what is wrong in one line, and leave what was recorded: tables, figures, sentences."""
+"""Analyses read MLflow alone, say what is wrong in one line, leave tables, figures, sentences."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ from lthray.study.queue import Queue
 from lthray.study.space import Choice, Range
 from lthray.tracking.read import Recorded
 from lthray.tracking.write import replay
-from lthray.trial.trajectory import run
+from lthray.trial.run import run
 
 from .conftest import TINY
 
@@ -41,10 +41,21 @@ CURVES = Path(__file__).parent.parent / "analysis" / "curves.py"
 def root(tmp_path_factory):
     """Four recorded trials: two arms, two seeds."""
     place = tmp_path_factory.mktemp("root")
-    words = [f"--{w}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for w, v in TINY.items()]
+    words = [
+        f"--{w}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for w, v in TINY.items()
+    ]
     for control in ("none", "reinit"):
         for seed in ("0", "1"):
-            argv = ["trial", *words, "--control", control, "--seed", seed, "--out", str(place / "runs")]
+            argv = [
+                "trial",
+                *words,
+                "--control",
+                control,
+                "--seed",
+                seed,
+                "--out",
+                str(place / "runs"),
+            ]
             assert main(argv) == 0
     shutil.rmtree(place / "runs/store")  # what an analysis says, it says from MLflow
     return place
@@ -75,13 +86,25 @@ def test_curves_are_means_over_the_recorded_trials(monkeypatch, root, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--experiment", "trial.digits", "--metrik", "x"], "--metrik: no such option; did you mean --metric?"),
-        (["--experiment", "a.b", "--tracking-uri", "sqlite:////nix/mlflow.db"], "there is no /nix/mlflow.db"),
+        (
+            ["--experiment", "trial.digits", "--metrik", "x"],
+            "--metrik: no such option; did you mean --metric?",
+        ),
+        (
+            ["--experiment", "a.b", "--tracking-uri", "sqlite:////nix/mlflow.db"],
+            "there is no /nix/mlflow.db",
+        ),
         (["--experiment", "nosuch.digits"], "--experiment 'nosuch.digits': "),
         (["--experiment", "../../x"], "--experiment '../../x': study.preset"),
         (["--experiment", "trial.digits", "--by", "colour"], "--by 'colour': no word of a config"),
-        (["--experiment", "trial.digits", "--metric", "loss/none"], "--metric 'loss/none': recorded are cost/"),
-        (["--experiment", "trial.digits", "--tracking-uri", "nix"], "--tracking-uri = 'nix': must begin with"),
+        (
+            ["--experiment", "trial.digits", "--metric", "loss/none"],
+            "--metric 'loss/none': recorded are cost/",
+        ),
+        (
+            ["--experiment", "trial.digits", "--tracking-uri", "nix"],
+            "--tracking-uri = 'nix': must begin with",
+        ),
     ],
 )
 def test_bad_words_are_one_line(argv, said, monkeypatch, root, capsys):
@@ -101,7 +124,10 @@ STUDIES = {
         name="design",
         about="How often?",
         seeds=(0, 1),
-        space=lambda config: {"rewind.rule": Choice(("late", "init")), "train.lr": Range(0.002, 0.004)},
+        space=lambda config: {
+            "rewind.rule": Choice(("late", "init")),
+            "train.lr": Range(0.002, 0.004),
+        },
         size=1,
         arms=lambda config: against("reinit", "shuffle"),
         words=WORDS,
@@ -119,9 +145,20 @@ STUDIES = {
         references=lambda config: [AGAIN, longer(config)],
         words=WORDS | {"measure.sensitivity": True, "measure.perturbations": 1},
     ),
-    "plain": Grid(name="plain", about="?", seeds=(0,), points=lambda config: [{}, {"train.lr": 0.001}], words=WORDS),
+    "plain": Grid(
+        name="plain",
+        about="?",
+        seeds=(0,),
+        points=lambda config: [{}, {"train.lr": 0.001}],
+        words=WORDS,
+    ),
     "search": Search(
-        name="search", about="?", seeds=(0,), trials=1, space=lambda config: {"train.lr": Choice((0.004,))}, words=WORDS
+        name="search",
+        about="?",
+        seeds=(0,),
+        trials=1,
+        space=lambda config: {"train.lr": Choice((0.004,))},
+        words=WORDS,
     ),
 }
 
@@ -171,7 +208,9 @@ def page(monkeypatch, capsys, name: str, root: Path, *argv: str, code: int = 0) 
 
 
 def rows_of(root: Path, experiment: str, name: str) -> list[list[str]]:
-    return list(csv.reader((root / "runs/reports" / experiment / f"{name}.csv").read_text().splitlines()))
+    return list(
+        csv.reader((root / "runs/reports" / experiment / f"{name}.csv").read_text().splitlines())
+    )
 
 
 def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, capsys, studies):
@@ -187,7 +226,11 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
             excess[t.point.control, t.point.config["train.lr"], t.point.seed, r.density] = r.metrics
     wins, doubts = defaultdict(set), defaultdict(set)
     for (control, lr, seed, d), m in excess.items():
-        others = [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")] if control == "none" else [-9.0]
+        others = (
+            [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")]
+            if control == "none"
+            else [-9.0]
+        )
         if m["loss/excess"] < min(others):
             sure = abs(m["loss/excess"] - 0.01) >= 2 * m["loss/excess_se"]
             for at in (f"{d:.4g}", "any") if m["loss/excess"] < 0.01 or not sure else ():
@@ -208,11 +251,15 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
         assert (studies / "runs/reports/design.digits" / name).stat().st_size > 0
 
 
-def test_shares_count_recipes_not_trajectories_and_survival_ends_at_the_first_rung_that_does_not_win():
+def test_shares_count_recipes_and_survival_ends_at_the_first_rung_that_does_not_win():
     page_of = runpy.run_path(str(CURVES.parent / "ticket_frequency.py"))
     kept, lost, doubt = {0.5: True, 0.1: True}, {0.5: True, 0.1: False}, {0.5: None, 0.1: True}
     outcomes = {"a": [kept] * 3, "b": [lost] * 3, "c": [doubt] * 2}
-    found = [page_of["Trajectory"](recipe, "all", won) for recipe, mine in outcomes.items() for won in mine]
+    found = [
+        page_of["Trajectory"](recipe, "all", won)
+        for recipe, mine in outcomes.items()
+        for won in mine
+    ]
     first, second, anywhere = page_of["shares"]("all", found)
     assert first[:6] == ["all", "0.5", "6", "2", "8", "3"]  # three recipes, each of one mind
     assert second[:6] == ["all", "0.1", "5", "0", "8", "3"]
@@ -220,7 +267,10 @@ def test_shares_count_recipes_not_trajectories_and_survival_ends_at_the_first_ru
     assert (first[6], first[9]) == ("0.75", "1.00")
     assert page_of["first_failure"](found[0]) == (0.9, False)
     assert page_of["first_failure"](found[3]) == (0.9, True)
-    assert page_of["first_failure"](page_of["Trajectory"]("d", "all", {0.5: False, 0.1: True})) == (0.5, True)
+    assert page_of["first_failure"](page_of["Trajectory"]("d", "all", {0.5: False, 0.1: True})) == (
+        0.5,
+        True,
+    )
     section = page_of["survival"](["all"], found)
     assert section.table[1] == ["all", "8", "3", "not reached"]
     assert section.figure.lines[0].y[-1] == pytest.approx(5 / 8)
@@ -228,23 +278,42 @@ def test_shares_count_recipes_not_trajectories_and_survival_ends_at_the_first_ru
 
 def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     by = ("--by", "rewind.rule", "prune.budget")
-    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", *by)
+    text = page(
+        monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", *by
+    )
     rows = rows_of(studies, "design.digits", "frequency")
     assert [row[0] for row in rows[1:]] == ["all"] * 3 + ["init"] * 3 + ["late"] * 3
     assert [row[4] for row in rows[1:]] == ["4"] * 3 + ["2"] * 6
     assert "Log-rank p of init against late" in text
     head, *shares = rows_of(studies, "design.digits", "shares")
     assert head[3:] == [row[1] for row in rows[1:4]]
-    assert [row[0] for row in shares] == ["all", "rewind.rule init", "rewind.rule late", "prune.budget overall"]
+    assert [row[0] for row in shares] == [
+        "all",
+        "rewind.rule init",
+        "rewind.rule late",
+        "prune.budget overall",
+    ]
     assert shares[3][1:] == shares[0][1:]
     for i, row in enumerate(shares[:3]):  # the same numbers, a line each
         assert row[3:] == [f"{one[6]} ({one[8]})" for one in rows[1 + 3 * i : 4 + 3 * i]]
 
 
-def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(monkeypatch, capsys, studies):
-    page(monkeypatch, capsys, "curves", studies, "--experiment", "rewind.digits", "--metric", "loss/heldout")
+def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(
+    monkeypatch, capsys, studies
+):
+    page(
+        monkeypatch,
+        capsys,
+        "curves",
+        studies,
+        "--experiment",
+        "rewind.digits",
+        "--metric",
+        "loss/heldout",
+    )
     head, first, *_ = rows_of(studies, "rewind.digits", "loss_heldout_by_control")
-    assert first[head.index("control = none")].endswith("(9)")  # three points, three seeds; nor are forks
+    # three points, three seeds; nor are forks
+    assert first[head.index("control = none")].endswith("(9)")
 
 
 def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
@@ -296,7 +365,11 @@ def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsy
         if t.point.recipe == "overall init" and not t.point.fork
     }
     differences = [excess["none", s] - excess["reinit", s] for s in (0, 1, 2)]
-    (row,) = (r for r in family if (r["recipe"], r["density"], r["claim"]) == ("overall init", "0.3", "initialisation"))
+    (row,) = (
+        r
+        for r in family
+        if (r["recipe"], r["density"], r["claim"]) == ("overall init", "0.3", "initialisation")
+    )
     assert row["mean"] == f"{statistics.fmean(differences):+.4f}"
     assert row["p"] == f"{scipy.stats.ttest_1samp(differences, 0, alternative='less').pvalue:.2g}"
     adjusted = multipletests([float(row["p"]) for row in family], method="holm")[1]
@@ -304,9 +377,13 @@ def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsy
     assert {row["Holm"] for row in rows if row not in family} == {"–"}
 
 
-def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface(monkeypatch, capsys, studies):
+def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface(
+    monkeypatch, capsys, studies
+):
     text = page(monkeypatch, capsys, "rewinding", studies, "--experiment", "design.digits", code=2)
-    assert text == "error: recipes differ in more than the rewind point: there is no surface over it\n"
+    assert (
+        text == "error: recipes differ in more than the rewind point: there is no surface over it\n"
+    )
 
 
 def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
@@ -316,7 +393,12 @@ def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
 
 def test_the_surface_and_its_barriers(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "rewinding", studies, "--experiment", "rewind.digits")
-    assert rows_of(studies, "rewind.digits", "surface")[0] == ["density", "k = 0", "k = 0.25", "k = 0.5"]
+    assert rows_of(studies, "rewind.digits", "surface")[0] == [
+        "density",
+        "k = 0",
+        "k = 0.25",
+        "k = 0.5",
+    ]
     head, *rows = rows_of(studies, "rewind.digits", "barriers")
     assert [row[0] for row in rows] == ["0", "0.25", "0.5"]
     assert head[1:] == ["dense, average", "dense, raw weights", "ticket at 0.3, average"]
@@ -343,24 +425,41 @@ def test_the_anatomy_of_a_ticket(monkeypatch, capsys, studies):
     mine = [t for t in found if t.point.is_ticket]
     assert layers[0] == ["layer", "0.5", "0.3"]
     for row in layers[1:]:
-        assert row[2] == f"{statistics.fmean(t.rounds[2].densities[row[0] + '.weight'] for t in mine):.4f}"
+        assert (
+            row[2]
+            == f"{statistics.fmean(t.rounds[2].densities[row[0] + '.weight'] for t in mine):.4f}"
+        )
     assert [row[1] for row in rows_of(studies, "rewind.digits", "masks")[1:]] == ["3", "3"]
-    assert all(abs(float(row[2])) < 0.1 for row in rows_of(studies, "rewind.digits", "masks")[1:])  # chance, between seeds
+    # chance, between seeds
+    assert all(abs(float(row[2])) < 0.1 for row in rows_of(studies, "rewind.digits", "masks")[1:])
     kept, cut = map(float, re.findall(r"([\d.]+) of what is (?:kept|cut)", text))
     assert kept > cut  # after so few steps magnitudes are still the initial ones
     folder = studies / "runs/reports/rewind.digits"
     for name in ("layers", "initial", "timesteps", "sensitivity", "flatness", "learning"):
         assert Image.open(folder / f"{name}.png").size == (1050, 630)
     sharp = [row[3] for row in rows_of(studies, "rewind.digits", "flatness")]
-    assert [value == "–" for value in sharp[1:]] == [False, True, False]  # measure.rounds: the dense one and the last
+    # measure.rounds: the dense one and the last
+    assert [value == "–" for value in sharp[1:]] == [False, True, False]
 
 
 @pytest.mark.parametrize(
     ("name", "argv", "said"),
     [
-        ("ticket_frequency", ["--experiment", "none.digits"], "--experiment 'none.digits': sqlite:"),
-        ("ticket_frequency", ["--experiment", "design.digits", "--call", "ffff"], "--call 'ffff': design.digits has "),
-        ("ticket_frequency", ["--experiment", "design.digits", "--by", "rewind"], "--by 'rewind': no word of a config"),
+        (
+            "ticket_frequency",
+            ["--experiment", "none.digits"],
+            "--experiment 'none.digits': sqlite:",
+        ),
+        (
+            "ticket_frequency",
+            ["--experiment", "design.digits", "--call", "ffff"],
+            "--call 'ffff': design.digits has ",
+        ),
+        (
+            "ticket_frequency",
+            ["--experiment", "design.digits", "--by", "rewind"],
+            "--by 'rewind': no word of a config",
+        ),
         ("rewinding", ["--experiment", "plain.digits"], "one rewind point only"),
         ("ticket_anatomy", ["--experiment", "none.digits"], "--experiment 'none.digits': sqlite:"),
         ("ticket_frequency", ["--out", "nowhere"], "--out: given twice"),
@@ -374,7 +473,15 @@ def test_what_an_analysis_cannot_use_is_one_line(monkeypatch, capsys, studies, n
 
 def test_a_server_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path):
     (tmp_path / "runs").mkdir()
-    text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, "--tracking-uri", "http://127.0.0.1:9", code=4)
+    text = page(
+        monkeypatch,
+        capsys,
+        "ticket_frequency",
+        tmp_path,
+        "--tracking-uri",
+        "http://127.0.0.1:9",
+        code=4,
+    )
     assert text.startswith("error: ")
     assert text.count("\n") == 1
 
@@ -396,7 +503,9 @@ def test_calls_of_different_panels_are_not_averaged(monkeypatch, capsys, tmp_pat
     text = page(monkeypatch, capsys, "ticket_frequency", tmp_path, code=2)
     assert "several panels" in text
     call = re.search(r"--call: ([0-9a-f]{12})", text)[1]
-    assert "one seed only" in page(monkeypatch, capsys, "ticket_frequency", tmp_path, "--call", call)
+    assert "one seed only" in page(
+        monkeypatch, capsys, "ticket_frequency", tmp_path, "--call", call
+    )
 
 
 def test_runs_without_controls_get_no_grade_above_one(monkeypatch, capsys, tmp_path):

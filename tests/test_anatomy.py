@@ -7,39 +7,40 @@ from torch import nn
 from lthray.core.random import generator
 from lthray.core.ticket import Mask
 from lthray.measure import anatomy, loss
-from lthray.task import networks
-from lthray.trial.setting import Setting
+from lthray.task import data, networks
+from lthray.trial.preflight import workshop_of
+from lthray.trial.workshop import Workshop
 
 from .conftest import lenet, rounds, tiny
 
 
 @pytest.fixture(params=[tiny, lenet])
-def trial(request) -> Setting:
-    return Setting(request.param(), torch.device("cpu"))
+def workshop(request) -> Workshop:
+    return workshop_of(request.param())
 
 
-def losses_of(trial: Setting, network=None):
-    """As a trajectory has it, written out again: every fourth image, half the columns."""
+def losses_of(workshop: Workshop, network=None):
+    """Return the loss as a function of weights: every fourth image, half the columns."""
+    x, y = data.load(tiny().data).held_out("validation", 40)
 
     def losses(weights):
-        twin = network or trial.twin
+        twin = network or workshop.twin
         networks.set_weights(twin, weights)
-        x, y = trial.images.held_out("validation", 40)
-        return loss.panel(twin, trial.learner.task, x[::4], y[::4], 2)
+        return loss.panel(twin, workshop.task, x[::4], y[::4], 2)
 
     return losses
 
 
-def test_no_barrier_between_a_network_and_itself(trial):
-    weights = trial.weights(0)
-    path = anatomy.path(losses_of(trial), weights, weights)
+def test_no_barrier_between_a_network_and_itself(workshop):
+    weights = workshop.weights(0)
+    path = anatomy.path(losses_of(workshop), weights, weights)
     assert anatomy.barrier(path) == pytest.approx(0, abs=1e-6)
     assert path.shape[0] == 11
     assert float(path.std(0).max()) < 1e-5
 
 
-def test_a_barrier_is_the_highest_point_of_the_path_over_the_mean_of_its_ends(trial):
-    a, b, losses = trial.weights(0), trial.weights(1), losses_of(trial)
+def test_a_barrier_is_the_highest_point_of_the_path_over_the_mean_of_its_ends(workshop):
+    a, b, losses = workshop.weights(0), workshop.weights(1), losses_of(workshop)
     path = anatomy.path(losses, a, b)
     want = [
         float(losses({n: (1 - i / 10) * a[n] + i / 10 * b[n] for n in a}).mean()) for i in range(11)
@@ -53,17 +54,17 @@ def test_a_barrier_is_the_highest_point_of_the_path_over_the_mean_of_its_ends(tr
 
 def test_a_convex_loss_has_no_barrier():
     """The loss of a linear classifier is convex in its weights: no point lies above the chord."""
-    trial = Setting(lenet(), torch.device("cpu"))
+    workshop = workshop_of(lenet())
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     ends = [{n: torch.randn(p.shape) for n, p in network.named_parameters()} for _ in range(2)]
-    path = anatomy.path(losses_of(trial, network), *ends).mean(1)
+    path = anatomy.path(losses_of(workshop, network), *ends).mean(1)
     chord = torch.lerp(path[:1], path[-1:], torch.linspace(0, 1, 11))
     assert (path <= chord + 1e-5).all()
     assert (path[1:-1] < chord[1:-1]).any()
 
 
-def test_sharpness_is_the_mean_rise_of_perturbed_weights(trial):
-    mask, weights, losses = trial.whole, trial.weights(0), losses_of(trial)
+def test_sharpness_is_the_mean_rise_of_perturbed_weights(workshop):
+    mask, weights, losses = workshop.whole(()), workshop.weights(0), losses_of(workshop)
     rises = []
     for draw in range(3):
         noise = {
@@ -80,24 +81,24 @@ def test_sharpness_is_the_mean_rise_of_perturbed_weights(trial):
     assert found != 0
 
 
-def test_sharpness_moves_no_weight_that_is_cut_nor_one_without_a_mask(trial):
+def test_sharpness_moves_no_weight_that_is_cut_nor_one_without_a_mask(workshop):
     weights = {
-        n: w if n not in trial.whole else torch.zeros_like(w) for n, w in trial.weights(0).items()
+        n: w if n not in workshop.whole(()) else torch.zeros_like(w) for n, w in workshop.weights(0).items()
     }
-    assert anatomy.sharpness(losses_of(trial), weights, trial.whole, 2) == 0
+    assert anatomy.sharpness(losses_of(workshop), weights, workshop.whole(()), 2) == 0
 
 
 @pytest.mark.parametrize("density", [1.0, 0.5])
 def test_sensitivity_is_the_rise_when_one_layer_keeps_the_largest_tenth_of_what_it_has(
-    trial, density
+    workshop, density
 ):
     mask = Mask(
         {
             n: torch.arange(m.numel()).reshape(m.shape) * density % 1 == 0
-            for n, m in trial.whole.items()
+            for n, m in workshop.whole(()).items()
         }
     )
-    weights, losses = trial.weights(0), losses_of(trial)
+    weights, losses = workshop.weights(0), losses_of(workshop)
     mask.apply_(weights)
     found = anatomy.sensitivity(losses, weights, mask)
     assert found.shape[0] == len(mask)
@@ -113,14 +114,14 @@ def test_sensitivity_is_the_rise_when_one_layer_keeps_the_largest_tenth_of_what_
     assert float(found.abs().max()) > 1e-3
 
 
-def test_histograms_of_initial_weights_count_every_weight_once(trial):
+def test_histograms_of_initial_weights_count_every_weight_once(workshop):
     mask = Mask(
         {
             n: torch.rand(m.shape, generator=torch.Generator().manual_seed(1)) < 0.3
-            for n, m in trial.whole.items()
+            for n, m in workshop.whole(()).items()
         }
     )
-    weights = trial.weights(0)
+    weights = workshop.weights(0)
     found = anatomy.initial(weights, mask)
     assert found.shape == (len(mask), 2, 48)
     assert len(mask) > 0

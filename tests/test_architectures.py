@@ -1,4 +1,4 @@
-"""Two spaces compared: planted differences are found, their rates of error are right, and nothing is concluded from silence."""
+"""Two spaces compared: planted differences are found, error rates are right, silence says no more."""
 
 import runpy
 import statistics
@@ -20,19 +20,24 @@ LATENT = {"objective.name": "latent_denoise"}
 
 
 def recorded(pixels, latents, control=0.2, **more) -> list[TrialRecord]:
-    """Trials of two spaces: excess by seed at both rungs, and controls that are worse by `control`."""
+    """Return trials of two spaces: excess by seed at both rungs, controls worse by `control`."""
     found = []
     for space, values in (({}, pixels), (LATENT, latents)):
         for seed, d in enumerate(values):
             found.append(trial("none", seed, tuple(d), **space, **more))
-            found += [trial(arm, seed, tuple(x + control for x in d), **space, **more) for arm in ("shuffle", "reinit")]
+            found += [
+                trial(arm, seed, tuple(x + control for x in d), **space, **more)
+                for arm in ("shuffle", "reinit")
+            ]
     return found
 
 
 def sections(found) -> dict:
     return {
         section.name: section
-        for section in PAGE["sections"](SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded."))
+        for section in PAGE["sections"](
+            SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded.")
+        )
     }
 
 
@@ -92,7 +97,8 @@ def test_equivalence_is_two_one_sided_tests():
 
 def test_equivalence_errs_in_at_most_five_per_cent():
     g = np.random.default_rng(1)
-    shown = [PAGE["equivalent"](g.normal(0.01, 0.004, 5), 0.01) for _ in range(2000)]  # on the margin: not equivalent
+    # on the margin: not equivalent
+    shown = [PAGE["equivalent"](g.normal(0.01, 0.004, 5), 0.01) for _ in range(2000)]
     assert 0.02 < statistics.fmean(shown) < 0.065
 
 
@@ -116,14 +122,18 @@ def test_failures_are_counted_by_seed_and_the_last_rung_is_censored():
 
 def test_samples_are_compared_as_ratios_beside_the_floor():
     kid = ((0.04, 0.08), (0.02, 0.04))
-    found = [trial("none", seed, (0.0, 0.0), kid, **space) for space in ({}, LATENT) for seed in range(3)]
+    found = [
+        trial("none", seed, (0.0, 0.0), kid, **space) for space in ({}, LATENT) for seed in range(3)
+    ]
     for each in found:
         if each.point.config:
             each.rounds[0].metrics.update({"floor/mse": 0.005, "floor/kid_lenet": -0.004})
     section = sections(found)["samples"]
     assert "KID -0.0040" in section.text[0]
     assert {(row[0], row[1], row[5], row[6]) for row in section.table[1:]} == {
-        (space, sampler, "0.500", "3") for space in ("pixels", "latents") for sampler in ("ddim", "ddpm")
+        (space, sampler, "0.500", "3")
+        for space in ("pixels", "latents")
+        for sampler in ("ddim", "ddpm")
     }
 
 

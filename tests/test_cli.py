@@ -21,7 +21,7 @@ from lthray.core.store import Store
 from lthray.core.ticket import Mask, Ticket
 from lthray.study.ledger import Ledger
 from lthray.tracking.read import Recorded
-from lthray.trial.setting import Setting
+from lthray.trial.preflight import workshop_of
 
 from .conftest import TINY, rounds, tiny
 
@@ -231,14 +231,12 @@ class Evil:
 
 def ticket_file() -> bytes:
     """A fit ticket of the tiny network."""
-    setting = Setting(tiny(), torch.device("cpu"))
-    mask = Mask(
-        {
-            name: torch.arange(m.numel()).reshape(m.shape) % 2 == 0
-            for name, m in setting.whole.items()
-        }
-    )
-    return Ticket(mask, setting.weights(0), 0).to_bytes({"config": {}})
+    config = tiny()
+    workshop = workshop_of(config)
+    tensors = {}
+    for name, whole in workshop.whole(config.prune.layers).items():
+        tensors[name] = torch.arange(whole.numel()).reshape(whole.shape) % 2 == 0
+    return Ticket(Mask(tensors), workshop.weights(0), 0).to_bytes({"config": {}})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from lthray.config.vocabulary import RoleName
 
 from .conftest import tiny
 
-# every field, a bad value for it, and what its line must say; the next test holds that no field is missing
+# every field, a bad value for it, and what its line must say
+# (the next test holds that no field is missing)
 BAD = {
     "seed": (-1, "greater than or equal to 0"),
     "stream": (2**31, "less than"),
@@ -120,11 +121,26 @@ TOGETHER = [
     ),
     ({"model.latent": 5}, "only for model.name = 'autoencoder'"),
     ({"objective.kl": 1.0}, "only for objective.name = 'autoencode'"),
-    ({"objective.name": "latent_denoise", "latent.widths": (8,) * 5}, "5 levels, but 8 is no multiple"),
-    ({"objective.name": "latent_denoise", "latent.widths": (8, 12)}, "12 is no multiple of latent.groups = 8"),
-    ({"objective.name": "latent_denoise", "data.augment": "shift"}, "are made once, of images and of mirrored ones"),
-    ({"objective.name": "latent_denoise", "model.channels": (8,) * 4}, "4 levels, but the latents' side 4 is no multiple"),
-    ({"objective.name": "autoencode"}, "model.name = 'unet': objective.name = 'autoencode' needs autoencoder"),
+    (
+        {"objective.name": "latent_denoise", "latent.widths": (8,) * 5},
+        "5 levels, but 8 is no multiple",
+    ),
+    (
+        {"objective.name": "latent_denoise", "latent.widths": (8, 12)},
+        "12 is no multiple of latent.groups = 8",
+    ),
+    (
+        {"objective.name": "latent_denoise", "data.augment": "shift"},
+        "are made once, of images and of mirrored ones",
+    ),
+    (
+        {"objective.name": "latent_denoise", "model.channels": (8,) * 4},
+        "4 levels, but the latents' side 4 is no multiple",
+    ),
+    (
+        {"objective.name": "autoencode"},
+        "model.name = 'unet': objective.name = 'autoencode' needs autoencoder",
+    ),
     ({"model.channels": (16,) * 5}, "5 levels, but 8 is no multiple"),
     ({"model.channels": ()}, "0 levels"),
     ({"model.channels": (12, 24)}, "12 is no multiple of model.groups = 8"),
@@ -139,7 +155,10 @@ TOGETHER = [
     ({"prune.dials": (1.0,)}, "for prune.budget = 'sampled'"),
     ({"prune.budget": "sampled"}, "one a block"),
     ({"origin": "t", "prune.budget": "erk"}, "leave prune.criterion and prune.budget"),
-    ({"model.name": "resnet", "objective.name": "classify", "model.attention": (1,)}, "only for model.name = 'unet'"),
+    (
+        {"model.name": "resnet", "objective.name": "classify", "model.attention": (1,)},
+        "only for model.name = 'unet'",
+    ),
     (
         {"model.name": "lenet5", "objective.name": "classify", "objective.prediction": "sample"},
         "only for objective.name = one of denoise, latent_denoise",
@@ -148,20 +167,36 @@ TOGETHER = [
         {"model.name": "lenet5", "objective.name": "classify", "model.conditional": True},
         "only for objective.name = one of denoise, latent_denoise",
     ),
-    ({"model.name": "lenet5", "objective.name": "classify", "model.dropout": 0.1}, "only for model.name = one of unet, resnet"),
+    (
+        {"model.name": "lenet5", "objective.name": "classify", "model.dropout": 0.1},
+        "only for model.name = one of unet, resnet",
+    ),
     ({"model.conditional": True, "model.pretrained": "x"}, "was trained without classes"),
     ({"data.classes": 3}, "only for data.name = 'folder' or your own; digits has 10"),
     ({"data.channels": 3}, "digits is grey"),
     ({"data.name": "folder"}, "data.side = 0: data.name = 'folder' needs it"),
-    ({"data.name": "folder", "data.side": 8, "data.channels": 1}, "give data.classes, or 0 samples"),
-    ({"data.name": "mine:images", "data.side": 8}, "data.channels = 0: data.name = 'mine:images' needs it"),
+    (
+        {"data.name": "folder", "data.side": 8, "data.channels": 1},
+        "give data.classes, or 0 samples",
+    ),
+    (
+        {"data.name": "mine:images", "data.side": 8},
+        "data.channels = 0: data.name = 'mine:images' needs it",
+    ),
     ({"data.name": "mine.images"}, "or an import path package.module:factory"),
     (
         {"model.name": "mine:"},
-        "must be one of unet, lenet300, lenet5, resnet, autoencoder or an import path package.module:factory",
+        "must be one of unet, lenet300, lenet5, resnet, autoencoder or an import path "
+        "package.module:factory",
     ),
-    ({"model.name": "mine:net", "control": "small_dense"}, "model.name = 'mine:net' has no narrower network"),
-    ({"model.name": "mine:net", "model.conditional": True}, "only for model.name = 'unet', not 'mine:net'"),
+    (
+        {"model.name": "mine:net", "control": "small_dense"},
+        "model.name = 'mine:net' has no narrower network",
+    ),
+    (
+        {"model.name": "mine:net", "model.conditional": True},
+        "only for model.name = 'unet', not 'mine:net'",
+    ),
     ({"data.side": 7}, "2 levels, but 7 is no multiple"),
     ({"prune.gamma": 2.0}, "only for prune.budget = one of sensitivity, hsic, cka, not 'overall'"),
     ({"prune.between": "dense", "prune.budget": "hsic"}, "only for prune.budget = "),
@@ -170,17 +205,32 @@ TOGETHER = [
     ({"prune.group": 8}, "only for prune.unit = 'n_of_m', not 'weight'"),
     ({"prune.unit": "n_of_m"}, "every layer has the same density; use 'uniform'"),
     ({"prune.unit": "n_of_m", "prune.budget": "uniform"}, "0.125 is no N / 4"),
-    ({"prune.unit": "n_of_m", "prune.budget": "uniform", "prune.scoring_steps": 2}, "no densities between rungs"),
+    (
+        {"prune.unit": "n_of_m", "prune.budget": "uniform", "prune.scoring_steps": 2},
+        "no densities between rungs",
+    ),
     ({"prune.looks": 8}, "only for prune.early > 0"),
     ({"prune.early": 0.1, "regime.name": "rst"}, "moves the mask while it is looked at"),
     ({"prune.early": 0.1, "prune.scored": "rewound"}, "looks at no training"),
     ({"prune.early": 0.1, "rewind.rule": "tuned"}, "goes on from the end"),
     ({"prune.early": 0.1, "prune.looks": 400}, "more than the steps of a ticket's training"),
-    ({"prune.unit": "channel", "prune.budget": "erk"}, "layers share what is cut; use 'uniform' or 'overall'"),
+    (
+        {"prune.unit": "channel", "prune.budget": "erk"},
+        "layers share what is cut; use 'uniform' or 'overall'",
+    ),
     ({"prune.unit": "channel", "prune.least": 0.01}, "every group of channels keeps some"),
-    ({"prune.unit": "channel", "prune.layers": (("mid*", 0.5), ("*", "free"))}, "a layer is 'free' or stays whole (1.0)"),
-    ({"prune.unit": "channel", "control": "random_mask"}, "it would leave groups without a channel; use 'shuffle'"),
-    ({"prune.unit": "channel", "regime.name": "gradual"}, "moves single weights; prune.unit = 'channel' would not hold"),
+    (
+        {"prune.unit": "channel", "prune.layers": (("mid*", 0.5), ("*", "free"))},
+        "a layer is 'free' or stays whole (1.0)",
+    ),
+    (
+        {"prune.unit": "channel", "control": "random_mask"},
+        "it would leave groups without a channel; use 'shuffle'",
+    ),
+    (
+        {"prune.unit": "channel", "regime.name": "gradual"},
+        "moves single weights; prune.unit = 'channel' would not hold",
+    ),
     ({"prune.unit": "channel", "prune.group": 8}, "only for prune.unit = 'n_of_m', not 'channel'"),
     ({"regime.share": 0.5}, "only for regime.name = one of set, rigl, not 'static'"),
     ({"regime.name": "rst", "prune.unit": "n_of_m"}, "moves single weights"),
@@ -188,7 +238,10 @@ TOGETHER = [
     ({"regime.name": "set", "control": "one_shot"}, "control one_shot has the mask"),
     ({"prune.threshold": 0.2}, "only for prune.criterion = 'diff_pruning', not 'magnitude'"),
     ({"prune.images": 1198}, "prune.images = 1198: at most the 1197 training images"),
-    ({"objective.name": "classify", "model.name": "lenet5", "prune.terms": 33}, "prune.terms = 33: at most a quarter of"),
+    (
+        {"objective.name": "classify", "model.name": "lenet5", "prune.terms": 33},
+        "prune.terms = 33: at most a quarter of",
+    ),
     ({"rewind.fraction": 0.001}, "late needs 1 <= k < steps"),
     ({"rewind.rule": "init", "rewind.anchor": "previous"}, "only for rewind.rule = 'late'"),
     ({"control": "shuffle", "rewind.rule": "lr"}, "keeps trained weights"),
@@ -239,12 +292,19 @@ def test_fields_that_contradict_each_other(flat, said):
 
 def test_all_faults_at_once():
     lines = faults({word: value for word, (value, _) in BAD.items()} | {"prune.criterio": 1})
-    assert {line.split(" = ")[0].split(".")[0] for line in lines} >= {"data", "train", "prune", "rewind", "measure"}
+    assert {line.split(" = ")[0].split(".")[0] for line in lines} >= {
+        "data",
+        "train",
+        "prune",
+        "rewind",
+        "measure",
+    }
     assert len(lines) == len(BAD) + 1
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"), [("prune.criterio", "prune.criterion"), ("criterion", "prune.criterion"), ("sed", "seed")]
+    ("word", "meant"),
+    [("prune.criterio", "prune.criterion"), ("criterion", "prune.criterion"), ("sed", "seed")],
 )
 def test_unknown_words_name_the_near_one(word, meant):
     (line,) = faults({word: 1})
@@ -276,7 +336,9 @@ def test_the_default_is_the_digits_preset_and_its_canonical_form_is_empty():
 
 
 def test_canonical_leaves_out_defaults_and_places():
-    config = TrialConfig.from_flat({"train.lr": 1e-3, "data.root": "/x", "train.steps": TrialConfig().train.steps})
+    config = TrialConfig.from_flat(
+        {"train.lr": 1e-3, "data.root": "/x", "train.steps": TrialConfig().train.steps}
+    )
     assert config.canonical() == {"train.lr": 1e-3}
     assert config.canonical("prune") == {}
     assert set(PLACES) < set(words(TrialConfig))
@@ -367,7 +429,14 @@ def test_a_part_declares_for_all_its_words():
 
 
 def test_indexed_words_make_a_tuple_and_text_makes_numbers():
-    config = tiny(**{"prune.budget": "sampled", "prune.dials.1": "0.5", "prune.dials.0": -1, "train.steps": "12"})
+    config = tiny(
+        **{
+            "prune.budget": "sampled",
+            "prune.dials.1": "0.5",
+            "prune.dials.0": -1,
+            "train.steps": "12",
+        }
+    )
     assert config.prune.dials == (-1.0, 0.5)
     assert config.train.steps == 12
 

@@ -1,23 +1,32 @@
-"""What is trained in a ticket's place: never the chain, always what its row says, sharing all that it can."""
+"""Controls: what is trained in a ticket's place is never the chain, always what its row says, and
+shares all that it can."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from lthray.config.parts import Model
-from lthray.config.vocabulary import IMAGES
+from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import data_facts
+from lthray.measure import loss
 from lthray.prune.controls import CONTROLS
 from lthray.task import networks
-from lthray.trial import checkpoints
-from lthray.trial.plan import plan, point, small_config
-from lthray.trial.setting import Setting
+from lthray.trial.objects import Run
+from lthray.trial.parents import small_config
+from lthray.trial.points import point
+from lthray.trial.preflight import workshop_of
+from lthray.trial.recipe import trajectory
 
-from .conftest import lenet, rounds, same, tiny
-from .test_trajectory import begun, final, masks, steps_trained
+from .conftest import lenet, making_of, rounds, same, tiny
+from .test_trajectory import all_same, anchor_of, begun, final, masks, steps_trained
 
 DENSITIES = tiny().prune.ladder
-# optimizer steps of two rungs that a control trains when the ticket's own trajectory is in the store (8 steps, k = 2)
+# optimizer steps of two rungs that a control trains when the ticket's own trajectory is in the
+# store (8 steps, k = 2)
 STEPS = {
     "reinit": 8 + 8,
     "shuffle": 6 + 6,
@@ -41,15 +50,17 @@ def test_a_control_trains_only_itself_and_never_changes_the_chain(store, control
     assert masks(tiny(), store) == masks(config, store)
     assert same(found[0], own[0])
     assert [r.density for r in found] == [r.density for r in own]
-    assert len(plan(config).runs) == len({r.shown.key for r in plan(config).rungs} | chain_of(config))
+    chosen = trajectory(config)
+    assert set(chosen.runs) == {r.shown.key for r in chosen.rungs} | chain_of(config)
     made.clear()
-    assert all(same(a, b) for a, b in zip(rounds(config, store), found, strict=True))
+    assert all_same(rounds(config, store), found)
     assert made == []
 
 
-def chain_of(config) -> set[str]:
-    unchained = ("dense", "small_dense", "one_shot")
-    return {r.chain.key for r in plan(config).rungs[: 1 if config.control in unchained else -1]}
+def chain_of(config: TrialConfig) -> set[str]:
+    """Return the keys of the runs of the chain that a control needs."""
+    needed = -1 if CONTROLS[config.control].chained else 1
+    return {rung.chain.key for rung in trajectory(config).rungs[:needed]}
 
 
 @pytest.mark.parametrize("rule", ["late", "init"])
@@ -58,10 +69,13 @@ def test_other_masks_keep_the_tickets_weights(store, control, rule):
     plain, config = tiny(rewind__rule=rule), tiny(rewind__rule=rule, control=control)
     rounds(plain, store)
     found = rounds(config, store)
-    dense = plan(plain).rungs[0].chain
-    whole = Setting(config, torch.device("cpu")).weights(0) if rule == "init" else checkpoints.load(store, dense, 2).weights
+    if rule == "init":
+        whole = workshop_of(config).weights(0)
+    else:
+        whole = anchor_of(plain, store, 2).weights
     for index in (1, 2):
-        chain, mask, start = begun(config, store, index, shown=False)[0], *begun(config, store, index)
+        chain, _ = begun(config, store, index, shown=False)
+        mask, start = begun(config, store, index)
         assert mask != chain
         assert (mask.densities == chain.densities) == (control == "shuffle")
         assert found[index].densities == mask.densities
@@ -77,7 +91,9 @@ def test_reinit_keeps_the_mask_and_no_weight(store):
         assert mask == begun(config, store, index, shown=False)[0]
         assert start.step == 0
         own = begun(tiny(), store, index)[1]
-        assert not any(torch.equal(start.weights[n][mask[n]], own.weights[n][mask[n]]) for n in mask)
+        equal = [torch.equal(start.weights[n][mask[n]], own.weights[n][mask[n]]) for n in mask]
+        assert equal
+        assert not any(equal)
 
 
 def test_a_perturbed_ticket_has_its_mask_its_moments_and_weights_nearby(store):
@@ -85,25 +101,29 @@ def test_a_perturbed_ticket_has_its_mask_its_moments_and_weights_nearby(store):
     rounds(config, store)
     mask, start = begun(config, store, 2)
     at = begun(own, store, 2)[1]
+    assert mask
     assert mask == begun(own, store, 2)[0]
     assert all(torch.equal(start.moments[n], at.moments[n]) for n in at.moments)
     for name in mask:
-        moves = (start.weights[name] - at.weights[name])[mask[name]]
-        assert 0.1 < float(moves.std() / at.weights[name][mask[name]].std()) < 0.5
-        assert torch.allclose(start.average[name] - at.average[name], start.weights[name] - at.weights[name], atol=1e-6)
+        move = start.weights[name] - at.weights[name]
+        own_spread = at.weights[name][mask[name]].std()
+        assert 0.1 < float(move[mask[name]].std() / own_spread) < 0.5
+        assert torch.allclose(start.average[name] - at.average[name], move, atol=1e-6)
         assert not start.weights[name][~mask[name]].any()
 
 
 def test_the_same_numbers_under_two_words_are_one_run():
-    """Controls by another rule's weights share the first rung with trials of that rule; one-shot with a short ladder."""
+    """Controls by another rule's weights share the first rung with trials of that rule; one-shot
+    with a short ladder."""
     for control, words in {
         "tuned": {"rewind__rule": "tuned"},
         "lr": {"rewind__rule": "lr"},
         "reinit": {"rewind__rule": "random"},
     }.items():
-        assert plan(tiny(control=control)).rungs[1].shown == plan(tiny(**words)).rungs[1].shown
-    at_once = plan(tiny(control="one_shot")).rungs[2].shown
-    assert at_once == plan(tiny(prune__ladder=DENSITIES[1:])).rungs[1].shown
+        ours, theirs = trajectory(tiny(control=control)), trajectory(tiny(**words))
+        assert ours.rungs[1].shown.key == theirs.rungs[1].shown.key
+    at_once = trajectory(tiny(control="one_shot")).rungs[2].shown
+    assert at_once.key == trajectory(tiny(prune__ladder=DENSITIES[1:])).rungs[1].shown.key
 
 
 def test_one_shot_cuts_the_dense_network_in_one_step(store):
@@ -116,14 +136,21 @@ def test_one_shot_cuts_the_dense_network_in_one_step(store):
 
 @pytest.mark.parametrize("rule", ["late", "init"])
 def test_a_dense_network_that_is_rewound_whole_is_itself(store, rule):
-    for r in rounds(tiny(control="dense", rewind__rule=rule), store)[1:]:
+    found = rounds(tiny(control="dense", rewind__rule=rule), store)
+    assert len(found) == 3
+    for r in found[1:]:
         assert r.metrics["loss/excess"] == 0.0
         assert r.metrics["density/prunable"] == 1.0
         assert "ticket" not in r.files
 
 
-@pytest.mark.parametrize("words", [{"rewind__state": "reset"}, {"rewind__rule": "lr"}, {"rewind__rule": "random"}])
-def test_a_dense_network_that_is_rewound_otherwise_is_trained_once_for_all_rungs(store, words, monkeypatch):
+OTHERWISE = [{"rewind__state": "reset"}, {"rewind__rule": "lr"}, {"rewind__rule": "random"}]
+
+
+@pytest.mark.parametrize("words", OTHERWISE)
+def test_a_dense_network_that_is_rewound_otherwise_is_trained_once_for_all_rungs(
+    store, words, monkeypatch
+):
     rounds(tiny(prune__ladder=()), store, anchors=(2,))
     made, config = steps_trained(monkeypatch), tiny(control="dense", **words)
     found = rounds(config, store)
@@ -131,27 +158,42 @@ def test_a_dense_network_that_is_rewound_otherwise_is_trained_once_for_all_rungs
     assert len(made) == (16 if fresh else 6)
     assert torch.equal(found[1].arrays["loss"], found[2].arrays["loss"]) != fresh
     assert abs(found[1].metrics["loss/excess"]) > 1e-4
-    assert all(bool(bits.all()) for bits in begun(config, store, 2)[0].values())
+    mask = begun(config, store, 2)[0]
+    assert mask
+    assert all(bool(bits.all()) for bits in mask.values())
 
 
 @pytest.mark.parametrize("control", ["reinit", "dense", "small_dense", "one_shot"])
 def test_a_control_may_be_trained_at_some_rungs_only(store, control, monkeypatch):
     rounds(tiny(), store)
     whole, made = rounds(tiny(control=control), store), steps_trained(monkeypatch)
-    for rungs, indices in {(2,): (0, 2), (1,): (0, 1), (-1,): (0, 2), (1, -1): (0, 1, 2)}.items():
-        found = rounds(tiny(control=control, rungs=rungs), store)
+    chosen = {(2,): (0, 2), (1,): (0, 1), (-1,): (0, 2), (1, -1): (0, 1, 2)}
+    for rungs, indices in chosen.items():
+        config = tiny(control=control, rungs=rungs)
+        found = rounds(config, store)
         assert [r.index for r in found] == list(indices)
-        assert all(same(r, whole[r.index]) for r in found)
-        planned = point(tiny(control=control, rungs=rungs), {}, "").rounds
-        assert [r.keys["round"] for r in found] == [r["key"] for r in planned]
+        assert all(alike_but_for_its_ticket(r, whole[r.index]) for r in found)
+        planned = point(config, {}, "").rounds
+        assert [r.keys["round"] for r in found] == [place["key"] for place in planned]
     assert made == []
+
+
+def alike_but_for_its_ticket(one, other) -> bool:
+    """Return whether two rounds are equal but for the ticket file, which names its whole trial."""
+    keys = {**other.keys, "round": one.keys["round"]}
+    metrics = {**other.metrics}
+    for name in ("cost/ticket_bytes", "cost/ticket_bytes_with_weights"):
+        if name in metrics:
+            metrics[name] = one.metrics[name]
+    return same(one, replace(other, files=one.files, keys=keys, metrics=metrics))
 
 
 def test_a_control_of_the_first_rung_needs_no_chain_beyond_the_dense_network(store, monkeypatch):
     made = steps_trained(monkeypatch)
-    rounds(tiny(control="reinit", rungs=(1,)), store)
+    config = tiny(control="reinit", rungs=(1,))
+    rounds(config, store)
     assert len(made) == 8 + 8
-    assert sum(run.steps for run in plan(tiny(control="reinit", rungs=(1,))).runs.values()) == 16
+    assert sum(run.length for run in trajectory(config).runs.values()) == 16
     made.clear()
     rounds(tiny(control="reinit", rungs=(2,)), store)
     assert len(made) == 6 + 8
@@ -173,6 +215,22 @@ def test_small_dense_is_a_trial_of_its_own_network(store, make):
         assert "ticket" not in found[index].files
 
 
+def family_of(model: Model, shape: tuple[int, int, int], classes: int) -> list[int]:
+    """Return the parameters of all networks whose widths are those of `model`, narrowed alike."""
+    word = "hidden" if model.name == "lenet300" else "channels"
+    widths: tuple[int, ...] = getattr(model, word)
+    whole = math.gcd(*widths)
+    counts = []
+    for k in range(1, whole + 1):
+        narrow: tuple[int, ...] = tuple(width * k // whole for width in widths)
+        words: dict[str, Any] = {word: narrow}
+        if model.name == "unet":
+            words["groups"] = math.gcd(model.groups, *narrow)
+            words["head"] = math.gcd(model.head, *narrow)
+        counts.append(networks.sizes(replace(model, **words), shape, classes)[0])
+    return counts
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -184,18 +242,19 @@ def test_small_dense_is_a_trial_of_its_own_network(store, make):
     ],
 )
 def test_the_narrower_network_is_the_nearest_of_its_family(name, words):
-    channels, side, classes, _ = IMAGES[name]
-    model, shape = Model(**words), (channels, side, side)
+    facts = data_facts(name)
+    model, shape, classes = Model(**words), (facts.channels, facts.side, facts.side), facts.classes
     whole, layers = networks.sizes(model, shape, classes)
     built = networks.build(model, shape, classes, 0)
     assert whole == sum(p.numel() for p in built.parameters())
     assert layers == {n: p.numel() for n, p in built.named_parameters() if n in layers}
-    widths = math.gcd(*(model.hidden if model.name == "lenet300" else model.channels))
-    family = [networks.sizes(networks._scaled(model, k), shape, classes)[0] for k in range(1, widths + 1)]
+    family = family_of(model, shape, classes)
     assert family == sorted(family)
+    assert family[-1] == whole
     for share in (0.01, 0.06, 0.3, 0.77, 1.0):
         wanted = round(share * whole)
-        found = networks.sizes(networks.narrower(model, shape, classes, wanted), shape, classes)[0]
+        narrower = networks.narrower(model, shape, classes, wanted)
+        found = networks.sizes(narrower, shape, classes)[0]
         assert abs(found - wanted) == min(abs(n - wanted) for n in family)
 
 
@@ -206,8 +265,9 @@ def test_small_dense_counts_what_a_ticket_keeps_of_everything(store, density):
     ticket = rounds(tiny(model__channels=(16,), prune__ladder=ladder), store)[1].metrics
     config = tiny(model__channels=(16,), prune__ladder=ladder, control="small_dense")
     m = rounds(config, store)[1].metrics
-    family = [networks.sizes(networks._scaled(config.model, k), (1, 8, 8), 10)[0] for k in range(1, 17)]
-    assert m["cost/kept"] == m["cost/parameters"] == min(family, key=lambda n: abs(n - ticket["cost/kept"]))
+    family = family_of(config.model, (1, 8, 8), 10)
+    nearest = min(family, key=lambda n: abs(n - ticket["cost/kept"]))
+    assert m["cost/kept"] == m["cost/parameters"] == nearest
     assert m["density/total"] == m["cost/kept"] / ticket["cost/parameters"]
     spare = (m["cost/kept"] - ticket["cost/kept"]) / ticket["cost/prunable"]
     assert m["density/prunable"] == pytest.approx(ticket["density/prunable"] + spare)
@@ -215,8 +275,10 @@ def test_small_dense_counts_what_a_ticket_keeps_of_everything(store, density):
 
 # forks: the same weights on another stream
 
+FORKED = [{}, {"rewind__rule": "init"}, {"control": "shuffle"}, {"rewind__state": "reset"}]
 
-@pytest.mark.parametrize("words", [{}, {"rewind__rule": "init"}, {"control": "shuffle"}, {"rewind__state": "reset"}])
+
+@pytest.mark.parametrize("words", FORKED)
 def test_a_fork_begins_as_its_fellow_and_sees_other_batches(store, words, monkeypatch):
     own, config = tiny(**words), tiny(fork=1, **words)
     plain, made = rounds(own, store), steps_trained(monkeypatch)
@@ -229,38 +291,42 @@ def test_a_fork_begins_as_its_fellow_and_sees_other_batches(store, words, monkey
         assert not torch.equal(found[index].arrays["loss"], plain[index].arrays["loss"])
         assert found[index].metrics["barrier/ema"] >= 0
     assert masks(own, store) == masks(config, store)
-    assert plan(tiny(fork=2, **words)).rungs[1].shown.key != plan(config).rungs[1].shown.key
+    another = trajectory(tiny(fork=2, **words)).rungs[1].shown
+    assert another.key != trajectory(config).rungs[1].shown.key
 
 
 @pytest.mark.parametrize("rule", ["init", "late"])
 def test_a_fork_of_the_dense_network_is_the_same_network_by_chance_alone(store, rule):
-    """The A/A run: a mask of ones, the same beginning, other batches; its fellow is the dense network itself."""
+    """The A/A run: a mask of ones, the same beginning, other batches; its fellow is the dense
+    network itself."""
     config = tiny(control="dense", fork=1, rewind__rule=rule, prune__ladder=(0.5,))
     r = rounds(config, store)[1]
     assert r.metrics["loss/excess"] != 0
     assert r.metrics["density/prunable"] == 1.0
-    rung = plan(config).rungs[1]
-    assert rung.fellow.key == plan(config).rungs[0].chain.key
-    a, b = (checkpoints.load(store, run, run.end) for run in (rung.shown, rung.fellow))
-    trial = Setting(config, torch.device("cpu"))
-    middle = {n: (a.average[n] + b.average[n]) / 2 for n in a.average}
-    ends = [panel_loss(trial, w) for w in (b.average, middle, a.average)]
+    making, chosen = making_of(config, store)
+    dense, rung = chosen.rungs
+    assert rung.fellow is not None
+    assert rung.fellow.key == dense.chain.key
+    second: Run = making.make(rung.shown)
+    a, b = second.final.average, making.make(rung.fellow).final.average
+    middle = {n: (a[n] + b[n]) / 2 for n in a}
+    ends = [panel_loss(second, weights) for weights in (b, middle, a)]
     assert r.arrays["barrier"].shape == (2, 11, 2)
-    assert {name for name in r.metrics if name.startswith("barrier/")} == {
-        f"barrier/{n}" for n in ("raw", "ema", "t000", "t200")
-    }
+    names = {name for name in r.metrics if name.startswith("barrier/")}
+    assert names == {f"barrier/{n}" for n in ("raw", "ema", "t000", "t200")}
     along = r.arrays["barrier"][1].mean(1)
     assert [float(along[i]) for i in (0, 5, 10)] == pytest.approx(ends, rel=1e-5)
-    assert r.metrics["barrier/ema"] == pytest.approx(float(along.max()) / ((ends[0] + ends[2]) / 2) - 1, abs=1e-6)
+    barrier = float(along.max()) / ((ends[0] + ends[2]) / 2) - 1
+    assert r.metrics["barrier/ema"] == pytest.approx(barrier, abs=1e-6)
 
 
-def panel_loss(trial: Setting, weights) -> float:
-    """Written out again: images 0, 4 of 8, the middles of two halves of the schedule."""
-    from lthray.measure import loss
-
-    networks.set_weights(trial.twin, weights)
-    x, y = trial.images.held_out("validation", 8)
-    return float(loss.panel(trial.twin, trial.learner.task, x[::4], y[::4], 2).mean())
+def panel_loss(training: Run, weights: Mapping[str, torch.Tensor]) -> float:
+    """Return the loss written out again: images 0, 4 of 8, the middles of two halves of the
+    schedule."""
+    workshop = training.workshop
+    networks.set_weights(workshop.twin, weights)
+    x, y = training.images.held_out("validation", 8)
+    return float(loss.panel(workshop.twin, workshop.task, x[::4], y[::4], 2).mean())
 
 
 def test_final_weights_of_a_control_are_sparse_as_its_mask(store):
@@ -268,5 +334,6 @@ def test_final_weights_of_a_control_are_sparse_as_its_mask(store):
         rounds(tiny(control=control), store)
         mask = begun(tiny(control=control), store, 2)[0]
         state = final(tiny(control=control), store, 2)
+        assert mask
         assert mask.holds(state.weights)
         assert mask.holds(state.average)

@@ -1,4 +1,5 @@
-"""Each criterion against its formula, computed another way; what it must not depend on, and what it must tell apart."""
+"""Each criterion against its formula, computed another way; what it must not depend on, and what it
+must tell apart."""
 
 import math
 
@@ -15,7 +16,7 @@ from lthray.core.ticket import Mask, Probe
 from lthray.core.ticket_file import read_ticket
 from lthray.prune import criteria, responses
 from lthray.task import networks
-from lthray.trial.plan import plan
+from lthray.trial.recipe import trajectory
 
 from .conftest import lenet, probe_of, rounds, tiny
 
@@ -34,15 +35,22 @@ def net() -> nn.Module:
 def classifier(net: nn.Module, terms: int = 1, images: int = 12) -> tuple[Probe, list]:
     """A probe of batches in double precision, and the batches."""
     g = torch.Generator().manual_seed(1)
-    x, y = torch.rand(images, 1, 8, 8, generator=g).double() * 2 - 1, torch.randint(0, 10, (images,), generator=g)
+    x, y = (
+        torch.rand(images, 1, 8, 8, generator=g).double() * 2 - 1,
+        torch.randint(0, 10, (images,), generator=g),
+    )
     parts = list(zip(x.chunk(terms), y.chunk(terms), strict=True))
     closures = tuple(lambda a=a, b=b: nn.functional.cross_entropy(net(a), b) for a, b in parts)
-    return Probe(closures, tuple(nn.functional.one_hot(b, 10).double() for _, b in parts), (x[:1],)), parts
+    return Probe(
+        closures, tuple(nn.functional.one_hot(b, 10).double() for _, b in parts), (x[:1],)
+    ), parts
 
 
 def loss_of(net: nn.Module, parts: list, changed: dict[str, torch.Tensor]) -> torch.Tensor:
     weights = {**dict(net.named_parameters()), **changed}
-    return sum(nn.functional.cross_entropy(functional_call(net, weights, (a,)), b) for a, b in parts)
+    return sum(
+        nn.functional.cross_entropy(functional_call(net, weights, (a,)), b) for a, b in parts
+    )
 
 
 def test_snip_is_the_gradient_of_the_loss_by_the_mask(net):
@@ -62,7 +70,14 @@ def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(net):
     sizes = [w.numel() for w in weights.values()]
 
     def loss(flat):
-        return loss_of(net, parts, {n: p.reshape(weights[n].shape) for n, p in zip(LAYERS, flat.split(sizes), strict=True)})
+        return loss_of(
+            net,
+            parts,
+            {
+                n: p.reshape(weights[n].shape)
+                for n, p in zip(LAYERS, flat.split(sizes), strict=True)
+            },
+        )
 
     flat = torch.cat([w.flatten() for w in weights.values()])
     expected = flat * (hessian(loss)(flat) @ grad(loss)(flat))
@@ -100,7 +115,9 @@ def test_synflow_gives_each_factor_of_attention_the_same_share():
 @pytest.mark.parametrize("channels", [(8,), (8, 16)])
 @pytest.mark.parametrize("attention", [(), (0,)])
 def test_synflow_sees_no_data(channels, attention):
-    network = networks.build(Model(channels=channels, groups=4, attention=attention), (1, 8, 8), 10, 0)
+    network = networks.build(
+        Model(channels=channels, groups=4, attention=attention), (1, 8, 8), 10, 0
+    )
     names = list(networks.layers(network, probe_of(network).example))
     found = [criteria.synflow(network, names, probe_of(network, images=n)) for n in (8, 16)]
     assert all(torch.equal(found[0][n], found[1][n]) for n in names)
@@ -116,7 +133,9 @@ def test_taylor_of_one_term_is_torch_prunings(net):
     loss_of(net, parts, {}).backward()
     graph = tp.DependencyGraph().build_dependency(net, example_inputs=parts[0][0][:1])
     group = graph.get_pruning_group(net.hidden[1], tp.prune_linear_out_channels, idxs=[0, 1, 2, 3])
-    importance = tp.importance.TaylorImportance(group_reduction="first", normalizer=None, multivariable=False, bias=False)
+    importance = tp.importance.TaylorImportance(
+        group_reduction="first", normalizer=None, multivariable=False, bias=False
+    )
     found = criteria.taylor(net, LAYERS, probe)
     assert torch.allclose(importance(group), found["hidden.1.weight"].sum(1).float(), rtol=1e-5)
 
@@ -125,8 +144,12 @@ def test_taylor_sums_what_snip_lets_cancel(net):
     probe, parts = classifier(net, terms=3)
     by_term = []
     for part in parts:
-        gradients = torch.autograd.grad(loss_of(net, [part], {}), [net.get_parameter(n) for n in LAYERS])
-        by_term.append([net.get_parameter(n).detach() * g for n, g in zip(LAYERS, gradients, strict=True)])
+        gradients = torch.autograd.grad(
+            loss_of(net, [part], {}), [net.get_parameter(n) for n in LAYERS]
+        )
+        by_term.append(
+            [net.get_parameter(n).detach() * g for n, g in zip(LAYERS, gradients, strict=True)]
+        )
     found, snip = criteria.taylor(net, LAYERS, probe), criteria.snip(net, LAYERS, probe)
     for i, name in enumerate(LAYERS):
         assert torch.allclose(found[name], sum(term[i].abs() for term in by_term), rtol=1e-9)
@@ -138,7 +161,10 @@ def test_diff_pruning_stops_where_the_loss_is_small_beside_the_largest(net):
     """Terms whose losses are 1, 2, .5, .05, 3 times that of a batch: a threshold of .1 stops before the fourth."""
     probe, _ = classifier(net)
     scaled = [lambda c=c: c * probe.terms[0]() for c in (1.0, 2.0, 0.5, 0.05, 3.0)]
-    found = {t: criteria.diff_pruning(net, LAYERS, Probe(tuple(scaled), threshold=t)) for t in (0.0, 0.1, 0.3)}
+    found = {
+        t: criteria.diff_pruning(net, LAYERS, Probe(tuple(scaled), threshold=t))
+        for t in (0.0, 0.1, 0.3)
+    }
     one = criteria.taylor(net, LAYERS, probe)
     for name in LAYERS:
         for threshold, total in ((0.0, 6.55), (0.1, 3.5), (0.3, 3.0)):
@@ -149,8 +175,12 @@ def test_movement_and_increase_are_measured_from_where_the_round_began(net):
     before = {n: torch.full_like(p, -0.2) for n, p in net.named_parameters()}
     for name in LAYERS:
         w = net.get_parameter(name).detach()
-        assert torch.equal(criteria.movement(net, LAYERS, Probe(before=before))[name], (w + 0.2).abs())
-        assert torch.equal(criteria.magnitude_increase(net, LAYERS, Probe(before=before))[name], w.abs() - 0.2)
+        assert torch.equal(
+            criteria.movement(net, LAYERS, Probe(before=before))[name], (w + 0.2).abs()
+        )
+        assert torch.equal(
+            criteria.magnitude_increase(net, LAYERS, Probe(before=before))[name], w.abs() - 0.2
+        )
 
 
 def test_sensitivity_shares_the_rise_of_the_loss_out_over_the_layer(net):
@@ -207,7 +237,9 @@ def test_hsic_does_not_reward_scale():
     plain = responses.channel_hsic(network, ["0.weight"], probe)["0.weight"]
     with torch.no_grad():
         network[0].weight[2] *= 100
-    assert torch.allclose(responses.channel_hsic(network, ["0.weight"], probe)["0.weight"], plain, atol=1e-6)
+    assert torch.allclose(
+        responses.channel_hsic(network, ["0.weight"], probe)["0.weight"], plain, atol=1e-6
+    )
 
 
 def test_hooks_do_not_outlive_a_score():
@@ -230,7 +262,10 @@ def test_the_hsic_of_a_layer_is_the_mean_over_its_channels():
 def test_a_row_says_what_a_score_depends_on(unet, criterion):
     """Other images, another seed and other weights of before change the scores of those rows that say so, and no others."""
     network, names = unet
-    row, within = criteria.CRITERIA[criterion], Mask.full({n: network.get_parameter(n).shape for n in names})
+    row, within = (
+        criteria.CRITERIA[criterion],
+        Mask.full({n: network.get_parameter(n).shape for n in names}),
+    )
     before = {name: 2 * p.detach() for name, p in network.named_parameters()}
     plain = criteria.score(criterion, network, within, probe_of(network))
     for says, probe in (
@@ -271,7 +306,9 @@ def test_no_criterion_but_chance_is_chance(unet, criterion):
     network, names = unet
     scores = criteria.CRITERIA[criterion].score(network, names, probe_of(network))
     name = "mid_block.resnets.0.conv1.weight"
-    rho = spearmanr(scores[name].detach().flatten(), network.get_parameter(name).detach().abs().flatten()).statistic
+    rho = spearmanr(
+        scores[name].detach().flatten(), network.get_parameter(name).detach().abs().flatten()
+    ).statistic
     chance = 4 / math.sqrt(scores[name].numel())
     if criterion == "grasp":  # signed: what it keeps is not what is large
         assert abs(rho) < 0.5
@@ -284,9 +321,13 @@ def test_no_criterion_but_chance_is_chance(unet, criterion):
 
 @pytest.mark.parametrize("criterion", criteria.CRITERIA)
 def test_every_criterion_goes_down_a_whole_ladder(store, criterion):
-    config = tiny(prune__criterion=criterion, prune__budget="uniform", prune__images=8, prune__terms=2)
+    config = tiny(
+        prune__criterion=criterion, prune__budget="uniform", prune__images=8, prune__terms=2
+    )
     found = rounds(config, store)
-    assert [r.metrics["density/prunable"] for r in found] == pytest.approx([1.0, 0.5, 0.3], abs=1e-3)
+    assert [r.metrics["density/prunable"] for r in found] == pytest.approx(
+        [1.0, 0.5, 0.3], abs=1e-3
+    )
 
 
 def test_steps_of_scoring_are_equal_factors_and_end_at_the_rung(store, monkeypatch):
@@ -297,7 +338,12 @@ def test_steps_of_scoring_are_equal_factors_and_end_at_the_rung(store, monkeypat
         return allot(criterion, network, within, probe)
 
     monkeypatch.setattr(criteria, "score", seen)
-    config = lenet(prune__criterion="synflow", prune__scoring_steps=4, prune__ladder=(0.0625,), prune__budget="overall")
+    config = lenet(
+        prune__criterion="synflow",
+        prune__scoring_steps=4,
+        prune__ladder=(0.0625,),
+        prune__budget="overall",
+    )
     *_, last = rounds(config, store)
     assert densities == pytest.approx([1.0, 0.5, 0.25, 0.125], abs=0.02)
     assert last.metrics["density/prunable"] == pytest.approx(0.0625, abs=1e-3)
@@ -305,8 +351,15 @@ def test_steps_of_scoring_are_equal_factors_and_end_at_the_rung(store, monkeypat
 
 def test_what_is_scored_may_be_what_will_be_trained(store):
     """Pruning at initialisation: the mask is that of the initial weights, whatever was trained before."""
-    words = {"rewind__rule": "init", "prune__ladder": (0.3,), "prune__images": 40, "prune__terms": 2}
-    config = lenet(prune__criterion="magnitude", prune__scored="rewound", prune__budget="uniform", **words)
+    words = {
+        "rewind__rule": "init",
+        "prune__ladder": (0.3,),
+        "prune__images": 40,
+        "prune__terms": 2,
+    }
+    config = lenet(
+        prune__criterion="magnitude", prune__scored="rewound", prune__budget="uniform", **words
+    )
     network = networks.build(config.model, (1, 8, 8), 10, config.seed)
     (_, last) = rounds(config, store)
     name = "hidden.0.weight"
@@ -317,10 +370,14 @@ def test_what_is_scored_may_be_what_will_be_trained(store):
 
 
 def test_masks_of_different_scores_are_different_steps():
-    keys = [plan(tiny(prune__criterion=c)).rungs[1].mask for c in criteria.CRITERIA]
-    for word, value in (("seed", 1), ("prune__images", 9), ("prune__terms", 3), ("prune__scored", "rewound")):
-        keys.append(plan(tiny(prune__criterion="snip", **{word: value})).rungs[1].mask)
-    keys.append(plan(tiny(prune__criterion="snip", prune__scored="rewound", rewind__rule="init")).rungs[1].mask)
+    def key(**words) -> str:
+        return trajectory(tiny(**words)).rungs[1].mask.key
+
+    keys = [key(prune__criterion=criterion) for criterion in criteria.CRITERIA]
+    changes = {"seed": 1, "prune__images": 9, "prune__terms": 3, "prune__scored": "rewound"}
+    for word, value in changes.items():
+        keys.append(key(prune__criterion="snip", **{word: value}))
+    keys.append(key(prune__criterion="snip", prune__scored="rewound", rewind__rule="init"))
     assert len(set(keys)) == len(keys)
 
 
@@ -339,13 +396,25 @@ def test_masks_of_different_scores_are_different_steps():
 def test_budgets_from_evidence_go_down_a_ladder_and_keep_its_counts(store, words):
     config = tiny(**{f"prune__{w}": v for w, v in words.items()}, prune__images=8, prune__terms=2)
     found = rounds(config, store)
-    assert [r.metrics["density/prunable"] for r in found] == pytest.approx([1.0, 0.5, 0.3], abs=1e-3)
+    assert [r.metrics["density/prunable"] for r in found] == pytest.approx(
+        [1.0, 0.5, 0.3], abs=1e-3
+    )
     assert len(set(found[1].densities.values())) > 1
 
 
 def test_the_reverse_of_cka_gives_less_where_two_seeds_are_alike(store):
-    words = {"prune__budget": "cka", "prune__between": "dense", "prune__images": 32, "prune__terms": 2, "prune__ladder": (0.3,)}
-    plain, reverse = (rounds(tiny(prune__gamma=g, **words), store)[1].densities for g in (1.0, -1.0))
+    words = {
+        "prune__budget": "cka",
+        "prune__between": "dense",
+        "prune__images": 32,
+        "prune__terms": 2,
+        "prune__ladder": (0.3,),
+    }
+    plain, reverse = (
+        rounds(tiny(prune__gamma=g, **words), store)[1].densities for g in (1.0, -1.0)
+    )
     names = [n for n, d in plain.items() if d < 0.99 and reverse[n] < 0.99]
-    assert plain["mid_block.resnets.0.time_emb_proj.weight"] > 0.05  # sees no image, so it is as others are
+    assert (
+        plain["mid_block.resnets.0.time_emb_proj.weight"] > 0.05
+    )  # sees no image, so it is as others are
     assert spearmanr([plain[n] for n in names], [reverse[n] for n in names]).statistic < -0.9

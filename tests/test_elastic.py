@@ -1,4 +1,5 @@
-"""A ticket fits networks of other depths: copies are copies, squeezing undoes stretching, and nothing is left to chance."""
+"""A ticket fits networks of other depths: copies are copies, squeezing undoes stretching, and
+nothing is left to chance."""
 
 import itertools
 import re
@@ -19,14 +20,12 @@ from lthray.core.store import Store, key_of
 from lthray.core.ticket import Mask, Ticket, TicketError
 from lthray.core.ticket_file import read_ticket
 from lthray.prune.transfer import BLOCK, READS, assigned, mirrored, stretch
-from lthray.task import networks
-from lthray.trial import checkpoints
-from lthray.trial.plan import given_digest, plan
+from lthray.task import inputs, networks
 from lthray.trial.preflight import check
-from lthray.trial.trajectory import Trial
+from lthray.trial.recipe import trajectory
 
-from .conftest import TINY, rounds, tiny
-from .test_laws import iter_of, resumed
+from .conftest import TINY, making_of, resumed, rounds, tiny
+from .test_trajectory import anchor_of, begun
 
 ORDERS = get_args(config.Elastic)
 MODELS = {
@@ -37,10 +36,15 @@ MODELS = {
     "resnet that widens": Model(name="resnet", channels=(4, 8, 12), groups=4),
 }
 # a block that changes width or side cannot be copied, and where it is alone there is no other
-DEPTHS = {name: (1, 2, 3, 5) if name in ("unet", "unet with attention") else (2, 3, 5) for name in MODELS}
+DEPTHS = {
+    name: (1, 2, 3, 5) if name in ("unet", "unet with attention") else (2, 3, 5) for name in MODELS
+}
 CASES = [
-    (name, *depths, order) for name in MODELS for depths in itertools.combinations(DEPTHS[name], 2) for order in ORDERS
-]  # fmt: skip
+    (name, *depths, order)
+    for name in MODELS
+    for depths in itertools.combinations(DEPTHS[name], 2)
+    for order in ORDERS
+]
 
 
 @cache
@@ -54,7 +58,10 @@ def shapes(name: str, layers: int) -> dict[str, tuple[int, ...]]:
 
 def drawn(name: str, layers: int) -> dict[str, Tensor]:
     """Weights in which no tensor is like another."""
-    return {n: torch.randn(shape, generator=generator("elastic", n)) for n, shape in shapes(name, layers).items()}
+    return {
+        n: torch.randn(shape, generator=generator("elastic", n))
+        for n, shape in shapes(name, layers).items()
+    }
 
 
 def masked(name: str, layers: int) -> Mask:
@@ -96,7 +103,9 @@ def test_every_block_has_copies_the_first_keeps_its_place_and_squeezing_undoes_s
         assert [there[block] for block in back] == list(range(before))
 
 
-@pytest.mark.parametrize(("name", "layers"), [(name, layers) for name in MODELS for layers in DEPTHS[name][:3]])
+@pytest.mark.parametrize(
+    ("name", "layers"), [(name, layers) for name in MODELS for layers in DEPTHS[name][:3]]
+)
 def test_the_same_depth_changes_nothing(name, layers):
     weights, mask = drawn(name, layers), masked(name, layers)
     for order in ORDERS:
@@ -106,7 +115,9 @@ def test_the_same_depth_changes_nothing(name, layers):
 
 
 @pytest.mark.parametrize(("name", "few", "many", "order"), CASES)
-def test_what_is_stretched_covers_all_keeps_densities_runs_and_is_squeezed_back(name, few, many, order):
+def test_what_is_stretched_covers_all_keeps_densities_runs_and_is_squeezed_back(
+    name, few, many, order
+):
     weights, mask = drawn(name, few), masked(name, few)
     wide = stretch(weights, shapes(name, many), (few, many), order)
     assert {n: tuple(w.shape) for n, w in wide.items()} == shapes(name, many)
@@ -136,21 +147,38 @@ def original(layer: str, few: int, many: int, order: str) -> str:
     return f"{found[1]}{of}{found[3]}"
 
 
+MAKER = re.compile(
+    r"(down_blocks\.\d+\.|up_blocks\.\d+\.|mid_block\.)"
+    r"(resnets|(up|down)samplers)\.\d+|conv_in"
+)
+
+
 def reads(name: str, layers: int) -> dict[str, tuple[str, str]]:
-    """Each decoder block's (hidden, skip), by the names of the modules that made them: found by looking at a forward pass."""
+    """Each decoder block's (hidden, skip), by the names of the modules that made them: found by
+    looking at a forward pass."""
     net, outputs, inputs, hooks = network(name, layers).eval(), {}, {}, []
     for part, module in net.named_modules():
-        if re.fullmatch(r"(down_blocks\.\d+\.|up_blocks\.\d+\.|mid_block\.)(resnets|(up|down)samplers)\.\d+|conv_in", part):
-            hooks.append(module.register_forward_hook(lambda _m, x, y, part=part: outputs.update({part: y})))
+        if MAKER.fullmatch(part):
+            hooks.append(
+                module.register_forward_hook(lambda _m, x, y, part=part: outputs.update({part: y}))
+            )
             if part.startswith("up_blocks") and "resnets" in part:
-                hooks.append(module.register_forward_pre_hook(lambda _m, x, part=part: inputs.update({part: x[0]})))
+                hooks.append(
+                    module.register_forward_pre_hook(
+                        lambda _m, x, part=part: inputs.update({part: x[0]})
+                    )
+                )
     with torch.no_grad():
         net(torch.randn(1, 1, 8, 8, generator=generator("look")), torch.tensor([7]))
     for hook in hooks:
         hook.remove()
 
     def maker(half: Tensor) -> str:
-        return next(part for part, made in outputs.items() if made.shape == half.shape and torch.equal(made, half))
+        return next(
+            part
+            for part, made in outputs.items()
+            if made.shape == half.shape and torch.equal(made, half)
+        )
 
     def halves(x: Tensor) -> tuple[str, str]:
         for made in outputs.values():
@@ -165,8 +193,8 @@ def reads(name: str, layers: int) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(("few", "many"), [(2, 3), (2, 5), (3, 4), (3, 2), (5, 2)])
 def test_the_decoder_mirrors_the_encoder_half_by_half(few, many, order, monkeypatch):
-    """By what blocks really read: a copy's skip half is of the block that read what the copied encoder block had made, its
-    hidden half of one that read the same kind of thing."""
+    """By what blocks really read: a copy's skip half is of the block that read what the copied
+    encoder block had made, its hidden half of one that read the same kind of thing."""
     monkeypatch.setitem(MODELS, "plain", Model(channels=(4, 8, 12), groups=4))
     before, after = reads("plain", few), reads("plain", many)
     parts, weights = list(before), {n: torch.full(s, -1.0) for n, s in shapes("plain", few).items()}
@@ -180,12 +208,18 @@ def test_the_decoder_mirrors_the_encoder_half_by_half(few, many, order, monkeypa
     made = stretch(weights, shapes("plain", many), (few, many), order)
     for part, (hidden, skip) in after.items():
         for rest in (".conv1.weight", ".conv_shortcut.weight", ".norm1.bias"):
-            whose = along_inputs(made[part + rest]).flatten(1) if ".conv" in rest else made[part + rest][:, None]
+            whose = (
+                along_inputs(made[part + rest]).flatten(1)
+                if ".conv" in rest
+                else made[part + rest][:, None]
+            )
             assert (whose == whose[:, :1]).all()
-            of_hidden, of_skip = dict.fromkeys(whose[:, 0].int().tolist())  # in this order, and no others
+            # in this order, and no others
+            of_hidden, of_skip = dict.fromkeys(whose[:, 0].int().tolist())
             assert kind(before[parts[of_hidden]][0]) == kind(hidden)
             assert before[parts[of_skip - 100]][1] == copied(skip, few, many, order)
-        assert (made[f"{part}.conv2.weight"] == of_skip - 100).all()  # the block goes with its skip half
+        # the block goes with its skip half
+        assert (made[f"{part}.conv2.weight"] == of_skip - 100).all()
 
 
 def along_inputs(tensor: Tensor) -> Tensor:
@@ -203,16 +237,29 @@ def kind(maker: str) -> str:
     return re.sub(r"(up_blocks\.\d+\.resnets)\.\d+", r"\1", maker)
 
 
-@pytest.mark.parametrize(("name", "few", "many"), [("unet with attention", 1, 2), ("unet that widens", 2, 3), ("resnet", 3, 5)])
+@pytest.mark.parametrize(
+    ("name", "few", "many"),
+    [("unet with attention", 1, 2), ("unet that widens", 2, 3), ("resnet", 3, 5)],
+)
 def test_every_missing_or_needless_tensor_is_named(name, few, many):
     weights = drawn(name, few)
     for gone in weights:
         found = BLOCK.fullmatch(gone)
         named = rf"{re.escape(found[1])}\d+{re.escape(found[3])}" if found else re.escape(gone)
         with pytest.raises(TicketError, match=rf"\b{named}\b"):
-            stretch({n: w for n, w in weights.items() if n != gone}, shapes(name, many), (few, many), "interpolate")
+            stretch(
+                {n: w for n, w in weights.items() if n != gone},
+                shapes(name, many),
+                (few, many),
+                "interpolate",
+            )
     with pytest.raises(TicketError, match=r"class_embedding.other \(3,\) here None"):
-        stretch({**weights, "class_embedding.other": torch.ones(3)}, shapes(name, many), (few, many), "interpolate")
+        stretch(
+            {**weights, "class_embedding.other": torch.ones(3)},
+            shapes(name, many),
+            (few, many),
+            "interpolate",
+        )
 
 
 def test_other_widths_are_refused_with_the_tensor_and_both_shapes():
@@ -227,7 +274,9 @@ def test_other_widths_are_refused_with_the_tensor_and_both_shapes():
 
 
 def test_tensors_of_any_shape_are_refused_and_not_joined():
-    for name, odd in itertools.product(("conv1.weight", "norm1.bias"), (torch.ones(()), torch.ones(3), torch.ones(4, 2, 5))):
+    for name, odd in itertools.product(
+        ("conv1.weight", "norm1.bias"), (torch.ones(()), torch.ones(3), torch.ones(4, 2, 5))
+    ):
         weights = drawn("unet", 1) | {f"up_blocks.0.resnets.0.{name}": odd}
         with pytest.raises(TicketError, match=r"up_blocks.0.resnets"):
             stretch(weights, shapes("unet", 2), (1, 2), "append")
@@ -257,9 +306,17 @@ def given(store, tmp_path):
 
 def unlike(a, b) -> list[str]:
     """Metrics and arrays in which two rounds differ, but for what they cost."""
-    metrics = [n for n in {**a.metrics, **b.metrics} if not n.startswith("cost/") and a.metrics.get(n) != b.metrics.get(n)]
+    metrics = [
+        n
+        for n in {**a.metrics, **b.metrics}
+        if not n.startswith("cost/") and a.metrics.get(n) != b.metrics.get(n)
+    ]
     arrays = {**a.arrays, **b.arrays}
-    return metrics + [n for n in arrays if n not in a.arrays or n not in b.arrays or not torch.equal(a.arrays[n], b.arrays[n])]
+    return metrics + [
+        n
+        for n in arrays
+        if n not in a.arrays or n not in b.arrays or not torch.equal(a.arrays[n], b.arrays[n])
+    ]
 
 
 NATIVE = [
@@ -276,7 +333,12 @@ NATIVE = [
     {"control": "perturb", "rewind__rule": "init"},
     {"control": "one_shot"},
     {"prune__early": 0.9, "prune__looks": 5},
-    {"objective__name": "latent_denoise", "latent__widths": (8, 8), "latent__groups": 4, "latent__steps": 20},
+    {
+        "objective__name": "latent_denoise",
+        "latent__widths": (8, 8),
+        "latent__groups": 4,
+        "latent__steps": 20,
+    },
 ]
 
 
@@ -297,55 +359,64 @@ def test_the_weights_are_made_again_where_they_are_not(tmp_path, given):
 
 def test_a_file_with_weights_is_taken_as_it_is(store, tmp_path, given):
     _, native = given(rewind__rule="init")
-    trial = Trial(tiny(rewind__rule="init"), store, "cpu")
-    mask, begin = next(iter_of(trial.start(trial.plan.rungs[2], trial.plan.rungs[2].shown)))
+    mask, begin = begun(tiny(rewind__rule="init"), store, 2)
     file = tmp_path / "whole"
     file.write_bytes(Ticket(mask, begin.weights, 0).to_bytes({"round": 2}, with_weights=True))
     chosen = tiny(origin=str(file), rewind__rule="given")
     assert unlike(rounds(chosen, Store(tmp_path / "empty"))[1], native) == []
     check(replace(chosen, control="reinit"))
     for control in ("shuffle", "random_mask", "complement", "perturb", "dense"):
-        with pytest.raises(TicketError, match=f"holds only the weights that it keeps, control = '{control}'"):
+        with pytest.raises(
+            TicketError, match=f"holds only the weights that it keeps, control = '{control}'"
+        ):
             check(replace(chosen, control=control))
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_stretched_trial_begins_with_copies_of_mask_weights_and_moments(store, given, order, tmp_path):
+def test_a_stretched_trial_begins_with_copies_of_mask_weights_and_moments(
+    store, given, order, tmp_path
+):
     path, _ = given(model__layers=2)
     chosen = tiny(model__layers=3, origin=path, rewind__rule="given", elastic=order, seed=4)
-    trial, source = Trial(chosen, store, "cpu"), Trial(tiny(model__layers=2), store, "cpu")
-    mask, begun = next(iter_of(trial.start(trial.plan.rungs[1], trial.plan.rungs[1].shown)))
-    anchor = checkpoints.load(store, source.plan.rungs[0].chain, 2)
+    mask, begin = begun(chosen, store, 1)
+    anchor = anchor_of(tiny(model__layers=2), store, 2)
     was = read_ticket(Path(path).read_bytes())[0].mask
     for target, of in enumerate(assigned(2, 3, order)):
         here, there = (f"down_blocks.0.resnets.{i}.conv2.weight" for i in (target, of))
         assert torch.equal(mask[here], was[there])
-        for mine, its in ((begun.weights, anchor.weights), (begun.average, anchor.average)):
+        for mine, its in ((begin.weights, anchor.weights), (begin.average, anchor.average)):
             assert torch.equal(mine[here], its[there] * was[there])
-        assert torch.equal(begun.moments[f"exp_avg/{here}"], anchor.moments[f"exp_avg/{there}"] * was[there])
-    assert (begun.step, begun.age) == (2, 2)
+        moment = anchor.moments[f"exp_avg/{there}"] * was[there]
+        assert torch.equal(begin.moments[f"exp_avg/{here}"], moment)
+    assert (begin.step, begin.age) == (2, 2)
     found = rounds(chosen, store)
-    again = resumed(replace(chosen, prune=replace(chosen.prune, ladder=(0.5,))), Store(tmp_path / "cut"))  # as many rounds
+    again = resumed(chosen, Store(tmp_path / "cut"))
     assert [unlike(a, b) for a, b in zip(found, again, strict=True)] == [[], []]
 
 
 @pytest.mark.parametrize("rule", ["given", "late"])
-@pytest.mark.parametrize("control", ["reinit", "shuffle", "random_mask", "complement", "perturb", "dense"])
+@pytest.mark.parametrize(
+    "control", ["reinit", "shuffle", "random_mask", "complement", "perturb", "dense"]
+)
 def test_controls_of_a_stretched_ticket(store, given, control, rule):
     path, _ = given(model__layers=1)
     chosen = tiny(model__layers=2, origin=path, rewind__rule=rule, seed=4)
-    ticket, other = Trial(chosen, store, "cpu"), Trial(replace(chosen, control=control), store, "cpu")
-    check(other.config)
-    mask, whole = next(iter_of(ticket._begun(ticket.plan.rungs[1], ticket.plan.rungs[1].shown)))
-    its, weights = next(iter_of(other.start(other.plan.rungs[1], other.plan.rungs[1].shown)))
+    other = replace(chosen, control=control)
+    check(other)
+    making, ticket = making_of(chosen, store)
+    whole = making.make(ticket.rungs[1].shown).begin
+    mask = whole.cut.mask
+    its, weights = begun(other, store, 1)
     kept = {"dense": mask.size, "complement": its.kept}.get(control, mask.kept)
     assert its.kept == kept
     if control in ("shuffle", "reinit", "perturb"):
         assert its.densities == mask.densities
     assert (its == mask) == (control in ("reinit", "perturb"))
-    others = control in ("reinit", "perturb") or (control, rule) == ("dense", "late")  # which goes on as the dense run went
-    assert all(torch.equal(weights.weights[n], whole.weights[n] * its[n]) for n in its) == (not others)
-    assert rounds(other.config, store)[1].keys["weights"] != ticket.plan.rungs[1].shown.key
+    the_dense_run = (control, rule) == ("dense", "late")  # it goes on as the dense run went
+    others = control in ("reinit", "perturb") or the_dense_run
+    equal = [torch.equal(weights.weights[n], whole.state.weights[n] * its[n]) for n in its]
+    assert all(equal) == (not others)
+    assert rounds(other, store)[1].keys["weights"] != ticket.rungs[1].shown.key
 
 
 def test_what_is_saved_is_what_the_rounds_would_have_cost_here(store, given):
@@ -355,7 +426,8 @@ def test_what_is_saved_is_what_the_rounds_would_have_cost_here(store, given):
     found = rounds(tiny(origin=path, seed=3), store)
     assert "cost/steps_saved" not in found[0].metrics
     assert found[1].metrics["cost/steps_saved"] == (8 + 2 * 6) - (8 + 6)
-    carried = rounds(tiny(origin=path, rewind__rule="given", train__steps=12), store)[1]  # nothing of the dense run is in it
+    # nothing of the dense run is in this one
+    carried = rounds(tiny(origin=path, rewind__rule="given", train__steps=12), store)[1]
     assert carried.metrics["cost/steps_saved"] == (12 + 2 * 10) - 10
     assert carried.metrics["cost/steps_of_weights"] == 2 + 10
 
@@ -372,38 +444,52 @@ def test_keys_tell_ticket_depth_order_and_weights_apart(given):
         "deeper given": {"model__layers": 3, "rewind__rule": "given"},
         "deeper given append": {"model__layers": 3, "rewind__rule": "given", "elastic": "append"},
     }
-    plans = {name: plan(tiny(**{"model__layers": 2, **more}, origin=path)) for name, more in words.items()}
-    masks = {name: p.rungs[1].mask for name, p in plans.items()}
-    runs = {name: p.rungs[1].shown.key for name, p in plans.items()}
-    known = {"origin": given_digest("origin", path)}
-    assert masks["own"] == key_of("prune", 1, known)  # as it was before there were other depths
+    plans = {}
+    for name, more in words.items():
+        plans[name] = trajectory(tiny(**{"model__layers": 2, **more}, origin=path))
+    masks = {name: plan.rungs[1].mask.key for name, plan in plans.items()}
+    runs = {name: plan.rungs[1].shown.key for name, plan in plans.items()}
+    spec = {"origin": inputs.file_digest("origin", path)}
+    assert masks["own"] == key_of("prune", 1, spec)  # as it was before there were other depths
     assert masks["own"] == masks["given"] == masks["append"]
     assert runs["own"] == runs["append"]
     assert masks["deeper"] == masks["deeper given"]
     assert len(set(masks.values())) == 4
     assert len(set(runs.values())) == 7
-    dense = [plan(replace(p.config, control="dense")).rungs[1].shown.key for n, p in plans.items() if "deeper given" in n]
-    assert len(set(dense)) == 2  # of whole weights, which the order has arranged
+    dense = set()
+    for name in ("deeper given", "deeper given append"):
+        config = replace(plans[name].config, control="dense")
+        dense.add(trajectory(config).rungs[1].shown.key)
+    assert len(dense) == 2  # of whole weights, which the order has arranged
 
 
 def test_names_tell_whose_weights_and_which_order(given):
     path, _ = given()
     assert name_of(tiny(origin=path, rewind__rule="given")) == "origin overall given s0"
-    assert name_of(tiny(origin=path, elastic="append", control="shuffle")) == "shuffle origin append overall late25% s0"
+    assert (
+        name_of(tiny(origin=path, elastic="append", control="shuffle"))
+        == "shuffle origin append overall late25% s0"
+    )
 
 
 def edited(path: str, **facts) -> str:
     """The same ticket with other facts."""
     ticket, known = read_ticket(Path(path).read_bytes())
     known = {**known, **{w: v for w, v in facts.items() if w != "start"}}
-    Path(f"{path}.edited").write_bytes(Ticket(ticket.mask, {}, facts.get("start", ticket.start)).to_bytes(known))
+    Path(f"{path}.edited").write_bytes(
+        Ticket(ticket.mask, {}, facts.get("start", ticket.start)).to_bytes(known)
+    )
     return f"{path}.edited"
 
 
 @pytest.mark.parametrize(
     ("facts", "words", "said"),
     [
-        ({}, {"train__steps": 2, "rewind__fraction": 0.5}, "begins at step 2, which leaves nothing of train.steps = 2"),
+        (
+            {},
+            {"train__steps": 2, "rewind__fraction": 0.5},
+            "begins at step 2, which leaves nothing of train.steps = 2",
+        ),
         ({}, {"model__conditional": True}, r"class_embedding.weight None here \(10, 32\)"),
         ({"config": {**TINY, "seed": 1}}, {}, "its weights cannot be made again here: other data"),
         ({"start": 3}, {}, "its weights cannot be made again here"),
@@ -412,7 +498,11 @@ def edited(path: str, **facts) -> str:
         ({"round": True}, {}, "must be 0 to 1000"),
         ({"config": {"model.layers": 10**9}}, {}, "must be 0 to 1000"),
         ({"config": {"model.layers": "1" * 99}}, {}, "must be 0 to 1000"),
-        ({"config": {"data.name": "cifar10"}}, {}, "its weights cannot be made again here: data.root"),
+        (
+            {"config": {"data.name": "cifar10"}},
+            {},
+            "its weights cannot be made again here: data.root",
+        ),
         ({"config": {"prune.criterion": "gone"}}, {}, "its config cannot be used: prune.criterion"),
         ({"config": None}, {}, "has neither weights nor the config of its trial"),
         ({"config": [1]}, {}, "has neither weights nor the config of its trial"),
@@ -440,8 +530,11 @@ def test_a_stretched_mask_that_leaves_a_layer_without_weights_is_refused(given):
     path, _ = given(model__layers=2)
     ticket, facts = read_ticket(Path(path).read_bytes())
     layers = {n: bits.clone() for n, bits in ticket.mask.items()}
-    layers["up_blocks.0.resnets.0.conv1.weight"][:, 8:] = False  # of the copy in place 1, the skip half,
-    layers["up_blocks.0.resnets.1.conv1.weight"][:, :8] = False  # and the hidden half
+    # of the copy in place 1 the skip half, and the hidden half
+    layers["up_blocks.0.resnets.0.conv1.weight"][:, 8:] = False
+    layers["up_blocks.0.resnets.1.conv1.weight"][:, :8] = False
     Path(path).write_bytes(Ticket(Mask(layers), {}, ticket.start).to_bytes(facts))
-    with pytest.raises(TicketError, match=r"mask keeps no weight of up_blocks.0.resnets.1.conv1.weight"):
+    with pytest.raises(
+        TicketError, match=r"mask keeps no weight of up_blocks.0.resnets.1.conv1.weight"
+    ):
         check(tiny(model__layers=3, origin=path))

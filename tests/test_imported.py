@@ -15,11 +15,10 @@ from lthray.config.parts import Data, Model
 from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
 from lthray.task import data, factories, networks
-from lthray.trial.plan import plan
 from lthray.trial.preflight import check
-from lthray.trial.trajectory import run
+from lthray.trial.recipe import trajectory
 
-from .conftest import TINY, rounds, same
+from .conftest import TINY, resumed, rounds, same
 from .test_cli import argv_of
 from .test_study import PAGE
 
@@ -79,10 +78,8 @@ def test_a_trial_of_ones_own_cut_anywhere_equals_the_whole(mine, words, store, t
     whole = rounds(config, store)
     layers = {"network": 3, "classifier": 2}[config.model.name.split(":")[1]]
     assert [len(r.densities) for r in whole] == [layers] * 3  # every layer is free
-    other = Store(tmp_path / "other")
-    for _ in range(3):
-        next(run(config, other, device="cpu", commit=0.0))
-    assert all(map(same, whole, rounds(config, other)))
+    for one, other in zip(whole, resumed(config, Store(tmp_path / "other")), strict=True):
+        assert same(one, other)
 
 
 def test_images_are_split_and_scaled_as_all_are(mine):
@@ -103,13 +100,11 @@ def test_images_are_split_and_scaled_as_all_are(mine):
 
 def test_an_edited_factory_is_another_network(mine):
     def keys():
-        found = plan(TrialConfig.from_flat(DENOISER | {"control": "reinit"}))
-        return {
-            key
-            for rung in found.rungs
-            for key in (rung.chain.key, rung.shown.key, rung.mask, rung.round)
-            if key
-        }
+        found = trajectory(TrialConfig.from_flat(DENOISER | {"control": "reinit"}))
+        keys = set()
+        for rung in found.rungs:
+            keys |= {rung.chain.key, rung.shown.key, rung.mask.key, rung.round}
+        return keys - {""}
 
     before = keys()
     mine(MINE + "\n# the same")

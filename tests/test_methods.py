@@ -34,7 +34,9 @@ def recorded(**methods) -> list[TrialRecord]:
 
 
 def section(found):
-    (made,) = PAGE["sections"](SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded."))
+    (made,) = PAGE["sections"](
+        SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded.")
+    )
     return made
 
 
@@ -49,9 +51,17 @@ def test_winners_and_losers_are_told_apart_from_the_reference_by_seed():
         taylor=(NOISE - 0.01 + SMALL, 0.1),
         snip=(NOISE + SMALL, 0.1),
     )
-    assert outcomes(found) == {"magnitude": "reference", "random": "loses*", "taylor": "better*", "snip": "not told apart"}
+    assert outcomes(found) == {
+        "magnitude": "reference",
+        "random": "loses*",
+        "taylor": "better*",
+        "snip": "not told apart",
+    }
     text = " ".join(section(found).text)
-    assert "1 of 3 methods lose: random. 1 are better: taylor; 1 are not told apart from it: snip." in text
+    assert (
+        "1 of 3 methods lose: random. 1 are better: taylor; 1 are not told apart from it: snip."
+        in text
+    )
     assert "(Holm): random loses, taylor better." in text
     assert "better than their own shuffled masks at the last rung: random." in text
     assert "4 seeds, fewer than 5." in text
@@ -114,7 +124,10 @@ def test_it_applies_to_a_list_of_methods_and_not_to_rewind_points_nor_to_what_wa
     found = recorded(magnitude=(NOISE, 0.1), random=(NOISE, 0.1))
     assert applies(found) == ""
     assert "drawn, not listed" in applies([with_point(each, phase="design") for each in found])
-    rewound = [with_point(each, config={"rewind.fraction": 0.1}) for each in recorded(magnitude=(NOISE, 0.1))]
+    rewound = [
+        with_point(each, config={"rewind.fraction": 0.1})
+        for each in recorded(magnitude=(NOISE, 0.1))
+    ]
     assert "one method only" in applies([*recorded(magnitude=(NOISE, 0.1)), *rewound])
 
 

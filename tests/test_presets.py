@@ -34,7 +34,11 @@ DENSE = Search(
     seeds=(0,),
     trials=3,
     words=TINY | {"prune.ladder": ()},
-    space=lambda config: {"train.lr": Choice((1e-4, 4e-3)), "train.steps": Choice((8, 16)), "model.channels.0": Choice((4, 8))},
+    space=lambda config: {
+        "train.lr": Choice((1e-4, 4e-3)),
+        "train.steps": Choice((8, 16)),
+        "model.channels.0": Choice((4, 8)),
+    },
 )
 
 
@@ -42,9 +46,14 @@ def test_a_preset_of_a_root_is_found_like_any_other(tmp_path):
     assert presets.words_of("mnist", str(tmp_path)) == PRESETS["mnist"]
     presets.save("mine", str(tmp_path), {"train.lr": 0.01, "model.channels": (8, 8)})
     call = resolve(DENSE, ["--preset", "mine", "--out", str(tmp_path)])
-    assert (call.config.train.lr, call.config.model.channels) == (0.01, (8,))  # a study's words come after a preset's
+    assert (call.config.train.lr, call.config.model.channels) == (
+        0.01,
+        (8,),
+    )  # a study's words come after a preset's
     assert call.plan("x")["preset"] == "mine"
-    with pytest.raises(ConfigError, match=r"preset = 'mien': must be one of digits.*, mine; did you mean 'mine'"):
+    with pytest.raises(
+        ConfigError, match=r"preset = 'mien': must be one of digits.*, mine; did you mean 'mine'"
+    ):
         resolve(DENSE, ["--preset", "mien", "--out", str(tmp_path)])
 
 
@@ -104,42 +113,90 @@ def recorded(number, loss, call="a" * 12, phase="search", images=8, **config):
     """A trial as MLflow holds it."""
     config = {"prune.ladder": [], "measure.images": images, **config}
     point = Point(
-        name="dense", recipe="dense", phase=phase, config=config, seed=0, control="none", data=("digits", "x")
+        name="dense",
+        recipe="dense",
+        phase=phase,
+        config=config,
+        seed=0,
+        control="none",
+        data=("digits", "x"),
     )
     dense = Round(0, 1.0, {HELDOUT.name: loss})
     return TrialRecord(f"{call}-{number:04d}", point, Outcome(DONE), (dense,))
 
 
 def test_the_best_is_of_one_panel_one_task_and_if_asked_one_budget():
-    found = [recorded(0, 0.3), recorded(1, 0.2, **{"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})]
+    found = [
+        recorded(0, 0.3),
+        recorded(1, 0.2, **{"train.steps": 800, "train.lr": 0.1, "model.channels": [8]}),
+    ]
     best, words = tuned(found)
-    assert (best.id, words) == ("a" * 12 + "-0001", {"train.steps": 800, "train.lr": 0.1, "model.channels": [8]})
+    assert (best.id, words) == (
+        "a" * 12 + "-0001",
+        {"train.steps": 800, "train.lr": 0.1, "model.channels": [8]},
+    )
     assert tuned(found, steps=400)[0] is found[0]
-    other = [recorded(0, 0.1, call="b" * 12, images=9), recorded(0, 0.1, call="b" * 12, **{"objective.schedule": "sigmoid"})]
+    other = [
+        recorded(0, 0.1, call="b" * 12, images=9),
+        recorded(0, 0.1, call="b" * 12, **{"objective.schedule": "sigmoid"}),
+    ]
     for trial in other:
-        with pytest.raises(ConfigError, match="on several data, panels or tasks are recorded there; name one with --call"):
+        with pytest.raises(
+            ConfigError,
+            match="on several data, panels or tasks are recorded there; name one with --call",
+        ):
             tuned([*found, trial])
         assert tuned([*found, trial], call="aaa")[0] is best
-    for none in ([], [recorded(0, 0.1, phase="list")], [recorded(0, 0.1, **{"prune.ladder": [0.5]})]):
-        with pytest.raises(ConfigError, match="no finished search of dense networks is recorded there"):
+    for none in (
+        [],
+        [recorded(0, 0.1, phase="list")],
+        [recorded(0, 0.1, **{"prune.ladder": [0.5]})],
+    ):
+        with pytest.raises(
+            ConfigError, match="no finished search of dense networks is recorded there"
+        ):
             tuned(none)
 
 
 def test_a_tuning_becomes_a_preset_from_which_a_trial_begins(tmp_path, capsys):
     out = str(tmp_path / "runs")
-    page = [sys.executable, str(ROOT / "studies/baseline_tuning.py"), "--smoke", "--out", out, "--trials", "2"]
+    page = [
+        sys.executable,
+        str(ROOT / "studies/baseline_tuning.py"),
+        "--smoke",
+        "--out",
+        out,
+        "--trials",
+        "2",
+    ]
     small = ["--train.steps", "20", "--train.batch", "8", "--measure.images", "8"]
     done = subprocess.run([*page, *small], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "dense networks: the best at each training budget" in done.stdout
-    assert main(["preset", "tuned", "--experiment", "baseline_tuning.digits.smoke", "--out", out]) == 0
+    assert (
+        main(["preset", "tuned", "--experiment", "baseline_tuning.digits.smoke", "--out", out]) == 0
+    )
     said = capsys.readouterr().out
     words = json.loads((tmp_path / "runs/presets/tuned.json").read_text())
     assert set(words) >= {"train.lr", "train.steps", "train.batch"}
-    assert not {word for word in words if word.split(".")[0] in ("prune", "measure", "seed")}  # those are the studies' own
+    assert not {
+        word for word in words if word.split(".")[0] in ("prune", "measure", "seed")
+    }  # those are the studies' own
     assert f"use it:  --preset tuned --out {out}" in said
-    short = {"prune.ladder": (0.5,), "measure.samples": 0, "measure.images": 8, "measure.checkpoints": 1}
+    short = {
+        "prune.ladder": (0.5,),
+        "measure.samples": 0,
+        "measure.images": 8,
+        "measure.checkpoints": 1,
+    }
     assert main(["trial", *argv_of(short), "--preset", "tuned", "--out", out]) == 0
-    (ledger,) = (found for found in Ledger.all(Store(tmp_path / "runs/store")) if found.about["study"] == "trial")
+    (ledger,) = (
+        found
+        for found in Ledger.all(Store(tmp_path / "runs/store"))
+        if found.about["study"] == "trial"
+    )
     assert ledger.about["plan"]["config"].items() >= words.items()
-    assert main(["preset", "mnist", "--experiment", "baseline_tuning.digits.smoke", "--out", out]) == options.BAD_INPUT
+    assert (
+        main(["preset", "mnist", "--experiment", "baseline_tuning.digits.smoke", "--out", out])
+        == options.BAD_INPUT
+    )

@@ -25,15 +25,13 @@ from lthray.measure import loss
 from lthray.study import comparators
 from lthray.study.call import preview, resolve
 from lthray.study.results import trials
-from lthray.task import inputs, networks
-from lthray.trial.plan import fresh_seed, plan
-from lthray.trial.preflight import check
-from lthray.trial.setting import Setting
+from lthray.task import data, inputs, networks
+from lthray.trial.preflight import check, workshop_of
+from lthray.trial.recipe import fresh_seed, trajectory
 
-from .conftest import TINY, lenet, rounds, same, tiny
+from .conftest import TINY, lenet, making_of, rounds, same, tiny
 from .test_cli import argv_of
 from .test_desk import LIST, SEARCH, opened, work_off
-from .test_trajectory import begun
 
 SHAPE = (1, 8, 8)
 WORDS = {"channels": (8,), "groups": 4}
@@ -292,24 +290,29 @@ def test_a_pipeline_of_another_noise_is_refused_naming_both(tmp_path, scheduler,
 
 def test_init_means_the_given_weights_and_new_ones_are_new(store, tmp_path):
     given = saved(tmp_path)
-    words = {"model__pretrained": str(tmp_path), "rewind__rule": "init"}
-    rounds(tiny(**words), store)
-    mask, start = begun(tiny(**words), store, 2)
+    config = tiny(model__pretrained=str(tmp_path), rewind__rule="init")
+    rounds(config, store)
+    making, chosen = making_of(config, store)
+    ticket = making.make(chosen.rungs[2].chain)
+    mask, start = ticket.begin.cut.mask, ticket.masked_begin()
     for name, weight in given.named_parameters():
         bits = mask.get(name, torch.ones_like(weight, dtype=torch.bool))
         assert torch.equal(start.weights[name][bits], weight.detach()[bits])
-    setting = Setting(tiny(**words), torch.device("cpu"))
-    fresh = setting.weights(fresh_seed(setting.config, 1))
+    random = trajectory(tiny(model__pretrained=str(tmp_path), rewind__rule="random"))
+    drawn = random.rungs[1].chain.parents[0].parents[0]
+    assert drawn.spec["seed"] == fresh_seed(config, 1)
+    fresh = making.make(drawn).state.weights
     assert not any(torch.equal(fresh[n], w) for n, w in given.named_parameters() if w.dim() > 1)
 
 
 def test_a_classifier_is_pruned_from_given_weights(store, tmp_path):
-    network = Setting(lenet(), torch.device("cpu")).network(99)
+    network = workshop_of(lenet()).network(99)
     save_file({n: p.detach() for n, p in network.named_parameters()}, tmp_path / "net.safetensors")
     config = lenet(model__pretrained=str(tmp_path / "net.safetensors"), rewind__rule="init")
     check(config)
     assert len(rounds(config, store)) == 3
-    _, start = begun(config, store, 1)
+    making, chosen = making_of(config, store)
+    start = making.make(chosen.rungs[1].chain).masked_begin()
     assert torch.equal(start.weights["output.bias"], network.output.bias.detach())
 
 
@@ -321,9 +324,9 @@ def test_a_given_network_is_measured_as_it_is(store, tmp_path):
     network = saved(tmp_path / "net")
     config = TrialConfig.from_flat(comparators.given(str(tmp_path / "net")), tiny(seed=5, stream=5))
     (found,) = rounds(config, store)
-    setting = Setting(config, torch.device("cpu"))
-    x, y = setting.images.held_out("validation", config.measure.images)
-    expected = loss.panel(network.eval(), setting.learner.task, x, y, config.measure.timesteps)
+    x, y = data.load(config.data).held_out("validation", config.measure.images)
+    task = workshop_of(config).task
+    expected = loss.panel(network.eval(), task, x, y, config.measure.timesteps)
     assert torch.equal(found.arrays["loss"], expected)
     assert (
         found.metrics["cost/steps_spent"],
@@ -335,7 +338,8 @@ def test_a_given_network_is_measured_as_it_is(store, tmp_path):
         0,
     )
     other = TrialConfig.from_flat(comparators.given(str(tmp_path / "net")), tiny())
-    assert plan(other).rungs[0].round == plan(config).rungs[0].round  # no seed changes it
+    keys = {trajectory(each).rungs[0].round for each in (config, other)}
+    assert len(keys) == 1  # no seed changes it
     assert name_of(config) == "given net s5"
     assert same(found, rounds(config, store)[0])
 
@@ -349,13 +353,13 @@ def test_given_networks_stand_beside_the_tickets_of_a_study(store, tmp_path):
     assert call.plan("x") != without.plan("x")
     work_off(call, ledger, store, last=call.trials)
     found = list(trials(store, ledger))
-    (evidence,) = gather([trial.summary for trial in found])
+    (evidence,) = gather(found)
     row = table(evidence)[-1]
     assert (row[0], row[1], row[2]) == ("given net", "1", str(len(call.seeds)))
     assert f"{100 * lead(evidence, 'given net')['matching']:+.1f}%" == row[3]
     assert "Beside them, given net (" in sentences(evidence)[-1]
-    rivals = [r["metrics"]["loss/heldout"] for r in evidence.dense.values()]
-    ratio = evidence.given["given net"]["metrics"]["loss/heldout"] / torch.tensor(rivals)
+    rivals = [r.metrics["loss/heldout"] for r in evidence.dense.values()]
+    ratio = evidence.given["given net"].metrics["loss/heldout"] / torch.tensor(rivals)
     assert lead(evidence, "given net")["matching"] == pytest.approx(
         float((ratio - 1).mean()), rel=1e-5
     )

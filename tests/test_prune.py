@@ -11,7 +11,7 @@ from torch.nn.utils import prune as torch_prune
 
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Model, Prune
-from lthray.config.vocabulary import POLICY
+from lthray.config.vocabulary import network_facts
 from lthray.core.random import generator
 from lthray.core.ticket import Mask
 from lthray.prune import budgets, controls, criteria, rewinds, units
@@ -37,12 +37,14 @@ def network():
 
 @pytest.fixture
 def layers(network):
-    rules = budgets.assign(networks.layers(network, EXAMPLE), POLICY["unet"])
+    rules = budgets.assign(networks.layers(network, EXAMPLE), network_facts("unet").layers)
     return {n: s for n, s in networks.layers(network, EXAMPLE).items() if rules[n] == "free"}
 
 
 def free_scores(network, layers, within=None, criterion="magnitude", rung=0):
-    return criteria.score(criterion, network, within or Mask.full(layers), probe_of(network, seed=rung))
+    return criteria.score(
+        criterion, network, within or Mask.full(layers), probe_of(network, seed=rung)
+    )
 
 
 def dials_of(layers) -> dict[str, float]:
@@ -53,7 +55,9 @@ def dials_of(layers) -> dict[str, float]:
 def cut(network, layers, budget, density, within=None, criterion="magnitude", slope=1.5, rung=0):
     scores = free_scores(network, layers, within, criterion, rung)
     keep = round(density * sum(s.numel() for s in scores.values()))
-    counts = budgets.BUDGETS[budget].share(scores, keep, slope=slope if budget == "ramp" else 0.0, dials=dials_of(layers))
+    counts = budgets.BUDGETS[budget].share(
+        scores, keep, slope=slope if budget == "ramp" else 0.0, dials=dials_of(layers)
+    )
     return units.weight(scores, counts, 4), counts, keep
 
 
@@ -64,8 +68,12 @@ def cut(network, layers, budget, density, within=None, criterion="magnitude", sl
 @pytest.mark.parametrize("budget", budgets.BUDGETS)
 def test_masks_nest_and_counts_are_exact(network, layers, budget, criterion):
     within = Mask.full(layers)
-    for rung, density in enumerate(LADDER):  # what is cut stays cut, however the rest has been trained since
-        mask, counts, keep = cut(trained(network, rung), layers, budget, density, within, criterion, rung=rung)
+    for rung, density in enumerate(
+        LADDER
+    ):  # what is cut stays cut, however the rest has been trained since
+        mask, counts, keep = cut(
+            trained(network, rung), layers, budget, density, within, criterion, rung=rung
+        )
         assert mask.kept == keep == sum(counts.values())
         assert {n: int(m.sum()) for n, m in mask.items()} == counts
         assert mask.within(within)
@@ -73,7 +81,9 @@ def test_masks_nest_and_counts_are_exact(network, layers, budget, criterion):
 
 
 @pytest.mark.parametrize("budget", budgets.BUDGETS)
-def test_a_rung_in_one_cut_or_in_many_has_the_same_layer_counts_where_scores_stay(network, layers, budget):
+def test_a_rung_in_one_cut_or_in_many_has_the_same_layer_counts_where_scores_stay(
+    network, layers, budget
+):
     at_once = cut(network, layers, budget, 0.1)[0]
     by_steps = cut(network, layers, budget, 0.1, within=cut(network, layers, budget, 0.6)[0])[0]
     assert at_once.overlap(by_steps) > 0.999
@@ -132,8 +142,14 @@ def test_erk_is_the_published_allocation(layers, density):
     shapes, dense = list(layers.values()), set()
     while True:
         raw = [sum(s) / math.prod(s) for s in shapes]
-        target = density * sum(map(math.prod, shapes)) - sum(math.prod(s) for i, s in enumerate(shapes) if i in dense)
-        divisor = sum(r * math.prod(s) for i, (r, s) in enumerate(zip(raw, shapes, strict=True)) if i not in dense)
+        target = density * sum(map(math.prod, shapes)) - sum(
+            math.prod(s) for i, s in enumerate(shapes) if i in dense
+        )
+        divisor = sum(
+            r * math.prod(s)
+            for i, (r, s) in enumerate(zip(raw, shapes, strict=True))
+            if i not in dense
+        )
         epsilon = target / divisor
         worst = max((i for i in range(len(shapes)) if i not in dense), key=lambda i: raw[i])
         if raw[worst] * epsilon <= 1:
@@ -168,14 +184,19 @@ def test_lamp_is_the_published_score(network, layers):
 
 def test_lamp_of_a_layer_already_cut_counts_only_what_is_left():
     values = torch.tensor([3.0, -torch.inf, 1.0, 2.0])
-    assert torch.allclose(budgets.lamp_scores(values), torch.tensor([1.0, -torch.inf, 1 / 14, 4 / 13], dtype=torch.float64))
+    assert torch.allclose(
+        budgets.lamp_scores(values),
+        torch.tensor([1.0, -torch.inf, 1 / 14, 4 / 13], dtype=torch.float64),
+    )
 
 
 def test_a_ramp_falls_with_depth_and_its_reverse_rises(network, layers):
     for slope in (1.5, -1.5):
         _, counts, _ = cut(network, layers, "ramp", 0.2, slope=slope)
         densities = [counts[n] / math.prod(s) for n, s in layers.items()]
-        assert spearmanr(range(len(densities)), densities)[0] == pytest.approx(-math.copysign(1, slope), abs=0.01)
+        assert spearmanr(range(len(densities)), densities)[0] == pytest.approx(
+            -math.copysign(1, slope), abs=0.01
+        )
     _, flat, _ = cut(network, layers, "ramp", 0.2, slope=0.0)
     assert flat == cut(network, layers, "uniform", 0.2)[1]
 
@@ -185,14 +206,19 @@ def test_dials_move_blocks_and_only_their_differences_matter(layers):
     keep = round(0.1 * sum(s.numel() for s in scores.values()))
     dials = dials_of(layers)
     counts = budgets.sampled(scores, keep, slope=0.0, dials=dials)
-    assert counts == budgets.sampled(scores, keep, slope=0.0, dials={n: d + 0.3 for n, d in dials.items()})
+    assert counts == budgets.sampled(
+        scores, keep, slope=0.0, dials={n: d + 0.3 for n, d in dials.items()}
+    )
     density = {n: counts[n] / math.prod(s) for n, s in layers.items()}
     first, last = "down_blocks.0.resnets.0.conv1.weight", "up_blocks.0.resnets.0.conv2.weight"
     assert density[last] / density[first] == pytest.approx(math.exp(1.3 + 1.0), rel=0.01)
 
 
 def test_random_knows_nothing_of_the_weights(network, layers):
-    scores, weights = free_scores(network, layers, criterion="random"), dict(network.named_parameters())
+    scores, weights = (
+        free_scores(network, layers, criterion="random"),
+        dict(network.named_parameters()),
+    )
     for name, values in scores.items():
         rho = spearmanr(values.flatten(), weights[name].detach().abs().flatten())
         assert abs(rho.statistic) < 4 / math.sqrt(values.numel())
@@ -211,7 +237,10 @@ def test_scores_that_are_not_finite_are_refused(layers):
 
 
 def test_the_first_pattern_that_matches_decides():
-    rules = budgets.assign(["conv_in.weight", "mid.a.weight", "mid.b.weight"], (("mid.a", 0.5), ("mid.*", "free"), ("*", 1.0)))
+    rules = budgets.assign(
+        ["conv_in.weight", "mid.a.weight", "mid.b.weight"],
+        (("mid.a", 0.5), ("mid.*", "free"), ("*", 1.0)),
+    )
     assert rules == {"conv_in.weight": 1.0, "mid.a.weight": 0.5, "mid.b.weight": "free"}
 
 
@@ -264,17 +293,25 @@ def test_the_table_of_rewinds():
     assert spans["tuned"] == (400, 780)
     assert spans["given"] == (7, 400)
     assert {spans[rule] for rule in ("init", "random", "sign")} == {(0, 400)}
-    moved = {rule for rule in rewinds.REWINDS if rewinds.span(rule, 40, 400, given=7) != spans[rule]}
+    moved = {
+        rule for rule in rewinds.REWINDS if rewinds.span(rule, 40, 400, given=7) != spans[rule]
+    }
     assert moved == {rule for rule, row in rewinds.REWINDS.items() if row.pointed}
 
 
 def test_signs_keep_the_sign_and_one_magnitude_a_layer(layers):
-    weights = {n: 3 + torch.rand(s) for n, s in layers.items()} | {"norm.weight": torch.randn(8)}  # an exact 0 has no sign
-    weights |= {n: w.where(torch.rand(w.shape) < 0.5, -w) for n, w in weights.items() if n in layers}
+    weights = {n: 3 + torch.rand(s) for n, s in layers.items()} | {
+        "norm.weight": torch.randn(8)
+    }  # an exact 0 has no sign
+    weights |= {
+        n: w.where(torch.rand(w.shape) < 0.5, -w) for n, w in weights.items() if n in layers
+    }
     found = rewinds.signs(weights, Mask.full(layers))
     for name in layers:
         assert torch.equal(found[name].sign(), weights[name].sign())
-        assert torch.allclose(found[name].abs(), weights[name].std(correction=0).expand_as(found[name]))
+        assert torch.allclose(
+            found[name].abs(), weights[name].std(correction=0).expand_as(found[name])
+        )
     assert torch.equal(found["norm.weight"], weights["norm.weight"])
 
 
@@ -307,7 +344,9 @@ def test_a_random_mask_keeps_the_density_and_no_layers_own(network, layers):
 
 
 @pytest.mark.parametrize("density", [0.1, 0.5, 0.8])
-def test_the_complement_is_of_what_is_cut_and_as_large_where_that_is_enough(network, layers, density):
+def test_the_complement_is_of_what_is_cut_and_as_large_where_that_is_enough(
+    network, layers, density
+):
     mask = cut(network, layers, "overall", density)[0]
     found = controls.complement(mask, 5)
     for name, layer in mask.items():
@@ -324,7 +363,10 @@ def test_a_layer_of_which_nothing_is_cut_has_no_complement_and_stays():
 
 
 def test_perturbed_weights_move_by_sigma_deviations_of_their_layer():
-    weights = {"w": 3 * torch.randn(400, 100, generator=torch.Generator().manual_seed(0)), "bias": torch.ones(5)}
+    weights = {
+        "w": 3 * torch.randn(400, 100, generator=torch.Generator().manual_seed(0)),
+        "bias": torch.ones(5),
+    }
     mask = Mask({"w": torch.ones(400, 100, dtype=torch.bool)})
     found = controls.moved(weights, mask, 0.5, seed=1)
     moves = (found["w"] - weights["w"]) / weights["w"].std(correction=0)
@@ -342,20 +384,28 @@ def test_rows_of_the_table_name_what_there_is():
     labels = [row.label for row in controls.CONTROLS.values()]
     assert all(labels)
     assert len(set(labels)) == len(labels)
-    assert {name for name, row in controls.CONTROLS.items() if not row.chained} == {"dense", "small_dense", "one_shot"}
+    assert {name for name, row in controls.CONTROLS.items() if not row.chained} == {
+        "dense",
+        "small_dense",
+        "one_shot",
+    }
 
 
 # N of M
 
 
-@pytest.mark.parametrize(("group", "ladder"), [(4, (0.75, 0.5, 0.25)), (2, (0.5,)), (8, (0.5, 0.125))])
+@pytest.mark.parametrize(
+    ("group", "ladder"), [(4, (0.75, 0.5, 0.25)), (2, (0.5,)), (8, (0.5, 0.125))]
+)
 def test_n_of_m_keeps_the_largest_n_of_every_m_inputs(network, layers, group, ladder):
     """By loops over outputs, places of the kernel and groups of inputs."""
     wide = {n: s for n, s in layers.items() if s[1] % group == 0}
     within = Mask.full(wide)
     for density in ladder:
         scores = free_scores(network, wide, within)
-        counts = budgets.uniform(scores, round(density * sum(map(math.prod, wide.values()))), slope=0.0, dials={})
+        counts = budgets.uniform(
+            scores, round(density * sum(map(math.prod, wide.values()))), slope=0.0, dials={}
+        )
         mask = units.n_of_m(scores, counts, group)
         assert mask.kept == sum(counts.values())
         assert mask.within(within)
@@ -364,7 +414,9 @@ def test_n_of_m_keeps_the_largest_n_of_every_m_inputs(network, layers, group, la
             for first in range(0, wide[name][1], group):
                 some = scores[name][out, first : first + group, row, 0].tolist()
                 best = sorted(range(group), key=lambda i: (-some[i], i))[: round(density * group)]
-                assert mask[name][out, first : first + group, row, 0].nonzero().flatten().tolist() == sorted(best)
+                assert mask[name][
+                    out, first : first + group, row, 0
+                ].nonzero().flatten().tolist() == sorted(best)
         within = mask
 
 
@@ -376,7 +428,10 @@ def test_two_of_four_is_what_torch_takes_for_semi_structured():
 
 def test_layers_that_no_group_fits_are_named(network, layers):
     scores = {"conv_in.weight": torch.rand(8, 1, 3, 3)}
-    with pytest.raises(ConfigError, match=r"prune.group = 4: conv_in.weight has 1 inputs; prune.layers can keep it whole"):
+    with pytest.raises(
+        ConfigError,
+        match=r"prune.group = 4: conv_in.weight has 1 inputs; prune.layers can keep it whole",
+    ):
         units.n_of_m(scores, {"conv_in.weight": 36}, 4)
 
 
@@ -386,7 +441,10 @@ def test_layers_that_no_group_fits_are_named(network, layers):
 @pytest.mark.parametrize("budget", budgets.BUDGETS)
 def test_no_layer_comes_below_the_least_and_the_sum_stays_exact(network, layers, budget):
     """Scores so unlike between layers that a global ranking leaves several with nothing."""
-    scores = {n: torch.rand(s, generator=generator("least", n)) * 10.0 ** -(i % 5) for i, (n, s) in enumerate(layers.items())}
+    scores = {
+        n: torch.rand(s, generator=generator("least", n)) * 10.0 ** -(i % 5)
+        for i, (n, s) in enumerate(layers.items())
+    }
     prune = Prune(budget=budget, least=0.02, dials=(1.0,) if budget == "sampled" else ())
     rules, within, dials = dict.fromkeys(layers, "free"), Mask.full(layers), dials_of(layers)
     for density in (0.3, 0.05, 0.021):
@@ -401,7 +459,11 @@ def test_no_layer_comes_below_the_least_and_the_sum_stays_exact(network, layers,
 
 
 def test_what_is_above_the_least_gives_in_proportion():
-    assert budgets.raised({"a": 0, "b": 30, "c": 70}, {"a": 20, "b": 10, "c": 10}) == {"a": 20, "b": 25, "c": 55}
+    assert budgets.raised({"a": 0, "b": 30, "c": 70}, {"a": 20, "b": 10, "c": 10}) == {
+        "a": 20,
+        "b": 25,
+        "c": 55,
+    }
     assert budgets.raised({"a": 5, "b": 30}, {"a": 5, "b": 10}) == {"a": 5, "b": 30}
 
 
@@ -412,7 +474,9 @@ def test_density_goes_as_the_mean_evidence_of_the_group():
     found, groups = {"a": 4.0, "b": 2.0, "c": 0.0}, {"a": "a", "b": "b", "c": "c"}
     dials = budgets.evidence(found, groups, 2.0)
     assert dials["a"] - dials["b"] == pytest.approx(2 * math.log(2))
-    assert dials["a"] - dials["c"] == pytest.approx(2 * math.log(10))  # what does not matter counts as a tenth
+    assert dials["a"] - dials["c"] == pytest.approx(
+        2 * math.log(10)
+    )  # what does not matter counts as a tenth
     reverse = budgets.evidence(found, groups, -2.0)
     assert {n: -d for n, d in reverse.items()} == pytest.approx(dials)
     shared = budgets.evidence(found, {"a": "x", "b": "x", "c": "c"}, 1.0)
@@ -420,9 +484,17 @@ def test_density_goes_as_the_mean_evidence_of_the_group():
 
 
 def test_groups_of_layers():
-    names = ["down_blocks.1.resnets.0.conv1.weight", "mid_block.resnets.0.conv1.weight", "up_blocks.0.resnets.1.conv2.weight"]
+    names = [
+        "down_blocks.1.resnets.0.conv1.weight",
+        "mid_block.resnets.0.conv1.weight",
+        "up_blocks.0.resnets.1.conv2.weight",
+    ]
     assert [networks.group_of(n, "layer", 2) for n in names] == names
-    assert [networks.group_of(n, "block", 2) for n in names] == ["down_blocks.1", "mid_block", "up_blocks.0"]
+    assert [networks.group_of(n, "block", 2) for n in names] == [
+        "down_blocks.1",
+        "mid_block",
+        "up_blocks.0",
+    ]
     assert {networks.group_of(n, "level", 2) for n in names} == {"level 1"}
     assert networks.group_of("up_blocks.1.resnets.0.conv1.weight", "level", 2) == "level 0"
     assert networks.group_of("hidden.0.weight", "level", 2) == "hidden.0"

@@ -2,6 +2,7 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from lthray.config.parts import Model, Objective
 from lthray.config.vocabulary import FEATURES
 from lthray.findings.stats import relative_excess
 from lthray.measure import loss, quality
+from lthray.measure.table import MEASURES, Measured
 from lthray.task import networks
 from lthray.task.data import load, to_bytes
 from lthray.task.objectives import Classify, Denoise
-from lthray.trial.plan import Run
+from lthray.trial.steps import marks
+from lthray.trial.parents import judge_config
 
-from .conftest import lenet, rounds, tiny
+from .conftest import rounds, tiny
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_the_panel_does_not_depend_on_how_it_is_cut_into_batches(images, network
     task = Denoise(Objective(), "cpu")
     x, y = images.held_out("test", 20)
     whole = loss.panel(network, task, x, y, 3)
-    monkeypatch.setattr(quality, "SPLIT", 7)
+    monkeypatch.setattr(loss, "SPLIT", 7)
     assert torch.allclose(loss.panel(network, task, x, y, 3), whole, atol=1e-5)
 
 
@@ -63,17 +66,31 @@ def test_bands_are_means_of_equal_parts_named_by_their_first_timestep():
     assert not list(loss.bands(Classify(Objective(name="classify"), "cpu"), 1))
 
 
+class Trained:
+    """A network as if trained, with what a measure may ask of it."""
+
+    def __init__(self, network, task, images):
+        self.images, self.workshop = images, SimpleNamespace(task=task)
+        self._network = network
+
+    def network(self):
+        return self._network
+
+
 def test_a_network_has_no_excess_over_itself_and_pairs_by_image(images, network):
-    task, measure = Denoise(Objective(), "cpu"), tiny(measure__images=50).measure
-    metrics, arrays = loss.paired(network, task, images, measure, {})
-    assert (metrics["loss/excess"], metrics["loss/excess_se"]) == (0.0, 0.0)
-    doubled = {"loss": arrays["loss"] / 2}
-    metrics, _ = loss.paired(network, task, images, measure, doubled)
-    assert metrics["loss/excess"] == pytest.approx(1.0, abs=1e-6)
-    assert metrics["loss/excess_se"] == pytest.approx(0.0, abs=1e-6)
-    assert metrics["loss/heldout"] == pytest.approx(float(arrays["loss"].mean()))
+    task = Denoise(Objective(), "cpu")
+    spec = {"measure.images": 50, "measure.timesteps": 4}
+    own = MEASURES["loss"].run(spec, Trained(network, task, images))
+    excess = MEASURES["excess"].run({}, own, own).metrics
+    assert excess == {"loss/excess": 0.0, "loss/excess_se": 0.0}
+    halved = Measured(arrays={"loss": own.arrays["loss"] / 2})
+    excess = MEASURES["excess"].run({}, own, halved).metrics
+    assert excess["loss/excess"] == pytest.approx(1.0, abs=1e-6)
+    assert excess["loss/excess_se"] == pytest.approx(0.0, abs=1e-6)
+    assert own.metrics["loss/heldout"] == pytest.approx(float(own.arrays["loss"].mean()))
     x = images.scaled(images.splits["train"][:50])
-    assert metrics["loss/train"] == pytest.approx(float(loss.panel(network, task, x, x, 4).mean()))
+    seen = float(loss.panel(network, task, x, x, 4).mean())
+    assert own.metrics["loss/train"] == pytest.approx(seen)
 
 
 def test_the_error_of_the_excess_is_that_of_a_bootstrap_over_images():
@@ -149,11 +166,13 @@ def test_accuracy_is_counted(images):
         networks.build(Model(name="lenet300"), images.shape, 10, 0),
         Classify(Objective(name="classify"), "cpu"),
     )
-    metrics, arrays = loss.paired(net, task, images, lenet(measure__images=80).measure, {})
+    trained = Trained(net, task, images)
+    found = MEASURES["accuracy"].run({"measure.images": 80}, trained)
     x, y = images.held_out("validation", 80)
-    assert metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
-    assert arrays["correct"].shape == (80,)
-    assert metrics["loss/heldout"] == pytest.approx(
+    assert found.metrics["quality/accuracy"] == float((net(x).argmax(1) == y).double().mean())
+    assert found.arrays["correct"].shape == (80,)
+    losses = MEASURES["loss"].run({"measure.images": 80}, trained)
+    assert losses.metrics["loss/heldout"] == pytest.approx(
         nn.functional.cross_entropy(net(x), y).item(), rel=1e-5
     )
 
@@ -163,7 +182,7 @@ def test_accuracy_is_counted(images):
     [(0, 400, 10), (20, 400, 10), (400, 780, 10), (0, 8, 2), (0, 3, 10), (5, 9, 0)],
 )
 def test_marks_end_where_the_run_ends(start, end, points):
-    found = Run("", start, end, 0, 0).marks(points)
+    found = marks(start, end, points)
     assert len(found) == min(points, end - start)
     assert list(found) == sorted(set(found))
     assert all(start < mark <= end for mark in found)
@@ -176,13 +195,13 @@ def test_the_curve_along_training_ends_at_the_panels_own_part(store):
         store,
     )
     for r in found:
-        curve = r.arrays["curve"]
+        curve = torch.tensor(r.curve)
         assert curve.shape == (4, 3)
         assert bool((curve[1:, 0] > curve[:-1, 0]).all())
         assert float(curve[-1, 2]) == pytest.approx(float(r.arrays["loss"][::4].mean()), rel=0.8)
-    assert found[0].arrays["curve"][0, 2] > found[0].arrays["curve"][-1, 2]
-    losses = found[0].arrays["curve"][:, 1]
-    assert bool((losses > 0).all())
+    dense = torch.tensor(found[0].curve)
+    assert dense[0, 2] > dense[-1, 2]
+    assert bool((dense[:, 1] > 0).all())
 
 
 # samples
@@ -372,8 +391,6 @@ def test_a_sampled_round_carries_its_metrics_by_sampler_and_extractor_and_a_pict
 
 def test_the_registered_extractor_knows_the_digits(store):
     """A referee that cannot tell digits apart would judge nothing."""
-    from lthray.trial.plan import referee_config
-
-    (r,) = rounds(referee_config(tiny()), store)
+    (r,) = rounds(judge_config(tiny()), store)
     assert r.metrics["quality/accuracy"] > 0.95
     assert FEATURES * 10 <= 400

@@ -48,7 +48,8 @@ def test_links_and_files_that_are_named_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).is_file(), target
     named = re.findall(
-        r"`((?:studies|analysis|task|prune|measure)/[a-z_/]*\.py|[a-z_]+\.py|cluster\.yaml|CITATION\.cff)`",
+        r"`((?:(?:studies|analysis|config|core|task|prune|measure|trial|study|tracking|findings)/)"
+        r"?[a-z_/]+\.py|cluster\.yaml|CITATION\.cff)`",
         README,
     )
     assert len(named) > 8
@@ -58,9 +59,13 @@ def test_links_and_files_that_are_named_exist():
 
 def test_options_and_commands_that_are_named_exist():
     known = {word.replace("_", "-") for word in words(Options)} | set(words(TrialConfig)) | {"help"}
-    for option in re.findall(r"`--([a-z._-]+)", README):
+    options = re.findall(r"`--([a-z._-]+)", README)
+    commands = re.findall(r"`lthray ([a-z]+)", README)
+    assert len(options) > 20
+    assert len(set(commands)) > 3
+    for option in options:
         assert option in known, option
-    for command in re.findall(r"`lthray ([a-z]+)", README):
+    for command in commands:
         assert command in PROGRAMS, command
 
 

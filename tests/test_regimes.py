@@ -1,6 +1,7 @@
-"""What the mask does while a ticket is trained: counts are exact at every step, cut or whole is the same."""
+"""Regimes: while a ticket is trained, counts are exact at every step, cut or whole is the same."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from scipy.stats import spearmanr
 
 from lthray.config.parts import Regime, Train
 from lthray.core.random import generator
-from lthray.core.record import Round
 from lthray.core.store import Store
 from lthray.core.ticket import Mask
 from lthray.core.ticket_file import read_ticket
@@ -16,11 +16,11 @@ from lthray.prune import regimes
 from lthray.prune.regimes import Schedule
 from lthray.task import data, networks
 from lthray.task.objectives import Classify
-from lthray.trial.plan import plan
-from lthray.trial.training import Learner, State
-from lthray.trial.trajectory import run
+from lthray.trial.recipe import trajectory
+from lthray.trial.state import State
+from lthray.trial.training import Learner
 
-from .conftest import lenet, rounds, same, tiny
+from .conftest import lenet, resumed, rounds, same, tiny
 
 SHAPES = {"a": (20, 30), "b": (8, 4, 3, 3)}
 MOVING = [name for name, row in regimes.REGIMES.items() if row.moves]
@@ -33,7 +33,8 @@ def tensors(seed: int) -> dict[str, torch.Tensor]:
 def thinned(mask: Mask, density: float, seed: int = 0) -> Mask:
     layers = {}
     for name, layer in mask.items():
-        scores = torch.rand(layer.shape, generator=generator("thin", seed, name)).masked_fill(~layer, -1)
+        draws = torch.rand(layer.shape, generator=generator("thin", seed, name))
+        scores = draws.masked_fill(~layer, -1)
         keep = round(density * layer.numel())
         layers[name] = scores >= scores.flatten().sort(descending=True).values[keep - 1]
     return Mask(layers)
@@ -43,7 +44,9 @@ WHOLE = Mask.full(SHAPES)
 TARGET = thinned(WHOLE, 0.2)
 
 
-def schedule(name: str, *, every: int = 5, start: int = 10, end: int = 110, before: Mask = WHOLE, **words) -> Schedule:
+def schedule(
+    name: str, *, every: int = 5, start: int = 10, end: int = 110, before: Mask = WHOLE, **words
+) -> Schedule:
     return Schedule(Regime(name=name, every=every, **words), start, end, before, TARGET, stream=3)
 
 
@@ -62,11 +65,14 @@ def masks_of(moves: Schedule) -> list[tuple[int, Mask]]:
 def test_exchanges_keep_every_layers_count_at_every_step(name):
     found = masks_of(schedule(name))
     assert found[0][1] == TARGET
-    assert len({mask.packed().numpy().tobytes() for _, mask in found}) == 14  # the first, and thirteen changes
+    different = {mask.packed().numpy().tobytes() for _, mask in found}
+    assert len(different) == 14  # the first, and thirteen changes
     for _, mask in found:
         assert mask.densities == TARGET.densities
-    steps = [step for (step, mask), (_, before) in zip(found[1:], found, strict=False) if mask != before]
-    assert steps == list(range(15, 80, 5))  # until 75 % of the run, near which the share rounds to nothing
+    steps = [step for (_, before), (step, mask) in pairwise(found) if mask != before]
+    assert steps == list(
+        range(15, 80, 5)
+    )  # until 75 % of the run, near which the share rounds to nothing
 
 
 def test_rigl_drops_the_smallest_and_grows_where_the_dense_gradient_is_largest():
@@ -81,7 +87,9 @@ def test_rigl_drops_the_smallest_and_grows_where_the_dense_gradient_is_largest()
         w, g = weights[name].flatten().abs().tolist(), gradients[name].flatten().abs().tolist()
         active = [i for i, bit in enumerate(kept.flatten().tolist()) if bit]
         stays = set(sorted(active, key=lambda i: -w[i])[: len(active) - moved])
-        grown = set(sorted((i for i in range(len(g)) if i not in stays), key=lambda i: -g[i])[:moved])
+        grown = set(
+            sorted((i for i in range(len(g)) if i not in stays), key=lambda i: -g[i])[:moved]
+        )
         assert {i for i, bit in enumerate(after[name].flatten().tolist()) if bit} == stays | grown
         assert moved > 5
 
@@ -112,7 +120,8 @@ def test_gradual_follows_the_cubic_and_never_takes_back():
     found = masks_of(moves)
     assert moves.cut == 85
     assert found[0][1] == WHOLE
-    for (step, mask), (_, before) in zip(found[1:], found, strict=False):
+    assert len(found) == 100
+    for (_, before), (step, mask) in pairwise(found):
         assert mask.within(before)
         x = min(1.0, (step - (step - 10) % 5 - 10) / 75)
         for name, layer in mask.items():
@@ -165,21 +174,25 @@ def test_only_rst_presses_weights_and_only_those_that_will_go(name):
 
 def learner(**words) -> Learner:
     network = networks.build(lenet().model, (1, 8, 8), 10, 0)
-    return Learner(network, Classify(lenet().objective, "cpu"), data.load(lenet().data), Train(batch=20, steps=60, **words))
+    task, images = Classify(lenet().objective, "cpu"), data.load(lenet().data)
+    return Learner(network, task, images, Train(batch=20, steps=60, **words))
 
 
 def trained(name: str, stops, state=None, **words):
-    """Copies of the states at some steps of a run of 60 under a regime."""
+    """Return copies of the states at some steps of a run of 60 under a regime, and its schedule."""
     it = learner()
     weights = {n: p.detach().clone() for n, p in it.network.named_parameters()}
-    shapes = {n: tuple(w.shape) for n, w in weights.items() if n.startswith("hidden") and n.endswith("weight")}
+    hidden = [n for n in weights if n.startswith("hidden") and n.endswith("weight")]
+    shapes = {n: tuple(weights[n].shape) for n in hidden}
     target = thinned(Mask.full(shapes), 0.2)
     moves = Schedule(Regime(name=name, every=5, **words), 0, 60, Mask.full(shapes), target, 0)
     state = state or State.begin(weights, 0).masked(moves.first)
     found = {}
     for live in it.run(state, moves.first, stream=0, stops=stops, moves=moves):
-        copy = State(live.step, live.age, *({n: t.clone() for n, t in g.items()} for g in (live.weights, live.average)))
-        copy.moments = {n: t.clone() for n, t in live.moments.items()}
+        groups = []
+        for group in (live.weights, live.average, live.moments):
+            groups.append({n: t.clone() for n, t in group.items()})
+        copy = State(live.step, live.age, *groups)
         copy.mask, copy.losses, copy.loss_sum = live.mask, live.losses, live.loss_sum
         found[live.step] = copy
     return found, moves
@@ -188,6 +201,7 @@ def trained(name: str, stops, state=None, **words):
 @pytest.mark.parametrize("name", MOVING)
 def test_weights_average_and_moments_are_zero_off_the_mask_at_every_step(name):
     found, moves = trained(name, range(1, 61))
+    assert list(found) == list(range(1, 61))
     for step, state in found.items():
         state.check(state.mask)
         assert (state.mask == moves.first) == (step <= (45 if name == "rst" else 5)), step
@@ -201,11 +215,8 @@ def test_what_is_new_begins_at_zero_and_that_step_changes_nothing_else(name):
     for layer, mask in after.mask.items():
         new = mask & ~before.mask[layer]
         assert new.any()
-        for tensor in (
-            after.weights[layer],
-            after.average[layer],
-            *(after.moments[f"{s}/{layer}"] for s in ("exp_avg", "exp_avg_sq")),
-        ):
+        moments = [after.moments[f"{slot}/{layer}"] for slot in ("exp_avg", "exp_avg_sq")]
+        for tensor in (after.weights[layer], after.average[layer], *moments):
             assert not tensor[new].any()
         stays = mask & before.mask[layer]
         assert torch.equal(after.weights[layer][stays], before.weights[layer][stays])
@@ -230,7 +241,10 @@ def test_rst_presses_what_will_be_cut_and_only_that():
     free, _ = trained("rst", (45,), penalty=1e-9)
 
     def size(state: State, kept: bool) -> float:
-        parts = [state.weights[n][mask if kept else ~mask].abs().mean() for n, mask in moves.target.items()]
+        parts = []
+        for layer, mask in moves.target.items():
+            chosen = mask if kept else ~mask
+            parts.append(state.weights[layer][chosen].abs().mean())
         return float(torch.stack(parts).mean())
 
     assert size(found[45], kept=False) < 0.5 * size(free[45], kept=False)
@@ -240,47 +254,50 @@ def test_rst_presses_what_will_be_cut_and_only_that():
 # in a trajectory
 
 
+def tickets(store: Store, **words) -> list[Mask]:
+    """Return the masks of the ticket files of a tiny trial."""
+    files = [r.files["ticket"] for r in rounds(tiny(train__steps=12, **words), store)[1:]]
+    return [read_ticket(file)[0].mask for file in files]
+
+
 @pytest.mark.parametrize("name", MOVING)
 def test_every_regime_goes_down_a_ladder_and_its_ticket_is_what_training_left(store, name):
-    config = tiny(regime__name=name, regime__every=1, train__steps=12, prune__criterion="random", prune__budget="uniform")
-    found = rounds(config, store)
-    assert [r.metrics["density/prunable"] for r in found] == pytest.approx([1.0, 0.5, 0.3], abs=2e-3)
-    masks = [read_ticket(r.files["ticket"])[0].mask for r in found[1:]]
-    static = [
-        read_ticket(r.files["ticket"])[0].mask
-        for r in rounds(tiny(prune__criterion="random", prune__budget="uniform", train__steps=12), store)[1:]
-    ]
+    words = {"prune__criterion": "random", "prune__budget": "uniform"}
+    moving = {"regime__name": name, "regime__every": 1}
+    found = rounds(tiny(train__steps=12, **words, **moving), store)
+    densities = [r.metrics["density/prunable"] for r in found]
+    assert densities == pytest.approx([1.0, 0.5, 0.3], abs=2e-3)
+    masks, static = tickets(store, **words, **moving), tickets(store, **words)
     assert (masks[0] == static[0]) == (name == "rst")  # the others have moved it
     assert masks[1].within(masks[0]) or regimes.REGIMES[name].exchanges
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_a_killed_trajectory_goes_on_bit_by_bit(store, tmp_path, name):
-    config = tiny(regime__name=name, regime__every=1, train__steps=12, prune__budget="uniform")
-    for _ in range(40):
-        events = run(config, store, device="cpu", commit=0.0)
-        if all(isinstance(next(events, None), Round | None) for _ in range(2)):
-            break
-        events.close()
+    words = {"regime__name": name, "regime__every": 1}
+    config = tiny(**words, train__steps=12, prune__budget="uniform")
     whole = rounds(config, Store(tmp_path / "other"))
-    assert all(same(a, b) for a, b in zip(rounds(config, store), whole, strict=True))
+    again = resumed(config, store)
+    assert len(again) == 3
+    assert all(same(a, b) for a, b in zip(again, whole, strict=True))
 
 
 def test_controls_are_of_the_mask_as_training_left_it(store):
-    words = {"regime__name": "rigl", "regime__every": 1, "train__steps": 12, "prune__ladder": (0.3,)}
-    ticket = read_ticket(rounds(tiny(**words), store)[1].files["ticket"])[0].mask
-    again = read_ticket(rounds(tiny(control="reinit", **words), store)[1].files["ticket"])[0].mask
-    assert again == ticket
-    shuffled = read_ticket(rounds(tiny(control="shuffle", **words), store)[1].files["ticket"])[0].mask
+    words = {"regime__name": "rigl", "regime__every": 1, "prune__ladder": (0.3,)}
+    (ticket,) = tickets(store, **words)
+    assert tickets(store, **words, control="reinit") == [ticket]
+    (shuffled,) = tickets(store, **words, control="shuffle")
     assert shuffled.densities == ticket.densities
     assert shuffled != ticket
 
 
 def test_a_regime_changes_the_tickets_run_and_neither_the_dense_one_nor_the_mask():
-    base, other = plan(tiny()), plan(tiny(regime__name="rigl"))
-    assert base.rungs[0].chain == other.rungs[0].chain
-    assert base.rungs[1].mask == other.rungs[1].mask
-    assert base.rungs[1].chain.key != other.rungs[1].chain.key
-    assert base.rungs[2].mask != other.rungs[2].mask
-    assert plan(tiny(regime__name="rigl", fork=1)).rungs[1].shown.moves
-    assert not plan(tiny(regime__name="rigl", control="reinit")).rungs[1].shown.moves
+    base, other = (trajectory(tiny(regime__name=name)).rungs for name in ("static", "rigl"))
+    assert base[0].chain.key == other[0].chain.key
+    assert base[1].mask.key == other[1].mask.key
+    assert base[1].chain.key != other[1].chain.key
+    assert base[2].mask.key != other[2].mask.key
+    fork = trajectory(tiny(regime__name="rigl", fork=1)).rungs[1].shown
+    control = trajectory(tiny(regime__name="rigl", control="reinit")).rungs[1].shown
+    assert fork.spec["regime.name"] == "rigl"
+    assert "regime.name" not in control.spec

@@ -1,4 +1,4 @@
-"""The report is one page that says what was recorded, runs nothing of it, and asks nothing of a network."""
+"""The report is one page that says what was recorded, runs nothing of it, and needs no network."""
 
 import base64
 import hashlib
@@ -27,9 +27,41 @@ from lthray.tracking.read import Recorded
 from .conftest import TINY
 
 REPORT = Path(__file__).parent.parent / "analysis" / "report.py"
-HOSTILE = "</script><script>alert(1)</script> \"quoted\" 'so' <img src=http://evil.example/x> &amp; 质 é"
-MARKUP = {"html", "head", "meta", "title", "style", "body", "noscript", "p", "h1", "div", "pre", "nav", "ul", "li", "a", "h2"}
-MARKUP |= {"section", "h3", "table", "thead", "tbody", "tr", "th", "td", "figure", "script", "img", "figcaption"}
+HOSTILE = (
+    "</script><script>alert(1)</script> \"quoted\" 'so' <img src=http://evil.example/x> &amp; 质 é"
+)
+MARKUP = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "noscript",
+    "p",
+    "h1",
+    "div",
+    "pre",
+    "nav",
+    "ul",
+    "li",
+    "a",
+    "h2",
+}
+MARKUP |= {
+    "section",
+    "h3",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "figure",
+    "script",
+    "img",
+    "figcaption",
+}
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -61,22 +93,32 @@ class Page(HTMLParser):
     @property
     def figures(self) -> list:
         kinds = [attrs.get("type") for tag, attrs in self.elements if tag == "script"]
-        return [json.loads(text) for kind, text in zip(kinds, self.texts.get("script", []), strict=True) if kind]
+        return [
+            json.loads(text)
+            for kind, text in zip(kinds, self.texts.get("script", []), strict=True)
+            if kind
+        ]
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Two recorded trials, two seeds of one recipe, in a study with a hostile page; and a study that has not begun."""
+    """Two recorded trials of one recipe in a study with a hostile page; and a study not begun."""
     torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("root") / "runs"
-    words = [f"--{w}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for w, v in TINY.items()]
+    words = [
+        f"--{w}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for w, v in TINY.items()
+    ]
     for seed in ("0", "1"):
         assert main(["trial", *words, "--seed", seed, "--out", str(place)]) == 0
     found = Recorded(Root(out=str(place)).uri, "trial.digits")
     note = f"Does {HOSTILE} win?\n\n    python   page.py  <x>\n\nIt may\nflow."
     found.client.set_experiment_tag(found.experiment.experiment_id, "mlflow.note.content", note)
     for trial in found.trials:
-        found.client.set_tag(trial.run, "mlflow.source.name", f"python x.py --tracking-uri http://me:secret@host {HOSTILE}")
+        found.client.set_tag(
+            trial.run,
+            "mlflow.source.name",
+            f"python x.py --tracking-uri http://me:secret@host {HOSTILE}",
+        )
     found.client.create_experiment("going.digits")
     found.client.create_run(found.client.create_experiment("begun.digits"))
     return place
@@ -123,13 +165,19 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
         assert {cell for row in s.table for cell in row} <= {*page.texts["td"], *page.texts["th"]}
         assert {redacted(text) for text in s.text} <= set(page.texts["p"])
     silent = [text for text in page.texts["p"] if " does not apply: " in text]
-    assert [text.split(" does")[0] for text in silent] == ["Pruning methods", "Architectures", "Rewinding"]
+    assert [text.split(" does")[0] for text in silent] == [
+        "Pruning methods",
+        "Architectures",
+        "Rewinding",
+    ]
     assert "Rewinding does not apply: one rewind point only: there is no surface." in silent
 
 
 def test_every_analysis_beside_the_report_is_in_it_in_its_declared_order(defined):
     found = [analysis.name for analysis in defined["analyses"]()]
-    pages = {path.stem for path in REPORT.parent.glob("*.py") if "\ndef sections(" in path.read_text()}
+    pages = {
+        path.stem for path in REPORT.parent.glob("*.py") if "\ndef sections(" in path.read_text()
+    }
     assert len(pages) > 4
     assert set(found) == pages
     assert found[0] == "ticket_frequency"
@@ -141,16 +189,28 @@ def published(name: str) -> SimpleNamespace:
     trials = [TrialRecord.from_json(facts) for facts in json.loads(text)]
     tags = {t.run: {"commit": "", "lthray": "0"} for t in trials}
     return SimpleNamespace(
-        name=name, uri="sqlite:///x", question="Q?", trials=trials, tags=tags, of=lambda call: trials,
-        provenance=lambda trials: "Recorded.", pictures=lambda trial, index: [],
-    )  # fmt: skip
+        name=name,
+        uri="sqlite:///x",
+        question="Q?",
+        trials=trials,
+        tags=tags,
+        of=lambda call: trials,
+        provenance=lambda trials: "Recorded.",
+        pictures=lambda trial, index: [],
+    )
 
 
 def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
-    analyses = [a for a in defined["analyses"]() if a.name != "ticket_anatomy"]  # which needs arrays
-    text = defined["report"](published("architectures.digits"), defined["Asked"](out="runs"), analyses)
+    # which needs arrays
+    analyses = [a for a in defined["analyses"]() if a.name != "ticket_anatomy"]
+    text = defined["report"](
+        published("architectures.digits"), defined["Asked"](out="runs"), analyses
+    )
     opening = text[text.index('class="verdict"') : text.index("<nav>")]
-    assert re.findall(r'class="name">([^<]*)<', opening) == ["Verdict at 400 steps", "Verdict at 400 steps in latents"]
+    assert re.findall(r'class="name">([^<]*)<', opening) == [
+        "Verdict at 400 steps",
+        "Verdict at 400 steps in latents",
+    ]
     assert opening.count("Recorded.") == 2
     page = Page(text)
     heads = page.texts["h2"]
@@ -190,7 +250,15 @@ def test_runs_and_how_to_make_it_again(root, written):
     for trial in found.trials:
         at = cells.index(trial.run)
         excess = f"{trial.rounds[-1].metrics['loss/excess']:+.2%}"
-        assert cells[at - 7 : at] == [trial.name, "single", str(trial.point.seed), "done", "3", "0.3", excess]
+        assert cells[at - 7 : at] == [
+            trial.name,
+            "single",
+            str(trial.point.seed),
+            "done",
+            "3",
+            "0.3",
+            excess,
+        ]
         assert {trial.point.data[1], *filter(None, [found.tags[trial.run]["commit"]])} <= set(cells)
     assert f"mlflow ui --backend-store-uri {found.uri}" in page.texts["pre"]
     assert f"python analysis/report.py --out {root} --experiment trial.digits" in page.texts["pre"]
@@ -202,7 +270,10 @@ def test_runs_and_how_to_make_it_again(root, written):
 
 def test_the_index_lists_what_is_there(monkeypatch, root, written, capsys):
     other = root / "reports/older.digits/report.html"
-    pages.put(other, pages.study(About("older.digits", "<b>?", "It <i>won.", "2020-01-02"), "", [], "", []))
+    pages.put(
+        other,
+        pages.study(About("older.digits", "<b>?", "It <i>won.", "2020-01-02"), "", [], "", []),
+    )
     assert report(monkeypatch, root, "--experiment", "trial.digits") == 0
     assert capsys.readouterr().out.count("\n") == 2
     page = Page(written[1].read_text())
@@ -237,7 +308,9 @@ def test_what_cannot_be_told_is_passed_over(monkeypatch, root, capsys):
         ("../../x", "study.preset"),
     ],
 )
-def test_a_named_study_that_cannot_be_told_is_one_line_and_no_page(monkeypatch, root, written, name, said, capsys):
+def test_a_named_study_that_cannot_be_told_is_one_line_and_no_page(
+    monkeypatch, root, written, name, said, capsys
+):
     before = files(root.parent.parent)
     assert report(monkeypatch, root, "--experiment", name) == 2
     out, err = capsys.readouterr()
@@ -249,7 +322,9 @@ def test_a_named_study_that_cannot_be_told_is_one_line_and_no_page(monkeypatch, 
 
 def test_an_empty_root_is_one_line(monkeypatch, tmp_path, capsys):
     assert report(monkeypatch, tmp_path / "runs") == 2
-    assert capsys.readouterr().err.startswith(f"error: there is no {tmp_path}/runs/mlflow.db: nothing was recorded there")
+    assert capsys.readouterr().err.startswith(
+        f"error: there is no {tmp_path}/runs/mlflow.db: nothing was recorded there"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -257,7 +332,10 @@ def test_a_root_of_which_nothing_can_be_told_is_one_line(monkeypatch, root, writ
     before = files(root)
     assert report(monkeypatch, root, "--call", "nosuch") == 2
     out, err = capsys.readouterr()
-    assert (out.count("\n"), err) == (3, f"error: sqlite:///{root}/mlflow.db: no study there can be told\n")
+    assert (out.count("\n"), err) == (
+        3,
+        f"error: sqlite:///{root}/mlflow.db: no study there can be told\n",
+    )
     assert files(root) == before
 
 
@@ -273,7 +351,11 @@ def quiet(page: Page) -> None:
         assert re.fullmatch("height:[0-9]+px", attrs.get("style", "height:1px"))
     assert all(href.startswith("#") for href in page.all("a", "href"))
     assert not {"url(", "@import"} & set(page.texts["style"][0].replace("(", "( ").split())
-    (policy,) = (a["content"] for t, a in page.elements if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    (policy,) = (
+        a["content"]
+        for t, a in page.elements
+        if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules == {
         "default-src": "'none'",
@@ -283,8 +365,12 @@ def quiet(page: Page) -> None:
     }
     kinds = [attrs.get("type") for tag, attrs in page.elements if tag == "script"]
     assert set(kinds) <= {None, "application/json"}
-    run = [text for kind, text in zip(kinds, page.texts.get("script", []), strict=True) if kind is None]
-    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in run]
+    run = [
+        text for kind, text in zip(kinds, page.texts.get("script", []), strict=True) if kind is None
+    ]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in run
+    ]
     assert rules["script-src"] == (" ".join(hashes) or "'none'")
 
 
@@ -304,7 +390,8 @@ def everywhere() -> Chapter:
     heat = Heat(HOSTILE, HOSTILE, [HOSTILE], [HOSTILE], [[1.0]])
     rows = [[HOSTILE, HOSTILE], [HOSTILE, HOSTILE]]
     sections = [
-        Section(HOSTILE, HOSTILE, [HOSTILE, f"    {HOSTILE}"], rows, figure, {HOSTILE: b"png"}) for figure in (lines, heat)
+        Section(HOSTILE, HOSTILE, [HOSTILE, f"    {HOSTILE}"], rows, figure, {HOSTILE: b"png"})
+        for figure in (lines, heat)
     ]
     return Chapter(HOSTILE, HOSTILE, HOSTILE, sections)
 
@@ -312,17 +399,24 @@ def everywhere() -> Chapter:
 def test_hostile_strings_are_read_and_never_run():
     found = everywhere()
     silent = Chapter(HOSTILE, HOSTILE, silent=HOSTILE)
-    text = pages.study(About(HOSTILE, HOSTILE, HOSTILE, HOSTILE), HOSTILE, found.sections, HOSTILE, [found, silent])
+    text = pages.study(
+        About(HOSTILE, HOSTILE, HOSTILE, HOSTILE), HOSTILE, found.sections, HOSTILE, [found, silent]
+    )
     page = Page(text)
     quiet(page)
     assert {tag for tag, _ in page.elements} == MARKUP
     for tag in ("title", "h1", "h2", "h3", "td", "th", "figcaption", "pre"):
         assert set(page.texts[tag]) == {HOSTILE}, tag
     assert page.all("img", "alt") == [HOSTILE, HOSTILE]
-    (about,) = (a["content"] for t, a in page.elements if t == "meta" and a.get("name") == "lthray.study")
+    (about,) = (
+        a["content"] for t, a in page.elements if t == "meta" and a.get("name") == "lthray.study"
+    )
     assert json.loads(about) == dict.fromkeys(("name", "question", "verdict", "date"), HOSTILE)
-    lines, heat = page.figures  # plotly takes some of HTML for markup, so there it is escaped once more
-    assert html.unescape(lines["data"][0]["name"]) == html.unescape(heat["data"][0]["y"][0]) == HOSTILE
+    # plotly takes some of HTML for markup, so there it is escaped once more
+    lines, heat = page.figures
+    assert (
+        html.unescape(lines["data"][0]["name"]) == html.unescape(heat["data"][0]["y"][0]) == HOSTILE
+    )
     assert "<" not in json.dumps(page.figures)
 
 
@@ -333,10 +427,16 @@ def test_data_cannot_end_the_element_that_holds_it(monkeypatch):
 
 
 def test_what_is_not_finite_is_null():
-    lines = Lines("x", "y", [Line("a", [1.0, 2.0, 3.0], [1.0, math.nan, math.inf], [0.0, -math.inf, 0.0], [2.0] * 3)])
+    lines = Lines(
+        "x",
+        "y",
+        [Line("a", [1.0, 2.0, 3.0], [1.0, math.nan, math.inf], [0.0, -math.inf, 0.0], [2.0] * 3)],
+    )
     heat = Heat("x", "y", ["a"], ["b", "c"], [[math.nan], [1.0]])
     one, other = (
-        json.loads(Page(pages.chart(figure, "")).texts["script"][0], parse_constant=pytest.fail)["data"][0]
+        json.loads(Page(pages.chart(figure, "")).texts["script"][0], parse_constant=pytest.fail)[
+            "data"
+        ][0]
         for figure in (lines, heat)
     )
     assert one["y"] == [1.0, None, None]
@@ -369,7 +469,9 @@ def test_a_heat_map_is_coloured_as_its_png_and_names_its_columns():
 )
 def test_columns_of_numbers_end_on_the_right(cells, right):
     page = Page(pages.table([["head"], *([cell] for cell in cells)], "label"))
-    assert {attrs.get("class") == "n" for tag, attrs in page.elements if tag in ("td", "th")} == {right}
+    assert {attrs.get("class") == "n" for tag, attrs in page.elements if tag in ("td", "th")} == {
+        right
+    }
 
 
 def test_a_file_is_whole_or_absent(monkeypatch, tmp_path):
@@ -392,15 +494,28 @@ ROUNDS = tuple(Round(i, d, METRICS, made={"torch": "2"}) for i, d in enumerate((
 
 def trial(number: int, rounds=ROUNDS, control: str = "none", **end) -> TrialRecord:
     point = Point(f"t{number}", "recipe", "list", {}, number, control, data=("digits", "abc"))
-    return TrialRecord(f"call-{number:04d}", point, Outcome(**{"status": "done", **end}), tuple(rounds), f"run{number}")
+    return TrialRecord(
+        f"call-{number:04d}",
+        point,
+        Outcome(**{"status": "done", **end}),
+        tuple(rounds),
+        f"run{number}",
+    )
 
 
 def test_runs_are_linked_where_mlflow_is_a_server(defined):
-    uri, trials = "http://me:secret@host:5000/", [trial(0), trial(1, [], status="failed", reason="out of memory")]
-    found = defined["runs"](SimpleNamespace(uri=uri, trials=trials, experiment=SimpleNamespace(experiment_id="7")))
+    uri, trials = (
+        "http://me:secret@host:5000/",
+        [trial(0), trial(1, [], status="failed", reason="out of memory")],
+    )
+    found = defined["runs"](
+        SimpleNamespace(uri=uri, trials=trials, experiment=SimpleNamespace(experiment_id="7"))
+    )
     text = pages.chapter(found)
     page = Page(text)
-    assert page.all("a", "href") == [f"http://host:5000/#/experiments/7/runs/run{n}" for n in (0, 1)]
+    assert page.all("a", "href") == [
+        f"http://host:5000/#/experiments/7/runs/run{n}" for n in (0, 1)
+    ]
     assert page.texts["a"] == ["run0", "run1"]
     assert page.texts["td"][11:16] == ["failed: out of memory", "0", "–", "–", "run1"]
     assert "secret" not in text
@@ -408,13 +523,28 @@ def test_runs_are_linked_where_mlflow_is_a_server(defined):
 
 
 def test_how_to_make_it_again_names_every_command_and_commit(defined):
-    tags = {f"run{n}": {"lthray": "0.1.0", "commit": f"c{n}", "mlflow.source.name": f"python {n}.py"} for n in (0, 1)}
+    tags = {
+        f"run{n}": {"lthray": "0.1.0", "commit": f"c{n}", "mlflow.source.name": f"python {n}.py"}
+        for n in (0, 1)
+    }
     recorded = SimpleNamespace(name="a.digits", trials=[trial(0), trial(1)], tags=tags)
     wanted = defined["Asked"](out="runs", tracking_uri="http://me:secret@host", call="abc")
     (facts,) = defined["again"](recorded, wanted).sections
-    page = "python analysis/report.py --out runs --experiment a.digits --tracking-uri http://***@host --call abc"
-    assert facts.text == ["The study:", "    python 0.py", "    python 1.py", "This page:", f"    {page}"]
-    values = [["lthray", "0.1.0"], ["commit", "c0, c1"], ["made with", "torch 2"], ["data digits", "abc"]]
+    page = "python analysis/report.py --out runs --experiment a.digits"
+    page += " --tracking-uri http://***@host --call abc"
+    assert facts.text == [
+        "The study:",
+        "    python 0.py",
+        "    python 1.py",
+        "This page:",
+        f"    {page}",
+    ]
+    values = [
+        ["lthray", "0.1.0"],
+        ["commit", "c0, c1"],
+        ["made with", "torch 2"],
+        ["data digits", "abc"],
+    ]
     assert facts.table[1:] == [*values, ["seeds of list", "0 1"]]
 
 
@@ -423,7 +553,11 @@ def test_samples_of_dense_and_sparsest_of_the_first_ticket_that_has_any(defined)
 
     def pictures(trial, index):
         asked.append((trial.run, index))
-        return [(f"samples_{s}", f"{trial.run} {index} {s}".encode()) for s in ("ddpm", "ddim") if trial.run != "run1"]
+        return [
+            (f"samples_{s}", f"{trial.run} {index} {s}".encode())
+            for s in ("ddpm", "ddim")
+            if trial.run != "run1"
+        ]
 
     recorded = SimpleNamespace(pictures=pictures)
     trials = [trial(0, control="shuffle"), trial(1), trial(2, ROUNDS[:1]), trial(3), trial(4)]
@@ -436,5 +570,8 @@ def test_samples_of_dense_and_sparsest_of_the_first_ticket_that_has_any(defined)
     }
     assert asked == [("run1", 0), ("run1", 2), ("run3", 0), ("run3", 2)]
     image = base64.b64encode(b"run3 0 ddim").decode()
-    assert Page(pages.pictures(found.pictures)).all("img", "src")[0] == f"data:image/png;base64,{image}"
+    assert (
+        Page(pages.pictures(found.pictures)).all("img", "src")[0]
+        == f"data:image/png;base64,{image}"
+    )
     assert list(defined["samples"](recorded, [trial(1)])) == []

@@ -1,4 +1,4 @@
-"""What is published can be made again from the recorded trials beside it, and the README shows nothing else."""
+"""What is published can be made again from the trials beside it; the README shows nothing else."""
 
 import csv
 import io
@@ -22,11 +22,13 @@ ANALYSIS = runpy.run_path(str(ROOT / "analysis/ticket_frequency.py"))
 
 def recorded(path: Path) -> list[TrialRecord]:
     """The published trials of a folder."""
-    return [TrialRecord.from_json(facts) for facts in json.loads((path / "trials.json").read_text())]
+    return [
+        TrialRecord.from_json(facts) for facts in json.loads((path / "trials.json").read_text())
+    ]
 
 
 def published() -> list[tuple[Path, Evidence]]:
-    """Every published verdict: the path of its files without their ending, and what it was given on."""
+    """Return every published verdict: the path of its files without ending, and its evidence."""
     found = []
     for path in sorted((ROOT / "results").glob("*/trials.json")):
         trials = recorded(path.parent)
@@ -55,14 +57,19 @@ def test_tables_and_sentences_are_made_again_from_the_recorded_trials(place, evi
     assert told[-1].startswith("Recorded: python studies/")
 
 
-@pytest.mark.parametrize(("place", "evidence"), [v for v in VERDICTS if v.values[0].with_suffix(".png").is_file()])
+@pytest.mark.parametrize(
+    ("place", "evidence"), [v for v in VERDICTS if v.values[0].with_suffix(".png").is_file()]
+)
 def test_figures_are_made_again(place, evidence):
     assert alike(sections.png(ANALYSIS["excess"](evidence)), place.with_suffix(".png"))
 
 
 def alike(again: bytes, place: Path) -> bool:
     """Whether two pictures are the same but for fonts, which may differ by a pixel."""
-    a, b = (np.asarray(Image.open(file).convert("L"), dtype=float) for file in (io.BytesIO(again), place))
+    a, b = (
+        np.asarray(Image.open(file).convert("L"), dtype=float)
+        for file in (io.BytesIO(again), place)
+    )
     return a.shape == b.shape and bool(np.abs(a - b).mean() < 1.0)  # of 255
 
 
@@ -70,7 +77,10 @@ def test_the_surface_and_its_barriers_are_made_again():
     place = ROOT / "results/rewinding.digits"
     trials = recorded(place)
     page = runpy.run_path(str(ROOT / "analysis/rewinding.py"))
-    made = {section.name: section for section in page["sections"](SimpleNamespace(of=lambda call: trials))}
+    made = {
+        section.name: section
+        for section in page["sections"](SimpleNamespace(of=lambda call: trials))
+    }
     for name in ("barriers", "stability"):
         assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")
         for row in rows(place / f"{name}.csv"):
@@ -111,8 +121,13 @@ def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
             assert f"{row[head.index('excess')]} {row[-1]}" in README or row[0] == "chance alone"
 
 
-PAGES = {"methods": "pruning_methods", "spaces": "architectures", "samples": "architectures"}  # file -> what makes it
-MADE = [(path, PAGES[path.stem]) for path in sorted((ROOT / "results").glob("*/*.csv")) if path.stem in PAGES]
+# file -> what makes it
+PAGES = {"methods": "pruning_methods", "spaces": "architectures", "samples": "architectures"}
+MADE = [
+    (path, PAGES[path.stem])
+    for path in sorted((ROOT / "results").glob("*/*.csv"))
+    if path.stem in PAGES
+]
 
 
 def test_every_folder_of_trials_has_a_verdict_that_is_made_again():
@@ -123,7 +138,10 @@ def test_every_folder_of_trials_has_a_verdict_that_is_made_again():
     }
 
 
-@pytest.mark.parametrize(("place", "page"), [pytest.param(*case, id=f"{case[0].parent.name} {case[0].stem}") for case in MADE])
+@pytest.mark.parametrize(
+    ("place", "page"),
+    [pytest.param(*case, id=f"{case[0].parent.name} {case[0].stem}") for case in MADE],
+)
 def test_comparisons_are_made_again_and_shown(place, page):
     trials = recorded(place.parent)
     analysis = runpy.run_path(str(ROOT / f"analysis/{page}.py"))
@@ -139,14 +157,18 @@ def test_comparisons_are_made_again_and_shown(place, page):
         assert line in README
 
 
-@pytest.mark.parametrize("place", sorted(path.parent.name for path in (ROOT / "results").glob("*/trials.json")))
+@pytest.mark.parametrize(
+    "place", sorted(path.parent.name for path in (ROOT / "results").glob("*/trials.json"))
+)
 def test_trials_are_written_as_they_were_published(place):
     text = (ROOT / "results" / place / "trials.json").read_text()
     assert ANALYSIS["dump"](recorded(ROOT / "results" / place)) == text
 
 
 def test_results_hold_no_place():
-    for path in (ROOT / "results").rglob("*.[ctj]*"):
+    files = list((ROOT / "results").rglob("*.[ctj]*"))
+    assert len(files) > 10
+    for path in files:
         text = path.read_text()
         assert "/tmp" not in text
         assert "/home" not in text

@@ -1,4 +1,4 @@
-"""Intervals cover and tests err as often as they say; values are those of statsmodels; the edges are defined."""
+"""Intervals cover and tests err as often as they say; values are those of statsmodels."""
 
 import itertools
 import math
@@ -33,7 +33,9 @@ def rate(found) -> float:
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_t_interval_covers_as_it_says(n):
     for level in (0.95, 0.8):
-        covered = rate(low <= 0.3 <= high for low, high in (st.t_interval(x, level) for x in studies(n, 0.3)))
+        covered = rate(
+            low <= 0.3 <= high for low, high in (st.t_interval(x, level) for x in studies(n, 0.3))
+        )
         assert covered == pytest.approx(level, abs=0.015 if level == 0.95 else 0.025)
 
 
@@ -54,16 +56,30 @@ def test_an_interval_over_images_covers_the_excess_of_all_images():
 @pytest.mark.parametrize("n", [3, 5, 8])
 def test_a_ticket_just_as_bad_as_the_margin_passes_one_time_in_twenty(n):
     for margin in (0.0, 1.5):
-        assert rate(st.non_inferior(x, margin) for x in studies(n, margin)) == pytest.approx(0.05, abs=0.012)
-    assert rate(st.non_inferior(x, 0, alpha=0.2) for x in studies(n)) == pytest.approx(0.2, abs=0.022)
+        assert rate(st.non_inferior(x, margin) for x in studies(n, margin)) == pytest.approx(
+            0.05, abs=0.012
+        )
+    assert rate(st.non_inferior(x, 0, alpha=0.2) for x in studies(n)) == pytest.approx(
+        0.2, abs=0.022
+    )
 
 
 @pytest.mark.parametrize(
     ("n", "margin", "power"),
-    [(5, 1, 0.58), (5, 1.5, 0.86), (5, 2, 0.97), (6, 1, 0.68), (6, 1.5, 0.93), (8, 1, 0.82), (10, 1, 0.90)],
+    [
+        (5, 1, 0.58),
+        (5, 1.5, 0.86),
+        (5, 2, 0.97),
+        (6, 1, 0.68),
+        (6, 1.5, 0.93),
+        (8, 1, 0.82),
+        (10, 1, 0.90),
+    ],
 )
 def test_power_of_non_inferiority_is_as_the_protocol_says(n, margin, power):
-    assert stats.nct.cdf(stats.t.ppf(0.05, n - 1), n - 1, -margin * math.sqrt(n)) == pytest.approx(power, abs=0.006)
+    assert stats.nct.cdf(stats.t.ppf(0.05, n - 1), n - 1, -margin * math.sqrt(n)) == pytest.approx(
+        power, abs=0.006
+    )
     assert rate(st.non_inferior(x, margin) for x in studies(n)) == pytest.approx(power, abs=0.03)
 
 
@@ -96,28 +112,36 @@ def test_jeffreys_covers_as_it_says_on_average_only():
 
 
 def coverage(interval, n: int, level: float, shares: np.ndarray) -> np.ndarray:
-    """Of each true share, exactly: the binomial summed over the counts whose interval contains it."""
+    """Return the exact coverage of each true share: the binomial over counts that contain it."""
     low, high = np.array([interval(x, n, level=level) for x in range(n + 1)]).T
     p = shares[:, None]
     return (stats.binom.pmf(np.arange(n + 1), n, p) * ((low <= p) & (p <= high))).sum(1)
 
 
-@pytest.mark.parametrize(("p1", "n1", "p2", "n2"), [(0.9, 10, 0.5, 10), (0.5, 8, 0.5, 20), (0.8, 20, 0.3, 12)])
+@pytest.mark.parametrize(
+    ("p1", "n1", "p2", "n2"), [(0.9, 10, 0.5, 10), (0.5, 8, 0.5, 20), (0.8, 20, 0.3, 12)]
+)
 def test_newcombe_covers_the_difference_of_two_shares(p1, n1, p2, n2):
     total = 0.0
     for x1, x2 in itertools.product(range(n1 + 1), range(n2 + 1)):
         low, high = st.newcombe(x1, n1, x2, n2)
-        total += stats.binom.pmf(x1, n1, p1) * stats.binom.pmf(x2, n2, p2) * (low <= p1 - p2 <= high)
+        total += (
+            stats.binom.pmf(x1, n1, p1) * stats.binom.pmf(x2, n2, p2) * (low <= p1 - p2 <= high)
+        )
     assert total == pytest.approx(0.955, abs=0.02)
 
 
 def test_holm_errs_in_one_family_of_twenty():
     p = np.random.default_rng(4).random((STUDIES, 6))
-    assert rate((st.holm(x) <= 0.05).any() for x in p) == pytest.approx(1 - (1 - 0.05 / 6) ** 6, abs=0.012)
+    assert rate((st.holm(x) <= 0.05).any() for x in p) == pytest.approx(
+        1 - (1 - 0.05 / 6) ** 6, abs=0.012
+    )
     p[:, [1, 4]] = 1e-6  # two effects are there, and leave .05 / 4 to each of the others
     found = [st.holm(x) <= 0.05 for x in p]
     assert all(x[1] and x[4] for x in found)
-    assert rate(x[[0, 2, 3, 5]].any() for x in found) == pytest.approx(1 - (1 - 0.05 / 4) ** 4, abs=0.012)
+    assert rate(x[[0, 2, 3, 5]].any() for x in found) == pytest.approx(
+        1 - (1 - 0.05 / 4) ** 4, abs=0.012
+    )
 
 
 @pytest.mark.parametrize("true", [0, 2])
@@ -141,12 +165,20 @@ def test_logrank_errs_one_time_in_twenty():
 
 
 def test_the_mean_of_seeds_is_statsmodels():
-    for x in studies(5, 0.2)[:20]:
+    several = studies(5, 0.2)[:20]
+    assert len(several) == 20
+    for x in several:
         reference = DescrStatsW(x)
         assert st.t_interval(x, 0.9) == pytest.approx(reference.tconfint_mean(0.1))
         assert st.upper_bound(x, 0.95) == pytest.approx(reference.tconfint_mean(0.1)[1])
-        assert st.upper_bound(x, 0.8) == pytest.approx(reference.tconfint_mean(alternative="smaller", alpha=0.2)[1])
-        for alternative, theirs in (("less", "smaller"), ("greater", "larger"), ("two-sided", "two-sided")):
+        assert st.upper_bound(x, 0.8) == pytest.approx(
+            reference.tconfint_mean(alternative="smaller", alpha=0.2)[1]
+        )
+        for alternative, theirs in (
+            ("less", "smaller"),
+            ("greater", "larger"),
+            ("two-sided", "two-sided"),
+        ):
             expected = reference.ttest_mean(0.3, alternative=theirs)[1]
             assert st.t_test(x, alternative, shift=0.3) == pytest.approx(expected)
 
@@ -184,7 +216,9 @@ def test_holm_is_statsmodels():
     assert st.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@pytest.mark.parametrize(("mine", "theirs"), [(st.clopper_pearson, "beta"), (st.jeffreys, "jeffreys")])
+@pytest.mark.parametrize(
+    ("mine", "theirs"), [(st.clopper_pearson, "beta"), (st.jeffreys, "jeffreys")]
+)
 def test_intervals_of_a_share_are_statsmodels(mine, theirs):
     for n, level in itertools.product((1, 5, 20), (0.95, 0.8)):
         for x in range(n + 1):
@@ -195,14 +229,17 @@ def test_intervals_of_a_share_are_statsmodels(mine, theirs):
 def test_newcombe_is_statsmodels_and_the_paper():
     for x1, n1, x2, n2 in ((5, 5, 0, 5), (7, 10, 3, 12), (1, 20, 2, 8)):
         for level in (0.95, 0.8):
-            expected = confint_proportions_2indep(x1, n1, x2, n2, compare="diff", method="newcomb", alpha=1 - level)
+            expected = confint_proportions_2indep(
+                x1, n1, x2, n2, compare="diff", method="newcomb", alpha=1 - level
+            )
             assert st.newcombe(x1, n1, x2, n2, level=level) == pytest.approx(expected)
-    assert st.newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)  # Newcombe 1998, table II (a)
+    # Newcombe 1998, table II (a)
+    assert st.newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 @pytest.fixture
 def arms():
-    """(sparsity, failed) of two arms of trajectories on a common ladder, unsorted, with ties and censoring."""
+    """(sparsity, failed) of two arms on a common ladder: unsorted, with ties and censoring."""
     rng = np.random.default_rng(10)
     ladder = 1 - 0.8 ** np.arange(1, 13)
     last = ladder[rng.integers(2, 12, (2, 30))]
@@ -211,8 +248,12 @@ def arms():
 
 
 def test_survival_is_statsmodels(arms):
+    assert len(arms[0]) == 2
     for times, observed in zip(*arms, strict=True):
-        expected, found = SurvfuncRight(times, observed), st.kaplan_meier(times, observed, level=0.9)
+        expected, found = (
+            SurvfuncRight(times, observed),
+            st.kaplan_meier(times, observed, level=0.9),
+        )
         at = np.searchsorted(found.t, expected.surv_times)
         assert np.allclose(found.t, np.unique(times))
         assert np.allclose(found.survival[at], expected.surv_prob)
@@ -239,14 +280,22 @@ def test_an_interval_over_images_is_that_of_the_delta_method_in_pairs():
     excess, error = st.relative_excess(1.03 * a, b)
     for level, z in ((0.95, 1.96), (0.8, 1.2816)):
         low, high = st.image_interval(1.03 * a, b, level=level)
-        assert (low, high) == pytest.approx((excess - z * error, excess + z * error), abs=0.15 * error)
-    assert st.image_interval(a, b) == st.image_interval(a, b, seed=0) != st.image_interval(a, b, seed=1)
+        assert (low, high) == pytest.approx(
+            (excess - z * error, excess + z * error), abs=0.15 * error
+        )
+    assert (
+        st.image_interval(a, b)
+        == st.image_interval(a, b, seed=0)
+        != st.image_interval(a, b, seed=1)
+    )
 
 
 def test_an_interval_over_images_is_the_same_seen_from_either_network():
     a, b = np.random.default_rng(13).gamma(1, size=(2, 50))
     low, high = st.image_interval(a, b)
-    assert st.image_interval(b, a) == pytest.approx((1 / (1 + high) - 1, 1 / (1 + low) - 1), abs=1e-5)
+    assert st.image_interval(b, a) == pytest.approx(
+        (1 / (1 + high) - 1, 1 / (1 + low) - 1), abs=1e-5
+    )
 
 
 def test_a_noise_floor_is_a_quantile_of_sizes():
@@ -275,17 +324,30 @@ def test_a_power_law_is_inverted_exactly(exponent):
 
 @pytest.mark.parametrize(
     ("target", "step"),
-    [(9, 10), (8, 10), (4, 20), (math.sqrt(8), 20 * math.sqrt(2)), (2, 40), (1.9, 160 / 1.9), (1, 160), (0.9, math.inf)],
+    [
+        (9, 10),
+        (8, 10),
+        (4, 20),
+        (math.sqrt(8), 20 * math.sqrt(2)),
+        (2, 40),
+        (1.9, 160 / 1.9),
+        (1, 160),
+        (0.9, math.inf),
+    ],
 )
 def test_a_target_is_reached_once_and_for_all(target, step):
-    curve = [(10, 8.0), (20, 4.0), (40, 2.0), (80, 5.0), (160, 1.0)]  # what has been reached at 40 is not lost at 80
+    # what has been reached at 40 is not lost at 80
+    curve = [(10, 8.0), (20, 4.0), (40, 2.0), (80, 5.0), (160, 1.0)]
     assert st.steps_to(curve, target) == pytest.approx(step)
 
 
 def test_a_margin_is_worth_the_steps_since_the_loss_was_that_high():
     curve = [(10, 8.0), (20, 4.0), (40, 0.9), (80, 1.0)]
     assert st.step_equivalent(curve, 3) == pytest.approx(1 - 20 / 80)
-    assert st.step_equivalent(curve, 7) == st.step_equivalent(curve, 50) == pytest.approx(1 - 10 / 80)  # a lower bound
+    # a lower bound
+    assert (
+        st.step_equivalent(curve, 7) == st.step_equivalent(curve, 50) == pytest.approx(1 - 10 / 80)
+    )
     assert 1 - 40 / 80 < st.step_equivalent(curve, 0) < 1 - 20 / 80  # the last loss, not the best
 
 
@@ -303,10 +365,22 @@ SAME = [0.1] * 3  # whose computed mean is not 0.1
         (lambda: st.non_inferior(SAME, 0.1), False),
         (lambda: st.non_inferior(SAME, 0.1001), True),
         (lambda: [st.t_test(SAME, a) for a in ("less", "greater", "two-sided")], [1, 0, 0]),
-        (lambda: [st.t_test(SAME, a, shift=0.2) for a in ("less", "greater", "two-sided")], [0, 1, 0]),
-        (lambda: [st.t_test(SAME, a, shift=0.1) for a in ("less", "greater", "two-sided")], [0.5, 0.5, 1]),
-        (lambda: [st.sign_flip(SAME, a) for a in ("less", "greater", "two-sided")], [1, 0.125, 0.25]),
-        (lambda: [st.sign_flip(SAME, a, shift=0.1) for a in ("less", "greater", "two-sided")], [1, 1, 1]),
+        (
+            lambda: [st.t_test(SAME, a, shift=0.2) for a in ("less", "greater", "two-sided")],
+            [0, 1, 0],
+        ),
+        (
+            lambda: [st.t_test(SAME, a, shift=0.1) for a in ("less", "greater", "two-sided")],
+            [0.5, 0.5, 1],
+        ),
+        (
+            lambda: [st.sign_flip(SAME, a) for a in ("less", "greater", "two-sided")],
+            [1, 0.125, 0.25],
+        ),
+        (
+            lambda: [st.sign_flip(SAME, a, shift=0.1) for a in ("less", "greater", "two-sided")],
+            [1, 1, 1],
+        ),
         (lambda: st.fixed_sequence([]), 0),
         (lambda: st.fixed_sequence([False, True, True]), 0),
         (lambda: st.fixed_sequence([True, True, False, True]), 2),
@@ -316,14 +390,20 @@ SAME = [0.1] * 3  # whose computed mean is not 0.1
         (lambda: st.holm([0.9, 1.0, 0.9]).tolist(), [1, 1, 1]),
         (lambda: (st.jeffreys(0, 8).low, st.jeffreys(8, 8).high), (0, 1)),
         (lambda: (st.clopper_pearson(0, 8).low, st.clopper_pearson(8, 8).high), (0, 1)),
-        (lambda: [round(f(10, 10).low, 2) for f in (st.jeffreys, st.clopper_pearson)], [0.78, 0.69]),
+        (
+            lambda: [round(f(10, 10).low, 2) for f in (st.jeffreys, st.clopper_pearson)],
+            [0.78, 0.69],
+        ),
         (lambda: (st.newcombe(9, 9, 0, 9).high, st.newcombe(0, 9, 9, 9).low), (1, -1)),
         (lambda: st.kaplan_meier([3, 1, 2], [0, 0, 0]).survival.tolist(), [1, 1, 1]),
         (lambda: st.kaplan_meier([3, 1, 2], [0, 0, 0]).median, math.inf),
         (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).t.tolist(), [1, 2, 3]),
         (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).survival.tolist(), [0.75, 0.5, 0]),
         (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).median, 2),
-        (lambda: np.isnan(st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).low).tolist(), [False, False, True]),
+        (
+            lambda: np.isnan(st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).low).tolist(),
+            [False, False, True],
+        ),
         (lambda: st.logrank([1, 2], [0, 0], [1, 3], [0, 0]), 1),
         (lambda: st.logrank([1, 2], [1, 1], [1, 2], [1, 1]), 1),
         (lambda: st.image_interval(1.02 * np.arange(1.0, 9), np.arange(1.0, 9)), (0.02, 0.02)),
@@ -393,15 +473,18 @@ def test_the_intraclass_correlation_is_that_of_the_analysis_of_variance():
 
 def test_groups_that_agree_count_once_and_those_that_do_not_count_whole():
     assert st.effective_size([[1, 1, 1], [0, 0, 0]]) == pytest.approx(2)
-    assert st.effective_size([[1, 1, 1], [1, 1, 1]]) == pytest.approx(2)  # nothing tells them apart: the careful answer
+    # nothing tells them apart: the careful answer
+    assert st.effective_size([[1, 1, 1], [1, 1, 1]]) == pytest.approx(2)
     assert st.effective_size([[0, 1], [1, 0], [0, 1]]) == pytest.approx(6)
     assert st.effective_size([[1], [0], [1]]) == 3
     assert st.effective_size([[1, 0, 1]]) == 3
 
 
 def test_a_share_of_trajectories_that_depend_on_their_recipe_is_covered():
-    """2,000 designs of 16 recipes on 5 seeds, each recipe with its own chance to win: taken for 80 independent outcomes the
-    exact interval would miss the true share far too often."""
+    """2,000 designs of 16 recipes on 5 seeds, each recipe with its own chance to win.
+
+    Taken for 80 independent outcomes the exact interval would miss the true share far too often.
+    """
     rng, covered, naive, studies = np.random.default_rng(9), 0, 0, 2000
     for _ in range(studies):
         chance = rng.beta(0.6, 0.6, size=(16, 1))  # one half in the mean

@@ -268,14 +268,15 @@ def test_a_study_without_ray_is_the_study_on_ray(page, study):
 
 def test_a_killed_study_without_ray_is_run_again_to_the_same_result(page, reference):
     process = begin(page, "list", *LONG, "--local")
+    wait_for(page, r"trial-0000-point")
+    process.send_signal(signal.SIGTERM)
+    text = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, text
+    assert "to go on, the same command:" in text
+    process = begin(page, "list", *LONG, "--local")
     wait_for(page, r"trial-0001-point")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    process = begin(page, "list", *LONG, "--local")
-    time.sleep(4)
-    process.send_signal(signal.SIGTERM)
-    text = process.communicate(timeout=60)[0]
-    assert process.returncode in (75, 0), text  # 0 where it was faster than the signal
     go(page, "list", *LONG, "--local")
     assert equal(results(page), reference)
 

@@ -1,4 +1,4 @@
-"""A training run is what it is, wherever it is cut; and under a mask, what is cut stays cut everywhere."""
+"""A training run is what it is, wherever it is cut; and what a mask cuts stays cut everywhere."""
 
 import itertools
 import math
@@ -12,7 +12,8 @@ from lthray.core.ticket import Mask
 from lthray.task import networks
 from lthray.task.data import load
 from lthray.task.objectives import OBJECTIVES
-from lthray.trial.training import CHUNK, Learner, NonFinite, State, decay_of, learning_rate
+from lthray.trial.state import NonFinite, State
+from lthray.trial.training import CHUNK, Learner, decay_of, learning_rate
 
 from .conftest import lenet, tiny
 
@@ -22,32 +23,42 @@ STEPS = 12
 def learner_of(config: TrialConfig) -> Learner:
     images = load(config.data)
     network = networks.build(config.model, images.shape, 10, config.seed)
-    return Learner(
-        network, OBJECTIVES[config.objective.name].task(config.objective, "cpu", config.model.conditional), images, config.train
-    )
+    make_task = OBJECTIVES[config.objective.name].task
+    task = make_task(config.objective, "cpu", config.model.conditional)
+    return Learner(network, task, images, config.train)
 
 
 def mask_of(learner: Learner, density: float = 0.3) -> Mask:
     x = torch.zeros(1, *learner.images.shape)
     shapes = networks.layers(learner.network, learner.task.example(x))
-    return Mask({n: torch.rand(s, generator=torch.Generator().manual_seed(1)) < density for n, s in shapes.items()})
+    layers = {}
+    for name, shape in shapes.items():
+        draws = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+        layers[name] = draws < density
+    return Mask(layers)
 
 
 def begin(learner: Learner, mask: Mask, step: int = 0) -> State:
-    return State.begin({n: p.detach().clone() for n, p in learner.network.named_parameters()}, step).masked(mask)
+    weights = {n: p.detach().clone() for n, p in learner.network.named_parameters()}
+    return State.begin(weights, step).masked(mask)
 
 
 def frozen(live: State) -> State:
-    """A copy that does not change with the next step."""
-    groups = [{n: t.clone() for n, t in group.items()} for group in (live.weights, live.average, live.moments)]
+    """Return a copy that does not change with the next step."""
+    groups = []
+    for group in (live.weights, live.average, live.moments):
+        groups.append({n: t.clone() for n, t in group.items()})
     return State(live.step, live.age, *groups, live.seconds, live.loss_sum, live.losses)
 
 
-def states(config: TrialConfig, stops, start: State | None = None, mask: Mask | None = None, **options) -> list[State]:
+def states(
+    config: TrialConfig, stops, start: State | None = None, mask: Mask | None = None, **options
+) -> list[State]:
     learner = learner_of(config)
     mask = mask if mask is not None else mask_of(learner)
     state = start or begin(learner, mask)
-    return [frozen(live) for live in learner.run(state, mask, stream=config.stream, stops=stops, **options)]
+    trained = learner.run(state, mask, stream=config.stream, stops=stops, **options)
+    return [frozen(live) for live in trained]
 
 
 def assert_equal(a: State, b: State) -> None:
@@ -68,7 +79,9 @@ CONFIGS = {
     "bfloat16": tiny(train__autocast="bfloat16"),
     "shifted": tiny(data__augment="shift"),
     "dropout": tiny(model__dropout=0.3),
-    "told the class": tiny(model__conditional=True, objective__prediction="v_prediction", objective__schedule="sigmoid"),
+    "told the class": tiny(
+        model__conditional=True, objective__prediction="v_prediction", objective__schedule="sigmoid"
+    ),
     "lenet300": lenet(),
     "lenet5": lenet(model__name="lenet5", model__channels=(4, 4)),
     "resnet": lenet(model__name="resnet", model__channels=(8, 16), model__dropout=0.1),
@@ -87,7 +100,8 @@ def test_cut_at_every_step_and_continued_equals_whole_bit_for_bit(name):
 
 @pytest.mark.parametrize("lost", ["average", "moments", "age", "step"])
 def test_dropping_a_part_of_the_state_is_noticed(lost):
-    """Guards the test above: were a part of the state without effect, equality would prove nothing."""
+    """Guard the test above: were a part of the state without effect, equality would prove
+    nothing."""
     config = tiny(train__decay="cosine")
     whole, cut = states(config, [STEPS])[-1], states(config, [5])[-1]
     if lost == "average":
@@ -99,8 +113,10 @@ def test_dropping_a_part_of_the_state_is_noticed(lost):
     else:
         cut.step = 4
     other = states(config, [STEPS], start=cut)[-1]
-    groups = ("average",) if lost == "average" else ("weights",)
-    assert not all(torch.equal(getattr(other, g)[n], getattr(whole, g)[n]) for g in groups for n in whole.weights)
+    group = "average" if lost == "average" else "weights"
+    left, right = getattr(other, group), getattr(whole, group)
+    assert left
+    assert not all(torch.equal(left[n], right[n]) for n in left)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -108,14 +124,20 @@ def test_zeros_of_weights_average_and_moments_are_the_mask_after_every_step(name
     config = CONFIGS[name]
     learner = learner_of(config)
     mask = mask_of(learner)
+    seen = 0
     for live in learner.run(begin(learner, mask), mask, stream=0, stops=range(1, STEPS + 1)):
+        seen += 1
         slots = {key.split("/")[0] for key in live.moments}
-        groups = [live.weights, live.average] + [{n: live.moments[f"{s}/{n}"] for n in mask} for s in slots]
+        assert slots
+        groups = [live.weights, live.average]
+        groups += [{n: live.moments[f"{slot}/{n}"] for n in mask} for slot in slots]
         for group in groups:
             assert mask.holds(group)
         for tensors in (live.weights, live.average):  # and nothing else is zero
             assert all(torch.equal(tensors[n] != 0, bits) for n, bits in mask.items())
-        assert all(torch.equal(p != 0, mask[n]) for n, p in learner.network.named_parameters() if n in mask)
+        parameters = dict(learner.network.named_parameters())
+        assert all(torch.equal(parameters[n] != 0, bits) for n, bits in mask.items())
+    assert seen == STEPS
 
 
 def test_weights_without_a_mask_all_train():
@@ -124,11 +146,13 @@ def test_weights_without_a_mask_all_train():
     mask = mask_of(learner)
     start = begin(learner, mask)
     (end,) = states(config, [STEPS], start=start, mask=mask)
-    assert all(not torch.equal(end.weights[n], w) for n, w in start.weights.items() if n not in mask)
+    assert all(
+        not torch.equal(end.weights[n], w) for n, w in start.weights.items() if n not in mask
+    )
 
 
 def test_the_dense_step_is_torchs_own_loop():
-    """The same run written as anybody would write it: Adam, clipping, an average by diffusers' EMAModel."""
+    """Write the run as anybody would: Adam, clipping, an average by diffusers' EMAModel."""
     config = tiny(train__ema=0.999)
     learner = learner_of(config)
     mine = states(config, [STEPS], mask=Mask({}))[-1]
@@ -152,7 +176,8 @@ def test_the_dense_step_is_torchs_own_loop():
     assert mine.losses == STEPS
     decays = [(1 + n) / (10 + n) for n in range(STEPS)]
     assert [decay_of(config.train, n) for n in range(STEPS)] == decays
-    # diffusers' first update has decay 0 and its ramp begins one step later; past that the rule is the same
+    # diffusers' first update has decay 0 and its ramp begins one step later; past that the rule is
+    # the same
     assert average.get_decay(7) == decay_of(config.train, 6)
 
 
@@ -162,7 +187,8 @@ def test_the_average_is_the_lerp_of_its_own_weights():
     for age, (a, b) in enumerate(itertools.pairwise(each), 1):
         d = decay_of(config.train, age)
         for name in a.weights:
-            assert torch.allclose(b.average[name], d * a.average[name] + (1 - d) * b.weights[name], atol=1e-7)
+            lerp = d * a.average[name] + (1 - d) * b.weights[name]
+            assert torch.allclose(b.average[name], lerp, atol=1e-7)
 
 
 def test_gradients_are_masked_before_they_are_clipped(monkeypatch):
@@ -173,7 +199,9 @@ def test_gradients_are_masked_before_they_are_clipped(monkeypatch):
     def spy(parameters, limit):
         parameters = list(parameters)
         names = [n for n, _ in learner.network.named_parameters()]
-        assert all(bool((p.grad[~mask[n]] == 0).all()) for n, p in zip(names, parameters, strict=True) if n in mask)
+        for name, parameter in zip(names, parameters, strict=True):
+            if name in mask:
+                assert bool((parameter.grad[~mask[name]] == 0).all())
         seen.append(float(real(parameters, limit)))
         return seen[-1]
 
@@ -206,7 +234,9 @@ def test_commits_between_stops_come_at_chunk_ends_and_change_nothing():
 
 
 @pytest.mark.parametrize("bad_step", [0, 4, CHUNK, CHUNK + 3])
-def test_the_first_loss_that_is_not_finite_is_named_and_nothing_after_it_is_yielded(bad_step, monkeypatch):
+def test_the_first_loss_that_is_not_finite_is_named_and_nothing_after_it_is_yielded(
+    bad_step, monkeypatch
+):
     config = tiny()
     learner = learner_of(config)
     real, calls = learner.task.errors, []
@@ -217,10 +247,10 @@ def test_the_first_loss_that_is_not_finite_is_named_and_nothing_after_it_is_yiel
 
     monkeypatch.setattr(learner.task, "errors", errors)
     seen = []
+    start = begin(learner, Mask({}))
+    trained = learner.run(start, Mask({}), stream=0, stops=[60], due=lambda: True)
     with pytest.raises(NonFinite, match=f"nan at step {bad_step}$"):
-        seen.extend(
-            live.step for live in learner.run(begin(learner, Mask({})), Mask({}), stream=0, stops=[60], due=lambda: True)
-        )
+        seen.extend(live.step for live in trained)
     assert all(step <= bad_step for step in seen)
     assert len(calls) <= (bad_step // CHUNK + 1) * CHUNK
 
@@ -231,7 +261,6 @@ def test_a_state_that_is_not_finite_or_not_masked_is_never_committed(group):
     mask = mask_of(learner)
     (live,) = [frozen(s) for s in learner.run(begin(learner, mask), mask, stream=0, stops=[2])]
     live.check(mask)
-    tensor = next(t for n, t in getattr(live, group).items() if n.split("/")[-1] in mask)
     name = next(iter(mask))
     tensor = getattr(live, group)[name if group != "moments" else f"exp_avg/{name}"]
     dead = (~mask[name]).flatten().nonzero()[0]
@@ -244,7 +273,8 @@ def test_a_state_that_is_not_finite_or_not_masked_is_never_committed(group):
 
 
 def test_the_rate_of_each_step():
-    train = tiny(train__steps=100, train__warmup=10, train__decay="cosine", train__lr=1.0, train__floor=0.1).train
+    words = {"train__warmup": 10, "train__decay": "cosine", "train__floor": 0.1}
+    train = tiny(train__steps=100, train__lr=1.0, **words).train
     rates = [learning_rate(train, s) for s in range(140)]
     assert rates[:10] == pytest.approx([(s + 1) / 10 for s in range(10)])
     assert rates[10] == 1.0
@@ -259,6 +289,11 @@ def test_the_optimizer_gets_that_rate(monkeypatch):
     config = tiny(train__decay="linear", train__lr=0.01)
     learner, rates = learner_of(config), []
     real = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), real(self))[1])
+
+    def spy(self):
+        rates.append(self.param_groups[0]["lr"])
+        return real(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
     list(learner.run(begin(learner, Mask({}), step=2), Mask({}), stream=0, stops=[8]))
     assert rates == [learning_rate(config.train, s) for s in range(2, 8)]

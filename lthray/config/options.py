@@ -148,6 +148,8 @@ class Options(Root):
     """Run in this process without Ray: for a debugger, a notebook or a test."""
     smoke: bool = False
     """The whole pipeline in under 90 seconds; proves that it runs, says nothing about tickets."""
+    allow_code_change: bool = False
+    """Go on with stored results that other code has made, and mark what comes of them."""
     dry_run: bool = False
     """Print the plan, what is shared, bytes and time; write nothing."""
 

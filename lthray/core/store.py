@@ -37,6 +37,10 @@ SEALED = re.compile(rb'\{"manifest":(.*),"sha256":"([0-9a-f]{64})"\}', re.DOTALL
 DAMAGE = (ValueError, KeyError, TypeError, RecursionError, FileNotFoundError)
 
 
+class CodeChanged(RuntimeError):
+    """Stored results were made by other code than this."""
+
+
 class StoreError(ValueError):
     """The place is no lthray store, or one that this version cannot read."""
 
@@ -102,6 +106,20 @@ class Store:
             except DAMAGE as error:
                 if attempt in self._attempts(folder):  # else it was dropped meanwhile
                     self._set_aside(f"{folder}/{attempt}", error)
+        return None
+
+    def facts(self, key: str, part: str = "whole") -> dict[str, Any] | None:
+        """Return the facts of the first attempt at (key, part) whose manifest verifies, or None.
+
+        Its files are not read, so this is quick, and says nothing of them.
+        """
+        folder = _place(key, part)
+        for attempt in self._attempts(folder):
+            try:
+                manifest = _unsealed(self.backend.read(f"{folder}/{attempt}/{MANIFEST}"))
+            except DAMAGE:
+                continue
+            return dict(manifest["facts"])
         return None
 
     def parts(self, key: str) -> list[str]:

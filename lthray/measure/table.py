@@ -113,7 +113,7 @@ def _panel(trained: Network, words: Words) -> tuple[nn.Module, Task, Tensor, Ten
 
 
 def heldout(spec: Spec, trained: Network) -> Measured:
-    """Measure the loss on the evaluation set, [images, timesteps], and on as many training images."""
+    """Measure the loss [images, timesteps] on the evaluation set, and on training images."""
     words = _words(spec)
     network, task, x, y = _panel(trained, words)
     images = trained.images

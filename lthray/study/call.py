@@ -142,11 +142,11 @@ class Call:
         kinds, seeds = combinations(self.space, ANCHORED), range(len(self.seeds))
         return [self.config_of(number, kind) for number in seeds for kind in kinds]
 
-    def plan(self, digest: str, given: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def plan(self, data: str, files: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return what makes this call the one it is, as JSON.
 
-        The same command finds the same call again, and more --trials extend it. Data count by the
-        `digest` of their content, files that the user gave by theirs in `given` (word -> digest).
+        The same command finds the same call again, and more --trials extend it. `data` is the
+        digest of the data set, `files` maps a word to the digest of the file that the user gave.
         """
         study = self.study
         plan: dict[str, Any] = {
@@ -161,12 +161,12 @@ class Call:
             "seeds": self.seeds,
             "seed": self.options.seed,
             "search": [study.startup, study.grace, study.reduction],
-            "data": digest,
+            "data": data,
         }
         if self.beside and self.points:
             plan["beside"] = [dict(point) for point in self.beside]
-        if given:
-            plan["given"] = given
+        if files:
+            plan["given"] = files
         return plan
 
 
@@ -183,16 +183,16 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     """Return the call of a command line; raises ConfigError with every fault that can be told."""
     flat, faults = split(argv, known_words())
     own_words = {word: value for word, value in flat.items() if word in OWN}
-    given = {word: value for word, value in flat.items() if word not in OWN}
+    user_words = {word: value for word, value in flat.items() if word not in OWN}
     options = read_options(Options, own_words, faults)
     try:
-        config = TrialConfig.from_flat({**_base(study, options), **given})
+        config = TrialConfig.from_flat({**_base(study, options), **user_words})
     except ConfigError as error:
         faults += [flagged(fault) for fault in error.faults]
     faults += _unconfirmed(study, options)
     if faults:
         raise ConfigError(faults)
-    space, points = study.vary(config, given, smoke=options.smoke)
+    space, points = study.vary(config, user_words, smoke=options.smoke)
     beside = tuple(map(comparators.given, options.beside))
     call = Call(study, options, config, space, points, tuple(argv), study.phase, beside)
     _check_options(call)

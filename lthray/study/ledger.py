@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lthray.core.record import Outcome, Point
-from lthray.core.store import Store, key_of
+from lthray.core.store import Store, StoreError, key_of
 
 INDEX = key_of("index of calls", 1, {})
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
@@ -121,6 +121,9 @@ def _part(number: int, what: str) -> str:
 
 
 def _point(facts: Mapping[str, Any]) -> Point:
-    """Return the point of its stored facts; older ledgers hold of a round its key alone."""
-    rounds = [{"key": place} if isinstance(place, str) else place for place in facts["rounds"]]
-    return Point.from_json({**facts, "rounds": rounds})
+    """Return the point of its stored facts; StoreError where its rounds are of an older kind."""
+    point = Point.from_json(facts)
+    if any(isinstance(place, str) for place in point.rounds):
+        fault = "its rounds were stored by an older lthray, and this one cannot read them"
+        raise StoreError(f"trial {point.name!r}: {fault}; run the study again in another --out")
+    return point

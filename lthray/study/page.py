@@ -63,12 +63,12 @@ class Study(ABC):
 
     @abstractmethod
     def vary(
-        self, config: TrialConfig, given: Container[str], *, smoke: bool
+        self, config: TrialConfig, user_words: Container[str], *, smoke: bool
     ) -> tuple[Space, Points]:
         """Return the space that trials are drawn from, or the points that are listed.
 
-        `config` is that of the call, `given` the words that the user has fixed. Of space and points
-        one is empty; points are not yet crossed with the seeds.
+        `config` is that of the call, `user_words` hold the words that the user has fixed. Of space
+        and points one is empty; points are not yet crossed with the seeds.
         """
 
     def base(self, preset: str, *, smoke: bool) -> dict[str, Any]:
@@ -191,10 +191,10 @@ class Search(Study):
     confirm: Confirmation | None = None
 
     def vary(
-        self, config: TrialConfig, given: Container[str], *, smoke: bool
+        self, config: TrialConfig, user_words: Container[str], *, smoke: bool
     ) -> tuple[Space, Points]:
         """Return the space without the words that are given; the one point left if that is all."""
-        space = without(self.space(config), given, config.flat())
+        space = without(self.space(config), user_words, config.flat())
         return space, () if space else ({},)
 
     def drawn(self, *, smoke: bool) -> int:
@@ -225,11 +225,11 @@ class Grid(Study):
     """Word that makes the columns of a closing table, and the metric in it, by density."""
 
     def vary(
-        self, config: TrialConfig, given: Container[str], *, smoke: bool
+        self, config: TrialConfig, user_words: Container[str], *, smoke: bool
     ) -> tuple[Space, Points]:
         """Return the points with their arms, then the references."""
         points = self.points(config)
-        return {}, _crossed(points, self.arms(config), self.references(config), given)
+        return {}, _crossed(points, self.arms(config), self.references(config), user_words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,20 +251,20 @@ class Design(Study):
     """Words of what no point changes, such as dense networks."""
 
     def vary(
-        self, config: TrialConfig, given: Container[str], *, smoke: bool
+        self, config: TrialConfig, user_words: Container[str], *, smoke: bool
     ) -> tuple[Space, Points]:
         """Return the points of the design with their arms, then the references."""
         fixed = config.flat()
         size = self.smoke_size if smoke else self.size
-        points = design(without(self.space(config), given, fixed), size, fixed)
-        return {}, _crossed(points, self.arms(config), self.references(config), given)
+        points = design(without(self.space(config), user_words, fixed), size, fixed)
+        return {}, _crossed(points, self.arms(config), self.references(config), user_words)
 
 
 def _crossed(
     points: Sequence[Words],
     arms: Sequence[Words],
     references: Sequence[Words],
-    given: Container[str],
+    user_words: Container[str],
 ) -> Points:
     """Return every point with every arm, the first arm of all points first, then the references.
 
@@ -277,5 +277,5 @@ def _crossed(
     for arm in arms:
         for point in points:
             words = {**point, **arm}
-            listed.append({word: value for word, value in words.items() if word not in given})
+            listed.append({word: value for word, value in words.items() if word not in user_words})
     return once([*listed, *references])

@@ -11,7 +11,8 @@ from lthray.study.ledger import DONE, FAILED, STOPPED, Entry, Ledger
 from lthray.study.space import Drawer, Past, Words, draw, memory, promoted, score_of
 from lthray.study.worker import DenseRun, Job
 from lthray.trial.points import place_of, places_of, point
-from lthray.trial.recipe import Trajectory, trajectory
+from lthray.trial.recipe import trajectory
+from lthray.trial.trajectory import Trajectory
 from lthray.trial.view import assemble, is_stored
 
 

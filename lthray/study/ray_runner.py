@@ -54,14 +54,14 @@ class Stop(tune.Stopper):
     """
 
     def __init__(self) -> None:
-        self.asked = threading.Event()
+        self.signalled = threading.Event()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         """Return whether a signal has come."""
-        return self.asked.is_set()
+        return self.signalled.is_set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that is never asked of it
@@ -71,9 +71,9 @@ class Stop(tune.Stopper):
         """Let signals end the study while this is open."""
 
         def handle() -> None:
-            if self.asked.is_set():
+            if self.signalled.is_set():
                 raise KeyboardInterrupt
-            self.asked.set()
+            self.signalled.set()
             watch.say(STOPPING)
 
         with handled(handle):
@@ -94,14 +94,14 @@ def execute(queue: Source, run: Run, watch: Watch, *, slots: int, scratch: str) 
         prepare(queue, run, watch, stop)
         for _ in range(RETRIES):
             queue = queue.again()
-            if stop.asked.is_set() or not queue.left:
+            if stop.signalled.is_set() or not queue.left:
                 break
             try:
                 _tuner(queue, run, watch, stop, slots=slots, scratch=scratch).fit()
             except (RuntimeError, EOFError, tune.TuneError) as error:
                 fault = f"{type(error).__name__}: {str(error)[:200]}"  # Tune's; the store is whole
                 watch.say(f"Tune failed ({fault}); going on from the store")
-        return stop.asked.is_set()
+        return stop.signalled.is_set()
 
 
 # the cluster
@@ -215,7 +215,7 @@ def prepare(queue: Source, run: Run, watch: Watch, stop: Stop) -> None:
         pending.append(task.remote(run, dense, queue.root, options.cpus_per_trial, share))
     if pending:
         watch.say(f"first what the trials share: {len(pending)} dense runs")
-    while pending and not stop.asked.is_set():
+    while pending and not stop.signalled.is_set():
         # a failure here comes again, and is told, in the trials themselves
         _, pending = ray.wait(pending, timeout=1.0)
         watch.update()

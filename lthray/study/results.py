@@ -105,9 +105,9 @@ def round_line(name: str, index: int, last: int, measured: Mapping[str, float]) 
 # several trials
 
 
-def ranked(found: Iterable[TrialRecord]) -> list[TrialRecord]:
+def ranked(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Return the trials, best first: the most rounds, then the smallest score at the last."""
-    return sorted(found, key=_rank)
+    return sorted(records, key=_rank)
 
 
 def _rank(trial: TrialRecord) -> tuple[int, float, int]:
@@ -118,7 +118,7 @@ def _rank(trial: TrialRecord) -> tuple[int, float, int]:
     return -len(trial.rounds), score, trial.number
 
 
-def best(found: Iterable[TrialRecord], rungs: int, *, fair: bool = True) -> list[TrialRecord]:
+def best(records: Iterable[TrialRecord], rungs: int, *, fair: bool = True) -> list[TrialRecord]:
     """Return the trials that went down the whole ladder of `rungs`, best first, each recipe once.
 
     With `fair`, those alone whose weights have seen no more steps than their dense network's.
@@ -126,21 +126,21 @@ def best(found: Iterable[TrialRecord], rungs: int, *, fair: bool = True) -> list
     if not rungs:
         return []
     by_recipe: dict[str, TrialRecord] = {}
-    for trial in ranked(found):
+    for trial in ranked(records):
         whole = trial.point.control == "none" and len(trial.rounds) == rungs + 1
         if whole and not (fair and trial.older):
             by_recipe.setdefault(trial.point.recipe, trial)
     return list(by_recipe.values())
 
 
-def spent(found: Iterable[TrialRecord], since: float) -> tuple[float, float]:
+def spent(records: Iterable[TrialRecord], since: float) -> tuple[float, float]:
     """Return when the first round since a moment began, and the seconds spent on all of them.
 
     `since` and the first result are Unix times. Seconds are those of training and measuring, each
     training run and each round counted once.
     """
     fresh: dict[str, Round] = {}
-    for trial in found:
+    for trial in records:
         for r in trial.rounds:
             if r.created >= since:
                 fresh[r.keys["round"]] = r

@@ -104,7 +104,7 @@ def _applies(dial: Dial, words: Words) -> bool:
     return words.get(other) in values
 
 
-def without(space: Space, given: Container[str], fixed: Words) -> dict[str, Dial]:
+def without(space: Space, user_words: Container[str], fixed: Words) -> dict[str, Dial]:
     """Return the part of `space` that is left when the user gives some words.
 
     Giving a tuple gives its entries too. A word is also left out where its condition can no longer
@@ -113,7 +113,7 @@ def without(space: Space, given: Container[str], fixed: Words) -> dict[str, Dial
     """
     open_dials: dict[str, Dial] = {}
     for word, dial in space.items():
-        if word not in given and word.rpartition(".")[0] not in given:
+        if word not in user_words and word.rpartition(".")[0] not in user_words:
             open_dials[word] = dial
     left: dict[str, Dial] = {}
     for word, dial in open_dials.items():

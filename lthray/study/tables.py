@@ -15,8 +15,8 @@ from lthray.core.store import Store
 from lthray.findings.evidence import Evidence
 from lthray.study.results import best, config_of, matching, pruned, ranked, spent, surface
 from lthray.study.terminal import duration, table
-from lthray.trial.recipe import Trajectory, anchors_of
 from lthray.trial.steps import Step
+from lthray.trial.trajectory import Trajectory, anchors_of
 
 NONE = "–"
 

@@ -14,14 +14,14 @@ import torch
 
 from lthray.config.trial import TrialConfig
 from lthray.core.record import Progress, Round
-from lthray.core.store import Store
+from lthray.core.store import CodeChanged, Store
 from lthray.study.call import Call
 from lthray.study.comparators import pruned
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.study.space import Drawer, Words
 
 RETRIES = 3  # of a trial that lost its worker or its node, not of one that fails by itself
-INFRASTRUCTURE = (OSError, MemoryError, torch.OutOfMemoryError)
+INFRASTRUCTURE = (OSError, CodeChanged, MemoryError, torch.OutOfMemoryError)
 """Errors that `work` raises: not the trial's own, so that it is tried again."""
 
 
@@ -135,7 +135,7 @@ def work(
                 return STOPPED
         ledger.finish(job.number, DONE)
         return DONE
-    except OSError:
+    except (OSError, CodeChanged):
         raise
     except (MemoryError, torch.OutOfMemoryError):
         if ledger.first_time(job.number, "oom"):

@@ -11,12 +11,12 @@ from typing import Any
 
 from lthray.core.store import Item, Store
 from lthray.core.ticket import Mask, Weights
+from lthray.trial.state import State
 from lthray.trial.steps import Step
-from lthray.trial.training import State
 
 STATE = re.compile(r"(?:anchor|step)-(\d{8})")
 FINAL = "final"
-Check = Callable[[str, Item], None]
+Check = Callable[[Item], None]
 Curve = list[list[float]]
 """Points along a run: (step, sum of training losses, their number, seconds of measuring, held-out
 loss, ...)."""
@@ -26,13 +26,13 @@ def load(store: Store, run: Step, step: int, check: Check) -> State | None:
     """Return the stored state of a training run at a step of its schedule, on the CPU; None where
     there is none.
 
-    `check(kind, item)` raises where an object must not be used.
+    `check(item)` raises where an object must not be used.
     """
     parts = [FINAL] if step == run.span[1] else [f"anchor-{step:08d}", f"step-{step:08d}"]
     for part in parts:
         item = store.find(run.key, part)
         if item is not None:
-            check(run.kind, item)
+            check(item)
             return decode(item)
     return None
 
@@ -56,7 +56,7 @@ def nearest(
         item = store.find(run.key, parts[step])
         if item is None:
             continue
-        check(run.kind, item)
+        check(item)
         measured = item.facts["curves"].get(curve)
         if measured is not None or min(points, default=step + 1) > step:
             return decode(item), list(measured or [])

@@ -20,7 +20,8 @@ from lthray.prune.shares import Counts
 from lthray.prune.units import UNITS
 from lthray.task import networks
 from lthray.trial.objects import Begin, Run
-from lthray.trial.training import State
+from lthray.trial.state import State
+from lthray.trial.steps import marks
 from lthray.trial.workshop import Workshop
 
 SETTLED = 4  # earlier looks from which a settled mask may differ but little
@@ -32,7 +33,7 @@ class Collapsed(TrialFailed):
 
 @dataclass(frozen=True)
 class Cutting:
-    """One cut: the network that was trained, and what says how much of it stays and which weights."""
+    """One cut: the network that was trained, and what says how much of it stays, and what."""
 
     trained: Run
     prune: Prune
@@ -227,12 +228,6 @@ class Cutting:
             by_channel, steps, keep, lambda left: coupling.size(left, self.free), prune.budget
         )
         return coupling.mask(unit.keep(by_channel, counts, prune.group), self.whole), counts
-
-
-def marks(start: int, end: int, points: int) -> tuple[int, ...]:
-    """Return the steps that end `points` equal parts of a run from `start` to `end`."""
-    ends = {start + -(-(end - start) * part // points) for part in range(1, points + 1)}
-    return tuple(sorted(ends))
 
 
 def looks(start: int, end: int, prune: Prune) -> tuple[int, ...]:

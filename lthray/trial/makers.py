@@ -30,8 +30,8 @@ from lthray.task import data, networks
 from lthray.task.samplers import sample
 from lthray.trial.cutting import Cutting
 from lthray.trial.objects import Begin, Cut, Encoded, GivenFile, Run, Samples
+from lthray.trial.state import State
 from lthray.trial.steps import Step
-from lthray.trial.training import State
 from lthray.trial.workshop import Workshop
 
 Spec = Mapping[str, Any]
@@ -408,10 +408,20 @@ class Kind:
     """Modules of the package through which its numbers run, for the digest of its code."""
 
 
-_TASK = ("task.data", "task.networks", "task.classifiers", "task.objectives", "core.random")
+_TASK = (
+    "core.random",
+    "task.augment",
+    "task.classifiers",
+    "task.data",
+    "task.factories",
+    "task.inputs",
+    "task.networks",
+    "task.objectives",
+    "task.pictures",
+)
 _PRUNE = ("core.ticket", "prune.coupling", "prune.channels")
 _CUT = ("trial.cutting", "prune.criteria", "prune.responses", "prune.budgets", "prune.units")
-_RUN = ("trial.training", "prune.regimes", *_TASK, *_PRUNE)
+_RUN = ("trial.training", "trial.state", "prune.regimes", *_TASK, *_PRUNE)
 _LOSS = ("measure.loss", *_TASK, *_PRUNE)
 
 KINDS: dict[str, Kind] = {
@@ -426,7 +436,7 @@ KINDS: dict[str, Kind] = {
         prune, pack_cut, unpack_cut, False, (*_CUT, "core.kernels", "prune.transfer", *_RUN)
     ),
     "train": Kind(train, modules=("prune.rewinds", "prune.controls", "prune.transfer", *_RUN)),
-    "curve": Kind(curve, pack_measured, unpack_measured, False, _LOSS),
+    "curve": Kind(curve, pack_measured, unpack_measured, False, (*_LOSS, *_RUN)),
     "judge": Kind(judge),
     "sample": Kind(samples, pack_samples, unpack_samples, True, ("task.samplers", *_TASK, *_PRUNE)),
     "measure": Kind(
@@ -435,6 +445,8 @@ KINDS: dict[str, Kind] = {
         unpack_measured,
         False,
         (
+            "prune.budgets",
+            "prune.regimes",
             "measure.table",
             "measure.anatomy",
             "measure.cost",

@@ -19,11 +19,10 @@ from lthray.prune import channels
 from lthray.prune.coupling import full, small
 from lthray.task import networks
 from lthray.trial import checkpoints, code
-from lthray.trial.cutting import marks
 from lthray.trial.makers import KINDS, STORED, unpack_measured
 from lthray.trial.objects import Run
-from lthray.trial.steps import Step, describe
-from lthray.trial.training import State
+from lthray.trial.state import State
+from lthray.trial.steps import Step, describe, marks
 from lthray.trial.workshop import Workshop
 
 COMMIT = 5.0  # seconds of training after which the state is committed
@@ -91,6 +90,9 @@ class Making:
         self.curves: dict[str, Step] = {}
         """Key of a run -> the curve that is measured along it when it is trained."""
         self.steps_trained = 0
+        """Optimizer steps that were made here, and not found."""
+        self.mixed: set[str] = set()
+        """Kinds of objects made by other code that were used all the same."""
         self._objects: dict[tuple[str, str], Any] = {}
         self._workshops: dict[Any, Workshop] = {}
         self._committed = time.monotonic()
@@ -138,21 +140,28 @@ class Making:
         assert self.store is not None
         item = self.store.find(step.key)
         if item is not None:
-            self.check_code(step.kind, item)
+            self.check_code(item)
         return item
 
-    def check_code(self, kind: str, item: Item) -> None:
-        """Raise CodeChanged where an object was made by other code, unless that is allowed."""
+    def check_code(self, item: Item) -> None:
+        """Raise CodeChanged where an object was made by other code, unless that is allowed.
+
+        Where it is, what is made from now on is marked as mixed.
+        """
+        kinds = code.changed(item.facts)
         if not self.allow_code_change:
-            code.check({kind: item.facts.get("code")})
+            code.refuse(kinds)
+        self.mixed |= kinds
 
     def facts(self, step: Step) -> dict[str, Any]:
         """Return what is recorded with an object: what it is, when, on what and by which code it
         was made."""
+        mixed = {"mixed": sorted(self.mixed)} if self.mixed else {}
         return {
+            **mixed,
             "created": time.time(),
             "made": fingerprint(self.device),
-            "code": code.digest(step.kind),
+            "code": code.digests_of(step),
             "what": describe(step, STORED),
         }
 

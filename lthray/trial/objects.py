@@ -12,17 +12,18 @@ from lthray.config.parts import Regime, Train
 from lthray.core.ticket import Mask
 from lthray.prune import channels
 from lthray.prune.coupling import Coupling, small
-from lthray.prune.regimes import Schedule
+from lthray.prune.regimes import REGIMES, Schedule
 from lthray.task import networks
 from lthray.task.data import Images, Latents
+from lthray.trial.state import State
 from lthray.trial.steps import Step
-from lthray.trial.training import Learner, State
+from lthray.trial.training import Learner
 from lthray.trial.workshop import Layers, Workshop
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A mask as it was cut, and what must be known to train under it. An empty mask cuts nothing."""
+    """A mask as it was cut, and what it takes to train under it. An empty mask cuts nothing."""
 
     mask: Mask = field(default_factory=lambda: Mask({}))
     index: int = 0
@@ -51,7 +52,7 @@ class Begin:
     cut: Cut = field(default_factory=Cut)
 
     def masked(self, mask: Mask | None = None) -> State:
-        """Return the state with zeros wherever `mask` cuts, the begin's own mask if none is named."""
+        """Return the state with zeros wherever `mask` cuts; None is the mask that belongs to it."""
         chosen = self.cut if mask is None else replace(self.cut, mask=mask)
         return self.state.masked(chosen.cover or chosen.mask)
 
@@ -97,10 +98,15 @@ class Run:
         begin = self._sources["begin"]()
         return replace(begin, state=replace(begin.state, step=self.start))
 
+    @property
+    def moves(self) -> bool:
+        """Whether a regime moves the mask on the way."""
+        return REGIMES[self.regime.name].moves
+
     @cached_property
     def schedule(self) -> Schedule | None:
         """What the regime does to the mask on the way; None where the mask stays."""
-        if self.regime.name == Regime().name:
+        if not self.moves:
             return None
         target = self.begin.cut.mask
         return Schedule(
@@ -128,9 +134,11 @@ class Run:
 
     @cached_property
     def cut(self) -> Cut:
-        """The mask as the training has left it."""
+        """The mask as the training has left it; one that stays is known without the training."""
         begin = self.begin.cut
-        return replace(begin, mask=self.final.mask) if self.final.mask is not None else begin
+        if not self.moves or self.final.mask is None:
+            return begin
+        return replace(begin, mask=self.final.mask)
 
     def mask(self, layers: Layers) -> Mask:
         """Return the mask at its end; of a dense network, one that keeps all layers that may be

@@ -10,8 +10,9 @@ from lthray.config.trial import PLACES, TrialConfig
 from lthray.core import metrics
 from lthray.core.record import Point
 from lthray.task import inputs, networks
-from lthray.trial.recipe import Rung, Trajectory, trajectory
+from lthray.trial.recipe import trajectory
 from lthray.trial.steps import history
+from lthray.trial.trajectory import Rung, Trajectory
 
 
 def point(config: TrialConfig, words: dict[str, Any], phase: str) -> Point:

@@ -20,7 +20,7 @@ from lthray.task.samplers import trained_scheduler
 from lthray.trial import parents
 from lthray.trial.makers import stretched, taken_mask
 from lthray.trial.recipe import trajectory
-from lthray.trial.training import State
+from lthray.trial.state import State
 from lthray.trial.workshop import Workshop
 
 ENDS = ("beta_start", "beta_end")
@@ -61,7 +61,7 @@ def workshop_of(config: TrialConfig, device: str | torch.device = "cpu") -> Work
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
-    """Return the parameters of the network, and the seconds that one training step takes here, now."""
+    """Return the number of parameters, and the seconds that a training step takes here, now."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     workshop = workshop_of(config, device)
     images = data.load(config.data).to(device)

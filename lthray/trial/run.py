@@ -14,7 +14,8 @@ from lthray.core.record import Progress, Round
 from lthray.core.store import Store
 from lthray.trial.making import COMMIT, Making
 from lthray.trial.points import place_of
-from lthray.trial.recipe import Rung, Trajectory, trajectory
+from lthray.trial.recipe import trajectory
+from lthray.trial.trajectory import Rung, Trajectory
 from lthray.trial.view import assemble
 
 

@@ -158,6 +158,12 @@ def ready(
     return found
 
 
+def marks(start: int, end: int, points: int) -> tuple[int, ...]:
+    """Return the steps that end `points` equal parts of a run from `start` to `end`."""
+    ends = {start + -(-(end - start) * part // points) for part in range(1, points + 1)}
+    return tuple(sorted(ends))
+
+
 def alike(step: Step) -> str:
     """Return what two training runs must share to be trained in one program.
 

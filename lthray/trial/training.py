@@ -10,7 +10,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,187 +17,143 @@ from torch import Tensor, nn
 from lthray.config.parts import Train
 from lthray.core.random import seed_of
 from lthray.core.task import Task
-from lthray.core.ticket import Mask, TrialFailed, Weights
+from lthray.core.ticket import Mask, Weights
 from lthray.prune import channels
 from lthray.prune.regimes import Schedule
 from lthray.task.data import Images
 from lthray.task.networks import drawing, set_weights
+from lthray.trial.state import NonFinite, State
 
 CHUNK = 25  # steps between looks at the loss
 
-
-class NonFinite(TrialFailed):
-    """A loss or a weight became NaN or infinite."""
-
-
-@dataclass
-class State:
-    """A training run at one step. As yielded it is live: it changes with the next step."""
-
-    step: int
-    """Of the schedule, which decides batches, noise and learning rate."""
-    age: int
-    """Updates since moments and average began."""
-    weights: Weights
-    average: Weights
-    moments: Weights = field(default_factory=dict)
-    """Optimizer state, "slot/parameter" -> tensor; empty = anew."""
-    seconds: float = 0.0
-    """Training time so far, whoever spent it."""
-    loss_sum: float = 0.0
-    """Sum of the training losses so far, and their number."""
-    losses: int = 0
-    mask: Mask | None = None
-    """The mask as it stands, where a regime moves it."""
-
-    @classmethod
-    def begin(cls, weights: Weights, step: int) -> "State":
-        """A run that starts from `weights` with moments and average anew."""
-        return cls(step, 0, weights, weights)
-
-    def masked(self, mask: Mask) -> "State":
-        """A copy whose weights, average and moments are zero wherever the mask cuts."""
-        weights, average, moments = (
-            {name: t.clone() for name, t in group.items()}
-            for group in (self.weights, self.average, self.moments)
-        )
-        mask.apply_(weights)
-        mask.apply_(average)
-        for slot in {name.split("/")[0] for name in moments}:
-            mask.apply_({name: moments[f"{slot}/{name}"] for name in mask})
-        return State(self.step, self.age, weights, average, moments, mask=self.mask)
-
-    def mapped(self, change: Callable[[Weights], Weights]) -> "State":
-        """The same with weights, average and each slot of the moments as `change` makes them."""
-        slots: dict[str, Weights] = {}
-        for key, tensor in self.moments.items():
-            slot, name = key.split("/", 1)
-            slots.setdefault(slot, {})[name] = tensor
-        moments = {
-            f"{slot}/{name}": t
-            for slot, group in slots.items()
-            for name, t in change(group).items()
-        }
-        return replace(
-            self, weights=change(self.weights), average=change(self.average), moments=moments
-        )
-
-    def check(self, mask: Mask) -> None:
-        """Raise unless everything is finite and zero wherever the mask cuts."""
-        groups = [self.weights, self.average]
-        for slot in {name.split("/")[0] for name in self.moments}:
-            groups.append(
-                {n.split("/", 1)[1]: t for n, t in self.moments.items() if n.startswith(f"{slot}/")}
-            )
-        for group in groups:
-            for name, tensor in group.items():
-                if not torch.isfinite(tensor).all():
-                    raise NonFinite(f"{name} is not finite at step {self.step}")
-            if not mask.holds(group):
-                raise AssertionError(f"a cut weight is not zero at step {self.step}")
+DECAYS: dict[str, Callable[[float], float]] = {
+    "constant": lambda x: 0.0,
+    "linear": lambda x: x,
+    "cosine": lambda x: (1 - math.cos(math.pi * x)) / 2,
+}
+"""Share of the way from the peak rate to the last that has fallen at share x of the schedule."""
 
 
 def learning_rate(train: Train, step: int) -> float:
-    """The rate of a step of the schedule; past its end the last rate goes on."""
+    """Return the learning rate of a step of the schedule; past its end the last rate goes on."""
     if step < train.warmup:
         return train.lr * (step + 1) / train.warmup
     x = min((step - train.warmup) / max(train.steps - train.warmup, 1), 1.0)
-    fall = {"constant": 0.0, "linear": x, "cosine": (1 - math.cos(math.pi * x)) / 2}[train.decay]
-    return train.lr * (1 - (1 - train.floor) * fall)
+    return train.lr * (1 - (1 - train.floor) * DECAYS[train.decay](x))
 
 
 def decay_of(train: Train, age: int) -> float:
-    """The average's decay at its age-th update, ramped so that a young average forgets where it
-    began."""
+    """Return the decay of the average at its `age`-th update.
+
+    It is ramped up, so that a young average forgets where it began.
+    """
     return min(train.ema, (1 + age) / (10 + age))
 
 
-def optimizer_of(parameters: Sequence[nn.Parameter], train: Train) -> torch.optim.Optimizer:
-    """The optimizer of a config, in its fused implementation."""
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            train.lr,
-            momentum=train.momentum,
-            weight_decay=train.weight_decay,
-            fused=True,
-        )
-    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
-    return kind(
-        parameters,
-        train.lr,
-        betas=(train.momentum, 0.999),
-        weight_decay=train.weight_decay,
-        fused=True,
-    )
+def _sgd(parameters: Sequence[nn.Parameter], train: Train) -> torch.optim.Optimizer:
+    decay, momentum = train.weight_decay, train.momentum
+    return torch.optim.SGD(parameters, train.lr, momentum=momentum, weight_decay=decay, fused=True)
+
+
+def _adam(parameters: Sequence[nn.Parameter], train: Train) -> torch.optim.Optimizer:
+    betas, decay = (train.momentum, 0.999), train.weight_decay
+    return torch.optim.Adam(parameters, train.lr, betas=betas, weight_decay=decay, fused=True)
+
+
+def _adamw(parameters: Sequence[nn.Parameter], train: Train) -> torch.optim.Optimizer:
+    betas, decay = (train.momentum, 0.999), train.weight_decay
+    return torch.optim.AdamW(parameters, train.lr, betas=betas, weight_decay=decay, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter], Train], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+}
 
 
 class Mover:
-    """Applies a regime to a run: its penalty to the gradients, its masks to weights, average,
-    moments and gradients."""
+    """Applies a regime to a run: its penalty to gradients, its masks to weights and moments."""
 
     def __init__(
         self,
         moves: Schedule,
         parameters: dict[str, nn.Parameter],
         average: Weights,
-        optimizer,
-        held: Weights,
+        optimizer: torch.optim.Optimizer,
+        factors: Weights,
     ):
-        self.moves, self.parameters, self.average, self.optimizer, self.held = (
-            moves,
-            parameters,
-            average,
-            optimizer,
-            held,
-        )
-        device = next(iter(held.values())).device
-        pressed = {name: moves.pressed(name) for name in held}
-        self.goes = {name: bits.to(device) for name, bits in pressed.items() if bits is not None}
+        """Hold what the mask is applied to; `factors` are masks by which gradients are scaled."""
+        self.moves, self.parameters, self.average = moves, parameters, average
+        self.optimizer, self.factors = optimizer, factors
+        self.pressed: Weights = {}
+        for name, factor in factors.items():
+            bits = moves.pressed(name)
+            if bits is not None:
+                self.pressed[name] = bits.to(factor.device)
 
-    def moved(self, live: State) -> bool:
-        """Whether the mask was exchanged in place of the step's update; the gradients are known,
-        and dense."""
-        if strength := self.moves.penalty(live.step):
-            for name, goes in self.goes.items():
-                gradient = self.parameters[name].grad
-                assert gradient is not None
-                gradient.add_(self.parameters[name].detach() * goes, alpha=strength)
+    def exchange(self, live: State) -> bool:
+        """Press and move the mask as the regime says, once the gradients are known, and dense.
+
+        Returns whether weights were exchanged, in place of the step's update.
+        """
+        self._press(self.moves.penalty(live.step))
         if not self.moves.due(live.step):
             return False
-        assert live.mask is not None
-        gradients = {
-            name: p.grad
-            for name, p in self.parameters.items()
-            if name in self.held and p.grad is not None
-        }
-        after = self.moves.next(live.step, live.mask, self.parameters, gradients).to(
-            live.mask.device
-        )
-        both = {name: after[name] & live.mask[name] for name in after}
-        live.mask = after
-        for name, stays in both.items():  # what is new begins at zero, what went is zero
-            state = self.optimizer.state[self.parameters[name]]
-            groups = [t for slot, t in state.items() if slot != "step" and isinstance(t, Tensor)]
-            for tensor in (self.parameters[name].detach(), self.average[name], *groups):
-                tensor.mul_(stays)
-            self.held[name].copy_(after[name])
-        if exchanged := self.moves.exchanges:
+        self._move(live)
+        if self.moves.exchanges:
             self.optimizer.zero_grad()
-            for state in self.optimizer.state.values():
-                if "step" in state:
-                    state["step"] += (
-                        1  # the optimizer's clock is the state's age, whatever a step was spent on
-                    )
-        return exchanged
+            self._tick()
+        return self.moves.exchanges
+
+    def _press(self, strength: float) -> None:
+        """Add the gradient of the penalty to that of every pressed weight."""
+        if not strength:
+            return
+        for name, pressed in self.pressed.items():
+            gradient = self.parameters[name].grad
+            assert gradient is not None
+            gradient.add_(self.parameters[name].detach() * pressed, alpha=strength)
+
+    def _move(self, live: State) -> None:
+        """Exchange the mask; a weight that is new begins at zero, and one that went is zero."""
+        before = live.mask
+        assert before is not None
+        gradients = {}
+        for name in self.factors:
+            gradient = self.parameters[name].grad
+            if gradient is not None:
+                gradients[name] = gradient
+        after = self.moves.next(live.step, before, self.parameters, gradients).to(before.device)
+        live.mask = after
+        for name in after:
+            stays = after[name] & before[name]
+            for tensor in self._tensors_of(name):
+                tensor.mul_(stays)
+            self.factors[name].copy_(after[name])
+
+    def _tensors_of(self, name: str) -> Iterator[Tensor]:
+        """Yield a weight, its average and its moments."""
+        yield self.parameters[name].detach()
+        yield self.average[name]
+        for slot, tensor in self.optimizer.state[self.parameters[name]].items():
+            if slot != "step" and isinstance(tensor, Tensor):
+                yield tensor
+
+    def _tick(self) -> None:
+        """Advance the optimizer's clock, which is the state's age whatever a step was spent on."""
+        for state in self.optimizer.state.values():
+            if "step" in state:
+                state["step"] += 1
 
 
 class Learner:
-    """A network, its task and its data, kept for all runs of a trial; runs share nothing but these."""
+    """A network, its task and its data, kept for all runs of a trial, which share nothing else."""
 
     def __init__(self, network: nn.Module, task: Task, images: Images, train: Train):
         self.device = images.images.device
-        self.format = torch.channels_last if train.channels_last else torch.contiguous_format
+        formats = {True: torch.channels_last, False: torch.contiguous_format}
+        self.format = formats[train.channels_last]
         self.network = network.to(self.device).to(memory_format=self.format).train()
         self.images, self.task, self.train = images, task, train
         self.loss: Callable[..., Tensor] = self._loss
@@ -206,28 +161,36 @@ class Learner:
             self.loss = torch.compile(self._loss, mode=train.compile, dynamic=False)
 
     def smaller(self, cover: Mask) -> "Learner":
-        """Return the learner of the smaller network that `cover` leaves of this one's parameters."""
+        """Return the learner of the smaller network that `cover` leaves of the parameters."""
         network = channels.shrink(self.network, cover)
         return Learner(network, self.task, self.images, self.train)
 
     def run(
-        self, state: State, mask: Mask, *, stream: int, stops: Sequence[int], due: Callable[[], bool] = lambda: False,
+        self,
+        state: State,
+        mask: Mask,
+        *,
+        stream: int,
+        stops: Sequence[int],
+        due: Callable[[], bool] = lambda: False,
         moves: Schedule | None = None,
-    ) -> Iterator[State]:  # fmt: skip
-        """Train from `state` (already masked) to the last of `stops`; yields the live state at each
-        stop and, between chunks, whenever `due()`. Raises NonFinite with the step of the first bad
-        loss. `moves` changes the mask, of which the state then tells how it stands."""
+    ) -> Iterator[State]:
+        """Train from `state`, already masked, to the last of `stops`.
+
+        Yields the live state at each stop and, between chunks of steps, whenever `due()`. `moves`
+        changes the mask; the state then holds it. Raises NonFinite with the step of the first bad
+        loss.
+        """
         mask = mask.to(self.device)
-        live, optimizer, step = self._begin(state, mask, stream, moves)
-        losses = torch.empty(CHUNK, device=self.device)
-        if live.step == max(
-            stops, default=None
-        ):  # given weights, of which nothing is asked but to be measured
+        session = _Session(self, state, mask, stream, moves)
+        live, last = session.live, max(stops, default=0)
+        if stops and live.step == last:  # given weights, which are only to be measured
             live.check(mask)
             yield live
+        losses = torch.empty(CHUNK, device=self.device)
         first, began = live.step, time.perf_counter()
-        while live.step < max(stops, default=0):
-            losses[live.step - first] = step(live)
+        while live.step < last:
+            losses[live.step - first] = session.step()
             live.step += 1
             live.age += 1
             if live.step % CHUNK and live.step not in stops:
@@ -236,108 +199,118 @@ class Learner:
             live.losses += live.step - first
             live.seconds += time.perf_counter() - began
             if live.step in stops or due():
-                live.moments = _moments(optimizer, self.network)
+                live.moments = _moments(session.optimizer, self.network)
                 live.check(live.mask or mask)
                 yield live
             first, began = live.step, time.perf_counter()
 
-    def _begin(self, state: State, mask: Mask, stream: int, moves: Schedule | None):
-        """The live state, whose weights are the network's own, its optimizer, and the function that
-        makes a step."""
-        parameters = dict(self.network.named_parameters())
-        set_weights(self.network, state.weights)
-        average = {
-            name: p.detach().clone().copy_(state.average[name]) for name, p in parameters.items()
-        }
-        weights = {name: p.detach() for name, p in parameters.items()}
-        optimizer = optimizer_of(list(parameters.values()), self.train)
-        _restore(optimizer, self.network, state)
-        live = State(
-            state.step, state.age, weights, average, {}, state.seconds, state.loss_sum, state.losses
-        )
-        live.mask = (state.mask or moves.first).to(self.device) if moves else None
-        return (
-            live,
-            optimizer,
-            self._stepper(parameters, average, optimizer, live.mask or mask, stream, moves),
-        )
-
-    def _stepper(
-        self, parameters, average, optimizer, mask: Mask, stream: int, moves: Schedule | None
-    ) -> Callable[[State], Tensor]:
-        images, task, train = self.images, self.task, self.train
-        everything, averages = list(parameters.values()), list(average.values())
-        weights = [p.detach() for p in everything]
-        whole = [name for name, bits in mask.items() if moves is None and bool(bits.all())]
-        held = {
-            n: b.float().to(memory_format=_format(b, self.format))
-            for n, b in mask.items()
-            if n not in whole
-        }
-        cut, bits = [parameters[name] for name in held], list(held.values())
-        draws = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.network.modules())
-        mover = Mover(moves, parameters, average, optimizer, held) if moves else None
-
-        def step(live: State) -> Tensor:
-            x, y = images.batch(stream, live.step, train.batch)
-            inputs = task.draw(x.contiguous(memory_format=self.format), y, stream, live.step)
-            with (
-                drawing(seed_of("dropout", stream, live.step), self.device)
-                if draws
-                else contextlib.nullcontext()
-            ):
-                loss = self.loss(*inputs)
-            loss.backward()
-            if mover and mover.moved(live):
-                return loss.detach()
-            if cut:
-                torch._foreach_mul_([p.grad for p in cut], bits)
-            if train.clip:
-                nn.utils.clip_grad_norm_(everything, train.clip)
-            optimizer.param_groups[0]["lr"] = learning_rate(train, live.step)
-            optimizer.step()
-            optimizer.zero_grad()
-            torch._foreach_lerp_(averages, weights, 1 - decay_of(train, live.age))
-            return loss.detach()
-
-        return step
-
     def _loss(self, *inputs: Tensor) -> Tensor:
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.train.autocast == "bfloat16"
-        ):
+        mixed = self.train.autocast == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.task.errors(self.network, *inputs).float().mean()
 
 
-def _format(tensor: Tensor, format: torch.memory_format) -> torch.memory_format:
-    return format if tensor.dim() == 4 else torch.contiguous_format
+class _Session:
+    """A learner at work on one run: the live state, whose weights are the network's own."""
+
+    def __init__(
+        self, learner: Learner, state: State, mask: Mask, stream: int, moves: Schedule | None
+    ):
+        self.learner, self.stream = learner, stream
+        network, train = learner.network, learner.train
+        self.parameters = dict(network.named_parameters())
+        set_weights(network, state.weights)
+        average = {}
+        for name, parameter in self.parameters.items():
+            average[name] = parameter.detach().clone().copy_(state.average[name])
+        weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        self.everything = list(self.parameters.values())
+        self.optimizer = OPTIMIZERS[train.optimizer](self.everything, train)
+        _restore(self.optimizer, network, state)
+        self.live = State(
+            state.step,
+            state.age,
+            weights,
+            average,
+            seconds=state.seconds,
+            loss_sum=state.loss_sum,
+            losses=state.losses,
+        )
+        if moves:
+            self.live.mask = (state.mask or moves.first).to(learner.device)
+        factors = self._factors(self.live.mask or mask, bool(moves))
+        self.cut = [self.parameters[name] for name in factors]
+        self.factors: list[Tensor] = list(factors.values())
+        self.averages, self.weights = list(average.values()), list(weights.values())
+        self.draws = any(isinstance(m, nn.Dropout) and m.p > 0 for m in network.modules())
+        self.mover = None
+        if moves:
+            self.mover = Mover(moves, self.parameters, average, self.optimizer, factors)
+
+    def _factors(self, mask: Mask, moves: bool) -> Weights:
+        """Return the masks of layers that are cut, or may be, as factors of their gradients."""
+        factors = {}
+        for name, bits in mask.items():
+            if moves or not bool(bits.all()):
+                layout = self.learner.format if bits.dim() == 4 else torch.contiguous_format
+                factors[name] = bits.float().to(memory_format=layout)
+        return factors
+
+    def step(self) -> Tensor:
+        """Make one training step; returns the loss, which nobody has waited for."""
+        learner, live, train = self.learner, self.live, self.learner.train
+        x, y = learner.images.batch(self.stream, live.step, train.batch)
+        x = x.contiguous(memory_format=learner.format)
+        inputs = learner.task.draw(x, y, self.stream, live.step)
+        with self._drawing():
+            loss = learner.loss(*inputs)
+        loss.backward()
+        if self.mover and self.mover.exchange(live):
+            return loss.detach()
+        if self.cut:
+            gradients: list[Tensor] = [p.grad for p in self.cut if p.grad is not None]
+            torch._foreach_mul_(gradients, self.factors)
+        if train.clip:
+            nn.utils.clip_grad_norm_(self.everything, train.clip)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(train, live.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        torch._foreach_lerp_(self.averages, self.weights, 1 - decay_of(train, live.age))
+        return loss.detach()
+
+    def _drawing(self) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which the network draws, such as what dropout leaves out."""
+        if not self.draws:
+            return contextlib.nullcontext()
+        seed = seed_of("dropout", self.stream, self.live.step)
+        return drawing(seed, self.learner.device)
 
 
 def _finite_sum(losses: Tensor, first: int) -> float:
-    """The sum in double precision; raises at the first loss that is not finite."""
+    """Return the sum of `losses` in double precision; NonFinite at the first that is not finite."""
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
-        raise NonFinite(
-            f"training loss is {losses[bad[0, 0]].item()} at step {first + int(bad[0, 0])}"
-        )
+        index = int(bad[0, 0])
+        raise NonFinite(f"training loss is {losses[index].item()} at step {first + index}")
     return float(losses.double().sum())
 
 
 def _moments(optimizer: torch.optim.Optimizer, network: nn.Module) -> Weights:
-    """The optimizer's tensors as "slot/parameter"; its step counter is the state's age."""
-    return {
-        f"{slot}/{name}": tensor
-        for name, parameter in network.named_parameters()
-        for slot, tensor in optimizer.state[parameter].items()
-        if slot != "step" and isinstance(tensor, Tensor)
-    }
+    """Return the optimizer's tensors as "slot/parameter"; its step counter is the state's age."""
+    moments = {}
+    for name, parameter in network.named_parameters():
+        for slot, tensor in optimizer.state[parameter].items():
+            if slot != "step" and isinstance(tensor, Tensor):
+                moments[f"{slot}/{name}"] = tensor
+    return moments
 
 
 def _restore(optimizer: torch.optim.Optimizer, network: nn.Module, state: State) -> None:
     parameters = dict(network.named_parameters())
     for key, tensor in state.moments.items():
         slot, name = key.split("/", 1)
-        held = optimizer.state[parameters[name]]
-        held[slot] = parameters[name].detach().clone().copy_(tensor)
+        parameter = parameters[name]
+        slots = optimizer.state[parameter]
+        slots[slot] = parameter.detach().clone().copy_(tensor)
         if slot == "exp_avg":
-            held["step"] = torch.tensor(float(state.age), device=parameters[name].device)
+            slots["step"] = torch.tensor(float(state.age), device=parameter.device)

@@ -1,7 +1,9 @@
 """A round as a view: assembled from the measures of a rung, when it is asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from lthray.core import metrics
 from lthray.core.record import Round
@@ -19,7 +21,7 @@ def assemble(store: Store, place: Mapping[str, Any]) -> Round | None:
             return None
         items[name] = item
     found: dict[str, float] = {}
-    for _, item in _in_order(items):
+    for item in items.values():
         found.update(item.facts["metrics"])
     found.update(place["metrics"])
     seconds = _seconds(items)
@@ -35,12 +37,16 @@ def assemble(store: Store, place: Mapping[str, Any]) -> Round | None:
         seconds=seconds,
         keys={"round": place["key"], "mask": place["mask"], "weights": place["weights"]},
         created=max(item.facts["created"] for item in items.values()),
-        made=first["made"],
-        arrays={
-            name: tensor for _, item in _in_order(items) for name, tensor in item.tensors.items()
-        },
+        made={**first["made"], **_mixed(items)},
+        arrays=_arrays(items),
         files=_files(items),
     )
+
+
+def _mixed(items: Mapping[str, Item]) -> dict[str, str]:
+    """Return which kinds of other code had a part in a round, where that was allowed."""
+    kinds = sorted({kind for item in items.values() for kind in item.facts.get("mixed", ())})
+    return {"mixed code": ", ".join(kinds)} if kinds else {}
 
 
 def is_stored(store: Store, place: Mapping[str, Any]) -> bool:
@@ -48,15 +54,18 @@ def is_stored(store: Store, place: Mapping[str, Any]) -> bool:
     return all(store.parts(key) for key in place["measures"].values())
 
 
-def _in_order(items: Mapping[str, Item]) -> Iterator[tuple[str, Item]]:
-    yield from items.items()
-
-
 def _seconds(items: Mapping[str, Item]) -> dict[str, float]:
     """Return seconds of training, of measuring along it, and of measuring at its end."""
     curve = items["curve"].facts
     at_end = [item.facts["seconds"] for name, item in items.items() if name != "curve"]
     return {"train": curve["train"], "along": curve["seconds"], "measure": sum(at_end)}
+
+
+def _arrays(items: Mapping[str, Item]) -> dict[str, Tensor]:
+    arrays: dict[str, Tensor] = {}
+    for item in items.values():
+        arrays.update(item.tensors)
+    return arrays
 
 
 def _files(items: Mapping[str, Item]) -> dict[str, bytes]:

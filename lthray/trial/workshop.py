@@ -43,7 +43,7 @@ class Workshop:
         self._couplings: dict[Layers, Coupling] = {}
 
     def network(self, seed: int, *, fresh: bool = False) -> nn.Module:
-        """Return a new network on the CPU: drawn from `seed`, or model.pretrained unless `fresh`."""
+        """Return a new network, on the CPU: drawn from `seed`, or given unless `fresh`."""
         return networks.build(self.model, self.shape, self.classes, seed, fresh=fresh)
 
     def weights(self, seed: int, *, fresh: bool = False) -> Weights:

@@ -1,0 +1,156 @@
+"""Explain what is stored: what a step is, from what, when and by which code, and where it is used.
+
+For two trials: the first step in which they part, and the words that make the difference.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
+from lthray.core.store import Store
+from lthray.study.ledger import Entry, Ledger
+from lthray.trial.code import changed
+from lthray.trial.recipe import trajectory
+from lthray.trial.steps import Step, parting
+from lthray.trial.trajectory import Trajectory
+
+SHORT = 16  # hex digits of a key that are shown
+
+
+def explain(store: Store, names: Sequence[str]) -> list[str]:
+    """Return lines that explain one object or trial of a store, or where two trials part.
+
+    A name is the beginning of a store key, or of a trial's id (CALL-NUMBER). Raises ConfigError for
+    a name that nothing has.
+    """
+    if len(names) == 2:
+        one, other = (_trial(store, name) for name in names)
+        return list(_parted(one, other))
+    (name,) = names
+    if "-" in name:
+        return list(_trial_lines(_trial(store, name)))
+    return list(_object_lines(store, _key(store, name)))
+
+
+def _key(store: Store, start: str) -> str:
+    keys = sorted({key for key, _ in store if key.startswith(start)})
+    if not start or not keys:
+        raise ConfigError([f"{start!r}: no object of the store has a key that begins so"])
+    if len(keys) > 1:
+        raise ConfigError([f"{start!r}: {len(keys)} keys begin so; give more digits"])
+    return keys[0]
+
+
+def _trial(store: Store, name: str) -> Entry:
+    call, _, number = name.rpartition("-")
+    for ledger in Ledger.all(store):
+        if not ledger.key.startswith(call):
+            continue
+        for entry in ledger:
+            if number.isdigit() and entry.number == int(number):
+                return entry
+    raise ConfigError([f"{name!r}: no trial of the store has an id that begins so"])
+
+
+def _object_lines(store: Store, key: str) -> Iterator[str]:
+    """Yield lines about an object: what it is, from what, when, by which code, where it is used."""
+    for part in store.parts(key):
+        facts = store.facts(key, part)
+        if facts is None:
+            continue
+        yield f"{key[:SHORT]} {part}"
+        if "what" in facts:
+            yield from _step_lines(facts["what"], "  ")
+            yield f"  made {_moment(facts)}, {_made(facts)}"
+            yield from _code_lines(facts)
+    yield from _uses(store, key)
+
+
+def _step_lines(step: Mapping[str, Any], indent: str) -> Iterator[str]:
+    yield f"{indent}{step['kind']} {step['key'][:SHORT]}"
+    for word, value in step.get("spec", {}).items():
+        yield f"{indent}  {word} = {json.dumps(value)}"
+    for parent in step.get("parents", ()):
+        yield from _step_lines(parent, f"{indent}    from ")
+
+
+def _code_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    digests = [f"{kind} {digest}" for kind, digest in facts["code"].items()]
+    yield f"  by code {', '.join(digests)}"
+    kinds = sorted(changed(facts))
+    if kinds:
+        yield f"  which is not this code: {', '.join(kinds)}"
+
+
+def _moment(facts: Mapping[str, Any]) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(facts.get("created", 0)))
+
+
+def _made(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{word} {value}" for word, value in facts.get("made", {}).items())
+
+
+def _uses(store: Store, key: str) -> Iterator[str]:
+    """Yield the trials that an object is a part of."""
+    for ledger in Ledger.all(store):
+        study = ledger.about["study"]
+        for entry in ledger:
+            if _is_used(entry, key):
+                trial = f"{ledger.key[:SHORT]}-{entry.number:04d}"
+                yield f"  used by {study}, trial {trial}: {entry.point.name}"
+
+
+def _is_used(entry: Entry, key: str) -> bool:
+    if key in entry.point.runs:
+        return True
+    for place in entry.point.rounds:
+        if key in (place["mask"], place["weights"], *place["measures"].values()):
+            return True
+    return False
+
+
+def _trial_lines(entry: Entry) -> Iterator[str]:
+    """Yield lines about a trial: its words, and the keys of each round."""
+    point = entry.point
+    yield f"{point.name} ({point.phase}), key {point.trial[:SHORT]}"
+    for word, value in point.config.items():
+        yield f"  {word} = {json.dumps(value)}"
+    for place in point.rounds:
+        yield f"round {place['index']}, density {place['density']:g}"
+        yield f"  mask {place['mask'][:SHORT] or 'whole'}, weights {place['weights'][:SHORT]}"
+        for name, key in place["measures"].items():
+            yield f"  {name} {key[:SHORT]}"
+
+
+def _parted(one: Entry, other: Entry) -> Iterator[str]:
+    """Yield the first step in which two trials part, and the words that differ in it."""
+    trials = [_trajectory(entry) for entry in (one, other)]
+    for rung, theirs in zip(trials[0].rungs, trials[1].rungs, strict=False):
+        for mine, other_step in ((rung.mask, theirs.mask), (rung.shown, theirs.shown)):
+            pair = parting(mine, other_step)
+            if pair is not None:
+                yield f"{one.point.name}  and  {other.point.name}  part in round {rung.index}:"
+                yield from _difference(*pair)
+                return
+    yield f"{one.point.name}  and  {other.point.name}  share all steps that both have"
+
+
+def _trajectory(entry: Entry) -> Trajectory:
+    words = {**entry.point.config, **entry.point.places}
+    return trajectory(TrialConfig.from_flat(words))
+
+
+def _difference(mine: Step, theirs: Step) -> Iterator[str]:
+    if mine.kind != theirs.kind:
+        yield f"  one is a {mine.kind} step, the other a {theirs.kind} step"
+        return
+    yield f"  {mine.kind} {mine.key[:SHORT]}  and  {mine.kind} {theirs.key[:SHORT]}"
+    for word in dict.fromkeys([*mine.spec, *theirs.spec]):
+        values = [step.spec.get(word, "the default") for step in (mine, theirs)]
+        if values[0] != values[1]:
+            yield f"  {word}: {values[0]}  and  {values[1]}"
+    if mine.spec == theirs.spec:
+        yield "  the content of what was given differs, or what it is made from"

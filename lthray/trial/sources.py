@@ -1,0 +1,95 @@
+"""The steps before any pruning: data or latents, initial weights, the dense training run."""
+
+from functools import cached_property
+from typing import Any
+
+from lthray.config.trial import TrialConfig, shape_of
+from lthray.config.vocabulary import OBJECTIVES
+from lthray.task import data, inputs, networks
+from lthray.trial import parents
+from lthray.trial.steps import Step
+
+DIGITS = ((1, 8, 8), 10)
+"""Shape and classes that initial weights are drawn for, where a spec says nothing else."""
+
+
+class Sources:
+    """The data, initial weights and training runs of one config, as steps."""
+
+    def __init__(self, config: TrialConfig):
+        self.config = config
+        self.digest = data.load(config.data).digest
+        """Digest of the data set's content."""
+
+    @cached_property
+    def pixels(self) -> Step:
+        """The data set; its key is the digest of its content."""
+        return Step("data", implied={"data": self.config.data}, content=self.digest)
+
+    @cached_property
+    def images(self) -> Step:
+        """The images that the network works on: the data set, or its latents."""
+        if not OBJECTIVES[self.config.objective.name].in_latents:
+            return self.pixels
+        autoencoder = Sources(parents.autoencoder_config(self.config)).dense
+        return Step("latents", {"augment": self.config.data.augment}, (autoencoder, self.pixels))
+
+    @cached_property
+    def judge(self) -> Step:
+        """The feature extractor of sample metrics, which is trained once for each data set."""
+        classifier = Sources(parents.judge_config(self.config)).dense
+        return Step("judge", {}, (classifier, self.pixels))
+
+    @cached_property
+    def dense(self) -> Step:
+        """The training run of the dense network."""
+        return self.train(self.init(self.config.seed), 0, self.config.train.steps)
+
+    def file(self, word: str, path: str, digest: str) -> Step:
+        """Return a file that the user gives as `word`; its key is the digest of its content."""
+        return Step("file", {"word": word}, implied={"path": path}, content=digest)
+
+    def init(self, seed: int) -> Step:
+        """Return the weights before the first step, drawn from `seed`.
+
+        With model.pretrained, the seed of the config means the given weights; another is fresh.
+        """
+        model = self.config.model
+        digest = inputs.digest_of(model.pretrained, networks.part_of(model))
+        is_given = digest and seed == self.config.seed
+        spec = self.config.canonical("model") | {"seed": 0 if is_given else seed}
+        made_of = [self.file("model.pretrained", model.pretrained, digest)]
+        source = networks.source_of(model)
+        if source:
+            made_of.append(self.file("model.name", model.name, source))
+        return Step("init", spec | self.shape, tuple(made_of))
+
+    @cached_property
+    def shape(self) -> dict[str, Any]:
+        """Shape and classes that initial weights are drawn for, unless they are those of digits."""
+        shape = parents.input_shape(self.config)
+        classes = shape_of(self.config.data)[2]
+        return {} if (shape, classes) == DIGITS else {"shape": shape, "classes": classes}
+
+    def train(
+        self,
+        begin: Step,
+        start: int,
+        end: int,
+        stream: int | None = None,
+        before: Step | None = None,
+    ) -> Step:
+        """Return the training run from `begin`, steps `start` to `end` of the schedule.
+
+        `stream` seeds batches and noise, the config's own if None. `before` is the training run of
+        the rung before, given where a regime moves the mask on the way.
+        """
+        c = self.config
+        chosen = c.stream if stream is None else stream
+        spec = c.canonical("data", "model", "objective", "train")
+        spec |= {"stream": chosen if end else 0, "span": [start, end]}
+        implied: dict[str, Any] = {"pretrained": c.model.pretrained}
+        if before is not None:
+            spec |= c.canonical("regime")
+            implied["before"] = before
+        return Step("train", spec, (begin, self.images), implied)

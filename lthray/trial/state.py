@@ -1,0 +1,90 @@
+"""The state of a training run at one step: weights, their average, optimizer moments, counters."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from lthray.core.ticket import Mask, TrialFailed, Weights
+
+
+class NonFinite(TrialFailed):
+    """A loss or a weight became NaN or infinite."""
+
+
+@dataclass
+class State:
+    """A training run at one step. While the run goes on it is live: it changes with each step."""
+
+    step: int
+    """Step of the schedule, which decides batches, noise and learning rate."""
+    age: int
+    """Number of updates since moments and average began."""
+    weights: Weights
+    average: Weights
+    """Exponential moving average of the weights, which is what is measured."""
+    moments: Weights = field(default_factory=dict)
+    """Optimizer state, "slot/parameter" -> tensor; empty where it begins anew."""
+    seconds: float = 0.0
+    """Training time so far, whoever spent it."""
+    loss_sum: float = 0.0
+    """Sum of the training losses so far."""
+    losses: int = 0
+    """Number of the training losses so far."""
+    mask: Mask | None = None
+    """The mask as it stands, where a regime moves it."""
+
+    @classmethod
+    def begin(cls, weights: Weights, step: int) -> "State":
+        """Return the state of a run that starts from `weights`, with moments and average anew."""
+        return cls(step, 0, weights, weights)
+
+    def masked(self, mask: Mask) -> "State":
+        """Return a copy whose weights, average and moments are zero wherever `mask` cuts."""
+        weights, average = _copied(self.weights), _copied(self.average)
+        moments = _copied(self.moments)
+        mask.apply_(weights)
+        mask.apply_(average)
+        for slot in slots_of(moments):
+            mask.apply_({name: moments[f"{slot}/{name}"] for name in mask})
+        return State(self.step, self.age, weights, average, moments, mask=self.mask)
+
+    def mapped(self, change: Callable[[Weights], Weights]) -> "State":
+        """Return the state with `change` applied to weights, average and each slot of moments."""
+        moments: Weights = {}
+        for slot, group in by_slot(self.moments):
+            for name, tensor in change(group).items():
+                moments[f"{slot}/{name}"] = tensor
+        weights, average = change(self.weights), change(self.average)
+        return replace(self, weights=weights, average=average, moments=moments)
+
+    def check(self, mask: Mask) -> None:
+        """Raise unless all is finite (NonFinite) and zero wherever `mask` cuts (AssertionError)."""
+        groups = [self.weights, self.average]
+        groups.extend(group for _, group in by_slot(self.moments))
+        for group in groups:
+            for name, tensor in group.items():
+                if not torch.isfinite(tensor).all():
+                    raise NonFinite(f"{name} is not finite at step {self.step}")
+            if not mask.holds(group):
+                raise AssertionError(f"a cut weight is not zero at step {self.step}")
+
+
+def by_slot(moments: Weights) -> Iterator[tuple[str, Weights]]:
+    """Yield each slot of an optimizer's state with its tensors by parameter."""
+    for slot in slots_of(moments):
+        prefix = f"{slot}/"
+        group = {}
+        for key, tensor in moments.items():
+            if key.startswith(prefix):
+                group[key.removeprefix(prefix)] = tensor
+        yield slot, group
+
+
+def slots_of(moments: Weights) -> list[str]:
+    """Return the slots of an optimizer's state, such as exp_avg, in order."""
+    return list(dict.fromkeys(key.split("/")[0] for key in moments))
+
+
+def _copied(tensors: Weights) -> Weights:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
