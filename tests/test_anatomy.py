@@ -82,10 +82,10 @@ def test_sharpness_is_the_mean_rise_of_perturbed_weights(workshop):
 
 
 def test_sharpness_moves_no_weight_that_is_cut_nor_one_without_a_mask(workshop):
-    weights = {
-        n: w if n not in workshop.whole(()) else torch.zeros_like(w) for n, w in workshop.weights(0).items()
-    }
-    assert anatomy.sharpness(losses_of(workshop), weights, workshop.whole(()), 2) == 0
+    weights, mask = workshop.weights(0), workshop.whole(())
+    for name in mask:
+        weights[name] = torch.zeros_like(weights[name])
+    assert anatomy.sharpness(losses_of(workshop), weights, mask, 2) == 0
 
 
 @pytest.mark.parametrize("density", [1.0, 0.5])
@@ -105,11 +105,8 @@ def test_sensitivity_is_the_rise_when_one_layer_keeps_the_largest_tenth_of_what_
     for row, (name, layer) in zip(found, mask.items(), strict=True):
         w, keep = weights[name], round(0.1 * int(layer.sum()))
         threshold = w.abs().flatten().sort(descending=True).values[keep - 1]
-        rise = (
-            losses(weights | {name: w.where(w.abs() >= threshold, 0.0)}).mean(0)
-            / losses(weights).mean(0)
-            - 1
-        )
+        cut = weights | {name: w.where(w.abs() >= threshold, 0.0)}
+        rise = losses(cut).mean(0) / losses(weights).mean(0) - 1
         assert row.tolist() == pytest.approx(rise.tolist(), rel=1e-3, abs=1e-5)
     assert float(found.abs().max()) > 1e-3
 
@@ -130,9 +127,8 @@ def test_histograms_of_initial_weights_count_every_weight_once(workshop):
         assert row[1].sum() == (~mask[name]).sum()
         scaled = weights[name][mask[name]] / weights[name].std(correction=0)
         inner = ((scaled >= 0) & (scaled < 8 / 48)).sum()
-        assert (
-            abs(int(row[0, 24]) - int(inner)) <= 1
-        )  # a value on the border of two bins may fall on either side
+        # a value on the border of two bins may fall on either side
+        assert abs(int(row[0, 24]) - int(inner)) <= 1
 
 
 def test_controls_are_not_probed(store):

@@ -193,7 +193,7 @@ def test_a_control_of_the_first_rung_needs_no_chain_beyond_the_dense_network(sto
     config = tiny(control="reinit", rungs=(1,))
     rounds(config, store)
     assert len(made) == 8 + 8
-    assert sum(run.length for run in trajectory(config).runs.values()) == 16
+    assert sum(training.length for training in trajectory(config).runs.values()) == 16
     made.clear()
     rounds(tiny(control="reinit", rungs=(2,)), store)
     assert len(made) == 6 + 8

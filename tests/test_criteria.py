@@ -101,7 +101,8 @@ def test_synflow_of_a_chain_is_the_product_along_its_paths(net):
 
 
 def test_synflow_gives_each_factor_of_attention_the_same_share():
-    """Synaptic flow is conserved: what goes through the queries goes through the keys and the values (bias aside)."""
+    """Synaptic flow is conserved: what goes through the queries goes through the keys and the
+    values (bias aside)."""
     network = networks.build(Model(channels=(8,), groups=4, attention=(0,)), (1, 8, 8), 10, 0)
     names = [f"mid_block.attentions.0.to_{part}.weight" for part in "qkv"]
     with torch.no_grad():
@@ -128,7 +129,8 @@ def test_synflow_sees_no_data(channels, attention):
 
 
 def test_taylor_of_one_term_is_torch_prunings(net):
-    """There of whole channels, with the gradients that a backward pass left: their sum over a channel is ours."""
+    """There of whole channels, with the gradients that a backward pass left: their sum over a
+    channel is ours."""
     probe, parts = classifier(net)
     loss_of(net, parts, {}).backward()
     graph = tp.DependencyGraph().build_dependency(net, example_inputs=parts[0][0][:1])
@@ -158,7 +160,8 @@ def test_taylor_sums_what_snip_lets_cancel(net):
 
 
 def test_diff_pruning_stops_where_the_loss_is_small_beside_the_largest(net):
-    """Terms whose losses are 1, 2, .5, .05, 3 times that of a batch: a threshold of .1 stops before the fourth."""
+    """Terms whose losses are 1, 2, .5, .05, 3 times that of a batch: a threshold of .1 stops before
+    the fourth."""
     probe, _ = classifier(net)
     scaled = [lambda c=c: c * probe.terms[0]() for c in (1.0, 2.0, 0.5, 0.05, 3.0)]
     found = {
@@ -207,7 +210,8 @@ def test_sensitivity_shares_the_rise_of_the_loss_out_over_the_layer(net):
 
 
 def noticing(seed: int = 0, images: int = 96) -> tuple[nn.Module, Probe]:
-    """One convolution of four channels: the first answers the target, the second half of it, two see nothing of it."""
+    """Return a convolution of four channels: the first answers the target, the second half of it,
+    two see nothing of it."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(images, 4, 8, 8, generator=g)
     target = x[:, :1]
@@ -260,7 +264,8 @@ def test_the_hsic_of_a_layer_is_the_mean_over_its_channels():
 
 @pytest.mark.parametrize("criterion", criteria.CRITERIA)
 def test_a_row_says_what_a_score_depends_on(unet, criterion):
-    """Other images, another seed and other weights of before change the scores of those rows that say so, and no others."""
+    """Other images, another seed and other weights of before change the scores of those rows that
+    say so, and no others."""
     network, names = unet
     row, within = (
         criteria.CRITERIA[criterion],
@@ -350,7 +355,8 @@ def test_steps_of_scoring_are_equal_factors_and_end_at_the_rung(store, monkeypat
 
 
 def test_what_is_scored_may_be_what_will_be_trained(store):
-    """Pruning at initialisation: the mask is that of the initial weights, whatever was trained before."""
+    """Pruning at initialisation: the mask is that of the initial weights, whatever was trained
+    before."""
     words = {
         "rewind__rule": "init",
         "prune__ladder": (0.3,),

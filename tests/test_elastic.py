@@ -25,7 +25,7 @@ from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
 
 from .conftest import TINY, making_of, resumed, rounds, tiny
-from .test_trajectory import anchor_of, begun
+from .test_trajectory import begun
 
 ORDERS = get_args(config.Elastic)
 MODELS = {
@@ -379,7 +379,8 @@ def test_a_stretched_trial_begins_with_copies_of_mask_weights_and_moments(
     path, _ = given(model__layers=2)
     chosen = tiny(model__layers=3, origin=path, rewind__rule="given", elastic=order, seed=4)
     mask, begin = begun(chosen, store, 1)
-    anchor = anchor_of(tiny(model__layers=2), store, 2)
+    making, source = making_of(tiny(model__layers=2), store)
+    anchor = making.make(source.rungs[0].chain).state(2)
     was = read_ticket(Path(path).read_bytes())[0].mask
     for target, of in enumerate(assigned(2, 3, order)):
         here, there = (f"down_blocks.0.resnets.{i}.conv2.weight" for i in (target, of))

@@ -1,4 +1,5 @@
-"""Methods side by side: planted winners and losers are told, by paired differences, adjusted over the methods."""
+"""Methods side by side: planted winners and losers are told, by paired differences, adjusted over
+the methods."""
 
 import runpy
 from dataclasses import replace
@@ -20,7 +21,8 @@ SMALL = np.array([-1, 1, 0, 0.5]) * 1e-3
 
 
 def recorded(**methods) -> list[TrialRecord]:
-    """Trials of methods: criterion -> (excess at the last rung by seed, by how much its controls are worse)."""
+    """Return trials of methods: criterion -> (excess at the last rung by seed, by how much its
+    controls are worse)."""
     found = []
     for name, (values, control) in methods.items():
         config = {"prune.criterion": name} if name != "magnitude" else {}

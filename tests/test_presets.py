@@ -1,4 +1,5 @@
-"""Dense networks are searched by their own loss, and the best becomes a preset that is found like any other."""
+"""Dense networks are searched by their own loss, and the best becomes a preset that is found like
+any other."""
 
 import json
 import subprocess

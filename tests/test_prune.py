@@ -24,7 +24,8 @@ LADDER = (0.7, 0.31, 0.1, 0.013)
 
 
 def trained(found: nn.Module, rung: int) -> nn.Module:
-    """The network as if trained: layers differ in scale, so that budgets differ, and have no two equal weights."""
+    """Return the network as if trained: layers differ in scale, so that budgets differ, and have no
+    two equal weights."""
     for i, p in enumerate(found.parameters()):
         nn.init.normal_(p, std=0.02 * (1 + i % 7), generator=generator("prune", rung, i))
     return found
@@ -138,7 +139,8 @@ def test_uniform_is_torchs_l1_pruning_of_each_layer(network, layers):
 
 @pytest.mark.parametrize("density", LADDER)
 def test_erk_is_the_published_allocation(layers, density):
-    """Evci et al.'s code, written down independently: raise dense layers until no probability exceeds one."""
+    """Evci et al.'s code, written down independently: raise dense layers until no probability
+    exceeds one."""
     shapes, dense = list(layers.values()), set()
     while True:
         raw = [sum(s) / math.prod(s) for s in shapes]
@@ -164,7 +166,8 @@ def test_erk_is_the_published_allocation(layers, density):
 
 
 def test_lamp_is_the_published_score(network, layers):
-    """Lee et al.'s score by brute force on the sorted squares of each layer, then one global threshold."""
+    """Lee et al.'s score by brute force on the sorted squares of each layer, then one global
+    threshold."""
     weights = dict(network.named_parameters())
     lamp = {}
     for name in layers:

@@ -19,8 +19,8 @@ from lthray.measure.table import MEASURES, Measured
 from lthray.task import networks
 from lthray.task.data import load, to_bytes
 from lthray.task.objectives import Classify, Denoise
-from lthray.trial.steps import marks
 from lthray.trial.parents import judge_config
+from lthray.trial.steps import marks
 
 from .conftest import rounds, tiny
 

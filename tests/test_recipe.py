@@ -406,16 +406,6 @@ def test_steps_that_are_ready_can_be_made_wave_by_wave_until_all_is_made(name):
     assert len(waves) >= 3
 
 
-def test_the_controls_of_a_chain_are_ready_side_by_side():
-    """Once the dense network and the first mask are there, ticket and controls may train."""
-    controls = ("none", "shuffle", "reinit", "perturb")
-    wanted = [s for name in controls for s in trajectory(tiny(control=name)).wanted]
-    dense, first = (trajectory(tiny()).rungs[i] for i in (0, 1))
-    there = {dense.chain.key, first.mask.key}
-    runs = {s.key for s in ready(wanted, lambda s: s.key in there, STORED) if s.kind == "train"}
-    assert runs == {trajectory(tiny(control=name)).rungs[1].shown.key for name in controls}
-
-
 def test_runs_that_may_train_in_one_program_differ_in_begin_mask_and_stream_alone():
     def shown(**words) -> str:
         return alike(trajectory(tiny(**words)).rungs[1].shown)
@@ -441,10 +431,10 @@ def test_runs_that_may_train_in_one_program_differ_in_begin_mask_and_stream_alon
 
 def test_a_step_is_described_in_full_and_what_is_stored_by_its_key():
     run = trajectory(tiny()).rungs[1].shown
-    told = describe(run, STORED)
-    assert (told["kind"], told["version"], told["key"]) == ("train", 1, run.key)
-    assert told["spec"] == dict(run.spec)
-    begin, images = told["parents"]
+    described = describe(run, STORED)
+    assert (described["kind"], described["version"], described["key"]) == ("train", 1, run.key)
+    assert described["spec"] == dict(run.spec)
+    begin, images = described["parents"]
     assert begin["kind"] == "rewind"
     assert begin["spec"] == {"from": "anchor", "at": 2, "state": "rewound"}
     assert set(images) == {"kind", "key"}  # the data set: given

@@ -20,14 +20,13 @@ import torch
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.core.record import Progress, Round
-from lthray.core.store import Item, Store
+from lthray.core.store import Store
 from lthray.core.ticket import Mask, TicketError, TrialFailed
 from lthray.core.ticket_file import read_ticket
 from lthray.measure import loss
 from lthray.task import networks
-from lthray.trial import checkpoints
 from lthray.trial.cutting import Collapsed, settled
-from lthray.trial.steps import marks
+from lthray.trial.making import Making
 from lthray.trial.objects import Run
 from lthray.trial.parents import twin_config
 from lthray.trial.points import place_of
@@ -35,7 +34,7 @@ from lthray.trial.preflight import check, pace, workshop_of
 from lthray.trial.recipe import trajectory
 from lthray.trial.run import prepare, run
 from lthray.trial.state import State
-from lthray.trial.steps import Step, history
+from lthray.trial.steps import Step, history, marks
 from lthray.trial.training import Learner
 from lthray.trial.view import is_stored
 
@@ -59,12 +58,9 @@ def masks(config: TrialConfig, store: Store) -> list[Mask]:
 
 
 def state_of(store: Store, training: Step, at: int) -> State | None:
-    """Return the stored state of a training run at a step, by whatever code it was made."""
-
-    def anything(kind: str, item: Item) -> None:
-        pass
-
-    return checkpoints.load(store, training, at, anything)
+    """Return the state of a training run at a step, as it is stored; None where it is not."""
+    making = Making(store, "cpu")
+    return making.stored_state(making.make(training), at)
 
 
 def final(config: TrialConfig, store: Store, index: int) -> State:

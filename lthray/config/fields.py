@@ -111,7 +111,8 @@ def declared(cls: type, declaration: type[D]) -> Mapping[str, D]:
         if not is_dataclass(kind):
             result |= {name: own} if own else {}
             continue
-        result |= dict.fromkeys(words(kind, f"{name}."), own) if own else {}  # type: ignore[arg-type]
+        if own:
+            result |= dict.fromkeys(words(kind, f"{name}."), own)  # type: ignore[arg-type]
         for word, inner in declared(kind, declaration).items():  # type: ignore[arg-type]
             result[f"{name}.{word}"] = inner
     return result

@@ -157,7 +157,8 @@ def encoded(autoencoder: nn.Module, x: Tensor) -> Tensor:
 @torch.no_grad()
 def decoded(autoencoder: nn.Module, z: Tensor) -> Tensor:
     """Return the images, [n, C, H, W], of latents `z` [n, c, h, w], 512 at a time."""
-    return torch.cat([autoencoder.decode(part).sample for part in z.split(512)])  # type: ignore[operator]
+    decode = autoencoder.decode
+    return torch.cat([decode(part).sample for part in z.split(512)])  # type: ignore[operator]
 
 
 def features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -227,7 +227,16 @@ class Cutting:
         counts = budgets.allot_channels(
             by_channel, steps, keep, lambda left: coupling.size(left, self.free), prune.budget
         )
+        self._refuse_more(coupling.size(counts, self.free), keep)
         return coupling.mask(unit.keep(by_channel, counts, prune.group), self.whole), counts
+
+    def _refuse_more(self, least: int, keep: int) -> None:
+        """Raise TrialFailed where the least that groups of channels leave is more than `keep`."""
+        if least > keep:
+            where = f"round {self.index}, density {self.density:g}"
+            share = least / self.workshop.free_size(self.prune.layers)
+            say = f"at least {share:.4g} of the weights stays, with some channels of every group"
+            raise TrialFailed(f"too dense at {where}: {say}")
 
 
 def looks(start: int, end: int, prune: Prune) -> tuple[int, ...]:

@@ -157,7 +157,9 @@ def from_fresh(spec: Spec, source: Begin, cut: Cut, implied: Implied) -> State:
 
 def from_signs(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
     """Return the signs of the initial weights, at one size a layer."""
-    return State.begin(signs(source.begin.state.weights, cut.mask), 0)
+    layers = tuple(spec.get("prune.layers", ()))
+    mask = cut.mask or source.workshop.whole(layers)
+    return State.begin(signs(source.begin.state.weights, mask), 0)
 
 
 def from_ticket(spec: Spec, source: GivenFile, cut: Cut, implied: Implied) -> State:
@@ -420,7 +422,14 @@ _TASK = (
     "task.pictures",
 )
 _PRUNE = ("core.ticket", "prune.coupling", "prune.channels")
-_CUT = ("trial.cutting", "prune.criteria", "prune.responses", "prune.budgets", "prune.units")
+_CUT = (
+    "trial.cutting",
+    "prune.budgets",
+    "prune.criteria",
+    "prune.responses",
+    "prune.shares",
+    "prune.units",
+)
 _RUN = ("trial.training", "trial.state", "prune.regimes", *_TASK, *_PRUNE)
 _LOSS = ("measure.loss", *_TASK, *_PRUNE)
 

@@ -224,46 +224,42 @@ class Making:
         return unpack_measured(item, curve, (), {})
 
     def _train(self, run: Run, target: int, begin: State, curve: Step | None) -> None:
-        """Train a run from the nearest stored state, or its begin, to a step, and store what is
-        asked for on the way."""
+        """Train a run to a step, from the nearest stored state or its begin, and store on the way.
+
+        Stored are the state at `target`, those at anchors, and, at its end, the `curve` along it.
+        """
         assert self.store is not None
-        along = Along(run, curve) if curve and target == run.end else None
-        points = along.points if along else ()
-        key = curve.key if curve else ""
-        found = checkpoints.nearest(self.store, run.step, target, key, points, self.check_code)
-        state, measured = found or (begin, [])
+        along = Along(run, curve if target == run.end else None)
+        found = checkpoints.nearest(
+            self.store, run.step, target, along.key, along.points, self.check_code
+        )
+        state, along.measured = found or (begin, [])
         anchors = {at for at in self.anchors.get(run.step.key, ()) if at <= target}
         keep = {target, *anchors}
         cover = run.begin.cut.cover
-        learner = run.learner if not cover else run.learner.smaller(cover)
+        for live in self._states(run, state, sorted({*keep, *along.points})):
+            along.see(live)
+            if along.curve and live.step == run.end:
+                facts = {**along.facts(live), **self.facts(along.curve)}
+                self.store.put(along.key, facts=facts)
+            if live.step in keep or self._due():
+                whole = live.mapped(lambda tensors: full(tensors, cover))
+                self._commit(run, whole, anchors, along.so_far)
+
+    def _states(self, run: Run, state: State, stops: list[int]) -> Iterator[State]:
+        """Yield the live states of a run in training; of a smaller network where channels are cut.
+        """
+        cover = run.begin.cut.cover
+        learner = run.learner.smaller(cover) if cover else run.learner
         state = state.mapped(lambda tensors: small(tensors, cover))
         mask = Mask(small(run.first_mask, cover))
-        stops = sorted(keep | set(points))
         before = state.step
         for live in learner.run(
             state, mask, stream=run.stream, stops=stops, due=self._due, moves=run.schedule
         ):
             self.steps_trained += live.step - before
             before = live.step
-            if along and live.step in points:
-                measured.append(along.point(live))
-            if along and live.step == run.end:
-                self._put_curve(along, measured, live)
-            if live.step in keep or self._due():
-                curves = {key: measured} if points else {}
-                self._commit(
-                    run, live.mapped(lambda tensors: full(tensors, cover)), anchors, curves
-                )
-
-    def _put_curve(self, along: "Along", measured: list[list[float]], live: State) -> None:
-        assert self.store is not None
-        facts: dict[str, Any] = {
-            "metrics": {},
-            "curve": measured,
-            "seconds": sum(point[3] for point in measured),
-            "train": live.seconds,
-        }
-        self.store.put(along.curve.key, facts={**facts, **self.facts(along.curve)})
+            yield live
 
     def _commit(self, run: Run, state: State, anchors: set[int], curves: Mapping[str, Any]) -> None:
         assert self.store is not None
@@ -286,25 +282,45 @@ class Making:
 
 
 class Along:
-    """What is measured along a training run: the held-out loss at some points."""
+    """What is measured along a training run: the held-out loss at some points; None is nothing."""
 
-    def __init__(self, run: Run, curve: Step):
+    def __init__(self, run: Run, curve: Step | None):
         self.run, self.curve = run, curve
+        self.key = curve.key if curve else ""
+        self.points: tuple[int, ...] = ()
+        self.measured: list[list[float]] = []
+        if curve is None:
+            return
         words = part_of(Measure, "measure", curve.spec)
         self.timesteps = words.timesteps
         self.points = marks(run.start, run.end, words.checkpoints)
         self.x, self.y = run.images.held_out(words.split, words.images)
         self.network = channels.shrink(run.workshop.twin, run.begin.cut.cover)
 
-    def point(self, live: State) -> list[float]:
-        """Return one point of the curve: step, sum of training losses, their number, seconds,
-        held-out loss, ..."""
+    def see(self, live: State) -> None:
+        """Measure the live state of the run, where its step is one of the points.
+
+        A point is (step, sum of training losses, their number, seconds, held-out loss, ...).
+        """
+        if live.step not in self.points:
+            return
         began = time.perf_counter()
         networks.set_weights(self.network, live.average)
         task = self.run.workshop.task
         held_out = loss.along(self.network, task, self.x, self.y, self.timesteps)
         seconds = time.perf_counter() - began
-        return [live.step, live.loss_sum, live.losses, seconds, *held_out]
+        self.measured.append([live.step, live.loss_sum, live.losses, seconds, *held_out])
+
+    @property
+    def so_far(self) -> dict[str, list[list[float]]]:
+        """Key of the curve -> its points until now; nothing where nothing is measured."""
+        return {self.key: self.measured} if self.points else {}
+
+    def facts(self, live: State) -> dict[str, Any]:
+        """Return the curve as facts of an object, with the seconds of measuring and of training."""
+        seconds = sum(point[3] for point in self.measured)
+        curve = {"metrics": {}, "curve": self.measured}
+        return {**curve, "seconds": seconds, "train": live.seconds}
 
 
 def _check_finite(step: Step, metrics: Mapping[str, float]) -> None:

@@ -22,7 +22,7 @@ from lthray.prune.transfer import Origin
 from lthray.trial import parents
 from lthray.trial.borrowed import Borrowed
 from lthray.trial.cutting import looks
-from lthray.trial.measuring import Measuring
+from lthray.trial.measuring import Measuring, words_of
 from lthray.trial.sources import Sources
 from lthray.trial.steps import VERSIONS, Step
 from lthray.trial.trajectory import WHOLE, Rung, Trajectory
@@ -174,6 +174,8 @@ class Recipe:
         source = before.chain if previous else self.sources.dense
         if row.weights == "fresh":
             source = self.sources.init(fresh_seed(c, index))
+        if row.weights == "sign" and mask is WHOLE:  # no mask tells the layers that may be cut
+            spec |= words_of(c, ("prune.layers",))
         if row.weights == "anchor":
             midway = row.start == "k"
             spec["at"] = source.span[0] + self.k if midway else 0

@@ -83,8 +83,10 @@ class Trajectory:
 
     @cached_property
     def anchors(self) -> dict[str, set[int]]:
-        """Key of a training run -> steps whose states other steps of the trial ask for."""
-        return anchors_of(self.wanted)
+        """Key of a training run -> steps whose states other steps of the trial, and of the whole
+        chain where only some rungs are shown, ask for."""
+        chain = [rung.chain for rung in self.rungs]
+        return anchors_of([*self.wanted, *chain])
 
 
 def anchors_of(wanted: Iterable[Step]) -> dict[str, set[int]]:
