@@ -75,7 +75,9 @@ def probe_of(
     y = torch.randint(0, 10, (images,), generator=g)
     task = OBJECTIVES[objective].task(Objective(), "cpu")
     seen = list(task.terms(x, y, terms))
-    closures = tuple(lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen)
+    closures = tuple(
+        lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen
+    )
     before = {name: torch.roll(p.detach(), 1, 0) for name, p in network.named_parameters()}
     targets = tuple(target for _, target in seen)
     return Probe(closures, targets, task.example(x[:1]), **{"before": before, **words})

@@ -1,4 +1,4 @@
-"""Two spaces compared: planted differences are found, error rates are right, silence says no more."""
+"""Compare spaces: what an analysis says of pixels and latents, against made evidence."""
 
 import runpy
 import statistics

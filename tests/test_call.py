@@ -46,7 +46,9 @@ CONFIRMED = replace(
         smoke={"measure.samples": 0},
     ),
 )
-OWN = Confirmation(seeds=(101,), arms=lambda c: against("reinit", rungs=(2,)), references=lambda c: ())
+OWN = Confirmation(
+    seeds=(101,), arms=lambda c: against("reinit", rungs=(2,)), references=lambda c: ()
+)
 SECOND = replace(SEARCH, confirm=OWN)
 DESIGN = Design(
     name="design",
@@ -83,14 +85,34 @@ def test_presets_pages_smoke_and_command_line_come_in_this_order():
 
 
 def test_giving_a_searched_word_fixes_it():
-    fixed = call(SEARCH, "--prune.criterion", "random", "--prune.budget", "sampled", "--prune.dials", "0", "0", "0", "1", "1")
+    fixed = call(
+        SEARCH,
+        "--prune.criterion",
+        "random",
+        "--prune.budget",
+        "sampled",
+        "--prune.dials",
+        "0",
+        "0",
+        "0",
+        "1",
+        "1",
+    )
     assert set(fixed.space) == {"rewind.fraction"}
     assert {c.prune.criterion for c in preview(fixed)} == {"random"}
     assert all(c.prune.dials == (0, 0, 0, 1, 1) for c in preview(fixed))
 
 
 def test_fixing_everything_leaves_one_point_a_seed():
-    fixed = call(SEARCH, "--prune.criterion", "random", "--prune.budget", "overall", "--rewind.fraction", "0.1")
+    fixed = call(
+        SEARCH,
+        "--prune.criterion",
+        "random",
+        "--prune.budget",
+        "overall",
+        "--rewind.fraction",
+        "0.1",
+    )
     assert fixed.space == {}
     assert fixed.points == ({},)
     assert fixed.trials == 2
@@ -100,7 +122,9 @@ def test_fixing_a_word_of_a_list_merges_its_points():
     fixed = call(LIST, "--control", "reinit")
     assert fixed.points == ({},)
     assert fixed.trials == 3
-    assert {(c.control, c.seed, c.stream) for c in preview(fixed)} == {("reinit", s, s) for s in (0, 1, 2)}
+    assert {(c.control, c.seed, c.stream) for c in preview(fixed)} == {
+        ("reinit", s, s) for s in (0, 1, 2)
+    }
 
 
 def test_references_are_made_of_what_is_given_not_overruled_by_it():
@@ -113,7 +137,9 @@ def test_references_are_made_of_what_is_given_not_overruled_by_it():
 
 def test_a_list_crosses_its_points_with_the_seeds():
     configs = preview(call(LIST))
-    assert [(c.control, c.seed) for c in configs] == [(k, s) for k in ("none", "reinit", "shuffle") for s in (0, 1, 2)]
+    assert [(c.control, c.seed) for c in configs] == [
+        (k, s) for k in ("none", "reinit", "shuffle") for s in (0, 1, 2)
+    ]
     assert call(LIST, "--seeds", "7", "8").trials == 6
     assert call(LIST, "--trials", "4").trials == 4
 
@@ -121,7 +147,11 @@ def test_a_list_crosses_its_points_with_the_seeds():
 def test_a_search_walks_through_its_seeds_and_tries_the_first_points_first():
     configs = preview(call(SEARCH))
     assert [c.seed for c in configs] == [0, 1, 0, 1, 0, 1]
-    assert (configs[0].prune.criterion, configs[0].prune.budget, configs[0].rewind.fraction) == ("magnitude", "overall", 0.05)
+    assert (configs[0].prune.criterion, configs[0].prune.budget, configs[0].rewind.fraction) == (
+        "magnitude",
+        "overall",
+        0.05,
+    )
     assert preview(call(SEARCH)) == configs
     assert preview(call(SEARCH, "--seed", "1"))[1:] != configs[1:]
 
@@ -134,9 +164,20 @@ def test_conditional_words_are_drawn_only_with_theirs():
 
 def test_the_plan_names_the_call():
     plan = call(SEARCH).plan("data")
-    for same in (["--trials", "9"], ["--max-concurrent", "1"], ["--out", "elsewhere"], ["--cpus-per-trial", "2"]):
+    for same in (
+        ["--trials", "9"],
+        ["--max-concurrent", "1"],
+        ["--out", "elsewhere"],
+        ["--cpus-per-trial", "2"],
+    ):
         assert call(SEARCH, *same).plan("data") == plan
-    for other in (["--seed", "1"], ["--seeds", "3"], ["--smoke"], ["--train.lr", "0.1"], ["--prune.criterion", "random"]):
+    for other in (
+        ["--seed", "1"],
+        ["--seeds", "3"],
+        ["--smoke"],
+        ["--train.lr", "0.1"],
+        ["--prune.criterion", "random"],
+    ):
         assert call(SEARCH, *other).plan("data") != plan
     assert call(SEARCH).plan("other data") != plan
     assert call(SEARCH).plan("data", "a ticket") != plan
@@ -144,13 +185,17 @@ def test_the_plan_names_the_call():
 
 def test_where_a_search_may_stop_a_trial():
     assert call(SEARCH).stops == {2}
-    assert call(SEARCH, "--prune.ladder", *["0.8", "0.7", "0.6", "0.5", "0.4", "0.3", "0.2", "0.1", "0.05"]).stops == {2, 4, 8}
+    assert call(
+        SEARCH, "--prune.ladder", *["0.8", "0.7", "0.6", "0.5", "0.4", "0.3", "0.2", "0.1", "0.05"]
+    ).stops == {2, 4, 8}
     assert call(SEARCH, "--prune.ladder", "0.5").stops == set()
 
 
 def test_shared_configs_cover_every_seed_and_anchor():
     shared = call(SEARCH).shared()
-    assert {(c.seed, c.rewind.fraction) for c in shared} == {(s, f) for s in (0, 1) for f in (0.05, 0.1)}
+    assert {(c.seed, c.rewind.fraction) for c in shared} == {
+        (s, f) for s in (0, 1) for f in (0.05, 0.1)
+    }
 
 
 # every bad word has its line
@@ -164,7 +209,10 @@ BAD = [
     (["--max-concurrent", "0"], "--max-concurrent = '0'"),
     (["--cpus-per-trial", "0"], "--cpus-per-trial = '0'"),
     (["--gpus-per-trial", "-1"], "--gpus-per-trial = '-1'"),
-    (["--gpus-per-trial", "1.5"], "--gpus-per-trial = 1.5: must be a fraction of one GPU or a whole number"),
+    (
+        ["--gpus-per-trial", "1.5"],
+        "--gpus-per-trial = 1.5: must be a fraction of one GPU or a whole number",
+    ),
     (["--gpus-per-trial", "nan"], "--gpus-per-trial = 'nan'"),
     (["--preset", "mnits"], "--preset = 'mnits': must be one of digits, mnist"),
     (["--out", "/proc/version/x"], "is a file"),
@@ -190,16 +238,39 @@ def test_bad_words(argv, said):
 
 
 def test_all_bad_words_at_once():
-    lines = faults(SEARCH, "--trials", "0", "--preset", "x", "--prune.ladder", "0.5", "0.6", "--rewind.rule", "y", "--nix", "1")
+    lines = faults(
+        SEARCH,
+        "--trials",
+        "0",
+        "--preset",
+        "x",
+        "--prune.ladder",
+        "0.5",
+        "0.6",
+        "--rewind.rule",
+        "y",
+        "--nix",
+        "1",
+    )
     assert len(lines) == 5
 
 
 def test_ways_to_write_a_word():
     known = {**words(Options), **words(TrialConfig)}
-    flat, wrong = split(["--max_concurrent=3", "--prune.ladder=0.5,0.25", "--train.channels-last", "--dry-run"], known)
+    flat, wrong = split(
+        ["--max_concurrent=3", "--prune.ladder=0.5,0.25", "--train.channels-last", "--dry-run"],
+        known,
+    )
     assert wrong == []
-    assert flat == {"max_concurrent": "3", "prune.ladder": ["0.5", "0.25"], "train.channels_last": True, "dry_run": True}
-    assert call(SEARCH, "--data.channels", "1").config.data.channels == 1  # text, of words that are numbers
+    assert flat == {
+        "max_concurrent": "3",
+        "prune.ladder": ["0.5", "0.25"],
+        "train.channels_last": True,
+        "dry_run": True,
+    }
+    assert (
+        call(SEARCH, "--data.channels", "1").config.data.channels == 1
+    )  # text, of words that are numbers
     flat, _ = split(["--prune.slope", "-1.5", "--prune.layers", "conv_in", "1", "*", "free"], known)
     assert flat == {"prune.slope": "-1.5", "prune.layers": [["conv_in", "1"], ["*", "free"]]}
 
@@ -220,9 +291,15 @@ def test_help_names_every_option_what_it_may_be_and_its_default():
 def test_a_trial_cut_short_never_looks_better_than_one_that_went_on():
     import optuna
 
-    past = [({"rewind.fraction": 0.05}, [-0.05, -0.04], False), ({"rewind.fraction": 0.1}, [0.0, 0.1, 0.2, 0.3], True)]
+    past = [
+        ({"rewind.fraction": 0.05}, [-0.05, -0.04], False),
+        ({"rewind.fraction": 0.1}, [0.0, 0.1, 0.2, 0.3], True),
+    ]
     study = memory(SPACE, 0, 4, past)
-    assert [t.state for t in study.trials] == [optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.COMPLETE]
+    assert [t.state for t in study.trials] == [
+        optuna.trial.TrialState.PRUNED,
+        optuna.trial.TrialState.COMPLETE,
+    ]
     assert study.best_trial.number == 1
     assert study.trials[0].intermediate_values == {1: -0.05, 2: -0.04}
 
@@ -237,7 +314,12 @@ def test_a_trial_is_told_as_it_would_be_remembered():
         draw(SPACE, drawn, {})
         tell(study, drawn, scores, complete=complete)
     states = optuna.trial.TrialState
-    assert [t.state for t in study.trials] == [states.COMPLETE, states.PRUNED, states.PRUNED, states.FAIL]
+    assert [t.state for t in study.trials] == [
+        states.COMPLETE,
+        states.PRUNED,
+        states.PRUNED,
+        states.FAIL,
+    ]
     assert study.trials[0].value == 0.2
     assert study.trials[1].intermediate_values == {1: -0.5}
     assert study.best_trial.number == 0
@@ -246,7 +328,10 @@ def test_a_trial_is_told_as_it_would_be_remembered():
 def test_a_search_learns_from_what_it_remembers():
     past = [({"rewind.fraction": f}, [0.0 if f == 0.1 else 1.0], True) for f in (0.05, 0.1) * 10]
     study = memory({"rewind.fraction": SPACE["rewind.fraction"]}, 0, 4, past)
-    drawn = [draw({"rewind.fraction": SPACE["rewind.fraction"]}, study.ask(), {})["rewind.fraction"] for _ in range(20)]
+    drawn = [
+        draw({"rewind.fraction": SPACE["rewind.fraction"]}, study.ask(), {})["rewind.fraction"]
+        for _ in range(20)
+    ]
     assert drawn.count(0.1) > 14
 
 
@@ -271,7 +356,10 @@ def test_halving_keeps_the_best_share_and_the_first_to_come():
 
 
 def test_without_drops_entries_of_a_given_tuple_and_what_can_never_be_drawn():
-    assert not any(word.startswith("prune.dials") for word in without(SPACE, {"prune.dials"}, {"prune.budget": "sampled"}))
+    assert not any(
+        word.startswith("prune.dials")
+        for word in without(SPACE, {"prune.dials"}, {"prune.budget": "sampled"})
+    )
     assert set(without(SPACE, {"prune.budget"}, {"prune.budget": "ramp"})) == {
         "prune.criterion",
         "prune.slope",
@@ -284,26 +372,44 @@ def test_without_drops_entries_of_a_given_tuple_and_what_can_never_be_drawn():
 
 def test_a_confirmation_runs_frozen_recipes_with_all_arms_on_fresh_seeds_and_the_test_split():
     first = call(CONFIRMED, "--trials", "4")
-    recipes = [{"prune.criterion": "magnitude", "prune.budget": "erk"}, {"prune.budget": "uniform", "rewind.fraction": 0.1}]
+    recipes = [
+        {"prune.criterion": "magnitude", "prune.budget": "erk"},
+        {"prune.budget": "uniform", "rewind.fraction": 0.1},
+    ]
     again = first.confirmation(recipes)
     configs = preview(again)
     assert {c.seed for c in configs} == {c.stream for c in configs} == {101, 102, 103}
     assert {c.measure.split for c in configs} == {"test"}
-    assert len(configs) == again.trials == 3 * (2 * 3 + 2)  # recipes x (ticket, two controls), two references
+    assert (
+        len(configs) == again.trials == 3 * (2 * 3 + 2)
+    )  # recipes x (ticket, two controls), two references
     assert [(c.control, c.prune.budget) for c in configs[::3]] == [
-        *(("none", "erk"), ("none", "uniform"), ("reinit", "erk"), ("reinit", "uniform"), ("shuffle", "erk")),
+        *(
+            ("none", "erk"),
+            ("none", "uniform"),
+            ("reinit", "erk"),
+            ("reinit", "uniform"),
+            ("shuffle", "erk"),
+        ),
         *(("shuffle", "uniform"), ("dense", "overall"), ("none", "overall")),
     ]
     assert {c.rungs for c in configs if c.control in ("reinit", "shuffle")} == {(-1,)}
     assert configs[-1].train.steps == 2 * first.config.train.steps
     assert (first.phase, again.phase, again.recipes) == ("search", "confirm", 0)
     assert again.plan("x") != first.plan("x")
-    assert again.plan("x") == call(CONFIRMED).confirmation(recipes).plan("x")  # more trials, the same recipes: the same call
+    assert again.plan("x") == call(CONFIRMED).confirmation(recipes).plan(
+        "x"
+    )  # more trials, the same recipes: the same call
     assert again.plan("x") != first.confirmation(recipes[:1]).plan("x")
 
 
 def test_each_kind_of_dense_network_has_references_of_its_own():
-    recipes = [{"objective.name": "latent_denoise"}, {"train.lr": 1e-3}, {"prune.budget": "erk"}, {"prune.budget": "lamp"}]
+    recipes = [
+        {"objective.name": "latent_denoise"},
+        {"train.lr": 1e-3},
+        {"prune.budget": "erk"},
+        {"prune.budget": "lamp"},
+    ]
     again = call(CONFIRMED).confirmation(recipes)
     dense = [p for p in again.points if p.get("train.steps") == 200]
     assert [{w: v for w, v in p.items() if w in ("objective.name", "train.lr")} for p in dense] == [
@@ -317,7 +423,9 @@ def test_each_kind_of_dense_network_has_references_of_its_own():
 JOINT = replace(
     SEARCH,
     space=lambda config: {"objective.name": Choice(spaces(config)), **SPACE},
-    first=[{"objective.name": name, "rewind.fraction": 0.05} for name in ("denoise", "latent_denoise")],
+    first=[
+        {"objective.name": name, "rewind.fraction": 0.05} for name in ("denoise", "latent_denoise")
+    ],
 )
 
 
@@ -325,7 +433,10 @@ JOINT = replace(
     ("argv", "found"),
     [
         ((), ["denoise", "latent_denoise"]),
-        (("--model.channels", "8,8,8,8"), ["denoise"]),  # latents have half the side, which three halvings do not fit
+        (
+            ("--model.channels", "8,8,8,8"),
+            ["denoise"],
+        ),  # latents have half the side, which three halvings do not fit
         (("--data.augment", "shift"), ["denoise"]),
         (("--objective.name", "latent_denoise"), [None]),
         (("--smoke",), ["denoise", "latent_denoise"]),
@@ -338,7 +449,10 @@ def test_a_search_tries_first_what_it_may_draw(argv, found):
 def test_what_trials_share_is_the_dense_network_of_each_space_with_all_anchors():
     shared = call(JOINT).shared()
     assert {(c.seed, c.objective.name, c.rewind.fraction) for c in shared} == {
-        (seed, name, k) for seed in (0, 1) for name in ("denoise", "latent_denoise") for k in (0.05, 0.1)
+        (seed, name, k)
+        for seed in (0, 1)
+        for name in ("denoise", "latent_denoise")
+        for k in (0.05, 0.1)
     }
 
 
@@ -360,7 +474,11 @@ def test_seeds_of_a_confirmation():
         (CONFIRMED, ["--recipes", "4"], "--recipes = '4': must be less than or equal to 3"),
         (LIST, ["--recipes", "1"], "--recipes: list is no search"),
         (LIST, ["--confirm-seeds", "1"], "--confirm-seeds: list is no search"),
-        (SECOND, ["--prune.ladder", "0.5"], "rungs = (2,): rounds of a control are 1 to 1 (prune.ladder), or -1"),
+        (
+            SECOND,
+            ["--prune.ladder", "0.5"],
+            "rungs = (2,): rounds of a control are 1 to 1 (prune.ladder), or -1",
+        ),
     ],
 )
 def test_a_confirmation_that_would_confirm_nothing_is_refused(study, argv, said):
@@ -371,7 +489,8 @@ def test_a_confirmation_that_would_confirm_nothing_is_refused(study, argv, said)
 
 
 @pytest.mark.parametrize(
-    ("study", "phase", "stops"), [(SEARCH, "search", {2}), (LIST, "list", set()), (DESIGN, "design", set())]
+    ("study", "phase", "stops"),
+    [(SEARCH, "search", {2}), (LIST, "list", set()), (DESIGN, "design", set())],
 )
 def test_each_kind_names_its_phase_and_only_a_search_stops_trials(study, phase, stops):
     made = call(study)
@@ -386,15 +505,15 @@ def test_a_name_becomes_part_of_files():
         replace(LIST, name="a/b")
 
 
-# A finished study is found by its plan: a page whose plan changes is another study, and begins anew. So these change only
-# where a page, or the vocabulary that it draws from, is meant to.
+# A finished study is found by its plan: a page whose plan changes is another study, and begins
+# anew. So these change only where a page, or the vocabulary that it draws from, is meant to.
 PLANS = {
     "architectures": "51a59431b905d56b2b8decad2baa29ffce9390dcfe64c427c115ad405a084791",
     "baseline_tuning": "a5c651f8f0219cdd8ab27cd12642bef203cad4605931141933efff12ab690322",
     "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
     "frequency": "d4f44608916ede0ec5e5ed7386fca1895d5e2fa218771ca65156fc3849fbbbbf",
     "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
-    "layerwise_search confirmed": "64cbcbef0116cfa0ec13e88c86cb8ab0656ee18751a02886fa1a86ff8abba04b",
+    "layerwise_search confirmed": "64cbcbef0116cfa0ec13e88c86cb8ab0656ee18751a02886fa1a86ff8abba04b",  # noqa: E501
     "pruning_methods": "f10c8ea9141c89e3982e6a5b11d53edc58ce6cacc34f98bb4f4dcd58931234ab",
     "rewinding": "67acdf1701ae7dba20ac52540f35f03b650d4145050ff39f459eaed4322c51bd",
     "sanity": "0817bbb0a8ae0f1e43322537f929ca6b1b34cbfe1a636215c21382e8eb898a3c",
@@ -402,7 +521,10 @@ PLANS = {
     "sanity smoke": "20d018d3ddaa0cb11629f915037f7a0ade9874246521b93dff92c21575202634",
 }
 VARIANTS = {"": [], "cifar10": ["--preset", "cifar10"], "smoke": ["--smoke"], "confirmed": []}
-RECIPES = [{"prune.criterion": "magnitude", "rewind.fraction": 0.05}, {"objective.name": "latent_denoise"}]
+RECIPES = [
+    {"prune.criterion": "magnitude", "rewind.fraction": 0.05},
+    {"objective.name": "latent_denoise"},
+]
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -428,9 +550,14 @@ def test_a_design_is_frozen_balanced_and_crossed_with_arms_and_seeds():
     assert len(found.points) == 16 * 3
     assert found.trials == 16 * 3 * 2
     assert [p["control"] for p in found.points[::16]] == ["none", "reinit", "shuffle"]
-    tickets = [{w: v for w, v in p.items() if w not in ("control", "rungs", "measure.rounds")} for p in found.points]
+    tickets = [
+        {w: v for w, v in p.items() if w not in ("control", "rungs", "measure.rounds")}
+        for p in found.points
+    ]
     assert tickets[:16] == tickets[16:32] == tickets[32:]
-    assert [p["prune.criterion"] for p in tickets[:16]].count("random") == 8  # a Sobol net is balanced in every coordinate
+    assert [p["prune.criterion"] for p in tickets[:16]].count(
+        "random"
+    ) == 8  # a Sobol net is balanced in every coordinate
     assert {p["rewind.fraction"] for p in tickets} == {0.05, 0.1}
     for point in tickets[:16]:
         assert ("prune.slope" in point) == (point["prune.budget"] == "ramp")
@@ -442,7 +569,11 @@ def test_a_design_is_frozen_balanced_and_crossed_with_arms_and_seeds():
 
 
 def test_a_design_fills_its_ranges_evenly():
-    space = {"a": Range(1.0, 100.0, log=True), "b": Range(-2.0, 2.0), "c": Choice(("x", "y", "z", "w"))}
+    space = {
+        "a": Range(1.0, 100.0, log=True),
+        "b": Range(-2.0, 2.0),
+        "c": Choice(("x", "y", "z", "w")),
+    }
     points = design(space, 6, {})
     assert sorted(int(16 * (p["b"] + 2) / 4) for p in points) == sorted(list(range(16)) * 4)
     assert sum(p["a"] < 10 for p in points) == 32

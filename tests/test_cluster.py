@@ -34,8 +34,16 @@ def test_that_check_can_fail(broken):
 
 
 def test_words_of_a_node_are_aws_words():
-    """Ray passes node_config on unseen: a misspelt InstanceMarketOptions would mean paying on demand."""
-    known = {"InstanceType", "ImageId", "SubnetId", "SecurityGroupIds", "IamInstanceProfile", "MetadataOptions"}
+    """Ray passes node_config on unseen: a misspelt InstanceMarketOptions would mean paying on
+    demand."""
+    known = {
+        "InstanceType",
+        "ImageId",
+        "SubnetId",
+        "SecurityGroupIds",
+        "IamInstanceProfile",
+        "MetadataOptions",
+    }
     known |= {"BlockDeviceMappings", "InstanceMarketOptions"}
     for node in TYPES.values():
         assert set(node["node_config"]) <= known
@@ -60,11 +68,18 @@ def test_nothing_is_public():
         assert "private" in config["SubnetId"]
         assert "AssociatePublicIpAddress" not in str(config)
     assert "0.0.0.0" not in TEXT
-    assert TYPES["head"]["node_config"]["IamInstanceProfile"] != TYPES["gpu_worker"]["node_config"]["IamInstanceProfile"]
+    assert (
+        TYPES["head"]["node_config"]["IamInstanceProfile"]
+        != TYPES["gpu_worker"]["node_config"]["IamInstanceProfile"]
+    )
 
 
 def test_every_start_asks_for_the_token_and_the_dashboard_stays_inside():
-    starts = [c for c in CONFIG["head_start_ray_commands"] + CONFIG["worker_start_ray_commands"] if "ray start" in c]
+    starts = [
+        c
+        for c in CONFIG["head_start_ray_commands"] + CONFIG["worker_start_ray_commands"]
+        if "ray start" in c
+    ]
     assert len(starts) == 2
     assert all("RAY_AUTH_MODE=token" in command for command in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]

@@ -25,7 +25,10 @@ SEARCH = Search(
     seeds=(0,),
     trials=3,
     words=TINY | {"prune.ladder": (0.6, 0.5, 0.4)},
-    space=lambda config: {"prune.criterion": Choice(("magnitude", "random")), "rewind.fraction": Choice((0.25, 0.5))},
+    space=lambda config: {
+        "prune.criterion": Choice(("magnitude", "random")),
+        "rewind.fraction": Choice((0.25, 0.5)),
+    },
 )
 LIST = Grid(
     name="list",
@@ -39,8 +42,16 @@ LIST = Grid(
 
 def opened(study: Study, store: Store, *argv: str):
     call = resolve(study, ["--out", str(store.root.parent), *argv])
-    about = {"study": study.name, "preset": "digits", "smoke": False, "question": study.about, "varied": call.varied}
-    ledger = Ledger.freeze(store, call.plan("digest"), about | {"command": "", "commit": "", "lthray": "0"})
+    about = {
+        "study": study.name,
+        "preset": "digits",
+        "smoke": False,
+        "question": study.about,
+        "varied": call.varied,
+    }
+    ledger = Ledger.freeze(
+        store, call.plan("digest"), about | {"command": "", "commit": "", "lthray": "0"}
+    )
     return call, ledger
 
 
@@ -92,7 +103,10 @@ def test_a_search_gives_out_unfinished_points_again_and_then_new_ones(store):
     call, ledger = opened(SEARCH, store)
     queue = Queue(call, ledger)
     assert queue.left == 3
-    given = [queue.task({"prune.criterion": c, "rewind.fraction": 0.25}, 0.0) for c in ("magnitude", "random")]
+    given = [
+        queue.task({"prune.criterion": c, "rewind.fraction": 0.25}, 0.0)
+        for c in ("magnitude", "random")
+    ]
     assert [t.number for t in given] == [0, 1]
     ledger.finish(0, DONE)
     again = Queue(call, ledger)
@@ -170,7 +184,9 @@ def test_scores_come_back_from_the_store(store):
     call, ledger = opened(SEARCH, store)
     queue = Queue(call, ledger)
     task = queue.task({"prune.criterion": "magnitude", "rewind.fraction": 0.25}, 0.0)
-    found = rounds(call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store)
+    found = rounds(
+        call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store
+    )
     ledger.finish(task.number, DONE)
     again = Queue(call, ledger)
     assert again.scores[2] == {0: found[2].metrics["loss/excess"]}
@@ -197,7 +213,12 @@ def finished(tmp_path_factory):
 def test_results_read_the_trials_back(finished):
     _, ledger, found = finished
     assert [t.status for t in found] == ["done", "done", "done", "failed"]
-    assert [len(t.rounds) for t in found] == [3, 3, 3, 1]  # the failed one shares a dense network that is there
+    assert [len(t.rounds) for t in found] == [
+        3,
+        3,
+        3,
+        1,
+    ]  # the failed one shares a dense network that is there
     assert found[0].id == f"{ledger.key[:16]}-0000"
     assert [t.number for t in trials(ledger.store, ledger, skip={0, 2})] == [1, 3]
     assert ranked(found)[-1].status == "failed"
@@ -257,7 +278,7 @@ def test_the_end_says_what_was_shared_and_how_the_time_was_spent(finished):
     _, ledger, found = finished
     began = min(r.created for t in found for r in t.rounds) - 10
     done, shared = closing_lines(found, ledger.store, began, 2)
-    # one dense run of 8 steps a seed and two rungs of 6 a trial; the fourth has only the dense run of its seed
+    # one dense run of 8 steps a seed and two rungs of 6 a trial; the fourth has only its seed's
     assert done == "52 training steps served for 68, which the trials would have needed alone"
     first, busy = spent(found, began)
     rounds_of = {r.keys["round"]: r for t in found for r in t.rounds}.values()
@@ -292,7 +313,9 @@ def test_each_recipe_is_named_once_by_its_best_trial(finished):
 
     found = [trial(0, "a", 0.3), trial(1, "b", 0.2), trial(2, "a", 0.1)]
     assert [t.number for t in best(found, 2)] == [2, 1]
-    assert best(found, 3) == best(found, 0) == []  # none went down three rungs; dense networks are ranked otherwise
+    assert (
+        best(found, 3) == best(found, 0) == []
+    )  # none went down three rungs; dense networks are ranked otherwise
 
 
 def test_a_ledger_holds_points_and_ends_as_they_were(store):
@@ -311,16 +334,24 @@ def test_a_ledger_of_an_older_lthray_is_one_line(store):
     facts = asdict(point(tiny(), {}, "search"))
     keys = [place["key"] for place in facts["rounds"]]  # a round was one object then
     store.put(ledger.key, "trial-0000-point", facts={**facts, "rounds": keys})
-    with pytest.raises(StoreError, match=r"stored by an older lthray.*; run the study again in another --out"):
+    with pytest.raises(
+        StoreError, match=r"stored by an older lthray.*; run the study again in another --out"
+    ):
         list(trials(store, ledger))
 
 
 def test_the_tally_counts_steps_as_the_store_shows_them(finished, store):
     call, ledger, _ = finished
     tally = Tally(ledger.store, ledger, call.trials)
-    unique = {k: r.length for e in ledger for k, r in trajectory(call.config_of(e.number, e.point.words)).runs.items()}
+    unique = {
+        k: r.length
+        for e in ledger
+        for k, r in trajectory(call.config_of(e.number, e.point.words)).runs.items()
+    }
     assert tally()[1] == sum(unique.values())
-    assert tally()[0] == tally()[1] - 12  # all but the rungs of the failed trial; what it shares is there
+    assert (
+        tally()[0] == tally()[1] - 12
+    )  # all but the rungs of the failed trial; what it shares is there
     assert Tally(ledger.store, ledger, 8)()[1] == 2 * sum(unique.values())
 
 

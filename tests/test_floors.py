@@ -299,7 +299,6 @@ def test_lines_are_at_most_100_characters_long():
     assert over(100, lengths) == []
 
 
-@pytest.mark.xfail(strict=True, reason="trial.making._train has 16")
 def test_a_function_has_at_most_10_branches():
     assert over(10, of_functions(branches)) == []
 
@@ -346,7 +345,7 @@ def test_a_function_takes_at_most_7_arguments():
 
 
 @pytest.mark.xfail(
-    strict=True, reason="trial.makers has 463, measure.table 361 and cli 347 lines at present"
+    strict=True, reason="trial.makers has 470, measure.table 361, cli 347, trial.making 342"
 )
 def test_a_file_has_at_most_330_lines():
     assert over(330, {module: len(text.splitlines()) for module, text in TEXTS.items()}) == []

@@ -1,4 +1,5 @@
-"""A study in this process, without Ray: the same ledger, the same decisions, the same failures; see also test_study.py."""
+"""A study in this process, without Ray: the same ledger, the same decisions, the same failures; see
+also test_study.py."""
 
 import os
 import signal
@@ -48,7 +49,8 @@ def found(store: Store, ledger) -> list:
 
 
 def failing(*errors: BaseException | None, after: int = 0):
-    """`run` that raises the errors in turn, each after so many rounds of a trial; None and later runs raise nothing."""
+    """`run` that raises the errors in turn, each after so many rounds of a trial; None and later
+    runs raise nothing."""
     left = list(errors)
 
     def run_and_fail(config, store, *, anchors=(), progress=None):
@@ -89,7 +91,9 @@ def test_a_search_draws_as_its_preview_and_stops_the_worse_half(store):
     call, ledger = opened(SEARCH, store)
     assert not execute(call, ledger)[0]
     made = found(store, ledger)
-    assert [call.config_of(t.number, t.point.words) for t in made] == preview(call)  # none is drawn by what was learnt yet
+    assert [call.config_of(t.number, t.point.words) for t in made] == preview(
+        call
+    )  # none is drawn by what was learnt yet
     assert {t.status for t in made} <= {DONE, STOPPED}
     reached: list[float] = []
     for trial in made:
@@ -162,12 +166,16 @@ NEVER = [OSError("no space left")] * (1 + RETRIES)
     ],
     ids=["itself", "any", "disk", "memory", "gpu memory", "memory twice", "disk for good"],
 )
-def test_failures_are_the_trials_own_or_tried_again_and_the_study_goes_on(store, errors, status, reason, retries):
+def test_failures_are_the_trials_own_or_tried_again_and_the_study_goes_on(
+    store, errors, status, reason, retries
+):
     call, ledger = opened(LIST, store, "--trials", "2")
     interrupted, watch = execute(call, ledger, failing(*errors, after=1))
     assert not interrupted
     assert sum(line.endswith("; trying again") for line in watch.said) == retries
-    assert any(line.endswith("; left unfinished") for line in watch.said) == (status == "unfinished")
+    assert any(line.endswith("; left unfinished") for line in watch.said) == (
+        status == "unfinished"
+    )
     first, second = found(store, ledger)
     assert first.status == status
     assert (first.end.reason if first.end else None) == reason
@@ -183,5 +191,10 @@ def test_a_failed_trial_of_a_search_never_counts_as_a_good_one(store):
     assert not execute(call, ledger, failing(TrialFailed("broken"), after=2))[0]
     first, *others = found(store, ledger)
     assert first.status == FAILED
-    assert [t.status for t in others] == [DONE, STOPPED] or [t.status for t in others] == [DONE, DONE]
-    assert [past.complete for past in Queue(call, ledger).past] == [t.status == DONE for t in others]
+    assert [t.status for t in others] == [DONE, STOPPED] or [t.status for t in others] == [
+        DONE,
+        DONE,
+    ]
+    assert [past.complete for past in Queue(call, ledger).past] == [
+        t.status == DONE for t in others
+    ]

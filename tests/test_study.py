@@ -1,4 +1,5 @@
-"""Studies on Ray, as a user runs them: from the command line, interrupted, resumed, extended, on a cluster.
+"""Studies on Ray, as a user runs them: from the command line, interrupted, resumed, extended, on a
+cluster.
 
 Each test starts Ray, so there are few; the faults of a single trial are tested without it.
 """
@@ -30,20 +31,27 @@ from lthray.cli import study
 from lthray.study.space import Choice
 
 WORDS = {TINY!r} | {{"measure.samples": 0}}
-SEARCH = Search(name="search", about="Tiny.", seeds=(0,), trials=4, words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
+SEARCH = Search(name="search", about="Tiny.", seeds=(0,), trials=4,
+               words=WORDS | {{"prune.ladder": (0.6, 0.5, 0.4)}},
                space=lambda config: {{"prune.criterion": Choice(("magnitude", "random")),
                                       "rewind.fraction": Choice((0.25, 0.5))}})
 CONFIRMED = Search(name="confirmed", about="Tiny.", seeds=(0,), trials=2, words=WORDS,
                   first=[{{"prune.criterion": "magnitude"}}],
                   space=lambda config: {{"prune.criterion": Choice(("magnitude", "random"))}},
-                  confirm=Confirmation(seeds=(11, 12), arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
-                                       references=lambda config: [AGAIN, longer(config)], words={{"measure.split": "test"}}))
+                  confirm=Confirmation(
+                      seeds=(11, 12),
+                      arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
+                      references=lambda config: [AGAIN, longer(config)],
+                      words={{"measure.split": "test"}}))
 LIST = Grid(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
-             points=lambda config: [{{"prune.criterion": "magnitude"}}, {{"prune.criterion": "random"}}],
+             points=lambda config: [{{"prune.criterion": "magnitude"}},
+                                    {{"prune.criterion": "random"}}],
              surface=("prune.criterion", "loss/excess"))
 BROKEN = Grid(name="broken", about="Tiny.", seeds=(0,), words=WORDS,
-               points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}}, {{"prune.ladder": (0.5, 0.0002)}}])
-sys.exit(study({{"search": SEARCH, "confirmed": CONFIRMED, "list": LIST, "broken": BROKEN}}[sys.argv[1]], sys.argv[2:]))
+               points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}},
+                                      {{"prune.ladder": (0.5, 0.0002)}}])
+PAGES = {{"search": SEARCH, "confirmed": CONFIRMED, "list": LIST, "broken": BROKEN}}
+sys.exit(study(PAGES[sys.argv[1]], sys.argv[2:]))
 """
 LONG = ["--train.steps", "600", "--seeds", "0"]  # some seconds a run: time to be interrupted
 
@@ -62,7 +70,11 @@ def command(page: Path, study: str, *argv: str) -> list[str]:
 def go(page: Path, study: str, *argv: str, code: int = 0, env: dict | None = None) -> str:
     """Run a study to its end; its output."""
     done = subprocess.run(
-        command(page, study, *argv), capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
+        command(page, study, *argv),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -70,7 +82,11 @@ def go(page: Path, study: str, *argv: str, code: int = 0, env: dict | None = Non
 
 def begin(page: Path, study: str, *argv: str) -> subprocess.Popen:
     return subprocess.Popen(
-        command(page, study, *argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command(page, study, *argv),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -120,7 +136,9 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     assert "slots trained" not in again
     go(page, "search", "--trials", "6")
     assert len(list(trials(*opened(page)))) == 6
-    assert [t.point.words for t in list(trials(*opened(page)))[:4]] == [f.point.words for f in found.values()]
+    assert [t.point.words for t in list(trials(*opened(page)))[:4]] == [
+        f.point.words for f in found.values()
+    ]
 
 
 def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
@@ -130,7 +148,9 @@ def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
     assert "Twice the steps change the dense loss by" in text
     assert re.search(r"excess [+-].*% in the search, [+-].*% on fresh seeds \(shrinkage [+-]", text)
     store = Store(page.parent / "runs" / "store")
-    phases = {ledger.about["plan"]["phase"]: list(trials(store, ledger)) for ledger in Ledger.all(store)}
+    phases = {
+        ledger.about["plan"]["phase"]: list(trials(store, ledger)) for ledger in Ledger.all(store)
+    }
     assert {phase: len(found) for phase, found in phases.items()} == {"search": 2, "confirm": 2 * 5}
     assert {t.point.seed for t in phases["confirm"]} == {11, 12}
     assert all(t.status == "done" for t in phases["confirm"])
@@ -144,7 +164,9 @@ def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
     client = MlflowClient(f"sqlite:///{page.parent / 'runs' / 'mlflow.db'}")
     (experiment,) = (e for e in client.search_experiments() if e.name == "confirmed.digits")
     runs = client.search_runs([experiment.experiment_id], "tags.phase = 'confirm'")
-    assert sorted(r.data.tags["control"] for r in runs) == sorted(2 * ["none", "none", "reinit", "shuffle", "dense"])
+    assert sorted(r.data.tags["control"] for r in runs) == sorted(
+        2 * ["none", "none", "reinit", "shuffle", "dense"]
+    )
 
 
 def opened(page: Path):
@@ -167,10 +189,14 @@ def reference(tmp_path_factory):
 
     from .test_desk import LIST
 
-    torch.set_num_threads(1)  # as in the studies: a fixture of a module is made before those of its first test
+    torch.set_num_threads(
+        1
+    )  # as in the studies: a fixture of a module is made before those of its first test
     store = Store(tmp_path_factory.mktemp("reference") / "store")
     call = resolve(LIST, LONG)
-    ledger = Ledger.freeze(store, call.plan("x"), {"study": "list", "preset": "digits", "smoke": False, "question": ""})
+    ledger = Ledger.freeze(
+        store, call.plan("x"), {"study": "list", "preset": "digits", "smoke": False, "question": ""}
+    )
     queue = Queue(call, ledger)
     for words in queue.listed():
         task = queue.task(words, 0.0)
@@ -179,7 +205,9 @@ def reference(tmp_path_factory):
     return {trial.name: trial for trial in trials(store, ledger)}
 
 
-def test_sigterm_leaves_everything_resumable_and_the_same_command_goes_on_to_the_same_result(page, reference):
+def test_sigterm_leaves_everything_resumable_and_the_same_command_goes_on_to_the_same_result(
+    page, reference
+):
     process = begin(page, "list", *LONG)
     wait_for(page, r"trial-0001-point")
     time.sleep(8)
@@ -196,7 +224,11 @@ def test_a_killed_worker_is_retried_and_a_killed_driver_is_run_again(page, refer
     process = begin(page, "list", *LONG)
     wait_for(page, r"trial-0001-point")
     until, search = time.monotonic() + 90, ["pgrep", "-f", "ray::ImplicitFunc"]
-    while not (workers := subprocess.run(search, capture_output=True, text=True, check=False).stdout.split()):
+    while not (
+        workers := subprocess.run(
+            search, capture_output=True, text=True, check=False
+        ).stdout.split()
+    ):
         assert time.monotonic() < until, "no worker appeared"
         time.sleep(0.1)
     time.sleep(1)  # into its work
@@ -216,7 +248,9 @@ def test_trials_that_fail_by_themselves_are_not_retried_and_the_study_goes_on(pa
     found = list(trials(store, ledger))
     assert [t.status for t in found] == ["done", "failed", "failed"]
     assert "NonFinite: " in found[1].end.reason
-    assert re.search(r"Collapsed: no weight left at round 2, density 0.0002: .*conv", found[2].end.reason)
+    assert re.search(
+        r"Collapsed: no weight left at round 2, density 0.0002: .*conv", found[2].end.reason
+    )
     assert [len(t.rounds) for t in found] == [3, 0, 2]
     assert b"Traceback" in ledger.traceback(1)["traceback.txt"]
     assert text.count("failed") >= 2
@@ -243,7 +277,12 @@ def story(root: Path) -> dict[tuple, list]:
     for ledger in Ledger.all(store):
         for trial in trials(store, ledger):
             end = (trial.status, trial.end.reason, trial.end.last)
-            told[ledger.about["plan"]["phase"], trial.number] = (ledger.key, trial.point.words, end, trial.rounds)
+            told[ledger.about["plan"]["phase"], trial.number] = (
+                ledger.key,
+                trial.point.words,
+                end,
+                trial.rounds,
+            )
     return told
 
 
@@ -295,13 +334,19 @@ cluster.shutdown()
 
 @pytest.fixture(scope="module")
 def two_nodes(tmp_path_factory):
-    """A cluster of two nodes with a declared GPU each, which asks for a token; its address and what a driver must know."""
+    """A cluster of two nodes with a declared GPU each, which asks for a token; its address and what
+    a driver must know."""
     token = tmp_path_factory.mktemp("token") / "token"
     token.touch(0o600)
     token.write_text(secrets.token_hex(32))
-    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}  # before Ray is imported, so in its own process
+    env = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+    }  # before Ray is imported, so in its own process
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, "-c", NODES], text=True, env={**os.environ, **env}, **pipes)
+    process = subprocess.Popen(
+        [sys.executable, "-c", NODES], text=True, env={**os.environ, **env}, **pipes
+    )
     address = next(line.split()[1] for line in process.stdout if line.startswith("address"))
     yield address, env
     process.communicate("")
@@ -318,7 +363,10 @@ def test_a_cluster_of_two_nodes_with_shares_of_their_gpus(page, two_nodes):
     ("asked", "said"),
     [
         (["--gpus-per-trial", "2"], "--gpus-per-trial 2: no node has that much (nodes: "),
-        (["--cpus-per-trial", "3"], "--cpus-per-trial 3 --gpus-per-trial 0.25: no node has that much"),
+        (
+            ["--cpus-per-trial", "3"],
+            "--cpus-per-trial 3 --gpus-per-trial 0.25: no node has that much",
+        ),
     ],
 )
 def test_what_no_node_can_carry_is_refused_before_the_start(page, two_nodes, asked, said):
@@ -345,11 +393,13 @@ print([(kind["CPU"], kind.get("GPU", 0), n) for kind, n in ray_runner.declared()
 
 
 def test_node_types_that_an_autoscaler_may_start_count_as_there(two_nodes):
-    """A cluster that has too little yet, but whose autoscaler has declared that it can start more (keep this test last
-    of those that are refused: the declaration stays)."""
+    """A cluster that has too little yet, but whose autoscaler has declared that it can start more
+    (keep this test last of those that are refused: the declaration stays)."""
     address, env = two_nodes
     script = [sys.executable, "-c", DECLARE, address]
-    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+    done = subprocess.run(
+        script, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False
+    )
     assert "[(8, 4, 3), (1, 0, 1000)]" in done.stdout, done.stderr
 
 
@@ -357,7 +407,15 @@ def test_how_many_trials_a_node_carries():
     from lthray.study.resources import trials_on
 
     node = {"CPU": 16.0, "GPU": 2.0}
-    assert [trials_on(node, 1, share) for share in (0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0)] == [16, 8, 6, 4, 2, 1, 0]
+    assert [trials_on(node, 1, share) for share in (0.0, 0.25, 0.3, 0.5, 1.0, 2.0, 3.0)] == [
+        16,
+        8,
+        6,
+        4,
+        2,
+        1,
+        0,
+    ]
     assert trials_on(node, 6, 0.25) == 2
     assert trials_on({"CPU": 4.0}, 1, 0.25) == 0
 
@@ -382,11 +440,18 @@ def test_ray_writes_nothing_outside_its_private_folder_and_leaves_nothing(page):
     home = page.parent / "home"
     home.mkdir()
     go(page, "list", "--trials", "1", env={"HOME": str(home)})
-    found = {p for p in Path("/tmp").iterdir() if p.name not in before and p.name.startswith(("ray", "lthray"))}
+    found = {
+        p
+        for p in Path("/tmp").iterdir()
+        if p.name not in before and p.name.startswith(("ray", "lthray"))
+    }
     until = time.monotonic() + 120
     while (left := {p for p in found if p.exists()}) and time.monotonic() < until:
         time.sleep(1)  # what another test is running now, it takes away itself
     assert left == set()
     assert not (home / ".ray").exists()
     assert not (home / "ray_results").exists()
-    assert json.dumps(sorted(p.name for p in (page.parent / "runs").iterdir())) == '["artifacts", "mlflow.db", "store"]'
+    assert (
+        json.dumps(sorted(p.name for p in (page.parent / "runs").iterdir()))
+        == '["artifacts", "mlflow.db", "store"]'
+    )

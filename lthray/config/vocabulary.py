@@ -299,5 +299,3 @@ def moving_regimes() -> tuple[str, ...]:
 def pointed_rules() -> tuple[str, ...]:
     """Return the rewinding rules that have a rewind point, rewind.fraction."""
     return names(REWINDS, lambda rule: rule.pointed)
-
-

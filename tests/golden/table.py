@@ -1,4 +1,5 @@
-"""Some hundred small trials that between them use every word of the vocabulary: name -> the dotted words of the config.
+"""Some hundred small trials that between them use every word of the vocabulary: name -> the dotted
+words of the config.
 
 `origin = "NAME#ROUND"` stands for the ticket of that round of another trial of the table.
 """
@@ -44,13 +45,14 @@ LATENT: Words = UNET | {
 }
 
 CRITERIA = (
-    "magnitude", "random", "movement", "magnitude_increase", "snip", "grasp", "synflow", "taylor", "diff_pruning",
-    "sensitivity", "hsic",
+    "magnitude", "random", "movement", "magnitude_increase", "snip", "grasp", "synflow", "taylor",
+    "diff_pruning", "sensitivity", "hsic",
 )  # fmt: skip
 BUDGETS = ("uniform", "overall", "erk", "lamp", "ramp", "sensitivity", "hsic", "cka")
 REWINDS = ("init", "late", "tuned", "lr", "random", "sign")
 CONTROLS = (
-    "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense", "tuned", "lr", "one_shot",
+    "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense", "tuned",
+    "lr", "one_shot",
 )  # fmt: skip
 MOVING = ("set", "rigl", "gradual", "rst")
 
