@@ -101,7 +101,7 @@ class Killed(Exception):
 
 
 def resumed(config: TrialConfig, store: Store) -> list[Round]:
-    """Return the rounds of a trial that is killed at each commit and each round, and begun again."""
+    """Return the rounds of a trial that is killed at each commit and round, and begun again."""
 
     def kill(progress: Progress) -> None:
         raise Killed

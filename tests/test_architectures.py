@@ -1,4 +1,4 @@
-"""Compare spaces: what an analysis says of pixels and latents, against made evidence."""
+"""Two spaces compared: planted differences are found, error rates right, silence proves nothing."""
 
 import runpy
 import statistics

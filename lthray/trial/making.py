@@ -247,7 +247,7 @@ class Making:
                 self._commit(run, whole, anchors, along.so_far)
 
     def _states(self, run: Run, state: State, stops: list[int]) -> Iterator[State]:
-        """Yield the live states of a run in training; of a smaller network where channels are cut."""
+        """Yield the live states of a run in training; of the smaller network for channels."""
         cover = run.begin.cut.cover
         learner = run.learner.smaller(cover) if cover else run.learner
         state = state.mapped(lambda tensors: small(tensors, cover))

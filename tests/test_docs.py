@@ -1,0 +1,181 @@
+"""The docs agree with the code: modules, imports, links, paths, diffs, terms; sentences are
+short."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+PACKAGE = [path for path in sorted((ROOT / "lthray").rglob("*.py")) if path.stem != "__init__"]
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE]
+LOWER = ("findings.evidence", "findings.stats")
+"""Modules that the drawing shows apart from their wing."""
+LONGEST = 35  # words of a sentence
+GLOSSARY = ROOT / "docs" / "concepts.md"
+
+
+def text_of(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the blocks of code of one language of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+# modules and imports
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_is_in_the_reference(module):
+    pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
+    named = Counter(re.findall(r"^::: (\S+)$", "\n".join(page.read_text() for page in pages), re.M))
+    assert named[module] == 1
+    assert set(named) == set(MODULES)
+
+
+def place_of(module: str) -> str:
+    """Return the name in the drawing of a module such as trial.steps."""
+    return module if module in LOWER else module.split(".")[0]
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports, at any depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names & set(MODULES)
+
+
+def test_the_drawing_of_the_wings_is_what_they_import():
+    drawings = blocks(ROOT / "docs" / "architecture.md", "text")
+    (drawing,) = [each for each in drawings if each.startswith("wing ")]
+    drawn: dict[str, set[str]] = {}
+    for line in drawing.splitlines()[1:]:
+        wing, *others = line.split()
+        drawn[wing] = set(others) - {"-"}
+    imports: dict[str, set[str]] = {wing: set() for wing in drawn}
+    for path, module in zip(PACKAGE, MODULES, strict=True):
+        place = place_of(module.removeprefix("lthray."))
+        others = {place_of(other.removeprefix("lthray.")) for other in imported(path)}
+        imports[place] |= others - {place}
+    assert drawn["findings"] >= {"findings.evidence"}
+    assert drawn == imports
+    order = list(drawn)
+    assert len(order) > 10
+    for wing, others in drawn.items():
+        for other in others:
+            assert order.index(other) > order.index(wing), f"{wing} is drawn below {other}"
+
+
+# links, paths, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_relative_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
+        assert target.startswith("https://") or (page.parent / target).is_file(), target
+
+
+PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|json|yaml|lock)|[\w-]+\.yaml)`")
+DOTTED = re.compile(r"\blthray(?:\.[a-z_]+)+\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_paths_and_modules_that_are_named_exist(page):
+    for name in PATH.findall(text_of(page)):
+        assert (ROOT / name).is_file(), name
+    tags = {"lthray.trial", "lthray.recorded"}  # of MLflow, and packages
+    for name in set(DOTTED.findall(page.read_text())) - tags:
+        path = ROOT.joinpath(*name.split("."))
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name
+
+
+def test_the_pages_name_paths():
+    named = {name for page in PAGES for name in PATH.findall(text_of(page))}
+    assert len(named) > 40
+
+
+def test_the_navigation_has_every_page():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = {name.removeprefix("docs/") for name in NAMES if name.startswith("docs/")}
+    assert set(re.findall(r"([\w/]+\.md)$", navigation, re.M)) == pages
+
+
+def hunks(diff: str) -> list[tuple[str, list[str]]]:
+    """Return (path, lines that the file must have) of each hunk of a diff."""
+    found: list[tuple[str, list[str]]] = []
+    path = ""
+    for line in diff.splitlines():
+        if line.startswith("+++ b/"):
+            path = line.removeprefix("+++ b/")
+        elif line == "@@":
+            found.append((path, []))
+        elif found and line[:1] in (" ", "-", "") and not line.startswith("--- a/"):
+            found[-1][1].append(line[1:])
+    return found
+
+
+def holds(text: list[str], lines: list[str]) -> bool:
+    """Return whether `lines` stand in `text`, one directly after the other."""
+    starts = range(len(text) - len(lines) + 1)
+    return any(text[start : start + len(lines)] == lines for start in starts)
+
+
+DIFFS = [hunk for diff in blocks(ROOT / "docs" / "adding.md", "diff") for hunk in hunks(diff)]
+
+
+@pytest.mark.parametrize(("path", "lines"), DIFFS, ids=[path for path, _ in DIFFS])
+def test_diffs_fit_the_code(path, lines):
+    """If this fails, redraw the diff of docs/adding.md: the code around it has changed."""
+    assert lines
+    assert holds((ROOT / path).read_text().splitlines(), lines)
+
+
+def test_each_family_has_a_diff():
+    assert len(blocks(ROOT / "docs" / "adding.md", "diff")) == 11
+
+
+# terms and sentences
+
+
+def test_each_term_is_defined_once_and_bold_is_for_terms():
+    _, glossary = GLOSSARY.read_text().split("## Glossary")
+    defined = Counter(term.lower() for term in re.findall(r"^\*\*(.+?)\*\*: ", glossary, re.M))
+    assert len(defined) >= 25
+    assert set(defined.values()) == {1}
+    for page in PAGES:
+        for term in re.findall(r"\*\*(.+?)\*\*", text_of(page)):
+            assert term.lower() in defined, f"{page.name}: {term}"
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a page: its paragraphs and list items, without tables and heads."""
+    kept = []
+    for line in text.splitlines():
+        if line.startswith(("|", "#", ":::")):
+            kept.append("")
+        elif re.match(r"\s*([*-]|\d+\.) ", line):
+            kept.append("\n\n" + line)
+        else:
+            kept.append(line)
+    plain = re.sub(r"\]\([^)]*\)", "]", "\n".join(kept))
+    found = []
+    for paragraph in re.split(r"\n\s*\n", plain):
+        found += re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split()))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_sentences_are_short(page):
+    for sentence in sentences(text_of(page)):
+        assert len(sentence.split()) <= LONGEST, sentence
