@@ -5,7 +5,6 @@ loaded.
 """
 
 import contextlib
-import os
 import shlex
 import sys
 import time
@@ -33,12 +32,10 @@ from lthray.study.call import OURS, Call, resolve
 from lthray.study.page import Study
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from lthray.core.record import TrialRecord
     from lthray.findings.sections import Section
     from lthray.study.queue import Queue
-    from lthray.study.terminal import Watch
+    from lthray.study.terminal import Table, Watch
     from lthray.study.worker import Run
     from lthray.tracking.read import Recorded
 
@@ -305,43 +302,9 @@ def _end(call: Call, phases: Sequence[Phase]) -> int:
 
 def _dry_run(call: Call) -> int:
     """Print the plan of a call; write nothing."""
-    import torch
+    from lthray.study import preview, terminal
 
-    from lthray.study import tables, terminal
-    from lthray.study.call import preview
-    from lthray.trial.preflight import pace
-    from lthray.trial.recipe import trajectory
-
-    out, cpus = terminal.console(), call.options.cpus_per_trial
-    configs, confirmed = preview(call), []
-    if call.recipes:
-        stand_ins = [*call.first, *[{}] * 3][: call.recipes]
-        confirmed = preview(call.confirmation(stand_ins))
-    for line in _plan_of(call, configs, confirmed):
-        out.print(line)
-    torch.set_num_threads(cpus)
-    parameters, per_step = pace(call.config)
-    slots = call.options.max_concurrent or max(1, (os.cpu_count() or 1) // cpus)
-    trials = [trajectory(config) for config in [*configs, *confirmed]]
-    for line in tables.plan_lines(trials, parameters, per_step, slots):
+    out = terminal.console()
+    for line in preview.lines(call):
         out.print(line)
     return options.DONE
-
-
-def _plan_of(
-    call: Call, configs: Sequence[TrialConfig], confirmed: Sequence[TrialConfig]
-) -> Iterator[str]:
-    """Yield the words of a call, what it searches, and the names of its trials."""
-    from lthray.config.labels import name_of
-
-    size = f"{call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}"
-    yield f"{call.study.name}: {size}"
-    for word, value in call.config.canonical().items():
-        yield f"  {word} = {value}"
-    for word, dial in call.space.items():
-        yield f"  {word} in {dial}"
-    for number, config in enumerate(configs):
-        yield f"trial {number}: {name_of(config)}"
-    for number, config in enumerate(confirmed):
-        remark = "" if number else " (recipes stand in for those to be found)"
-        yield f"confirmation {number}: {name_of(config)}{remark}"

@@ -9,10 +9,11 @@ from lthray.core.store import Store, StoreError
 from lthray.study.call import resolve
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.study.page import Grid, Search, Study
+from lthray.study.preview import plan_lines
 from lthray.study.queue import Queue
 from lthray.study.results import best, matching, ranked, round_line, spent, trials, verdict
 from lthray.study.space import Choice
-from lthray.study.tables import best_lines, closing_lines, plan_lines, surface_table, trial_table
+from lthray.study.tables import best_lines, closing_lines, surface_table, trial_table
 from lthray.study.terminal import Tally, duration
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory

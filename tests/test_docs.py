@@ -32,12 +32,12 @@ def blocks(page: Path, language: str) -> list[str]:
 # modules and imports
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_is_in_the_reference(module):
+def test_every_module_is_in_the_reference():
     pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
     named = Counter(re.findall(r"^::: (\S+)$", "\n".join(page.read_text() for page in pages), re.M))
-    assert named[module] == 1
-    assert set(named) == set(MODULES)
+    assert len(MODULES) > 90
+    assert sorted(named) == sorted(MODULES)
+    assert set(named.values()) == {1}
 
 
 def place_of(module: str) -> str:

@@ -14,7 +14,7 @@ from lthray.config.trial import TrialConfig
 from lthray.core.metrics import Metric
 from lthray.core.store import CodeChanged, Store
 from lthray.measure import table
-from lthray.measure.table import Measure, Measured
+from lthray.measure.rows import Measure, Measured
 from lthray.trial import code
 from lthray.trial.makers import KINDS, STORED, Kind
 from lthray.trial.making import Making

@@ -15,7 +15,8 @@ from lthray.config.parts import Model, Objective
 from lthray.config.vocabulary import FEATURES
 from lthray.findings.stats import relative_excess
 from lthray.measure import loss, quality
-from lthray.measure.table import MEASURES, Measured
+from lthray.measure.rows import Measured
+from lthray.measure.table import MEASURES
 from lthray.task import networks
 from lthray.task.data import load, to_bytes
 from lthray.task.objectives import Classify, Denoise

@@ -5,18 +5,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
-from lthray.config.parts import Measure
 from lthray.core import metrics
 from lthray.core.metrics import Metric
 from lthray.core.record import Point, TrialRecord
 from lthray.core.store import Store
 from lthray.findings.evidence import Evidence
 from lthray.study.results import best, config_of, matching, pruned, ranked, spent, surface
-from lthray.study.terminal import duration, table
-from lthray.trial.steps import Step
-from lthray.trial.trajectory import Trajectory, anchors_of
+from lthray.study.terminal import Table, duration, table
 
 NONE = "–"
 
@@ -228,38 +223,6 @@ def _best_lines(title: str, trial: TrialRecord, out: str) -> list[str]:
 def _quoted(value: object) -> str:
     values = value if isinstance(value, list | tuple) else [value]
     return " ".join(shlex.quote(str(one)) for one in values)
-
-
-def plan_lines(
-    trials: Sequence[Trajectory], parameters: int, per_step: float, slots: int
-) -> list[str]:
-    """Return lines on what trials would do: steps shared and unshared, bytes to expect, time.
-
-    `parameters` is the number of a network's, `per_step` seconds of a training step; `slots` trials
-    run at a time.
-    """
-    runs: dict[str, Step] = {}
-    rounds: dict[str, Measure] = {}
-    alone = alone_steps = anchors = 0
-    for trial in trials:
-        runs |= trial.runs
-        rounds |= {rung.round: trial.config.measure for rung in trial.shown}
-        alone += len(trial.runs)
-        alone_steps += sum(run.length for run in trial.runs.values())
-    for steps_kept in anchors_of(step for trial in trials for step in trial.wanted).values():
-        anchors += len(steps_kept)
-    steps = sum(run.length for run in runs.values())
-    size = 8 * parameters * len(runs) + 16 * parameters * anchors
-    for measure in rounds.values():
-        size += parameters // 8 + 4 * measure.images * measure.timesteps + 20_000
-    share = f"{steps / max(alone_steps, 1):.0%}"
-    pace = f"{per_step * 1e3:.0f} ms a step, {slots} at a time"
-    return [
-        f"training steps  {steps:,} unique of {alone_steps:,} if nothing were shared ({share})",
-        f"training runs   {len(runs)} unique of {alone}",
-        f"store           about {size / 1e6:,.0f} MB",
-        f"training time   at most {duration(steps * per_step / slots)}: {pace}",
-    ]
 
 
 COLUMNS = (

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Table as Table
 
 from lthray.core.store import Store
 from lthray.study.ledger import Ledger

@@ -7,56 +7,30 @@ that were built on it before. It sees no config, no store, no file but those tha
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lthray.config.parts import Data, Model, Objective, Prune
+from lthray.config.parts import Data, Model, Objective
 from lthray.config.spec import part_of
 from lthray.config.trial import shape_of
 from lthray.core.random import generator
 from lthray.core.store import Item
-from lthray.core.ticket import Mask, Ticket, TicketError, Weights, alive
+from lthray.core.ticket import Mask, Ticket
 from lthray.measure import loss, quality
-from lthray.measure.table import MEASURES, Measured
-from lthray.prune import transfer
-from lthray.prune.controls import MASKS, moved
-from lthray.prune.coupling import Coupling
-from lthray.prune.rewinds import signs
+from lthray.measure.rows import Measured
+from lthray.measure.table import MEASURES
 from lthray.task import data, networks
 from lthray.task.samplers import sample
-from lthray.trial.cutting import Cutting
-from lthray.trial.objects import Begin, Cut, Encoded, GivenFile, Run, Samples
-from lthray.trial.state import State
+from lthray.trial.begins import init, rewind
+from lthray.trial.contract import Implied, Parents, Work
+from lthray.trial.cuts import control, pack_cut, prune, unpack_cut
+from lthray.trial.objects import Cut, Encoded, GivenFile, Run, Samples, cut_of
 from lthray.trial.steps import Step
 from lthray.trial.workshop import Workshop
-
-Spec = Mapping[str, Any]
-Parents = Sequence[Any]
-Implied = Mapping[str, Any]
-
-
-class Work(Protocol):
-    """What a maker may use beside its spec and its parents' objects."""
-
-    device: torch.device
-
-    def workshop(self, model: Model, objective: Objective, shape: Any, classes: int) -> Workshop:
-        """Return the networks of an architecture at its task, built once."""
-        ...
-
-    def run(self, step: Step, **sources: Callable[[], Any]) -> Run:
-        """Return a training run whose states are stored, or trained when they are asked for."""
-        ...
-
-    def measure_along(self, run: Run, curve: Step) -> "Measured":
-        """Train a run from the start, or from where `curve` was measured until, and return its
-        curve."""
-        ...
-
 
 # what is given
 
@@ -112,187 +86,6 @@ def unpack_latents(item: Item, step: Step, parents: Parents, implied: Implied) -
     """Return the latents that a stored object holds."""
     tensors = item.tensors["latents"]
     return Encoded.encode_with(parents[1], tensors, item.facts["std"], parents[0])
-
-
-# weights
-
-
-def init(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:
-    """Draw initial weights from the seed, or take given ones; a fresh seed is drawn from all the
-    same."""
-    spec = step.spec
-    model = replace(part_of(Model, "model", spec), pretrained=parents[0].path)
-    shape = tuple(spec.get("shape", (1, 8, 8)))
-    network = networks.build(
-        model, shape, spec.get("classes", 10), spec["seed"], fresh=spec["seed"] != 0
-    )
-    weights = {name: p.detach().clone() for name, p in network.named_parameters()}
-    return Begin(State.begin(weights, 0))
-
-
-def rewind(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:
-    """Take weights back to where a rewinding rule says, for the mask that is the second parent."""
-    source, cut = parents[0], cut_of(parents[1])
-    return Begin(SOURCES[step.spec["from"]](step.spec, source, cut, implied), cut)
-
-
-def from_anchor(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
-    """Return the state of a run at a step, with its optimizer moments and average where they are
-    rewound too."""
-    state = source.begin.state if spec["at"] == source.start else source.state(spec["at"])
-    if spec["state"] == "reset":
-        return State.begin(state.weights, state.step)
-    return State(state.step, state.age, state.weights, state.average, state.moments)
-
-
-def from_trained(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
-    """Return the weights at the end of a run."""
-    return State.begin(source.final.weights, source.end)
-
-
-def from_fresh(spec: Spec, source: Begin, cut: Cut, implied: Implied) -> State:
-    """Return new weights."""
-    return source.state
-
-
-def from_signs(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
-    """Return the signs of the initial weights, at one size a layer."""
-    layers = tuple(spec.get("prune.layers", ()))
-    mask = cut.mask or source.workshop.whole(layers)
-    return State.begin(signs(source.begin.state.weights, mask), 0)
-
-
-def from_ticket(spec: Spec, source: GivenFile, cut: Cut, implied: Implied) -> State:
-    """Return what a given ticket begins with in its own trial, brought to this network's depth."""
-    workshop = implied["dense"].workshop
-    origin = transfer.Origin.read(source.path)
-    assert origin is not None
-
-    def brought(tensors: Mapping[str, Tensor]) -> Weights:
-        return stretched(tensors, workshop.sizes, origin, workshop, spec)
-
-    if origin.ticket.weights:
-        return State.begin(brought(origin.ticket.weights), origin.ticket.start)
-    return implied["begin"].state.mapped(brought)
-
-
-SOURCES: dict[str, Callable[[Spec, Any, Cut, Implied], State]] = {
-    "anchor": from_anchor,
-    "trained": from_trained,
-    "fresh": from_fresh,
-    "sign": from_signs,
-    "given": from_ticket,
-}
-
-
-def stretched(
-    tensors: Mapping[str, Tensor],
-    shapes: Mapping[str, Sequence[int]],
-    origin: transfer.Origin,
-    workshop: Workshop,
-    spec: Spec,
-) -> Weights:
-    """Return tensors of the network of `origin` as the network of `workshop` takes them."""
-    layers = workshop.model.layers
-    depths = (origin.layers or layers, layers)
-    return transfer.stretch(tensors, shapes, depths, spec.get("elastic", "interpolate"))
-
-
-# masks
-
-
-def cut_of(made: Any) -> Cut:
-    """Return the mask of a step: its own, or what a training run has left of one."""
-    return made.cut if isinstance(made, Run) else made
-
-
-def prune(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut:
-    """Cut the mask of a rung from the network that was trained before it, or take that of a given
-    ticket."""
-    spec = step.spec
-    if "origin" in spec:
-        return given_mask(step, implied)
-    pair = (implied["one"], implied["other"]) if "one" in implied else ()
-    trained: Run = parents[0]
-    cutting = Cutting(
-        trained,
-        part_of(Prune, "prune", spec),
-        spec["density"],
-        spec.get("seed", 0),
-        implied["index"],
-        implied.get("rewound"),
-        pair,
-    )
-    mask, facts = cutting.mask()
-    steps = facts["step"] - trained.start
-    return Cut(mask, implied["index"], cutting.coupling, facts["step"], steps, facts)
-
-
-def given_mask(step: Step, implied: Implied) -> Cut:
-    """Return the mask of a given ticket as this network takes it; TicketError where it cannot."""
-    origin = transfer.Origin.read(implied["file"].path)
-    assert origin is not None
-    return taken_mask(origin, implied["dense"].workshop, step.spec)
-
-
-def taken_mask(origin: transfer.Origin, workshop: Workshop, spec: Spec) -> Cut:
-    """Return the mask of `origin` as the network of `workshop` takes it; TicketError where it
-    cannot."""
-    layers = tuple(spec.get("prune.layers", ()))
-    whole = workshop.whole(layers)
-    coupling = workshop.coupling(layers) if spec.get("unit") == "channel" else Coupling({})
-    shapes = {name: bits.shape for name, bits in whole.items()}
-    try:
-        mask = alive(Mask(stretched(origin.ticket.mask, shapes, origin, workshop, spec)))
-        if coupling.groups and coupling.mask(coupling.channels(mask), whole) != mask:
-            raise TicketError("its mask does not cut whole channels (prune.unit = 'channel')")
-    except TicketError as error:
-        raise origin.refused(error) from None
-    return Cut(mask, 1, coupling)
-
-
-def pack_cut(made: Cut) -> dict[str, Any]:
-    """Return a mask as an object of the store."""
-    settled = {"step": made.step, "steps": made.steps}
-    return {"facts": {**made.facts, **settled}, "tensors": {"mask": made.mask.packed()}}
-
-
-def unpack_cut(item: Item, step: Step, parents: Parents, implied: Implied) -> Cut:
-    """Return the mask that a stored object holds."""
-    spec = step.spec
-    trained: Run = implied["dense"] if "origin" in spec else parents[0]
-    layers = tuple(spec.get("prune.layers", ()))
-    workshop = trained.workshop
-    shapes = {name: bits.shape for name, bits in workshop.whole(layers).items()}
-    channels = spec.get("prune.unit", spec.get("unit")) == "channel"
-    coupling = workshop.coupling(layers) if channels else Coupling({})
-    mask = Mask.unpacked(item.tensors["mask"], shapes)
-    facts = item.facts
-    return Cut(mask, implied.get("index", 1), coupling, facts["step"], facts["steps"])
-
-
-def control(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut | Begin:
-    """Make a control's mask of a ticket's, or move the weights that a run begins from."""
-    spec, source = step.spec, parents[0]
-    if "sigma" in spec:
-        return perturbed(spec, source)
-    cut = cut_of(source)
-    change = MASKS[spec["mask"]]
-    if not cut.coupling.groups:
-        return replace(cut, mask=change(cut.mask, spec["seed"]))
-    whole = Mask.full({name: bits.shape for name, bits in cut.mask.items()})
-    channels = change(cut.coupling.channels(cut.mask), spec["seed"])
-    return replace(cut, mask=cut.coupling.mask(channels, whole))
-
-
-def perturbed(spec: Spec, begin: Begin) -> Begin:
-    """Move all masked layers by noise, weights and average alike."""
-    state = begin.state
-    after = moved(state.weights, begin.cut.mask, spec["sigma"], spec["seed"])
-    shifts = {name: weight - state.weights[name] for name, weight in after.items()}
-    weights = {name: weight + shifts[name] for name, weight in state.weights.items()}
-    average = {name: weight + shifts[name] for name, weight in state.average.items()}
-    return replace(begin, state=replace(state, weights=weights, average=average))
 
 
 # training
@@ -423,6 +216,8 @@ _TASK = (
 )
 _PRUNE = ("core.ticket", "prune.coupling", "prune.channels")
 _CUT = (
+    "trial.begins",
+    "trial.cuts",
     "trial.cutting",
     "prune.budgets",
     "prune.criteria",
@@ -430,6 +225,7 @@ _CUT = (
     "prune.shares",
     "prune.units",
 )
+_BEGIN = ("prune.rewinds", "prune.controls", "prune.transfer")
 _RUN = ("trial.training", "trial.state", "prune.regimes", *_TASK, *_PRUNE)
 _LOSS = ("measure.loss", *_TASK, *_PRUNE)
 
@@ -444,7 +240,7 @@ KINDS: dict[str, Kind] = {
     "prune": Kind(
         prune, pack_cut, unpack_cut, False, (*_CUT, "core.kernels", "prune.transfer", *_RUN)
     ),
-    "train": Kind(train, modules=("prune.rewinds", "prune.controls", "prune.transfer", *_RUN)),
+    "train": Kind(train, modules=("trial.begins", "trial.cuts", *_BEGIN, *_RUN)),
     "curve": Kind(curve, pack_measured, unpack_measured, False, (*_LOSS, *_RUN)),
     "judge": Kind(judge),
     "sample": Kind(samples, pack_samples, unpack_samples, True, ("task.samplers", *_TASK, *_PRUNE)),
@@ -456,6 +252,7 @@ KINDS: dict[str, Kind] = {
         (
             "prune.budgets",
             "prune.regimes",
+            "measure.rows",
             "measure.table",
             "measure.anatomy",
             "measure.cost",

@@ -8,7 +8,8 @@ from typing import Any
 from lthray.config.parts import Measure
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
-from lthray.measure.table import MEASURES, Asked
+from lthray.measure.rows import Asked
+from lthray.measure.table import MEASURES
 from lthray.task import inputs
 from lthray.trial import parents
 from lthray.trial.sources import Sources

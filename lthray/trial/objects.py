@@ -195,3 +195,8 @@ class Encoded(Latents):
         """Return the pictures of latents `z` [n, c, h, w]."""
         assert self.autoencoder is not None
         return networks.decoded(self.autoencoder.network(), z * self.scale)
+
+
+def cut_of(made: Any) -> Cut:
+    """Return the mask of a step: its own, or what a training run has left of one."""
+    return made.cut if isinstance(made, Run) else made

@@ -18,7 +18,8 @@ from lthray.task import data, factories, inputs, networks
 from lthray.task.objectives import SCHEDULES, answer
 from lthray.task.samplers import trained_scheduler
 from lthray.trial import parents
-from lthray.trial.makers import stretched, taken_mask
+from lthray.trial.begins import stretched
+from lthray.trial.cuts import taken_mask
 from lthray.trial.recipe import trajectory
 from lthray.trial.state import State
 from lthray.trial.workshop import Workshop

@@ -1,0 +1,80 @@
+"""What a study would do: its trials, the steps they share, bytes to expect and time."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from lthray.config.labels import name_of
+from lthray.config.parts import Measure
+from lthray.config.trial import TrialConfig
+from lthray.study.call import Call, preview
+from lthray.study.terminal import duration
+from lthray.trial.preflight import pace
+from lthray.trial.recipe import trajectory
+from lthray.trial.steps import Step
+from lthray.trial.trajectory import Trajectory, anchors_of
+
+
+def lines(call: Call) -> Iterator[str]:
+    """Yield the plan of a call, and what its trials would cost here."""
+    configs, confirmed = preview(call), []
+    if call.recipes:
+        stand_ins = [*call.first, *[{}] * 3][: call.recipes]
+        confirmed = preview(call.confirmation(stand_ins))
+    yield from _trial_lines(call, configs, confirmed)
+    cpus = call.options.cpus_per_trial
+    torch.set_num_threads(cpus)
+    parameters, per_step = pace(call.config)
+    slots = call.options.max_concurrent or max(1, (os.cpu_count() or 1) // cpus)
+    trials = [trajectory(config) for config in [*configs, *confirmed]]
+    yield from plan_lines(trials, parameters, per_step, slots)
+
+
+def _trial_lines(
+    call: Call, configs: Sequence[TrialConfig], confirmed: Sequence[TrialConfig]
+) -> Iterator[str]:
+    """Yield the words of a call, what it searches, and the names of its trials."""
+    size = f"{call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}"
+    yield f"{call.study.name}: {size}"
+    for word, value in call.config.canonical().items():
+        yield f"  {word} = {value}"
+    for word, dial in call.space.items():
+        yield f"  {word} in {dial}"
+    for number, config in enumerate(configs):
+        yield f"trial {number}: {name_of(config)}"
+    for number, config in enumerate(confirmed):
+        remark = "" if number else " (recipes stand in for those to be found)"
+        yield f"confirmation {number}: {name_of(config)}{remark}"
+
+
+def plan_lines(
+    trials: Sequence[Trajectory], parameters: int, per_step: float, slots: int
+) -> list[str]:
+    """Return lines on what trials would do: steps shared and unshared, bytes to expect, time.
+
+    `parameters` is the number of a network's, `per_step` seconds of a training step; `slots` trials
+    run at a time.
+    """
+    runs: dict[str, Step] = {}
+    rounds: dict[str, Measure] = {}
+    alone = alone_steps = anchors = 0
+    for trial in trials:
+        runs |= trial.runs
+        rounds |= {rung.round: trial.config.measure for rung in trial.shown}
+        alone += len(trial.runs)
+        alone_steps += sum(run.length for run in trial.runs.values())
+    for steps_kept in anchors_of(step for trial in trials for step in trial.wanted).values():
+        anchors += len(steps_kept)
+    steps = sum(run.length for run in runs.values())
+    size = 8 * parameters * len(runs) + 16 * parameters * anchors
+    for measure in rounds.values():
+        size += parameters // 8 + 4 * measure.images * measure.timesteps + 20_000
+    share = f"{steps / max(alone_steps, 1):.0%}"
+    pace = f"{per_step * 1e3:.0f} ms a step, {slots} at a time"
+    return [
+        f"training steps  {steps:,} unique of {alone_steps:,} if nothing were shared ({share})",
+        f"training runs   {len(runs)} unique of {alone}",
+        f"store           about {size / 1e6:,.0f} MB",
+        f"training time   at most {duration(steps * per_step / slots)}: {pace}",
+    ]

@@ -1,0 +1,84 @@
+"""What `lthray explain` says of an object, of a trial, and of where two trials part."""
+
+import pytest
+
+from lthray.__main__ import main
+from lthray.config.fields import ConfigError
+from lthray.core.store import Store
+from lthray.explain import explain
+from lthray.study.ledger import Ledger
+
+from .conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Two trials of one root, which differ in the criterion alone."""
+    out = tmp_path_factory.mktemp("root")
+    words = []
+    for word, value in TINY.items():
+        texts = value if isinstance(value, tuple) else (value,)
+        words += [f"--{word}", *map(str, texts)]
+    for criterion in ("magnitude", "random"):
+        line = ["trial", *words, "--prune.criterion", criterion, "--out", str(out)]
+        assert main(line) == 0
+    return out
+
+
+def ids(root) -> list[str]:
+    ledgers = Ledger.all(Store(root / "store"))
+    by_criterion = {}
+    for ledger in ledgers:
+        (entry,) = ledger
+        criterion = entry.point.config.get("prune.criterion", "magnitude")
+        by_criterion[criterion] = f"{ledger.key[:12]}-{entry.number}"
+    return [by_criterion["magnitude"], by_criterion["random"]]
+
+
+def test_where_two_trials_part_and_why(root, capsys):
+    assert main(["explain", *ids(root), "--out", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "part in round 1" in said
+    assert "prune.criterion: the default  and  random" in said
+
+
+def test_a_trial_is_told_by_its_words_and_the_keys_of_its_rounds(root):
+    lines = explain(Store(root / "store"), ids(root)[1:])
+    assert '  prune.criterion = "random"' in lines
+    assert sum(line.startswith("round ") for line in lines) == 3
+
+
+def test_an_object_is_told_from_its_key(root):
+    store = Store(root / "store")
+    told = 0
+    for key, part in store:
+        facts = store.facts(key, part)
+        if facts is None or "what" not in facts:
+            continue
+        lines = explain(store, [key[:20]])
+        kind = facts["what"]["kind"]
+        assert f"  {kind} {key[:16]}" in lines
+        assert any(line.startswith("  made 20") for line in lines)
+        assert any(line.startswith("  by code ") for line in lines)
+        assert any("used by trial" in line for line in lines)
+        told += 1
+    assert told > 20
+
+
+def test_a_shared_object_is_used_by_both(root):
+    store = Store(root / "store")
+    trials = [next(iter(ledger)) for ledger in Ledger.all(store)]
+    dense = trials[0].point.rounds[0]["weights"]
+    assert dense == trials[1].point.rounds[0]["weights"]
+    assert sum("used by" in line for line in explain(store, [dense])) == 2
+
+
+@pytest.mark.parametrize("names", [["ffffffffffff"], ["000000000000-0"], [""]])
+def test_a_name_that_nothing_has_is_refused(root, names):
+    with pytest.raises(ConfigError, match=r"no (object|trial) of the store"):
+        explain(Store(root / "store"), names)
+
+
+def test_the_command_wants_one_or_two_names(root, capsys):
+    assert main(["explain", "--out", str(root)]) == 2
+    assert "needs a key, or one or two trials" in capsys.readouterr().err
