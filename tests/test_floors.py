@@ -297,7 +297,6 @@ def test_a_function_has_at_most_10_branches():
     assert over(10, of_functions(branches)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="20.3 at present")
 def test_the_package_has_at_most_20_branches_per_100_lines_of_functions():
     turns, lines = of_functions(branches), of_functions(length)
     assert 100 * sum(turns.values()) / sum(lines.values()) <= 20

@@ -1,5 +1,6 @@
 """The graph of steps: makers read their spec and parents and nothing else, and keys tell all."""
 
+import importlib
 import json
 import sys
 from collections import defaultdict
@@ -221,7 +222,11 @@ def test_objects_of_other_code_are_refused_with_their_kinds_named(store, monkeyp
     config = tiny()
     first = rounds(config, store)
     real = code.digest
-    monkeypatch.setattr(code, "digest", lambda kind: "new" if kind == "train" else real(kind))
+
+    def edited(kind: str, members: code.Members) -> str:
+        return "new" if kind == "train" else real(kind, members)
+
+    monkeypatch.setattr(code, "digest", edited)
     trial = run(tiny(control="reinit"), store, device="cpu")
     with pytest.raises(CodeChanged, match=r"\(train\).*--allow-code-change"):
         list(trial)
@@ -237,9 +242,9 @@ def test_a_docstring_is_no_code_and_a_number_is(tmp_path, monkeypatch):
     for text in ('"""A."""\nX = 1\n', '"""B."""\nX = 1  # a remark\n', '"""A."""\nX = 2\n'):
         (tmp_path / "module.py").write_text(text)
         monkeypatch.setattr(code, "ROOT", tmp_path)
-        code._digest_of.cache_clear()
-        digests.append(code._digest_of("module"))
-    code._digest_of.cache_clear()
+        code.digest_of.cache_clear()
+        digests.append(code.digest_of("module", ()))
+    code.digest_of.cache_clear()
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -250,10 +255,57 @@ def test_every_object_says_what_it_is_and_by_which_code_it_was_made(store):
         facts = store.facts(key, part)
         assert facts is not None
         assert facts["what"]["key"] == key
-        assert facts["code"][facts["what"]["kind"]] == code.digest(facts["what"]["kind"])
+        kind = facts["what"]["kind"]
+        assert facts["code"][kind] == code.digest(kind, facts["members"])
         json.dumps(facts["what"])
         count += 1
     assert count > 15
+
+
+MODULE = """
+def shared(x):
+    return x
+
+
+def first(x):
+    return shared(x)
+
+
+def second(x):
+    return {second}
+
+
+TABLE = {{"first": Row(first), "second": Row(second){more}}}
+"""
+
+
+def test_a_member_that_is_added_or_edited_changes_nothing_for_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "FAMILIES", {"module": ("TABLE", "word")})
+
+    def digests(text: str) -> list[str]:
+        (tmp_path / "module.py").write_text(text)
+        code.digest_of.cache_clear()
+        return [code.digest_of("module", (member,)) for member in ("first", "second")]
+
+    before = digests(MODULE.format(second="shared(x) + 1", more=""))
+    added = "def third(x):\n    return 3\n" + MODULE
+    assert digests(added.format(second="shared(x) + 1", more=', "third": Row(third)')) == before
+    edited = digests(MODULE.format(second="shared(x) + 2", more=""))
+    assert edited[0] == before[0]
+    assert edited[1] != before[1]
+    helper = MODULE.replace("    return x", "    return -x")
+    changed = digests(helper.format(second="shared(x) + 1", more=""))
+    assert all(new != old for new, old in zip(changed, before, strict=True))
+    code.digest_of.cache_clear()
+
+
+def test_every_family_of_code_is_a_table_of_its_module_that_a_word_chooses_from():
+    for module, (rows_name, word) in code.FAMILIES.items():
+        rows = getattr(importlib.import_module(f"lthray.{module}"), rows_name)
+        assert len(rows) > 2
+        assert any(module in kind.modules for kind in KINDS.values())
+        assert "." not in word or word in TrialConfig().flat()
 
 
 # one store for all

@@ -1,29 +1,32 @@
 """Check the setting and the measurement of a config: rules that several of its words must keep.
 
-A rule is a generator of fault lines, "word = value: what is allowed". It reads the config `c` by
-its attributes alone, so that the config can import this file; the rules of `SIZE_RULES` also need
-`Sizes`. The rules of the recipe and the controls are in recipe_rules.
+The rules are tables, checked from the first row to the last: the word, whether its value breaks the
+rule in a config `c`, and what is allowed. Those of the recipe and the controls are in recipe_rules.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lthray.config.fields import Only, declared, default_of, either, quoted
+from lthray.config.fields import Only, declared, either, quoted
+from lthray.config.level_rules import (
+    ATTENTION,
+    LATENT_LEVELS,
+    NETWORK_LEVELS,
+    has_levels,
+    in_latents,
+)
+from lthray.config.rule import EntryRule, Faults, Rule, Table, broken, changed, value_of
 from lthray.config.vocabulary import (
     AUGMENTS,
     CONTROLS,
     FEATURES,
-    NETWORKS,
     OBJECTIVES,
     data_facts,
     denoisers,
     learners,
-    names,
     network_facts,
 )
-
-Faults = Iterator[str]
 
 
 @dataclass(frozen=True)
@@ -39,219 +42,214 @@ class Sizes:
 
 def faults(c: Any, sizes: Sizes) -> Faults:
     """Yield a line for every rule of this file that the config `c`, of these sizes, breaks."""
-    for rule in RULES:
-        yield from rule(c)
-    for size_rule in SIZE_RULES:
-        yield from size_rule(c, sizes)
+    yield from broken(TABLES, c)
+    yield from broken(SIZE_TABLES, c, sizes)
 
 
 def words_without_use(c: Any) -> Faults:
     """Refuse words that are set where the word that they depend on gives them no use."""
-    flat = c.flat()
     for word, only in declared(c.__class__, Only).items():
-        if flat[word] == default_of(type(c), word) or flat[only.word] in only.values:
-            continue
-        needed = f"only for {only.word} = {quoted(only.values)}, not {flat[only.word]!r}"
-        hint = f"; {only.hint}" if only.hint else ""
-        yield f"{word} = {flat[word]!r}: {needed}{hint}"
+        chosen = value_of(c, only.word)
+        if changed(c, word) and chosen not in only.values:
+            needed = f"only for {only.word} = {quoted(only.values)}, not {chosen!r}"
+            hint = f"; {only.hint}" if only.hint else ""
+            yield f"{word} = {value_of(c, word)!r}: {needed}{hint}"
 
 
-def data_set_of_the_package(c: Any) -> Faults:
-    """Refuse classes, or colour, that a data set of the package has not."""
-    data, facts = c.data, data_facts(c.data.name)
-    if facts.brought:
-        return
-    if data.classes:
-        own = f"{data.name} has {facts.classes}"
-        yield f"data.classes = {data.classes}: only for data.name = 'folder' or your own; {own}"
-    if data.channels == 3 and facts.channels == 1:
-        yield f"data.channels = 3: {data.name} is grey"
+def _brought(c: Any) -> bool:
+    """Return whether the user brings the images, so that the config must say their shape."""
+    return data_facts(c.data.name).brought
 
 
-def data_set_of_the_user(c: Any) -> Faults:
-    """Require the shape of images that the user brings, and their classes where these are used."""
-    data = c.data
-    if not data_facts(data.name).brought:
-        return
-    for word, value in {"side": data.side, "channels": data.channels}.items():
-        if not value:
-            yield f"data.{word} = 0: data.name = {data.name!r} needs it"
-    if data.classes:
-        return
-    if OBJECTIVES[c.objective.name].classifies or c.model.conditional:
-        yield f"data.classes = 0: the network must know how many {data.name!r} has"
-    if c.measure.samples:
-        yield (
-            f"measure.samples = {c.measure.samples}: samples are judged by a classifier of the "
-            "same images; give data.classes, or 0 samples"
-        )
+def _lacks_classes(c: Any) -> bool:
+    """Return whether the network must know the classes of the user's images and does not."""
+    needed = OBJECTIVES[c.objective.name].classifies or c.model.conditional
+    return needed and not c.data.classes
 
 
-def network_learns_objective(c: Any) -> Faults:
-    """Refuse a network that does not learn the objective."""
-    objective = c.objective.name
-    if objective not in network_facts(c.model.name).learns:
-        needed = either(learners(objective))
-        yield f"model.name = {c.model.name!r}: objective.name = {objective!r} needs {needed}"
+def _denoises(c: Any) -> bool:
+    return OBJECTIVES[c.objective.name].denoises
 
 
-def classes_are_told(c: Any) -> Faults:
-    """Refuse conditioning on the class where nothing is denoised, or with given weights."""
-    if not c.model.conditional:
-        return
-    if not OBJECTIVES[c.objective.name].denoises:
-        yield f"model.conditional = True: only for objective.name = {either(denoisers())}"
-    if c.model.pretrained:
-        trained = f"model.pretrained = {c.model.pretrained!r} was trained without classes"
-        yield f"model.conditional = True: {trained}"
+def _prunes_untrained(c: Any) -> bool:
+    """Return whether something is pruned and nothing is trained."""
+    return not c.train.steps and bool(c.prune.ladder or c.origin)
 
 
-def attention_levels(c: Any) -> Faults:
-    """Require self-attention to be at levels that the network has, in heads of whole channels."""
-    model, facts = c.model, network_facts(c.model.name)
-    if not facts.levels or not model.attention:
-        return
-    if facts.attention:
-        yield from _multiples("model.channels", model.channels, "model.head", model.head)
-    else:
-        able = quoted(names(NETWORKS, lambda network: network.attention))
-        yield f"model.attention = {model.attention}: only for model.name = {able}"
-    last = len(model.channels) - 1
-    if max(model.attention) > last:
-        yield f"model.attention = {model.attention}: levels are 0 to {last}"
-
-
-def network_levels(c: Any, sizes: Sizes) -> Faults:
-    """Require the side of the network's input to be halved evenly at each of its levels."""
-    if not network_facts(c.model.name).levels:
-        return
-    latents = OBJECTIVES[c.objective.name].in_latents
-    side = f"the latents' side {sizes.input_side}" if latents else f"{sizes.input_side}"
-    if not _halves(c.model.channels, sizes.input_side):
-        yield _uneven("model.channels", c.model.channels, side)
-    yield from _multiples("model.channels", c.model.channels, "model.groups", c.model.groups)
-
-
-def latents_are_used(c: Any) -> Faults:
-    """Refuse words on latents where nothing is denoised; in pixels a search may set them."""
-    if not OBJECTIVES[c.objective.name].denoises and c.latent != type(c.latent)():
-        yield f"latent = {c.latent}: only for a denoiser, not objective.name = {c.objective.name!r}"
-
-
-def latents_are_made_once(c: Any) -> Faults:
-    """Refuse images that are moved anew at each step where their latents are kept."""
-    if OBJECTIVES[c.objective.name].in_latents and AUGMENTS[c.data.augment].shifts:
-        made = f"latents of {c.objective.name!r} are made once, of images and of mirrored ones"
-        yield f"data.augment = {c.data.augment!r}: {made}"
-
-
-def latent_levels(c: Any, sizes: Sizes) -> Faults:
-    """Require the side of the images to be halved evenly at each level of the autoencoder."""
-    if not OBJECTIVES[c.objective.name].in_latents:
-        return
-    if not _halves(c.latent.widths, sizes.image_side):
-        yield _uneven("latent.widths", c.latent.widths, f"{sizes.image_side}")
-    yield from _multiples("latent.widths", c.latent.widths, "latent.groups", c.latent.groups)
-
-
-def _halves(widths: tuple[int, ...], side: int) -> bool:
-    """Return whether a side can be halved at each level but the first."""
-    return bool(side and widths) and side % 2 ** (len(widths) - 1) == 0
-
-
-def _uneven(word: str, widths: tuple[int, ...], side: str) -> str:
-    return f"{word} = {widths}: {len(widths)} levels, but {side} is no multiple of 2^(levels - 1)"
-
-
-def _multiples(word: str, widths: tuple[int, ...], of_word: str, of: int) -> Faults:
-    """Refuse widths that are no multiple of the value `of` of the word `of_word`."""
-    for width in widths:
-        if width % of:
-            yield f"{word} = {widths}: {width} is no multiple of {of_word} = {of}"
-
-
-def training_steps(c: Any) -> Faults:
-    """Require steps where something is pruned, and more of them than the warm-up takes."""
-    steps, ladder = c.train.steps, c.prune.ladder
-    if not steps and (ladder or c.origin):
-        nothing = "nothing is trained, so nothing can be pruned"
-        yield f"train.steps = 0: {nothing}; prune.ladder = {ladder} must be ()"
-    if c.train.warmup and c.train.warmup >= steps:
-        yield f"train.warmup = {c.train.warmup}: must be less than train.steps = {steps}"
-
-
-def training_images(c: Any, sizes: Sizes) -> Faults:
-    """Require that batches and criteria find as many training images as they use."""
-    most = f"at most the {sizes.training_images} training images"
-    if c.train.batch > sizes.training_images:
-        yield f"train.batch = {c.train.batch}: {most} (data.fraction = {c.data.fraction})"
-    if c.prune.images > sizes.training_images:
-        yield f"prune.images = {c.prune.images}: {most}"
-
-
-def sample_counts(c: Any) -> Faults:
-    """Require enough samples for FID, or none."""
-    least = 10 * FEATURES
-    if 0 < c.measure.samples < least:
-        why = "(ten a feature), or FID is all bias"
-        yield f"measure.samples = {c.measure.samples}: 0, or at least {least} {why}"
-
-
-def timesteps_of_the_schedule(c: Any) -> Faults:
-    """Refuse more timesteps, measured or sampled, than the noise schedule has."""
-    measure, length = c.measure, c.objective.timesteps
-    most = f"at most objective.timesteps = {length}"
-    if max(measure.sampling_steps, default=0) > length:
-        yield f"measure.sampling_steps = {measure.sampling_steps}: {most}"
-    if len(measure.sampling_steps) not in (1, len(measure.samplers)):
-        each = f"one, or one each for {', '.join(measure.samplers)}"
-        yield f"measure.sampling_steps = {measure.sampling_steps}: {each}"
-    if measure.timesteps > length:
-        yield f"measure.timesteps = {measure.timesteps}: {most}"
-
-
-def rounds_of_a_control(c: Any) -> Faults:
-    """Require the rounds of a control to be rungs, and a control or fork to be trained in them."""
-    last = _last_round(c)
-    if not _among(c.rungs, first=1, last=last):
-        allowed = f"rounds of a control are 1 to {last} (prune.ladder), or -1 for the last"
-        yield f"rungs = {c.rungs}: {allowed}"
-    if c.rungs and not CONTROLS[c.control].trains and not c.fork:
-        needs = "a ticket needs every round before it"
-        yield f"rungs = {c.rungs}: only for a control or a fork; {needs}"
-
-
-def measured_rounds(c: Any) -> Faults:
-    """Refuse rounds to measure that the trial does not have."""
-    last = _last_round(c)
-    for index in c.measure.rounds:
-        if not _among([index], first=0, last=last):
-            allowed = f"rounds are 0 (dense) to {last}, or -1 for the last"
-            yield f"measure.rounds = {c.measure.rounds}: {allowed}"
+def _most_images(sizes: Sizes) -> str:
+    return f"at most the {sizes.training_images} training images"
 
 
 def _last_round(c: Any) -> int:
     return 1 if c.origin else len(c.prune.ladder)
 
 
-def _among(rounds: Iterable[int], *, first: int, last: int) -> bool:
-    """Return whether all rounds are `first` to `last`, or -1 for the last."""
-    return all(index in (-1, *range(first, last + 1)) for index in rounds)
+def _not_among(rounds: Iterable[int], *, first: int, last: int) -> list[int]:
+    """Return the rounds that are neither `first` to `last`, nor -1 for the last."""
+    return [index for index in rounds if index not in (-1, *range(first, last + 1))]
 
 
-RULES = (
-    words_without_use,
-    data_set_of_the_package,
-    data_set_of_the_user,
-    network_learns_objective,
-    classes_are_told,
-    latents_are_used,
-    latents_are_made_once,
-    attention_levels,
-    training_steps,
-    rounds_of_a_control,
-    sample_counts,
-    timesteps_of_the_schedule,
-    measured_rounds,
+def _rounds_of_a_ticket(c: Any) -> bool:
+    """Return whether rounds are chosen although the tickets themselves are trained in them."""
+    return c.rungs and not CONTROLS[c.control].trains and not c.fork
+
+
+DATA_OF_THE_PACKAGE = (
+    Rule(
+        "data.classes",
+        lambda c: c.data.classes,
+        lambda c: (
+            "only for data.name = 'folder' or your own; "
+            f"{c.data.name} has {data_facts(c.data.name).classes}"
+        ),
+    ),
+    Rule(
+        "data.channels",
+        lambda c: c.data.channels == 3 and data_facts(c.data.name).channels == 1,
+        lambda c: f"{c.data.name} is grey",
+    ),
 )
-SIZE_RULES = (network_levels, latent_levels, training_images)
+
+DATA_OF_THE_USER = (
+    Rule("data.side", lambda c: not c.data.side, lambda c: f"data.name = {c.data.name!r} needs it"),
+    Rule(
+        "data.channels",
+        lambda c: not c.data.channels,
+        lambda c: f"data.name = {c.data.name!r} needs it",
+    ),
+    Rule(
+        "data.classes",
+        _lacks_classes,
+        lambda c: f"the network must know how many {c.data.name!r} has",
+    ),
+    Rule(
+        "measure.samples",
+        lambda c: c.measure.samples and not c.data.classes,
+        lambda c: (
+            "samples are judged by a classifier of the same images; give data.classes, or 0 samples"
+        ),
+    ),
+)
+
+MODEL = (
+    Rule(
+        "model.name",
+        lambda c: c.objective.name not in network_facts(c.model.name).learns,
+        lambda c: (
+            f"objective.name = {c.objective.name!r} needs {either(learners(c.objective.name))}"
+        ),
+    ),
+    Rule(
+        "model.conditional",
+        lambda c: c.model.conditional and not _denoises(c),
+        lambda c: f"only for objective.name = {either(denoisers())}",
+    ),
+    Rule(
+        "model.conditional",
+        lambda c: c.model.conditional and c.model.pretrained,
+        lambda c: f"model.pretrained = {c.model.pretrained!r} was trained without classes",
+    ),
+)
+
+LATENT = (
+    # in pixels a search may set words on latents
+    Rule(
+        "latent",
+        lambda c: not _denoises(c) and c.latent != type(c.latent)(),
+        lambda c: f"only for a denoiser, not objective.name = {c.objective.name!r}",
+    ),
+    Rule(
+        "data.augment",
+        lambda c: in_latents(c) and AUGMENTS[c.data.augment].shifts,
+        lambda c: f"latents of {c.objective.name!r} are made once, of images and of mirrored ones",
+    ),
+)
+
+TRAIN = (
+    Rule(
+        "train.steps",
+        _prunes_untrained,
+        lambda c: (
+            "nothing is trained, so nothing can be pruned; "
+            f"prune.ladder = {c.prune.ladder} must be ()"
+        ),
+    ),
+    Rule(
+        "train.warmup",
+        lambda c: c.train.warmup and c.train.warmup >= c.train.steps,
+        lambda c: f"must be less than train.steps = {c.train.steps}",
+    ),
+)
+
+RUNGS = (
+    Rule(
+        "rungs",
+        lambda c: _not_among(c.rungs, first=1, last=_last_round(c)),
+        lambda c: (
+            f"rounds of a control are 1 to {_last_round(c)} (prune.ladder), or -1 for the last"
+        ),
+    ),
+    Rule(
+        "rungs",
+        _rounds_of_a_ticket,
+        lambda c: "only for a control or a fork; a ticket needs every round before it",
+    ),
+)
+
+MEASURE = (
+    Rule(
+        "measure.samples",
+        lambda c: 0 < c.measure.samples < 10 * FEATURES,
+        lambda c: f"0, or at least {10 * FEATURES} (ten a feature), or FID is all bias",
+    ),
+    Rule(
+        "measure.sampling_steps",
+        lambda c: max(c.measure.sampling_steps, default=0) > c.objective.timesteps,
+        lambda c: f"at most objective.timesteps = {c.objective.timesteps}",
+    ),
+    Rule(
+        "measure.sampling_steps",
+        lambda c: len(c.measure.sampling_steps) not in (1, len(c.measure.samplers)),
+        lambda c: f"one, or one each for {', '.join(c.measure.samplers)}",
+    ),
+    Rule(
+        "measure.timesteps",
+        lambda c: c.measure.timesteps > c.objective.timesteps,
+        lambda c: f"at most objective.timesteps = {c.objective.timesteps}",
+    ),
+    EntryRule(
+        "measure.rounds",
+        lambda c: _not_among(c.measure.rounds, first=0, last=_last_round(c)),
+        lambda c, _: f"rounds are 0 (dense) to {_last_round(c)}, or -1 for the last",
+    ),
+)
+
+TRAINING_IMAGES = (
+    Rule(
+        "train.batch",
+        lambda c, sizes: c.train.batch > sizes.training_images,
+        lambda c, sizes: f"{_most_images(sizes)} (data.fraction = {c.data.fraction})",
+    ),
+    Rule(
+        "prune.images",
+        lambda c, sizes: c.prune.images > sizes.training_images,
+        lambda c, sizes: _most_images(sizes),
+    ),
+)
+
+TABLES = (
+    Table((words_without_use,)),
+    Table(DATA_OF_THE_PACKAGE, when=lambda c: not _brought(c)),
+    Table(DATA_OF_THE_USER, when=_brought),
+    Table(MODEL),
+    Table(LATENT),
+    Table(ATTENTION, when=lambda c: has_levels(c) and c.model.attention),
+    Table(TRAIN),
+    Table(RUNGS),
+    Table(MEASURE),
+)
+SIZE_TABLES = (
+    Table(NETWORK_LEVELS, when=has_levels),
+    Table(LATENT_LEVELS, when=in_latents),
+    Table(TRAINING_IMAGES),
+)

@@ -6,11 +6,13 @@ word of English changes nothing. An object of other code is not mixed in silentl
 
 import ast
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lthray.config import fields
+from lthray.config.trial import TrialConfig
 from lthray.core.record import Point
 from lthray.core.store import CodeChanged, Store
 from lthray.trial.checkpoints import FINAL
@@ -22,15 +24,50 @@ OLDER = "of an older lthray"
 """Kind of an object that does not say by which code it was made."""
 
 
-@cache
-def digest(kind: str) -> str:
-    """Return the digest of the code that makes steps of `kind`, 16 hex digits."""
-    text = "\n".join(_digest_of(module) for module in sorted(KINDS[kind].modules))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+FAMILIES = {
+    "measure.table": ("MEASURES", "measure"),
+    "prune.budgets": ("BUDGETS", "prune.budget"),
+    "prune.controls": ("MASKS", "mask"),
+    "prune.criteria": ("CRITERIA", "prune.criterion"),
+    "prune.regimes": ("REGIMES", "regime.name"),
+    "prune.units": ("UNITS", "prune.unit"),
+    "task.data": ("DATA_SETS", "data.name"),
+    "task.networks": ("NETWORKS", "model.name"),
+    "task.objectives": ("OBJECTIVES", "objective.name"),
+    "task.samplers": ("SAMPLERS", "sampler"),
+}
+"""Module -> the table of a family in it, and the word of a spec that names a member.
+
+What belongs to other members alone is no part of the code of a step: adding a member changes
+nothing of what is stored.
+"""
+Members = Mapping[str, Sequence[str]]
+
+
+def members_of(step: Step) -> dict[str, list[str]]:
+    """Return module -> the members of its family that `step` and all that it comes from use."""
+    specs = [need.spec for need in walk([step])]
+    defaults = fields.defaults(TrialConfig)
+    members = {}
+    for module, (_, word) in FAMILIES.items():
+        names = {str(spec[word]) for spec in specs if word in spec}
+        if word in defaults:
+            names.add(str(defaults[word]))  # a spec leaves out what is at its default
+        members[module] = sorted(names)
+    return members
+
+
+def digest(kind: str, members: Members) -> str:
+    """Return the digest of the code that makes steps of `kind` of these members, 16 hex digits."""
+    digests = []
+    for module in sorted(KINDS[kind].modules):
+        digests.append(digest_of(module, tuple(members.get(module, ()))))
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 @cache
-def _digest_of(module: str) -> str:
+def digest_of(module: str, members: tuple[str, ...]) -> str:
+    """Return the digest of a module's code, without what belongs to other members alone."""
     path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
@@ -38,6 +75,8 @@ def _digest_of(module: str) -> str:
         if isinstance(body, list):
             statements = [part for part in body if not _is_text(part)]
             node.body = statements or [ast.Pass()]  # type: ignore[attr-defined]
+    if module in FAMILIES:
+        _leave_out(tree, FAMILIES[module][0], members)
     return hashlib.sha256(f"{module} {ast.dump(tree)}".encode()).hexdigest()
 
 
@@ -47,10 +86,55 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node.value.value, str)
 
 
-def digests_of(step: Step) -> dict[str, str]:
-    """Return kind -> digest of its code, for `step` and for all stored steps that it comes from."""
+def _leave_out(tree: ast.Module, table: str, members: Sequence[str]) -> None:
+    """Take from a module the rows of other members, and the definitions that only they use."""
+    definitions = {_name_of(node): node for node in tree.body}
+    rows = definitions[table].value  # type: ignore[attr-defined]
+    others: set[str] = set()
+    for key, value in list(zip(rows.keys, rows.values, strict=True)):
+        if key.value not in members:
+            rows.keys.remove(key)
+            rows.values.remove(value)
+            others |= _reached(_names_in(value), definitions)
+    kept = {name for name in definitions if name not in others}
+    used = set(kept)
+    for name in kept:
+        used |= _reached(_names_in(definitions[name]), definitions)
+    tree.body = [node for node in tree.body if _name_of(node) in used]
+
+
+def _name_of(node: ast.stmt) -> str:
+    """Return the name that a statement defines; one of its own where it defines none."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return node.name
+    if isinstance(node, ast.AnnAssign | ast.Assign):
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        return ast.unparse(target)
+    return f"line {node.lineno}"
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _reached(names: set[str], definitions: Mapping[str, ast.stmt]) -> set[str]:
+    """Return the definitions that `names` lead to, through others too."""
+    reached: set[str] = set()
+    open_names = [name for name in names if name in definitions]
+    while open_names:
+        name = open_names.pop()
+        if name not in reached:
+            reached.add(name)
+            used = _names_in(definitions[name])
+            open_names.extend(other for other in used if other in definitions)
+    return reached
+
+
+def record(step: Step) -> dict[str, Any]:
+    """Return what is recorded of the code behind `step`: digests by kind, and the members used."""
+    members = members_of(step)
     kinds = {need.kind for need in walk([step]) if need.kind in STORED}
-    return {kind: digest(kind) for kind in sorted(kinds)}
+    return {"code": {kind: digest(kind, members) for kind in sorted(kinds)}, "members": members}
 
 
 def changed(facts: Mapping[str, Any]) -> set[str]:
@@ -60,7 +144,7 @@ def changed(facts: Mapping[str, Any]) -> set[str]:
         return {OLDER}
     kinds = set(facts.get("mixed", ()))
     for kind, made_by in recorded.items():
-        if kind not in KINDS or made_by != digest(kind):
+        if kind not in KINDS or made_by != digest(kind, facts["members"]):
             kinds.add(kind)
     return kinds
 

@@ -159,7 +159,7 @@ class Making:
             **mixed,
             "created": time.time(),
             "made": fingerprint(self.device),
-            "code": code.digests_of(step),
+            **code.record(step),
             "what": describe(step, STORED),
         }
 

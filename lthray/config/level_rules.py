@@ -1,0 +1,100 @@
+"""Check the levels of the network and of the autoencoder: tables of rules, which `rules` checks.
+
+Levels are the entries of model.channels or latent.widths; each but the first is at half the side.
+"""
+
+from typing import Any
+
+from lthray.config.fields import quoted
+from lthray.config.rule import EntryRule, Rule
+from lthray.config.vocabulary import NETWORKS, OBJECTIVES, names, network_facts
+
+
+def has_levels(c: Any) -> bool:
+    """Return whether model.channels of the config `c` are levels."""
+    return network_facts(c.model.name).levels
+
+
+def _has_attention(c: Any) -> bool:
+    """Return whether levels of the network may have self-attention."""
+    return network_facts(c.model.name).attention
+
+
+def _last_level(c: Any) -> int:
+    return len(c.model.channels) - 1
+
+
+def _odd_heads(c: Any) -> list[int]:
+    """Return the channels of levels that are no multiple of a head, if the network has heads."""
+    return _no_multiples(c.model.channels, c.model.head) if _has_attention(c) else []
+
+
+def _no_multiples(widths: tuple[int, ...], of: int) -> list[int]:
+    return [width for width in widths if width % of]
+
+
+def _halves(widths: tuple[int, ...], side: int) -> bool:
+    """Return whether a side can be halved at each level but the first."""
+    return bool(side and widths) and side % 2 ** (len(widths) - 1) == 0
+
+
+def _uneven(widths: tuple[int, ...], side: str) -> str:
+    return f"{len(widths)} levels, but {side} is no multiple of 2^(levels - 1)"
+
+
+def in_latents(c: Any) -> bool:
+    """Return whether the network of the config `c` works on latents."""
+    return OBJECTIVES[c.objective.name].in_latents
+
+
+def _uneven_input(c: Any, sizes: Any) -> str:
+    """Return why the levels of the network do not fit its input."""
+    of_what = "the latents' side " if in_latents(c) else ""
+    return _uneven(c.model.channels, f"{of_what}{sizes.input_side}")
+
+
+ATTENTION = (
+    EntryRule(
+        "model.channels",
+        _odd_heads,
+        lambda c, width: f"{width} is no multiple of model.head = {c.model.head}",
+    ),
+    Rule(
+        "model.attention",
+        lambda c: not _has_attention(c),
+        lambda c: (
+            f"only for model.name = {quoted(names(NETWORKS, lambda network: network.attention))}"
+        ),
+    ),
+    Rule(
+        "model.attention",
+        lambda c: max(c.model.attention) > _last_level(c),
+        lambda c: f"levels are 0 to {_last_level(c)}",
+    ),
+)
+
+NETWORK_LEVELS = (
+    Rule(
+        "model.channels",
+        lambda c, sizes: not _halves(c.model.channels, sizes.input_side),
+        _uneven_input,
+    ),
+    EntryRule(
+        "model.channels",
+        lambda c: _no_multiples(c.model.channels, c.model.groups),
+        lambda c, width: f"{width} is no multiple of model.groups = {c.model.groups}",
+    ),
+)
+
+LATENT_LEVELS = (
+    Rule(
+        "latent.widths",
+        lambda c, sizes: not _halves(c.latent.widths, sizes.image_side),
+        lambda c, sizes: _uneven(c.latent.widths, f"{sizes.image_side}"),
+    ),
+    EntryRule(
+        "latent.widths",
+        lambda c: _no_multiples(c.latent.widths, c.latent.groups),
+        lambda c, width: f"{width} is no multiple of latent.groups = {c.latent.groups}",
+    ),
+)
