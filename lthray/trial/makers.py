@@ -241,7 +241,7 @@ KINDS: dict[str, Kind] = {
         prune, pack_cut, unpack_cut, False, (*_CUT, "core.kernels", "prune.transfer", *_RUN)
     ),
     "train": Kind(train, modules=("trial.begins", "trial.cuts", *_BEGIN, *_RUN)),
-    "curve": Kind(curve, pack_measured, unpack_measured, False, (*_LOSS, *_RUN)),
+    "curve": Kind(curve, pack_measured, unpack_measured, False, ("trial.along", *_LOSS, *_RUN)),
     "judge": Kind(judge),
     "sample": Kind(samples, pack_samples, unpack_samples, True, ("task.samplers", *_TASK, *_PRUNE)),
     "measure": Kind(
