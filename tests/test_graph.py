@@ -183,7 +183,8 @@ def test_the_modules_of_a_kind_are_those_that_its_maker_runs_through(tmp_path):
     root = Path(lthray.__file__).parent
     neutral = {
         "trial.making", "trial.makers", "trial.objects", "trial.steps", "trial.workshop",
-        "trial.along", "trial.checkpoints", "trial.code", "core.store", "core.backends", "core.metrics",
+        "trial.along", "trial.checkpoints", "trial.code", "core.store", "core.backends",
+        "core.metrics",
         "core.record",
     }  # fmt: skip
     seen: dict[str, set[str]] = defaultdict(set)

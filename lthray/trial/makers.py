@@ -261,7 +261,13 @@ KINDS: dict[str, Kind] = {
             *_LOSS,
         ),
     ),
-    "ticket": Kind(ticket, pack_measured, unpack_measured, False, ("core.ticket",)),
+    "ticket": Kind(
+        ticket,
+        pack_measured,
+        unpack_measured,
+        False,
+        ("core.ticket", "trial.state", "prune.coupling", "prune.regimes"),
+    ),
 }
 STORED = tuple(name for name, kind in KINDS.items() if kind.pack) + ("train",)
 """Kinds that the store keeps."""
