@@ -233,7 +233,9 @@ KINDS: dict[str, Kind] = {
     "data": Kind(given_data),
     "file": Kind(given_file),
     "whole": Kind(nothing_cut),
-    "latents": Kind(latents, pack_latents, unpack_latents, True, (*_TASK, *_PRUNE)),
+    "latents": Kind(
+        latents, pack_latents, unpack_latents, True, ("prune.regimes", *_TASK, *_PRUNE)
+    ),
     "init": Kind(init),
     "rewind": Kind(rewind),
     "control": Kind(control),
@@ -243,7 +245,13 @@ KINDS: dict[str, Kind] = {
     "train": Kind(train, modules=("trial.begins", "trial.cuts", *_BEGIN, *_RUN)),
     "curve": Kind(curve, pack_measured, unpack_measured, False, ("trial.along", *_LOSS, *_RUN)),
     "judge": Kind(judge),
-    "sample": Kind(samples, pack_samples, unpack_samples, True, ("task.samplers", *_TASK, *_PRUNE)),
+    "sample": Kind(
+        samples,
+        pack_samples,
+        unpack_samples,
+        True,
+        ("task.samplers", "prune.regimes", *_TASK, *_PRUNE),
+    ),
     "measure": Kind(
         measure,
         pack_measured,
