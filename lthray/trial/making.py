@@ -92,6 +92,7 @@ class Making:
         self.mixed: set[str] = set()
         """Kinds of objects made by other code that were used all the same."""
         self._objects: dict[tuple[str, str], Any] = {}
+        self._lasting_facts: dict[str, dict[str, Any]] = {}
         self._workshops: dict[Any, Workshop] = {}
         self._committed = time.monotonic()
 
@@ -152,16 +153,17 @@ class Making:
         self.mixed |= kinds
 
     def facts(self, step: Step) -> dict[str, Any]:
-        """Return what is recorded with an object: what it is, when, on what and by which code it
-        was made."""
+        """Return what is recorded with an object: what it is, when, on what and by which code."""
         mixed = {"mixed": sorted(self.mixed)} if self.mixed else {}
-        return {
-            **mixed,
-            "created": time.time(),
-            "made": fingerprint(self.device),
-            **code.record(step),
-            "what": describe(step, STORED),
-        }
+        moment = {"created": time.time(), "made": fingerprint(self.device)}
+        return {**mixed, **moment, **self._lasting(step)}
+
+    def _lasting(self, step: Step) -> dict[str, Any]:
+        """Return the facts of a step that stay as they are, however often it commits."""
+        if step.key not in self._lasting_facts:
+            what = {"what": describe(step, STORED)}
+            self._lasting_facts[step.key] = what | code.record(step)
+        return self._lasting_facts[step.key]
 
     # what makers use
 
