@@ -206,24 +206,37 @@ with Store(sys.argv[1]).lock(sys.argv[2]):
 """
 
 
+@contextlib.contextmanager
+def writers_of(root, count):
+    """Start `count` processes that write and drop objects in one store, and end them all."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    begin = [sys.executable, "-c", WRITER, str(root)]
+
+    def start(seed):
+        return subprocess.Popen([*begin, str(seed)], **pipes)
+
+    writers = [start(i) for i in range(count)]
+    try:
+        yield writers, start
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+
+
 def test_four_writers_under_random_sigkills_leave_no_bad_object(tmp_path, caplog):
     root, rng = tmp_path / "s", random.Random(1)
-    begin = [sys.executable, "-c", WRITER, str(root)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    writers = [subprocess.Popen([*begin, str(i)], **pipes) for i in range(4)]
-    until, kills = time.monotonic() + 20, 0
-    while time.monotonic() < until or kills < 5:
-        i = rng.randrange(4)
-        assert writers[i].stdout.readline() == b"ready\n", writers[i].stderr.read().decode()
-        time.sleep(rng.uniform(0.1, 0.5))
-        assert writers[i].poll() is None, writers[i].stderr.read().decode()
-        writers[i].kill()
-        writers[i].wait()
-        kills += 1
-        writers[i] = subprocess.Popen([*begin, str(rng.randrange(10**6))], **pipes)
-    for writer in writers:
-        writer.kill()
-        writer.wait()
+    with writers_of(root, 4) as (writers, start):
+        until, kills = time.monotonic() + 20, 0
+        while time.monotonic() < until or kills < 5:
+            i = rng.randrange(4)
+            assert writers[i].stdout.readline() == b"ready\n", writers[i].stderr.read().decode()
+            time.sleep(rng.uniform(0.1, 0.5))
+            assert writers[i].poll() is None, writers[i].stderr.read().decode()
+            writers[i].kill()
+            writers[i].wait()
+            kills += 1
+            writers[i] = start(rng.randrange(10**6))
     store = Store(root)
     found = {key: store.find(key, part) for key, part in store}
     assert kills >= 5
@@ -235,6 +248,38 @@ def test_four_writers_under_random_sigkills_leave_no_bad_object(tmp_path, caplog
             )
     assert "set aside" not in caplog.text
     assert all(item for item in found.values())
+
+
+@pytest.mark.parametrize("call", ["mkdir", "rename"])
+def test_a_folder_that_vanishes_at_any_moment_of_a_write_costs_nothing(tmp_path, monkeypatch, call):
+    """As where another process drops an object at that moment, again and again."""
+    store, vanished = Store(tmp_path / "s"), []
+    store.put(KEY, facts=FACTS)
+    parent = next((store.root / "objects").glob(f"??/{KEY}")) / "whole"
+    store.drop(KEY)
+    parent.mkdir()
+    real = getattr(os, call)
+
+    def vanish() -> None:
+        if len(vanished) < 5 and parent.is_dir():
+            vanished.append(call)
+            parent.rmdir()
+
+    def mkdir(path, *args, **kwargs):
+        try:
+            real(path, *args, **kwargs)
+        except FileExistsError:
+            vanish()
+            raise
+
+    def rename(source, target):
+        vanish()
+        real(source, target)
+
+    monkeypatch.setattr(os, call, {"mkdir": mkdir, "rename": rename}[call])
+    store.put(KEY, facts=FACTS)
+    assert vanished
+    assert Store(store.root).find(KEY).facts == FACTS
 
 
 def test_a_full_disk_is_one_error_and_leaves_nothing_behind(tmp_path):

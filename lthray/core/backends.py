@@ -20,6 +20,7 @@ from typing import IO, Protocol
 log = logging.getLogger("lthray")
 
 POLL = 0.1  # seconds between two looks at a lock that another process holds
+TRIES = 20  # renames before a failure is believed, while others may remove the folder above
 
 
 class Backend(Protocol):
@@ -203,17 +204,22 @@ class Folder:
 
 
 def _renamed(folder: Path, target: Path) -> bool:
-    """Rename `folder` to `target`; False where another writer was first."""
-    while True:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    """Rename `folder` to `target`; False where another writer was first.
+
+    A process that removes the object at that moment takes the target's parent away between any two
+    calls here, so a failure is tried again before it is believed.
+    """
+    for left in reversed(range(TRIES)):
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(folder, target)
             return True
         except OSError:
             if target.is_dir():
                 return False
-            if target.parent.is_dir():  # else the parent was removed meanwhile: make it again
+            if not left:
                 raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _write(path: Path, data: bytes) -> None:
