@@ -73,9 +73,10 @@ def trial(argv: Sequence[str]) -> int:
     from lthray.study import terminal
     from lthray.tracking import write
     from lthray.trial.points import point
+    from lthray.trial.recipe import trajectory
 
     store, ledger = _begin(config, chosen, argv)
-    given_out = ledger.begin(0, point(config, {}, "single"))
+    given_out = ledger.begin(0, point(trajectory(config), {}, "single"))
     out = terminal.console()
     try:
         code = _run(config, store, ledger, given_out, out.print, chosen.allow_code_change)

@@ -12,6 +12,7 @@ from lthray.core.record import Progress, Round
 from lthray.core.store import Store
 from lthray.core.ticket import Probe
 from lthray.task.objectives import OBJECTIVES
+from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory
 from lthray.trial.run import prepare, run
@@ -91,7 +92,7 @@ def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:
 def making_of(config: TrialConfig, store: Store | None, **options) -> tuple[Making, Trajectory]:
     """Return what makes the steps of a trial, and the trial's steps."""
     chosen = trajectory(config)
-    making = Making(store, "cpu", **options)
+    making = Making(KINDS, store, "cpu", **options)
     prepare(making, chosen)
     return making, chosen
 

@@ -8,8 +8,7 @@ from lthray.core.random import generator
 from lthray.core.ticket import Mask
 from lthray.measure import anatomy, loss
 from lthray.task import data, networks
-from lthray.trial.preflight import workshop_of
-from lthray.trial.workshop import Workshop
+from lthray.trial.workshop import Workshop, workshop_of
 
 from .conftest import lenet, rounds, tiny
 

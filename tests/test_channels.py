@@ -23,8 +23,9 @@ from lthray.prune.controls import CONTROLS
 from lthray.prune.coupling import Coupling, full, small
 from lthray.task import data, networks
 from lthray.trial.cutting import Cutting
-from lthray.trial.preflight import check, workshop_of
+from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
+from lthray.trial.workshop import workshop_of
 
 from .conftest import lenet, making_of, resumed, rounds, same, tiny
 from .test_trajectory import begun, masks

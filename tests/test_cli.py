@@ -21,7 +21,7 @@ from lthray.core.store import Store
 from lthray.core.ticket import Mask, Ticket
 from lthray.study.ledger import Ledger
 from lthray.tracking.read import Recorded
-from lthray.trial.preflight import workshop_of
+from lthray.trial.workshop import workshop_of
 
 from .conftest import TINY, rounds, tiny
 

@@ -15,11 +15,10 @@ from lthray.config.vocabulary import data_facts
 from lthray.measure import loss
 from lthray.prune.controls import CONTROLS
 from lthray.task import networks
-from lthray.trial.objects import Run
-from lthray.trial.parents import small_config
 from lthray.trial.points import point
-from lthray.trial.preflight import workshop_of
 from lthray.trial.recipe import trajectory
+from lthray.trial.sources import small_config
+from lthray.trial.workshop import Run, workshop_of
 
 from .conftest import lenet, making_of, rounds, same, tiny
 from .test_trajectory import all_same, anchor_of, begun, final, masks, steps_trained
@@ -173,7 +172,7 @@ def test_a_control_may_be_trained_at_some_rungs_only(store, control, monkeypatch
         found = rounds(config, store)
         assert [r.index for r in found] == list(indices)
         assert all(alike_but_for_its_ticket(r, whole[r.index]) for r in found)
-        planned = point(config, {}, "").rounds
+        planned = point(trajectory(config), {}, "").rounds
         assert [r.keys["round"] for r in found] == [place["key"] for place in planned]
     assert made == []
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
+from lthray.core.task import to_bytes
 from lthray.task.augment import AUGMENTS
-from lthray.task.data import load, to_bytes
+from lthray.task.data import load
 
 
 @pytest.fixture(scope="module")

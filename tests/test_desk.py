@@ -86,8 +86,8 @@ def test_the_same_plan_is_the_same_call_and_its_first_story_stays(store):
 
 def test_points_and_ends_are_written_once(store):
     _, ledger = opened(SEARCH, store)
-    first = ledger.begin(0, point(tiny(), {}, "search"))
-    assert ledger.begin(0, point(tiny(seed=9), {}, "search")) == first
+    first = ledger.begin(0, point(trajectory(tiny()), {}, "search"))
+    assert ledger.begin(0, point(trajectory(tiny(seed=9)), {}, "search")) == first
     ledger.finish(0, STOPPED, "because")
     ledger.finish(0, DONE)
     (entry,) = ledger
@@ -321,7 +321,7 @@ def test_each_recipe_is_named_once_by_its_best_trial(finished):
 
 def test_a_ledger_holds_points_and_ends_as_they_were(store):
     _, ledger = opened(SEARCH, store)
-    made = ledger.begin(0, point(tiny(), {"prune.criterion": "random"}, "search"))
+    made = ledger.begin(0, point(trajectory(tiny()), {"prune.criterion": "random"}, "search"))
     ledger.finish(0, STOPPED, "because", last=1)
     (entry,) = ledger
     assert entry.point == made
@@ -332,7 +332,7 @@ def test_a_ledger_holds_points_and_ends_as_they_were(store):
 
 def test_a_ledger_of_an_older_lthray_is_one_line(store):
     _, ledger = opened(SEARCH, store)
-    facts = asdict(point(tiny(), {}, "search"))
+    facts = asdict(point(trajectory(tiny()), {}, "search"))
     keys = [place["key"] for place in facts["rounds"]]  # a round was one object then
     store.put(ledger.key, "trial-0000-point", facts={**facts, "rounds": keys})
     with pytest.raises(

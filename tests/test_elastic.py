@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from lthray.config import vocabulary as config
 from lthray.config.labels import name_of
 from lthray.config.parts import Model
+from lthray.core.keys import key_of
 from lthray.core.random import generator
-from lthray.core.store import Store, key_of
+from lthray.core.store import Store
 from lthray.core.ticket import Mask, Ticket, TicketError
 from lthray.core.ticket_file import read_ticket
 from lthray.prune.transfer import BLOCK, READS, assigned, mirrored, stretch

@@ -53,6 +53,8 @@ BANNED_CALLS = {
 SEEDED = ("task.networks", "torch.manual_seed")
 """The one exception: a user's network is built in a fork of the global random state."""
 LIBRARIES = {"ray", "mlflow", "torch", "diffusers", "torchvision", "optuna"}
+DEPTH = 8
+"""Modules in the longest chain of imports."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -136,6 +138,19 @@ def test_no_modules_import_each_other_in_a_circle():
     for module in PACKAGE:
         visit(module, ())
     assert done == set(PACKAGE)
+
+
+def test_no_way_down_is_longer_than_the_floors_of_a_trial():
+    """The longest: fields, parts, config, its first steps, measures, recipe, a run, a command."""
+    depths: dict[str, int] = {}
+
+    def depth(module: str) -> int:
+        if module not in depths:
+            depths[module] = 1 + max((depth(other) for other in inside(module)), default=0)
+        return depths[module]
+
+    assert max(map(depth, PACKAGE)) <= DEPTH
+    assert depth("trial.recipe") < depth("cli")
 
 
 def test_what_is_learnt_and_what_is_cut_do_not_know_each_other():

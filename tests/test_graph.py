@@ -17,11 +17,12 @@ from lthray.core.store import CodeChanged, Store
 from lthray.measure import table
 from lthray.measure.rows import Measure, Measured
 from lthray.trial import code
-from lthray.trial.makers import KINDS, STORED, Kind
+from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory
 from lthray.trial.run import run
-from lthray.trial.steps import Step, alike, parting, ready, walk
+from lthray.trial.steps import STORED, Step, alike, parting, ready, walk
+from lthray.trial.workshop import Kind
 
 from .conftest import lenet, making_of, rounds, same, tiny
 from .golden.table import LATENT, TABLE, UNET
@@ -67,11 +68,11 @@ def test_a_maker_reads_its_spec_and_its_parents_and_nothing_else(words, store, m
             seen.add(kind)
             return row.make(Sealed(step), parents, implied, Workbench(work))
 
-        return Kind(make, row.pack, row.unpack, row.shared, row.modules)
+        return Kind(make, row.pack, row.unpack, row.shared)
 
     chosen = trajectory(TrialConfig.from_flat(words))
     wanted = chosen.wanted
-    making = Making(store, "cpu")
+    making = Making(KINDS, store, "cpu")
     for kind, row in list(KINDS.items()):
         monkeypatch.setitem(KINDS, kind, sealed(kind, row))
     monkeypatch.setattr(TrialConfig, "__getattribute__", _poisoned)
@@ -152,7 +153,7 @@ def test_two_alike_runs_are_seen_side_by_side(store):
         return [step for step in ready(wanted, stored, STORED) if step.kind == "train"]
 
     assert [step.key for step in runs()] == [trials[0].rungs[0].chain.key]  # the dense run alone
-    making = Making(store, "cpu")
+    making = Making(KINDS, store, "cpu")
     _ = making.make(runs()[0]).final
     assert runs() == []  # now the mask, from which all others come
     making.make(trials[0].rungs[1].mask)
@@ -182,11 +183,10 @@ def test_the_modules_of_a_kind_are_those_that_its_maker_runs_through(tmp_path):
     """Whatever module of ours runs while a kind is made is in its digest, or makes no numbers."""
     root = Path(lthray.__file__).parent
     neutral = {
-        "trial.making", "trial.makers", "trial.objects", "trial.steps", "trial.workshop",
-        "trial.along", "trial.checkpoints", "trial.code", "core.store", "core.backends",
-        "core.metrics",
-        "core.record",
-    }  # fmt: skip
+        *("trial.making", "trial.makers", "trial.steps", "trial.workshop", "trial.checkpoints"),
+        *("trial.along", "trial.code", "core.keys", "core.store", "core.backends"),
+        *("core.metrics", "core.record"),
+    }
     seen: dict[str, set[str]] = defaultdict(set)
     stack: list[str] = []
 
@@ -198,7 +198,7 @@ def test_the_modules_of_a_kind_are_those_that_its_maker_runs_through(tmp_path):
 
     for number, words in enumerate(EVERY_KIND):
         chosen = trajectory(TrialConfig.from_flat(words))
-        making = Making(Store(tmp_path / str(number)), "cpu")
+        making = Making(KINDS, Store(tmp_path / str(number)), "cpu")
         for step in walk(chosen.wanted):
             if step.kind not in STORED:
                 continue
@@ -216,7 +216,7 @@ def test_the_modules_of_a_kind_are_those_that_its_maker_runs_through(tmp_path):
     assert set(seen) == set(STORED)
     for kind, modules in seen.items():
         config = {module for module in modules if module.startswith("config.")}
-        assert modules - config - neutral <= set(KINDS[kind].modules), kind
+        assert modules - config - neutral <= set(code.MODULES[kind]), kind
 
 
 def test_objects_of_other_code_are_refused_with_their_kinds_named(store, monkeypatch):
@@ -305,7 +305,7 @@ def test_every_family_of_code_is_a_table_of_its_module_that_a_word_chooses_from(
     for module, (rows_name, word) in code.FAMILIES.items():
         rows = getattr(importlib.import_module(f"lthray.{module}"), rows_name)
         assert len(rows) > 2
-        assert any(module in kind.modules for kind in KINDS.values())
+        assert any(module in modules for modules in code.MODULES.values())
         assert "." not in word or word in TrialConfig().flat()
 
 

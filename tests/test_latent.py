@@ -11,14 +11,15 @@ from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
 from lthray.measure import quality
+from lthray.study.preview import pace
 from lthray.task import data, networks
 from lthray.task.samplers import sample
-from lthray.trial.objects import Encoded
-from lthray.trial.parents import autoencoder_config, small_config
 from lthray.trial.points import given_digests
-from lthray.trial.preflight import check, pace, workshop_of
+from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
+from lthray.trial.sources import autoencoder_config, small_config
 from lthray.trial.steps import Step
+from lthray.trial.workshop import Encoded, workshop_of
 
 from .conftest import making_of, resumed, rounds, same, tiny
 

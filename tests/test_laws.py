@@ -15,8 +15,7 @@ from lthray.core.store import Store
 from lthray.core.ticket import Mask
 from lthray.core.ticket_file import read_ticket
 from lthray.prune.regimes import REGIMES
-from lthray.trial.objects import Run
-from lthray.trial.workshop import Workshop
+from lthray.trial.workshop import Run, Workshop
 
 from .conftest import lenet, making_of, resumed, rounds, same
 

@@ -26,8 +26,9 @@ from lthray.study import comparators
 from lthray.study.call import preview, resolve
 from lthray.study.results import trials
 from lthray.task import data, inputs, networks
-from lthray.trial.preflight import check, workshop_of
+from lthray.trial.preflight import check
 from lthray.trial.recipe import fresh_seed, trajectory
+from lthray.trial.workshop import workshop_of
 
 from .conftest import TINY, lenet, making_of, rounds, same, tiny
 from .test_cli import argv_of

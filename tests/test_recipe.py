@@ -8,18 +8,19 @@ from typing import get_args
 
 import pytest
 
+from lthray.config import vocabulary
 from lthray.config.fields import ConfigError, words
 from lthray.config.labels import name_of
 from lthray.config.trial import TrialConfig
-from lthray.config.vocabulary import Criterion, pointed_rules
-from lthray.core.store import key_of
+from lthray.config.vocabulary import Criterion
+from lthray.core.keys import key_of
 from lthray.prune.rewinds import REWINDS
 from lthray.task import inputs
-from lthray.trial.makers import STORED
-from lthray.trial.parents import twin_config
-from lthray.trial.points import place_of, point
+from lthray.trial.points import point
 from lthray.trial.recipe import fresh_seed, trajectory
+from lthray.trial.sources import twin_config
 from lthray.trial.steps import (
+    STORED,
     VERSIONS,
     Step,
     alike,
@@ -30,7 +31,7 @@ from lthray.trial.steps import (
     ready,
     walk,
 )
-from lthray.trial.trajectory import Trajectory
+from lthray.trial.trajectory import Trajectory, place_of
 
 from .conftest import tiny
 
@@ -271,9 +272,8 @@ def test_fresh_seeds_never_meet_initial_ones():
 
 
 def test_rules_with_a_rewind_point_are_those_whose_row_begins_or_ends_by_it():
-    assert {rule for rule, row in REWINDS.items() if row.start in ("k", "T")} == set(
-        pointed_rules()
-    )
+    pointed = {rule for rule, row in vocabulary.REWINDS.items() if row.pointed}
+    assert pointed == {rule for rule, row in REWINDS.items() if row.start in ("k", "T")}
 
 
 def test_names_are_short_and_tell_the_recipe():
@@ -309,7 +309,7 @@ def test_names_are_short_and_tell_the_recipe():
 
 def test_a_point_holds_all_that_recording_needs_without_the_data():
     given_out, chosen = (
-        point(tiny(), {"prune.criterion": "magnitude"}, "search"),
+        point(trajectory(tiny()), {"prune.criterion": "magnitude"}, "search"),
         trajectory(tiny()),
     )
     assert TrialConfig.from_flat({**given_out.config, **given_out.places}) == tiny()
@@ -324,7 +324,9 @@ def test_a_point_says_where_things_lie_for_whoever_stands_elsewhere(tmp_path, mo
     (tmp_path / "net").mkdir()
     hub = "google/ddpm-cifar10-32"
     for source, place in (("net", str(tmp_path / "net")), (hub, hub)):
-        given_out = point(tiny(model__pretrained=source, data__download=True), {}, "search")
+        given_out = point(
+            trajectory(tiny(model__pretrained=source, data__download=True)), {}, "search"
+        )
         assert given_out.places == {"data.download": True, "model.pretrained": place}
 
 

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from lthray.core.backends import Backend, Folder
-from lthray.core.store import Store, StoreError, canonical, key_of
+from lthray.core.keys import canonical, key_of
+from lthray.core.store import Store, StoreError
 
 KEY, OTHER = key_of("test", 1, "a"), key_of("test", 1, "b")
 FACTS = {"loss": 0.25, "name": "a"}
@@ -184,7 +185,8 @@ def test_files_are_durable_before_they_are_visible(tmp_path, monkeypatch):
 
 WRITER = """
 import sys, random, torch
-from lthray.core.store import Store, key_of
+from lthray.core.keys import key_of
+from lthray.core.store import Store
 store, rng = Store(sys.argv[1]), random.Random(int(sys.argv[2]))
 print("ready", flush=True)
 while True:

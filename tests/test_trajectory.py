@@ -24,19 +24,21 @@ from lthray.core.store import Store
 from lthray.core.ticket import Mask, TicketError, TrialFailed
 from lthray.core.ticket_file import read_ticket
 from lthray.measure import loss
+from lthray.study.preview import pace
 from lthray.task import networks
 from lthray.trial.cutting import Collapsed, settled
+from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
-from lthray.trial.objects import Run
-from lthray.trial.parents import twin_config
-from lthray.trial.points import place_of
-from lthray.trial.preflight import check, pace, workshop_of
+from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
 from lthray.trial.run import prepare, run
+from lthray.trial.sources import twin_config
 from lthray.trial.state import State
 from lthray.trial.steps import Step, history, marks
 from lthray.trial.training import Learner
+from lthray.trial.trajectory import place_of
 from lthray.trial.view import is_stored
+from lthray.trial.workshop import Run, workshop_of
 
 from .conftest import Killed, lenet, making_of, rounds, same, tiny
 
@@ -59,7 +61,7 @@ def masks(config: TrialConfig, store: Store) -> list[Mask]:
 
 def state_of(store: Store, training: Step, at: int) -> State | None:
     """Return the state of a training run at a step, as it is stored; None where it is not."""
-    making = Making(store, "cpu")
+    making = Making(KINDS, store, "cpu")
     return making.stored_state(making.make(training), at)
 
 
@@ -205,7 +207,7 @@ def test_the_anchor_is_what_an_uninterrupted_dense_run_had_at_k(store, tmp_path)
     )
     dense: Run = making.make(chosen.rungs[0].chain)
     start = State.begin(dense.workshop.weights(config.seed), 0).masked(Mask({}))
-    live = next(dense.learner.run(start, Mask({}), stream=config.stream, stops=[2]))
+    live = next(making.learner(dense).run(start, Mask({}), stream=config.stream, stops=[2]))
     anchor = anchor_of(config, store, 2)
     assert live.step == 2
     assert all(torch.equal(live.weights[n], w) for n, w in anchor.weights.items())

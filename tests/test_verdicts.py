@@ -29,6 +29,7 @@ from lthray.study.comparators import AGAIN, against, longer
 from lthray.study.ledger import Ledger
 from lthray.study.results import trials
 from lthray.trial.points import point
+from lthray.trial.recipe import trajectory
 
 from .conftest import TINY, rounds, tiny
 
@@ -558,7 +559,7 @@ def recorded(store, configs) -> list[TrialRecord]:
         store, {"test": 1}, {"study": "t", "preset": "digits", "smoke": False, "question": ""}
     )
     for number, config in enumerate(configs):
-        ledger.begin(number, point(config, {}, "list"))
+        ledger.begin(number, point(trajectory(config), {}, "list"))
         rounds(config, store)
         ledger.finish(number, "done")
     return list(trials(store, ledger))

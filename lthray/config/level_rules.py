@@ -1,4 +1,4 @@
-"""Check the levels of the network and of the autoencoder: tables of rules, which `rules` checks.
+"""Check the levels of the network and of the autoencoder: rules that its words must keep.
 
 Levels are the entries of model.channels or latent.widths; each but the first is at half the side.
 """
@@ -6,11 +6,17 @@ Levels are the entries of model.channels or latent.widths; each but the first is
 from typing import Any
 
 from lthray.config.fields import quoted
-from lthray.config.rule import EntryRule, Rule
+from lthray.config.rule import EntryRule, Faults, Rule, Table, broken
 from lthray.config.vocabulary import NETWORKS, OBJECTIVES, names, network_facts
 
 
-def has_levels(c: Any) -> bool:
+def faults(c: Any, sizes: Any) -> Faults:
+    """Yield a line for every rule of this file that the config `c`, of these sizes, breaks."""
+    yield from broken(TABLES, c)
+    yield from broken(SIZE_TABLES, c, sizes)
+
+
+def _has_levels(c: Any) -> bool:
     """Return whether model.channels of the config `c` are levels."""
     return network_facts(c.model.name).levels
 
@@ -42,14 +48,14 @@ def _uneven(widths: tuple[int, ...], side: str) -> str:
     return f"{len(widths)} levels, but {side} is no multiple of 2^(levels - 1)"
 
 
-def in_latents(c: Any) -> bool:
+def _in_latents(c: Any) -> bool:
     """Return whether the network of the config `c` works on latents."""
     return OBJECTIVES[c.objective.name].in_latents
 
 
 def _uneven_input(c: Any, sizes: Any) -> str:
     """Return why the levels of the network do not fit its input."""
-    of_what = "the latents' side " if in_latents(c) else ""
+    of_what = "the latents' side " if _in_latents(c) else ""
     return _uneven(c.model.channels, f"{of_what}{sizes.input_side}")
 
 
@@ -97,4 +103,10 @@ LATENT_LEVELS = (
         lambda c: _no_multiples(c.latent.widths, c.latent.groups),
         lambda c, width: f"{width} is no multiple of latent.groups = {c.latent.groups}",
     ),
+)
+
+TABLES = (Table(ATTENTION, when=lambda c: _has_levels(c) and c.model.attention),)
+SIZE_TABLES = (
+    Table(NETWORK_LEVELS, when=_has_levels),
+    Table(LATENT_LEVELS, when=_in_latents),
 )

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from lthray.config.fields import quoted
-from lthray.config.rule import EntryRule, Faults, Rule, Table, broken, changed
+from lthray.config.fields import changed, quoted
+from lthray.config.rule import EntryRule, Faults, Rule, Table, broken
 from lthray.config.vocabulary import (
     BUDGETS,
     CONTROLS,

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from lthray.config.fields import default_of
-
 Faults = Iterator[str]
 # (config) -> fault lines, or (config, sizes) -> fault lines
 Row = Callable[..., Faults]
@@ -73,8 +71,3 @@ def broken(tables: Iterable[Table], c: Any, *sizes: Any) -> Faults:
 def value_of(c: Any, word: str) -> Any:
     """Return the value of a dotted word in the config `c`."""
     return attrgetter(word)(c)
-
-
-def changed(c: Any, word: str) -> bool:
-    """Return whether a dotted word of the config `c` is not at its default."""
-    return bool(value_of(c, word) != default_of(type(c), word))

@@ -1,22 +1,16 @@
 """Check the setting and the measurement of a config: rules that several of its words must keep.
 
 The rules are tables, checked from the first row to the last: the word, whether its value breaks the
-rule in a config `c`, and what is allowed. Those of the recipe and the controls are in recipe_rules.
+rule in a config `c`, and what is allowed. Those of the recipe and the controls are in
+recipe_rules, those of the levels of networks in level_rules.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lthray.config.fields import Only, declared, either, quoted
-from lthray.config.level_rules import (
-    ATTENTION,
-    LATENT_LEVELS,
-    NETWORK_LEVELS,
-    has_levels,
-    in_latents,
-)
-from lthray.config.rule import EntryRule, Faults, Rule, Table, broken, changed, value_of
+from lthray.config.fields import Only, changed, declared, either, quoted
+from lthray.config.rule import EntryRule, Faults, Rule, Table, broken, value_of
 from lthray.config.vocabulary import (
     AUGMENTS,
     CONTROLS,
@@ -65,6 +59,10 @@ def _lacks_classes(c: Any) -> bool:
     """Return whether the network must know the classes of the user's images and does not."""
     needed = OBJECTIVES[c.objective.name].classifies or c.model.conditional
     return needed and not c.data.classes
+
+
+def _in_latents(c: Any) -> bool:
+    return OBJECTIVES[c.objective.name].in_latents
 
 
 def _denoises(c: Any) -> bool:
@@ -160,7 +158,7 @@ LATENT = (
     ),
     Rule(
         "data.augment",
-        lambda c: in_latents(c) and AUGMENTS[c.data.augment].shifts,
+        lambda c: _in_latents(c) and AUGMENTS[c.data.augment].shifts,
         lambda c: f"latents of {c.objective.name!r} are made once, of images and of mirrored ones",
     ),
 )
@@ -243,13 +241,8 @@ TABLES = (
     Table(DATA_OF_THE_USER, when=_brought),
     Table(MODEL),
     Table(LATENT),
-    Table(ATTENTION, when=lambda c: has_levels(c) and c.model.attention),
     Table(TRAIN),
     Table(RUNGS),
     Table(MEASURE),
 )
-SIZE_TABLES = (
-    Table(NETWORK_LEVELS, when=has_levels),
-    Table(LATENT_LEVELS, when=in_latents),
-    Table(TRAINING_IMAGES),
-)
+SIZE_TABLES = (Table(TRAINING_IMAGES),)

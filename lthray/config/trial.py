@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from lthray.config import fields, recipe_rules, rules
+from lthray.config import fields, level_rules, recipe_rules, rules
 from lthray.config.fields import Only, Place, Role
 from lthray.config.parts import (
     STRICT,
@@ -92,7 +92,11 @@ class TrialConfig:
             input_side=input_of(self)[1],
             training_images=images_of(self),
         )
-        faults = [*rules.faults(self, sizes), *recipe_rules.faults(self)]
+        faults = [
+            *rules.faults(self, sizes),
+            *level_rules.faults(self, sizes),
+            *recipe_rules.faults(self),
+        ]
         if faults:
             raise ValueError("\n".join(faults))
 
@@ -159,6 +163,12 @@ def input_of(config: TrialConfig) -> tuple[int, int]:
         return channels, side
     halvings = len(config.latent.widths) - 1
     return config.latent.channels, side // 2**halvings
+
+
+def input_shape(config: TrialConfig) -> tuple[int, int, int]:
+    """Return channels, height and width of what the network works on: images, or their latents."""
+    channels, side = input_of(config)
+    return channels, side, side
 
 
 def images_of(config: TrialConfig) -> int:

@@ -294,8 +294,3 @@ def evidence_budgets() -> tuple[str, ...]:
 def moving_regimes() -> tuple[str, ...]:
     """Return the regimes under which the mask moves while a ticket is trained."""
     return names(REGIMES, lambda regime: regime.moves)
-
-
-def pointed_rules() -> tuple[str, ...]:
-    """Return the rewinding rules that have a rewind point, rewind.fraction."""
-    return names(REWINDS, lambda rule: rule.pointed)

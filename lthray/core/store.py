@@ -23,6 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from lthray.core.backends import Backend, Folder
+from lthray.core.keys import canonical
 
 log = logging.getLogger("lthray")
 
@@ -43,16 +44,6 @@ class CodeChanged(RuntimeError):
 
 class StoreError(ValueError):
     """The place is no lthray store, or one that this version cannot read."""
-
-
-def canonical(value: Any) -> str:
-    """Return the one JSON text of a value: sorted names, no spaces; ValueError for NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def key_of(kind: str, version: int, spec: Any, *parents: str) -> str:
-    """Return the key of a step: a hash of its kind, version, spec and the keys of its parents."""
-    return hashlib.sha256(canonical([kind, version, spec, parents]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

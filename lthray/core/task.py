@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 Inputs = tuple[Tensor, ...]
@@ -52,3 +53,8 @@ class Task(Protocol):
         There are `parts` of them: timesteps of a denoiser, batches of another task.
         """
         ...
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Return float images in [-1, 1] as uint8 in 0 ... 255, for extractors and pictures."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

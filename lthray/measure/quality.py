@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.metrics import Metric
+from lthray.core.task import to_bytes
 
 SPLIT = 512  # images a forward pass
 REAL = 10_000  # at most so many real images stand on the other side of FID and KID
@@ -26,11 +27,6 @@ SMALLEST = 24  # pixels; the images of a grid are enlarged to this side at least
 
 Named = Iterator[tuple[str, float]]
 Decode = Callable[[Tensor], Tensor]
-
-
-def to_bytes(x: Tensor) -> Tensor:
-    """Return float images `x` in [-1, 1] as uint8 in 0 ... 255, for extractors and pictures."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 class Referee:

@@ -27,13 +27,12 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lthray.config.fields import ConfigError
+from lthray.config.fields import ConfigError, content
 from lthray.config.parts import Model
 from lthray.config.trial import PLACES, TrialConfig
 from lthray.core.ticket import Ticket, TicketError
@@ -119,14 +118,6 @@ class Origin:
             stated = str(number)[:20]
             raise self.refused(f"round or model.layers = {stated}: must be 0 to {DEEPEST}")
         return number
-
-
-def content(word: str, path: str) -> bytes:
-    """Return the bytes of a file that was given as `word`; ConfigError where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError([f"{word} = {path!r}: {error.strerror}"]) from None
 
 
 def stretch(

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lthray.core.keys import key_of
 from lthray.core.record import Outcome, Point
-from lthray.core.store import Store, StoreError, key_of
+from lthray.core.store import Store, StoreError
 
 INDEX = key_of("index of calls", 1, {})
 DONE, STOPPED, FAILED = "done", "stopped", "failed"

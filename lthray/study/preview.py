@@ -8,12 +8,17 @@ import torch
 from lthray.config.labels import name_of
 from lthray.config.parts import Measure
 from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import OBJECTIVES
+from lthray.core.ticket import Mask
 from lthray.study.call import Call, preview
 from lthray.study.terminal import duration
-from lthray.trial.preflight import pace
+from lthray.task import data
 from lthray.trial.recipe import trajectory
+from lthray.trial.state import State
 from lthray.trial.steps import Step
+from lthray.trial.training import Learner
 from lthray.trial.trajectory import Trajectory, anchors_of
+from lthray.trial.workshop import workshop_of
 
 
 def lines(call: Call) -> Iterator[str]:
@@ -78,3 +83,19 @@ def plan_lines(
         f"store           about {size / 1e6:,.0f} MB",
         f"training time   at most {duration(steps * per_step / slots)}: {pace}",
     ]
+
+
+def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
+    """Return the number of parameters, and the seconds that a training step takes here, now."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    workshop = workshop_of(config, device)
+    images = data.load(config.data).to(device)
+    if OBJECTIVES[config.objective.name].in_latents:
+        blank = torch.zeros(2, len(images.images), *workshop.shape)
+        images = data.Latents.of(images, blank)
+    weights = workshop.weights(0, fresh=True)
+    learner = Learner(workshop.network(0, fresh=True), workshop.task, images, config.train)
+    states = learner.run(State.begin(weights, 0), Mask({}), stream=0, stops=[3, 3 + steps])
+    warm = next(states).seconds
+    parameters = sum(weight.numel() for weight in weights.values())
+    return parameters, (next(states).seconds - warm) / steps

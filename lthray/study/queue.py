@@ -10,9 +10,9 @@ from lthray.study.call import Call
 from lthray.study.ledger import DONE, FAILED, STOPPED, Entry, Ledger
 from lthray.study.space import Drawer, Past, Words, draw, memory, promoted, score_of
 from lthray.study.worker import DenseRun, Job
-from lthray.trial.points import place_of, places_of, point
+from lthray.trial.points import places_of, point
 from lthray.trial.recipe import trajectory
-from lthray.trial.trajectory import Trajectory
+from lthray.trial.trajectory import Trajectory, place_of
 from lthray.trial.view import assemble, is_stored
 
 
@@ -92,7 +92,8 @@ class Queue:
 
     def _begin(self, number: int, words: dict[str, Any]) -> Point:
         """Enter a new trial in the ledger; returns its point."""
-        made = point(self.call.config_of(number, words), words, self.call.phase)
+        chosen = trajectory(self.call.config_of(number, words))
+        made = point(chosen, words, self.call.phase)
         return self.ledger.begin(number, replace(made, of=self.call.trials))
 
     def goes_on(self, number: int, rung: int, score: float) -> bool:

@@ -124,11 +124,6 @@ def _order(n: int, stream: int, epoch: int, device: str) -> Tensor:
     return torch.randperm(n, generator=generator("order", stream, epoch)).to(device)
 
 
-def to_bytes(x: Tensor) -> Tensor:
-    """Return float images in [-1, 1] as uint8 in 0 ... 255, for extractors and pictures."""
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
 def load(data: Data) -> Images:
     """Return the images that a config learns from; ConfigError where their files are not there."""
     return taken(whole(data), data)

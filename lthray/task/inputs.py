@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lthray.config.fields import ConfigError
+from lthray.config.fields import ConfigError, content
 
 UNET = "diffusion_pytorch_model.safetensors"
 PLAIN = "model.safetensors"
@@ -86,12 +86,7 @@ def file_digest(word: str, path: str) -> str:
 
     Raises ConfigError where there is no such file.
     """
-    if not path:
-        return ""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError([f"{word} = {path!r}: {error.strerror}"]) from None
+    return hashlib.sha256(content(word, path)).hexdigest() if path else ""
 
 
 def json_facts(source: str, path: Path | None, part: str = "unet") -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 
 from lthray.config.options import redacted
 from lthray.core import metrics
+from lthray.core.keys import canonical, key_of
 from lthray.core.record import Round, TrialRecord
-from lthray.core.store import Store, canonical, key_of
+from lthray.core.store import Store
 from lthray.findings.evidence import Evidence, gather
 from lthray.study.ledger import FAILED, Ledger
 from lthray.study.results import config_of, matching, trials, verdict

@@ -8,9 +8,9 @@ from lthray.config.spec import part_of
 from lthray.measure import loss
 from lthray.prune import channels
 from lthray.task import networks
-from lthray.trial.objects import Run
 from lthray.trial.state import State
 from lthray.trial.steps import Step, marks
+from lthray.trial.workshop import Run
 
 
 class Along:

@@ -1,4 +1,4 @@
-"""Makers of what a run begins from: initial weights, and weights taken back by a rewinding rule."""
+"""Makers of what a run begins from: initial and rewound weights, given masks, controls."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,16 +8,16 @@ from torch import Tensor
 
 from lthray.config.parts import Model
 from lthray.config.spec import part_of
-from lthray.core.ticket import Weights
+from lthray.core.store import Item
+from lthray.core.ticket import Mask, TicketError, Weights, alive
 from lthray.prune import transfer
-from lthray.prune.controls import moved
+from lthray.prune.controls import MASKS, moved
+from lthray.prune.coupling import Coupling
 from lthray.prune.rewinds import signs
 from lthray.task import networks
-from lthray.trial.contract import Implied, Parents, Spec, Work
-from lthray.trial.objects import Begin, Cut, GivenFile, Run, cut_of
-from lthray.trial.state import State
+from lthray.trial.state import Begin, Cut, State
 from lthray.trial.steps import Step
-from lthray.trial.workshop import Workshop
+from lthray.trial.workshop import GivenFile, Implied, Parents, Run, Spec, Work, Workshop, cut_of
 
 
 def init(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:
@@ -109,3 +109,60 @@ def perturbed(spec: Spec, begin: Begin) -> Begin:
     weights = {name: weight + shifts[name] for name, weight in state.weights.items()}
     average = {name: weight + shifts[name] for name, weight in state.average.items()}
     return replace(begin, state=replace(state, weights=weights, average=average))
+
+
+def given_mask(step: Step, implied: Implied) -> Cut:
+    """Return the mask of a given ticket as this network takes it; TicketError where it cannot."""
+    origin = transfer.Origin.read(implied["file"].path)
+    assert origin is not None
+    return taken_mask(origin, implied["dense"].workshop, step.spec)
+
+
+def taken_mask(origin: transfer.Origin, workshop: Workshop, spec: Spec) -> Cut:
+    """Return the mask of `origin` as the network of `workshop` takes it; TicketError where it
+    cannot."""
+    layers = tuple(spec.get("prune.layers", ()))
+    whole = workshop.whole(layers)
+    coupling = workshop.coupling(layers) if spec.get("unit") == "channel" else Coupling({})
+    shapes = {name: bits.shape for name, bits in whole.items()}
+    try:
+        mask = alive(Mask(stretched(origin.ticket.mask, shapes, origin, workshop, spec)))
+        if coupling.groups and coupling.mask(coupling.channels(mask), whole) != mask:
+            raise TicketError("its mask does not cut whole channels (prune.unit = 'channel')")
+    except TicketError as error:
+        raise origin.refused(error) from None
+    return Cut(mask, 1, coupling)
+
+
+def pack_cut(made: Cut) -> dict[str, Any]:
+    """Return a mask as an object of the store."""
+    settled = {"step": made.step, "steps": made.steps}
+    return {"facts": {**made.facts, **settled}, "tensors": {"mask": made.mask.packed()}}
+
+
+def unpack_cut(item: Item, step: Step, parents: Parents, implied: Implied) -> Cut:
+    """Return the mask that a stored object holds."""
+    spec = step.spec
+    trained: Run = implied["dense"] if "origin" in spec else parents[0]
+    layers = tuple(spec.get("prune.layers", ()))
+    workshop = trained.workshop
+    shapes = {name: bits.shape for name, bits in workshop.whole(layers).items()}
+    channels = spec.get("prune.unit", spec.get("unit")) == "channel"
+    coupling = workshop.coupling(layers) if channels else Coupling({})
+    mask = Mask.unpacked(item.tensors["mask"], shapes)
+    facts = item.facts
+    return Cut(mask, implied.get("index", 1), coupling, facts["step"], facts["steps"])
+
+
+def control(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut | Begin:
+    """Make a control's mask of a ticket's, or move the weights that a run begins from."""
+    spec, source = step.spec, parents[0]
+    if "sigma" in spec:
+        return perturbed(spec, source)
+    cut = cut_of(source)
+    change = MASKS[spec["mask"]]
+    if not cut.coupling.groups:
+        return replace(cut, mask=change(cut.mask, spec["seed"]))
+    whole = Mask.full({name: bits.shape for name, bits in cut.mask.items()})
+    channels = change(cut.coupling.channels(cut.mask), spec["seed"])
+    return replace(cut, mask=cut.coupling.mask(channels, whole))

@@ -16,13 +16,57 @@ from lthray.config.trial import TrialConfig
 from lthray.core.record import Point
 from lthray.core.store import CodeChanged, Store
 from lthray.trial.checkpoints import FINAL
-from lthray.trial.makers import KINDS, STORED
-from lthray.trial.steps import Step, walk
+from lthray.trial.steps import STORED, Step, walk
 
 ROOT = Path(__file__).parent.parent
 OLDER = "of an older lthray"
 """Kind of an object that does not say by which code it was made."""
 
+_TASK = (
+    "core.random",
+    "task.augment",
+    "task.classifiers",
+    "task.data",
+    "task.factories",
+    "task.inputs",
+    "task.networks",
+    "task.objectives",
+    "task.pictures",
+)
+_PRUNE = ("core.ticket", "prune.coupling", "prune.channels")
+_CUT = (
+    "trial.begins",
+    "trial.cutting",
+    "prune.budgets",
+    "prune.criteria",
+    "prune.responses",
+    "prune.shares",
+    "prune.units",
+)
+_BEGIN = ("prune.rewinds", "prune.controls", "prune.transfer")
+_RUN = ("trial.training", "trial.state", "prune.regimes", *_TASK, *_PRUNE)
+_LOSS = ("measure.loss", *_TASK, *_PRUNE)
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "latents": ("prune.regimes", *_TASK, *_PRUNE),
+    "prune": (*_CUT, "core.kernels", "prune.transfer", *_RUN),
+    "train": ("trial.begins", *_BEGIN, *_RUN),
+    "curve": ("trial.along", *_LOSS, *_RUN),
+    "sample": ("task.samplers", "prune.regimes", *_TASK, *_PRUNE),
+    "measure": (
+        "prune.budgets",
+        "prune.regimes",
+        "measure.rows",
+        "measure.table",
+        "measure.anatomy",
+        "measure.cost",
+        "measure.quality",
+        "findings.stats",
+        *_LOSS,
+    ),
+    "ticket": ("core.ticket", "trial.state", "prune.coupling", "prune.regimes"),
+}
+"""Kind of a stored step -> modules of the package through which its numbers run."""
 
 FAMILIES = {
     "measure.table": ("MEASURES", "measure"),
@@ -60,7 +104,7 @@ def members_of(step: Step) -> dict[str, list[str]]:
 def digest(kind: str, members: Members) -> str:
     """Return the digest of the code that makes steps of `kind` of these members, 16 hex digits."""
     digests = []
-    for module in sorted(KINDS[kind].modules):
+    for module in sorted(MODULES[kind]):
         digests.append(digest_of(module, tuple(members.get(module, ()))))
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
@@ -144,7 +188,7 @@ def changed(facts: Mapping[str, Any]) -> set[str]:
         return {OLDER}
     kinds = set(facts.get("mixed", ()))
     for kind, made_by in recorded.items():
-        if kind not in KINDS or made_by != digest(kind, facts["members"]):
+        if kind not in MODULES or made_by != digest(kind, facts["members"]):
             kinds.add(kind)
     return kinds
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config.parts import Prune
+from lthray.config.spec import part_of
 from lthray.core.kernels import hsic, normalised
 from lthray.core.random import generator, seed_of
 from lthray.core.task import Inputs
@@ -19,10 +20,9 @@ from lthray.prune.coupling import Coupling, full, small
 from lthray.prune.shares import Counts
 from lthray.prune.units import UNITS
 from lthray.task import networks
-from lthray.trial.objects import Begin, Run
-from lthray.trial.state import State
-from lthray.trial.steps import marks
-from lthray.trial.workshop import Workshop
+from lthray.trial.state import Begin, Cut, State
+from lthray.trial.steps import Step, marks
+from lthray.trial.workshop import Implied, Parents, Run, Work, Workshop
 
 SETTLED = 4  # earlier looks from which a settled mask may differ but little
 
@@ -79,7 +79,7 @@ class Cutting:
     @cached_property
     def network(self) -> nn.Module:
         """The network that is scored; it holds whatever weights were set last."""
-        return self.trained.learner.network
+        return self.trained.scratch
 
     def mask(self) -> tuple[Mask, dict[str, Any]]:
         """Return the mask of the rung, and facts: weights kept per layer, rules, and the step at
@@ -237,6 +237,25 @@ class Cutting:
             share = least / self.workshop.free_size(self.prune.layers)
             say = f"at least {share:.4g} of the weights stays, with some channels of every group"
             raise TrialFailed(f"too dense at {where}: {say}")
+
+
+def trained_mask(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut:
+    """Cut the mask of a rung from the network that was trained before it."""
+    spec = step.spec
+    pair = (implied["one"], implied["other"]) if "one" in implied else ()
+    trained: Run = parents[0]
+    cutting = Cutting(
+        trained,
+        part_of(Prune, "prune", spec),
+        spec["density"],
+        spec.get("seed", 0),
+        implied["index"],
+        implied.get("rewound"),
+        pair,
+    )
+    mask, facts = cutting.mask()
+    steps = facts["step"] - trained.start
+    return Cut(mask, implied["index"], cutting.coupling, facts["step"], steps, facts)
 
 
 def looks(start: int, end: int, prune: Prune) -> tuple[int, ...]:

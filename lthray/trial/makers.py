@@ -7,8 +7,7 @@ that were built on it before. It sees no config, no store, no file but those tha
 """
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,18 +18,29 @@ from lthray.config.spec import part_of
 from lthray.config.trial import shape_of
 from lthray.core.random import generator
 from lthray.core.store import Item
+from lthray.core.task import to_bytes
 from lthray.core.ticket import Mask, Ticket
 from lthray.measure import loss, quality
 from lthray.measure.rows import Measured
 from lthray.measure.table import MEASURES
 from lthray.task import data, networks
 from lthray.task.samplers import sample
-from lthray.trial.begins import init, rewind
-from lthray.trial.contract import Implied, Parents, Work
-from lthray.trial.cuts import control, pack_cut, prune, unpack_cut
-from lthray.trial.objects import Cut, Encoded, GivenFile, Run, Samples, cut_of
+from lthray.trial.begins import control, given_mask, init, pack_cut, rewind, unpack_cut
+from lthray.trial.cutting import trained_mask
+from lthray.trial.state import Cut
 from lthray.trial.steps import Step
-from lthray.trial.workshop import Workshop
+from lthray.trial.workshop import (
+    Encoded,
+    GivenFile,
+    Implied,
+    Kind,
+    Parents,
+    Run,
+    Samples,
+    Work,
+    Workshop,
+    cut_of,
+)
 
 # what is given
 
@@ -48,6 +58,13 @@ def given_file(step: Step, parents: Parents, implied: Implied, work: Work) -> Gi
 def nothing_cut(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut:
     """Return the mask that cuts nothing."""
     return Cut()
+
+
+def prune(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut:
+    """Return the mask of a rung: that of a given ticket, or cut from the network trained before."""
+    if "origin" in step.spec:
+        return given_mask(step, implied)
+    return trained_mask(step, parents, implied, work)
 
 
 def latents(step: Step, parents: Parents, implied: Implied, work: Work) -> Encoded:
@@ -127,7 +144,7 @@ def judge(step: Step, parents: Parents, implied: Implied, work: Work) -> quality
     """Make a feature extractor of a trained classifier."""
     classifier, pixels = parents
     first = pixels.splits["train"][: quality.REAL]
-    real = data.to_bytes(pixels.scaled(first))
+    real = to_bytes(pixels.scaled(first))
     network = copy.deepcopy(classifier.network()).cpu()
     return quality.Referee("lenet", networks.features_of(network), real)
 
@@ -142,7 +159,7 @@ def samples(step: Step, parents: Parents, implied: Implied, work: Work) -> Sampl
     objective = trained.workshop.objective
     made = sample(trained.network(), objective, spec["sampler"], spec["calls"], bank)
     pictures = images.decode(made) if isinstance(images, Encoded) else made
-    return Samples(data.to_bytes(pictures).cpu())
+    return Samples(to_bytes(pictures).cpu())
 
 
 def pack_samples(made: Samples) -> dict[str, Any]:
@@ -188,94 +205,20 @@ def unpack_measured(item: Item, step: Step, parents: Parents, implied: Implied) 
     return Measured(item.facts["metrics"], item.tensors, files, item.facts)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One row of the table: how a kind of step is made, and how it is kept."""
-
-    make: Callable[[Step, Parents, Implied, Work], Any]
-    pack: Callable[[Any], dict[str, Any]] | None = None
-    """Object -> facts, tensors and files of the store; None for what is made anew each time, or
-    kept in parts."""
-    unpack: Callable[[Item, Step, Parents, Implied], Any] | None = None
-    shared: bool = False
-    """Whether several trials may want it at one time, so that making it is worth a lock."""
-    modules: tuple[str, ...] = ()
-    """Modules of the package through which its numbers run, for the digest of its code."""
-
-
-_TASK = (
-    "core.random",
-    "task.augment",
-    "task.classifiers",
-    "task.data",
-    "task.factories",
-    "task.inputs",
-    "task.networks",
-    "task.objectives",
-    "task.pictures",
-)
-_PRUNE = ("core.ticket", "prune.coupling", "prune.channels")
-_CUT = (
-    "trial.begins",
-    "trial.cuts",
-    "trial.cutting",
-    "prune.budgets",
-    "prune.criteria",
-    "prune.responses",
-    "prune.shares",
-    "prune.units",
-)
-_BEGIN = ("prune.rewinds", "prune.controls", "prune.transfer")
-_RUN = ("trial.training", "trial.state", "prune.regimes", *_TASK, *_PRUNE)
-_LOSS = ("measure.loss", *_TASK, *_PRUNE)
-
 KINDS: dict[str, Kind] = {
     "data": Kind(given_data),
     "file": Kind(given_file),
     "whole": Kind(nothing_cut),
-    "latents": Kind(
-        latents, pack_latents, unpack_latents, True, ("prune.regimes", *_TASK, *_PRUNE)
-    ),
+    "latents": Kind(latents, pack_latents, unpack_latents, shared=True),
     "init": Kind(init),
     "rewind": Kind(rewind),
     "control": Kind(control),
-    "prune": Kind(
-        prune, pack_cut, unpack_cut, False, (*_CUT, "core.kernels", "prune.transfer", *_RUN)
-    ),
-    "train": Kind(train, modules=("trial.begins", "trial.cuts", *_BEGIN, *_RUN)),
-    "curve": Kind(curve, pack_measured, unpack_measured, False, ("trial.along", *_LOSS, *_RUN)),
+    "prune": Kind(prune, pack_cut, unpack_cut),
+    "train": Kind(train),
+    "curve": Kind(curve, pack_measured, unpack_measured),
     "judge": Kind(judge),
-    "sample": Kind(
-        samples,
-        pack_samples,
-        unpack_samples,
-        True,
-        ("task.samplers", "prune.regimes", *_TASK, *_PRUNE),
-    ),
-    "measure": Kind(
-        measure,
-        pack_measured,
-        unpack_measured,
-        False,
-        (
-            "prune.budgets",
-            "prune.regimes",
-            "measure.rows",
-            "measure.table",
-            "measure.anatomy",
-            "measure.cost",
-            "measure.quality",
-            "findings.stats",
-            *_LOSS,
-        ),
-    ),
-    "ticket": Kind(
-        ticket,
-        pack_measured,
-        unpack_measured,
-        False,
-        ("core.ticket", "trial.state", "prune.coupling", "prune.regimes"),
-    ),
+    "sample": Kind(samples, pack_samples, unpack_samples, shared=True),
+    "measure": Kind(measure, pack_measured, unpack_measured),
+    "ticket": Kind(ticket, pack_measured, unpack_measured),
 }
-STORED = tuple(name for name, kind in KINDS.items() if kind.pack) + ("train",)
-"""Kinds that the store keeps."""
+"""Kind of a step -> how it is made and kept. Those with `pack` are STORED, and training runs."""

@@ -17,11 +17,10 @@ from lthray.measure.rows import Measured
 from lthray.prune.coupling import full, small
 from lthray.trial import checkpoints, code
 from lthray.trial.along import Along
-from lthray.trial.makers import KINDS, STORED, unpack_measured
-from lthray.trial.objects import Run
 from lthray.trial.state import State
-from lthray.trial.steps import Step, describe
-from lthray.trial.workshop import Workshop
+from lthray.trial.steps import STORED, Step, describe
+from lthray.trial.training import Learner
+from lthray.trial.workshop import Kind, Run, Workshop
 
 COMMIT = 5.0  # seconds of training after which the state is committed
 
@@ -67,6 +66,7 @@ class Making:
 
     def __init__(
         self,
+        kinds: Mapping[str, Kind],
         store: Store | None,
         device: str | torch.device | None = None,
         *,
@@ -74,14 +74,16 @@ class Making:
         progress: Callable[[Progress], None] = _ignore,
         allow_code_change: bool = False,
     ):
-        """Use CUDA where there is one, unless `device` is named.
+        """Make steps as the rows of `kinds` say, on CUDA where there is one, unless `device` is
+        named.
 
         `commit` is the time in seconds between commits inside a training run; `progress` is called
         after each commit.
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.device = torch.device(chosen)
-        self.store, self.commit, self.progress = store, commit, progress
+        self.kinds, self.store = kinds, store
+        self.commit, self.progress = commit, progress
         self.allow_code_change = allow_code_change
         self.anchors: dict[str, set[int]] = {}
         """Key of a run -> steps whose states are kept for others."""
@@ -94,6 +96,7 @@ class Making:
         self._objects: dict[tuple[str, str], Any] = {}
         self._lasting_facts: dict[str, dict[str, Any]] = {}
         self._workshops: dict[Any, Workshop] = {}
+        self._learner: tuple[Workshop, Train, str, Learner] | None = None
         self._committed = time.monotonic()
 
     def make(self, step: Step) -> Any:
@@ -104,7 +107,7 @@ class Making:
         return self._objects[name]
 
     def _find_or_make(self, step: Step) -> Any:
-        kind = KINDS[step.kind]
+        kind = self.kinds[step.kind]
         parents, implied = Objects(self.make, step.parents), Named(self.make, step.implied)
         if kind.pack is None or self.store is None:
             return kind.make(step, parents, implied, self)
@@ -116,11 +119,18 @@ class Making:
                     return self._make(step, parents, implied)
         if item is None:
             return self._make(step, parents, implied)
-        assert kind.unpack is not None
-        return kind.unpack(item, step, parents, implied)
+        return self.unpacked(item, step, parents, implied)
+
+    def unpacked(
+        self, item: Item, step: Step, parents: Sequence[Any], implied: Mapping[str, Any]
+    ) -> Any:
+        """Return the object of a step that a stored item holds."""
+        unpack = self.kinds[step.kind].unpack
+        assert unpack is not None
+        return unpack(item, step, parents, implied)
 
     def _make(self, step: Step, parents: Objects, implied: Named) -> Any:
-        kind = KINDS[step.kind]
+        kind = self.kinds[step.kind]
         assert kind.pack is not None
         assert self.store is not None
         for parent in parents:  # parents first, so that their time is not counted here
@@ -178,7 +188,19 @@ class Making:
     def run(self, step: Step, **sources: Callable[[], Any]) -> Run:
         """Return a training run whose states are stored, or trained when they are asked for."""
         train, regime = part_of(Train, "train", step.spec), part_of(Regime, "regime", step.spec)
-        return Run(step, train, regime, sources=sources, reach=self.reach)
+        run = Run(step, train, regime, sources=sources, reach=self.reach)
+        sources["network"] = lambda: self.learner(run).network
+        return run
+
+    def learner(self, run: Run) -> Learner:
+        """Return the network of a run in training; the last one is kept, because compiling and
+        moving it costs time."""
+        name = (run.workshop, run.train, run.images.digest)
+        if self._learner is None or self._learner[:3] != name:
+            network = run.workshop.network(0, fresh=True)
+            made = Learner(network, run.workshop.task, run.images, run.train)
+            self._learner = (*name, made)
+        return self._learner[3]
 
     def reach(self, run: Run, at: int) -> State:
         """Return the state of a run at a step, on the CPU: stored, or trained from the nearest
@@ -221,7 +243,8 @@ class Making:
                 item = self.find(curve)
         if item is None:
             raise OSError(f"the curve {curve.key[:12]} was stored and cannot be read back")
-        return unpack_measured(item, curve, (), {})
+        measured: Measured = self.unpacked(item, curve, (), {})
+        return measured
 
     def _train(self, run: Run, target: int, begin: State, curve: Step | None) -> None:
         """Train a run to a step, from the nearest stored state or its begin, and store on the way.
@@ -249,7 +272,9 @@ class Making:
     def _states(self, run: Run, state: State, stops: list[int]) -> Iterator[State]:
         """Yield the live states of a run in training; of the smaller network for channels."""
         cover = run.begin.cut.cover
-        learner = run.learner.smaller(cover) if cover else run.learner
+        learner = self.learner(run)
+        if cover:
+            learner = learner.smaller(cover)
         state = state.mapped(lambda tensors: small(tensors, cover))
         mask = Mask(small(run.first_mask, cover))
         before = state.step

@@ -11,8 +11,7 @@ from lthray.config.vocabulary import OBJECTIVES
 from lthray.measure.rows import Asked
 from lthray.measure.table import MEASURES
 from lthray.task import inputs
-from lthray.trial import parents
-from lthray.trial.sources import Sources
+from lthray.trial.sources import Sources, autoencoder_config, judge_config
 from lthray.trial.steps import Step, runs_of
 from lthray.trial.trajectory import WHOLE, Rung
 
@@ -162,9 +161,9 @@ class Measuring:
         """Configs of the networks that serve this trial: an autoencoder, a feature extractor."""
         configs = []
         if self.objective.in_latents:
-            configs.append(parents.autoencoder_config(self.config))
+            configs.append(autoencoder_config(self.config))
         if self.judged:
-            configs.append(parents.judge_config(self.config))
+            configs.append(judge_config(self.config))
         return tuple(configs)
 
 

@@ -7,18 +7,17 @@ from typing import Any
 
 from lthray.config.labels import name_of, recipe_of
 from lthray.config.trial import PLACES, TrialConfig
-from lthray.core import metrics
 from lthray.core.record import Point
 from lthray.task import inputs, networks
-from lthray.trial.recipe import trajectory
-from lthray.trial.steps import history
-from lthray.trial.trajectory import Rung, Trajectory
+from lthray.trial.trajectory import Trajectory, place_of
 
 
-def point(config: TrialConfig, words: dict[str, Any], phase: str) -> Point:
-    """Return the point of a trial; `words` are those that its study drew or listed, `phase` the
-    part of the study."""
-    chosen = trajectory(config)
+def point(chosen: Trajectory, words: dict[str, Any], phase: str) -> Point:
+    """Return the point of a trial, whose trajectory is `chosen`.
+
+    `words` are those that its study drew or listed, `phase` the part of the study.
+    """
+    config = chosen.config
     return Point(
         name=name_of(config),
         recipe=recipe_of(config),
@@ -35,26 +34,6 @@ def point(config: TrialConfig, words: dict[str, Any], phase: str) -> Point:
         runs={key: list(run.span) for key, run in chosen.runs.items()},
         at=time.time(),
     )
-
-
-def place_of(rung: Rung, chosen: Trajectory) -> dict[str, Any]:
-    """Return what a round is assembled from, as JSON: keys of its measures, and what the graph says
-    of it."""
-    known = {
-        metrics.STEPS_OF_WEIGHTS.name: history(rung.shown),
-        metrics.STEPS_SPENT.name: rung.spent,
-    }
-    if chosen.steps_native and rung.index:
-        known[metrics.STEPS_SAVED.name] = chosen.steps_native - rung.spent
-    return {
-        "index": rung.index,
-        "density": rung.density,
-        "key": rung.round,
-        "mask": rung.mask.key,
-        "weights": rung.shown.key,
-        "metrics": known,
-        "measures": {name: step.key for name, step in rung.measures.items()},
-    }
 
 
 def places_of(config: TrialConfig) -> dict[str, Any]:

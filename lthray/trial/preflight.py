@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import torch
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import TrialConfig, shape_of
+from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import FEATURES, NETWORKS, OBJECTIVES
-from lthray.core.ticket import Mask, TicketError
+from lthray.core.ticket import TicketError
 from lthray.measure import quality
 from lthray.prune import budgets
 from lthray.prune.controls import CONTROLS
@@ -17,12 +17,10 @@ from lthray.prune.units import UNITS
 from lthray.task import data, factories, inputs, networks
 from lthray.task.objectives import SCHEDULES, answer
 from lthray.task.samplers import trained_scheduler
-from lthray.trial import parents
-from lthray.trial.begins import stretched
-from lthray.trial.cuts import taken_mask
+from lthray.trial.begins import stretched, taken_mask
 from lthray.trial.recipe import trajectory
-from lthray.trial.state import State
-from lthray.trial.workshop import Workshop
+from lthray.trial.sources import autoencoder_config
+from lthray.trial.workshop import Workshop, workshop_of
 
 ENDS = ("beta_start", "beta_end")
 WORDS = {
@@ -46,35 +44,13 @@ def check(config: TrialConfig) -> None:
     if config.model.pretrained and objective.denoises:
         _check_scheduler(config)
     if config.latent.pretrained and objective.in_latents:
-        workshop_of(parents.autoencoder_config(config)).network(0)
+        workshop_of(autoencoder_config(config)).network(0)
     if config.model.pretrained:
         workshop.network(config.seed)
     _check_layers(workshop, config)
     _check_origin(workshop, config)
     if config.measure.inception:
         quality.inception(config.measure.inception)
-
-
-def workshop_of(config: TrialConfig, device: str | torch.device = "cpu") -> Workshop:
-    """Return the network of a trial at its task, on `device`."""
-    shape, classes = parents.input_shape(config), shape_of(config.data)[2]
-    return Workshop(config.model, config.objective, shape, classes, torch.device(device))
-
-
-def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
-    """Return the number of parameters, and the seconds that a training step takes here, now."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    workshop = workshop_of(config, device)
-    images = data.load(config.data).to(device)
-    if OBJECTIVES[config.objective.name].in_latents:
-        blank = torch.zeros(2, len(images.images), *workshop.shape)
-        images = data.Latents.of(images, blank)
-    weights = workshop.weights(0, fresh=True)
-    learner = workshop.learner(images, config.train)
-    states = learner.run(State.begin(weights, 0), Mask({}), stream=0, stops=[3, 3 + steps])
-    warm = next(states).seconds
-    parameters = sum(weight.numel() for weight in weights.values())
-    return parameters, (next(states).seconds - warm) / steps
 
 
 def _check_images(config: TrialConfig, images: data.Images) -> None:

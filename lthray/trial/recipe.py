@@ -12,18 +12,17 @@ from functools import cached_property
 from typing import Any
 
 from lthray.config.trial import TrialConfig
-from lthray.core.store import key_of
+from lthray.core.keys import key_of
 from lthray.prune.budgets import BUDGETS
 from lthray.prune.controls import CONTROLS, MASKS, Control
 from lthray.prune.criteria import CRITERIA
 from lthray.prune.regimes import REGIMES
 from lthray.prune.rewinds import REWINDS, span
 from lthray.prune.transfer import Origin
-from lthray.trial import parents
 from lthray.trial.borrowed import Borrowed
 from lthray.trial.cutting import looks
 from lthray.trial.measuring import Measuring, words_of
-from lthray.trial.sources import Sources
+from lthray.trial.sources import Sources, small_config, twin_config
 from lthray.trial.steps import VERSIONS, Step
 from lthray.trial.trajectory import WHOLE, Rung, Trajectory
 
@@ -93,7 +92,7 @@ class Recipe:
         """Return a rung with what is shown of it: the ticket, a control, or a second run."""
         rung, row = self.rung(index), CONTROLS.get(self.config.control)
         if row and row.mask == "narrow":
-            small = trajectory(parents.small_config(self.config, rung.density))
+            small = trajectory(small_config(self.config, rung.density))
             return replace(rung, small=small, shown=small.rungs[0].chain)
         if row is None and not self.config.fork:
             return rung
@@ -149,7 +148,7 @@ class Recipe:
         if criterion.seeded or budget.asks:
             spec["seed"] = c.seed
         if budget.between_seeds:
-            spec["pair"] = parents.twin_config(c).canonical("seed", "stream")
+            spec["pair"] = twin_config(c).canonical("seed", "stream")
             compared = last.index if c.prune.between == "tickets" else 0
             implied["one"] = self.rung(compared).chain
             implied["other"] = self.twin.rung(compared).chain
@@ -214,7 +213,7 @@ class Recipe:
     @cached_property
     def twin(self) -> "Recipe":
         """The recipe on the other seed of a pair, whose twin is this one."""
-        twin = Recipe(parents.twin_config(self.config))
+        twin = Recipe(twin_config(self.config))
         twin.twin = self
         return twin
 

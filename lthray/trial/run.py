@@ -12,10 +12,10 @@ import torch
 from lthray.config.trial import TrialConfig
 from lthray.core.record import Progress, Round
 from lthray.core.store import Store
+from lthray.trial.makers import KINDS
 from lthray.trial.making import COMMIT, Making
-from lthray.trial.points import place_of
 from lthray.trial.recipe import trajectory
-from lthray.trial.trajectory import Rung, Trajectory
+from lthray.trial.trajectory import Rung, Trajectory, place_of
 from lthray.trial.view import assemble
 
 
@@ -38,6 +38,7 @@ def run(
     """
     chosen = trajectory(config)
     making = Making(
+        KINDS,
         store,
         device,
         commit=commit,

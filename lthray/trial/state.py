@@ -1,11 +1,14 @@
-"""The state of a training run at one step: weights, their average, optimizer moments, counters."""
+"""The state of a training run at one step, the mask of a rung, and what a run begins from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 
 from lthray.core.ticket import Mask, TrialFailed, Weights
+from lthray.prune.coupling import Coupling
 
 
 class NonFinite(TrialFailed):
@@ -68,6 +71,42 @@ class State:
                     raise NonFinite(f"{name} is not finite at step {self.step}")
             if not mask.holds(group):
                 raise AssertionError(f"a cut weight is not zero at step {self.step}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A mask as it was cut, and what it takes to train under it. An empty mask cuts nothing."""
+
+    mask: Mask = field(default_factory=lambda: Mask({}))
+    index: int = 0
+    """Rung that the mask belongs to; 0 where nothing is cut."""
+    coupling: Coupling = field(default_factory=lambda: Coupling({}))
+    """Channels that are cut together; none where single weights are."""
+    step: int = 0
+    """Step of the schedule of the run before at which the mask was settled."""
+    steps: int = 0
+    """Optimizer steps of that run until then."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON that is recorded with it: weights kept of each layer, and the rules over layers."""
+
+    @cached_property
+    def cover(self) -> Mask:
+        """What whole channels leave of every parameter that they run through; empty where single
+        weights are cut."""
+        return self.coupling.cover(self.mask) if self.mask else Mask({})
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Whole weights from which a run may begin, before the mask is applied, and the mask."""
+
+    state: State
+    cut: Cut = field(default_factory=Cut)
+
+    def masked(self, mask: Mask | None = None) -> State:
+        """Return the state with zeros wherever `mask` cuts; None is the mask that belongs to it."""
+        chosen = self.cut if mask is None else replace(self.cut, mask=mask)
+        return self.state.masked(chosen.cover or chosen.mask)
 
 
 def by_slot(moments: Weights) -> Iterator[tuple[str, Weights]]:

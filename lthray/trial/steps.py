@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lthray.core.store import key_of
+from lthray.core.keys import key_of
 
 # The version of a kind is raised when its numbers change.
 VERSIONS = {
@@ -29,6 +29,9 @@ VERSIONS = {
     "ticket": 1,
     "round": 1,
 }
+
+STORED = ("latents", "prune", "train", "curve", "sample", "measure", "ticket")
+"""Kinds that the store keeps; the others are made anew wherever they are needed."""
 
 
 @dataclass(frozen=True, eq=False)

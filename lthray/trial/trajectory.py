@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from lthray.config.trial import TrialConfig
-from lthray.core.store import key_of
-from lthray.trial.steps import VERSIONS, Step, lineage, runs_of, walk
+from lthray.core import metrics
+from lthray.core.keys import key_of
+from lthray.trial.steps import VERSIONS, Step, history, lineage, runs_of, walk
 
 WHOLE = Step("whole", content="")
 """The mask that cuts nothing."""
@@ -98,3 +100,23 @@ def anchors_of(wanted: Iterable[Step]) -> dict[str, set[int]]:
         if step.kind == "prune" and "looks" in step.implied:
             anchors.setdefault(step.parents[0].key, set()).update(step.implied["looks"])
     return anchors
+
+
+def place_of(rung: Rung, chosen: Trajectory) -> dict[str, Any]:
+    """Return what a round is assembled from, as JSON: keys of its measures, and what the graph says
+    of it."""
+    known = {
+        metrics.STEPS_OF_WEIGHTS.name: history(rung.shown),
+        metrics.STEPS_SPENT.name: rung.spent,
+    }
+    if chosen.steps_native and rung.index:
+        known[metrics.STEPS_SAVED.name] = chosen.steps_native - rung.spent
+    return {
+        "index": rung.index,
+        "density": rung.density,
+        "key": rung.round,
+        "mask": rung.mask.key,
+        "weights": rung.shown.key,
+        "metrics": known,
+        "measures": {name: step.key for name, step in rung.measures.items()},
+    }

@@ -1,24 +1,32 @@
-"""A network at its task: what all steps share that work with one architecture on one kind of
-images."""
+"""A network at its task, the training runs of it, and the contract of the makers that use both."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lthray.config.parts import Model, Objective, Train
+from lthray.config.parts import Model, Objective, Regime, Train
+from lthray.config.trial import TrialConfig, input_shape, shape_of
 from lthray.config.vocabulary import network_facts
+from lthray.core.store import Item
 from lthray.core.task import Task
 from lthray.core.ticket import Mask, Weights
 from lthray.prune import budgets, channels
-from lthray.prune.coupling import Coupling
+from lthray.prune.coupling import Coupling, small
+from lthray.prune.regimes import REGIMES, Schedule
 from lthray.task import networks
-from lthray.task.data import Images
+from lthray.task.data import Images, Latents
 from lthray.task.objectives import OBJECTIVES
-from lthray.trial.training import Learner
+from lthray.trial.state import Begin, Cut, State
+from lthray.trial.steps import Step
 
+Spec = Mapping[str, Any]
+Parents = Sequence[Any]
+Implied = Mapping[str, Any]
 Layers = tuple[tuple[str, float | str], ...]
 Rules = Mapping[str, float | str]
 
@@ -39,7 +47,6 @@ class Workshop:
     ):
         self.model, self.objective = model, objective
         self.shape, self.classes, self.device = shape, classes, device
-        self._learner: tuple[Train, str, Learner] | None = None
         self._couplings: dict[Layers, Coupling] = {}
 
     def network(self, seed: int, *, fresh: bool = False) -> nn.Module:
@@ -56,14 +63,6 @@ class Workshop:
         """The objective on the device: how a loss is made of images."""
         row = OBJECTIVES[self.objective.name]
         return row.task(self.objective, self.device, self.model.conditional)
-
-    def learner(self, images: Images, train: Train) -> Learner:
-        """Return the network in training; the last one is kept, because compiling and moving it
-        costs time."""
-        if self._learner is None or self._learner[:2] != (train, images.digest):
-            network = self.network(0, fresh=True)
-            self._learner = (train, images.digest, Learner(network, self.task, images, train))
-        return self._learner[2]
 
     @cached_property
     def twin(self) -> nn.Module:
@@ -110,3 +109,185 @@ class Workshop:
             groups = channels.find(self.twin, self.example, self.shapes, fixed)
             self._couplings[layers] = groups
         return self._couplings[layers]
+
+
+def workshop_of(config: TrialConfig, device: str | torch.device = "cpu") -> Workshop:
+    """Return the network of a trial at its task, on `device`."""
+    shape, classes = input_shape(config), shape_of(config.data)[2]
+    return Workshop(config.model, config.objective, shape, classes, torch.device(device))
+
+
+class Run:
+    """A training run: how it is trained, and its states, which are stored or trained when they are
+    asked for."""
+
+    def __init__(
+        self,
+        step: Step,
+        train: Train,
+        regime: Regime,
+        *,
+        sources: Mapping[str, Callable[[], Any]],
+        reach: Callable[["Run", int], State],
+    ):
+        """Hold what the run is made from; nothing is trained yet.
+
+        `sources` are functions that give its workshop, its images, its begin, the mask of the rung
+        before and the network in training, each when it is first asked for. `reach(run, at)` gives
+        the state of the run at a step of the schedule.
+        """
+        self.step = step
+        self.train, self.regime = train, regime
+        self._sources, self._reach = sources, reach
+        self.start, self.end = step.span
+        self.stream: int = step.spec["stream"]
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """The architecture at its task."""
+        return self._sources["workshop"]()
+
+    @cached_property
+    def images(self) -> Images:
+        """The images, or latents, that it learns from."""
+        return self._sources["images"]()
+
+    @cached_property
+    def begin(self) -> Begin:
+        """The whole weights and the mask from which it begins."""
+        begin = self._sources["begin"]()
+        return replace(begin, state=replace(begin.state, step=self.start))
+
+    @property
+    def moves(self) -> bool:
+        """Whether a regime moves the mask on the way."""
+        return REGIMES[self.regime.name].moves
+
+    @cached_property
+    def schedule(self) -> Schedule | None:
+        """What the regime does to the mask on the way; None where the mask stays."""
+        if not self.moves:
+            return None
+        target = self.begin.cut.mask
+        return Schedule(
+            self.regime, self.start, self.end, self._sources["before"](), target, self.stream
+        )
+
+    @property
+    def first_mask(self) -> Mask:
+        """The mask with which it begins."""
+        schedule = self.schedule
+        return schedule.first if schedule else self.begin.cut.mask
+
+    def masked_begin(self) -> State:
+        """Return the state from which it begins, zero wherever its first mask cuts."""
+        return self.begin.masked(self.first_mask)
+
+    def state(self, at: int) -> State:
+        """Return the state at a step of the schedule, on the CPU."""
+        return self.final if at == self.end else self._reach(self, at)
+
+    @cached_property
+    def final(self) -> State:
+        """The state at its end."""
+        return self._reach(self, self.end)
+
+    @cached_property
+    def cut(self) -> Cut:
+        """The mask as the training has left it; one that stays is known without the training."""
+        begin = self.begin.cut
+        if not self.moves or self.final.mask is None:
+            return begin
+        return replace(begin, mask=self.final.mask)
+
+    def mask(self, layers: Layers) -> Mask:
+        """Return the mask at its end; of a dense network, one that keeps all layers that may be
+        cut."""
+        return self.cut.mask or self.workshop.whole(layers)
+
+    @property
+    def scratch(self) -> nn.Module:
+        """The network in training, which all runs of its workshop share; it holds whatever weights
+        were set last."""
+        scratch: nn.Module = self._sources["network"]()
+        return scratch
+
+    def network(self) -> nn.Module:
+        """Return the network with the averaged weights of its end, on the device, without the
+        channels that are cut."""
+        cover = self.cut.cover
+        network = channels.shrink(self.workshop.twin, cover)
+        networks.set_weights(network, small(self.final.average, cover))
+        return network
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated images."""
+
+    images: Tensor
+    """uint8 [n, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class GivenFile:
+    """A file that a user gives."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Encoded(Latents):
+    """A data set as an autoencoder sees it, and the way back to pictures."""
+
+    scale: float = 1.0
+    """Standard deviation of the latents of the training images, by which all were divided."""
+    autoencoder: Run | None = None
+
+    @classmethod
+    def encode_with(
+        cls, pixels: Images, latents: Tensor, scale: float, autoencoder: Run
+    ) -> "Encoded":
+        """Return the latents of all images of `pixels`, on their device."""
+        on_device = latents.to(pixels.images.device)
+        facts = {**vars(pixels), "images": on_device, "scale": scale, "autoencoder": autoencoder}
+        return cls(**facts)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the pictures of latents `z` [n, c, h, w]."""
+        assert self.autoencoder is not None
+        return networks.decoded(self.autoencoder.network(), z * self.scale)
+
+
+def cut_of(made: Any) -> Cut:
+    """Return the mask of a step: its own, or what a training run has left of one."""
+    return made.cut if isinstance(made, Run) else made
+
+
+class Work(Protocol):
+    """What a maker receives beside its spec and its parents' objects."""
+
+    device: torch.device
+
+    def workshop(self, model: Model, objective: Objective, shape: Any, classes: int) -> Workshop:
+        """Return the networks of an architecture at its task, built once."""
+
+    def run(self, step: Step, **sources: Callable[[], Any]) -> Run:
+        """Return a training run whose states are stored, or trained when they are asked for."""
+
+    def measure_along(self, run: Run, curve: Step) -> Any:
+        """Train a run from the start, or from where `curve` was measured until, and return its
+        curve."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the table: how a kind of step is made, and how it is kept."""
+
+    make: Callable[[Step, Parents, Implied, Work], Any]
+    pack: Callable[[Any], dict[str, Any]] | None = None
+    """Object -> facts, tensors and files of the store; None for what is made anew each time, or
+    kept in parts."""
+    unpack: Callable[[Item, Step, Parents, Implied], Any] | None = None
+    shared: bool = False
+    """Whether several trials may want it at one time, so that making it is worth a lock."""

@@ -11,6 +11,7 @@ from lthray.config.trial import TrialConfig
 from lthray.core.record import Round
 from lthray.core.store import Store
 from lthray.trial import checkpoints
+from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory
 from lthray.trial.run import make_round, prepare
@@ -50,7 +51,7 @@ def words(name: str, folder: Path) -> dict[str, Any]:
 def rounds(config: TrialConfig, store: Store) -> dict[int, Round]:
     """Return the rounds of a trial by index."""
     chosen = trajectory(config)
-    making = Making(store, "cpu")
+    making = Making(KINDS, store, "cpu")
     prepare(making, chosen)
     return {rung.index: make_round(making, rung, chosen) for rung in chosen.shown}
 
