@@ -1,5 +1,4 @@
-"""The docs agree with the code: modules, imports, links, paths, diffs, terms; sentences are
-short."""
+"""The docs agree with the code: modules, imports, links, paths, terms; sentences are short."""
 
 import ast
 import re
@@ -7,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from .diffs import blocks
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -22,11 +23,6 @@ GLOSSARY = ROOT / "docs" / "concepts.md"
 def text_of(page: Path) -> str:
     """Return a page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Return the blocks of code of one language of a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
 # modules and imports
@@ -58,7 +54,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_the_drawing_of_the_wings_is_what_they_import():
-    drawings = blocks(ROOT / "docs" / "architecture.md", "text")
+    drawings = blocks((ROOT / "docs" / "architecture.md").read_text(), "text")
     (drawing,) = [each for each in drawings if each.startswith("wing ")]
     drawn: dict[str, set[str]] = {}
     for line in drawing.splitlines()[1:]:
@@ -110,40 +106,6 @@ def test_the_navigation_has_every_page():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = {name.removeprefix("docs/") for name in NAMES if name.startswith("docs/")}
     assert set(re.findall(r"([\w/]+\.md)$", navigation, re.M)) == pages
-
-
-def hunks(diff: str) -> list[tuple[str, list[str]]]:
-    """Return (path, lines that the file must have) of each hunk of a diff."""
-    found: list[tuple[str, list[str]]] = []
-    path = ""
-    for line in diff.splitlines():
-        if line.startswith("+++ b/"):
-            path = line.removeprefix("+++ b/")
-        elif line == "@@":
-            found.append((path, []))
-        elif found and line[:1] in (" ", "-", "") and not line.startswith("--- a/"):
-            found[-1][1].append(line[1:])
-    return found
-
-
-def holds(text: list[str], lines: list[str]) -> bool:
-    """Return whether `lines` stand in `text`, one directly after the other."""
-    starts = range(len(text) - len(lines) + 1)
-    return any(text[start : start + len(lines)] == lines for start in starts)
-
-
-DIFFS = [hunk for diff in blocks(ROOT / "docs" / "adding.md", "diff") for hunk in hunks(diff)]
-
-
-@pytest.mark.parametrize(("path", "lines"), DIFFS, ids=[path for path, _ in DIFFS])
-def test_diffs_fit_the_code(path, lines):
-    """If this fails, redraw the diff of docs/adding.md: the code around it has changed."""
-    assert lines
-    assert holds((ROOT / path).read_text().splitlines(), lines)
-
-
-def test_each_family_has_a_diff():
-    assert len(blocks(ROOT / "docs" / "adding.md", "diff")) == 11
 
 
 # terms and sentences

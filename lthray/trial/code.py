@@ -24,6 +24,7 @@ OLDER = "of an older lthray"
 
 _TASK = (
     "core.random",
+    "core.task",
     "task.augment",
     "task.classifiers",
     "task.data",
@@ -33,7 +34,7 @@ _TASK = (
     "task.objectives",
     "task.pictures",
 )
-_PRUNE = ("core.ticket", "prune.coupling", "prune.channels")
+_PRUNE = ("core.ticket", "prune.coupling", "prune.channels", "trial.state")
 _CUT = (
     "trial.begins",
     "trial.cutting",
@@ -44,7 +45,7 @@ _CUT = (
     "prune.units",
 )
 _BEGIN = ("prune.rewinds", "prune.controls", "prune.transfer")
-_RUN = ("trial.training", "trial.state", "prune.regimes", *_TASK, *_PRUNE)
+_RUN = ("trial.training", "prune.regimes", *_TASK, *_PRUNE)
 _LOSS = ("measure.loss", *_TASK, *_PRUNE)
 
 MODULES: dict[str, tuple[str, ...]] = {
