@@ -260,6 +260,10 @@ TOGETHER = [
     ({"control": "reinit", "rungs": (5,)}, "rounds of a control are 1 to 4"),
     ({"rungs": (1,)}, "only for a control or a fork"),
     ({"measure.sampling_steps": (1001,)}, "at most objective.timesteps"),
+    (
+        {"measure.samplers": ("ddim", "heun"), "measure.sampling_steps": (2,)},
+        "heun takes at least 3 calls",
+    ),
     ({"measure.timesteps": 1001}, "at most objective.timesteps"),
     ({"measure.rounds": (5,)}, "0 (dense) to 4"),
 ]

@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor
 
 from lthray.config.parts import Model, Objective
-from lthray.config.vocabulary import NoiseSchedule, Prediction
+from lthray.config.vocabulary import FEWEST_CALLS, NoiseSchedule, Prediction
 from lthray.core.random import generator
 from lthray.task import networks
 from lthray.task.samplers import SAMPLERS, sample, trained_scheduler
@@ -283,6 +283,14 @@ def test_as_many_steps_as_there_are_timesteps_and_no_more(sampler):
 def test_too_few_calls_are_refused(network, sampler, calls, said):
     with pytest.raises(ValueError, match=said):
         sample(network, Objective(), sampler, calls, noise())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_config_knows_the_fewest_calls_of_a_sampler(sampler):
+    fewest = FEWEST_CALLS.get(sampler, 1)
+    assert SAMPLERS[sampler].steps_of_calls(fewest) >= 1
+    with pytest.raises(ValueError, match="at least"):
+        SAMPLERS[sampler].steps_of_calls(fewest - 1)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

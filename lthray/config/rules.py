@@ -15,6 +15,7 @@ from lthray.config.vocabulary import (
     AUGMENTS,
     CONTROLS,
     FEATURES,
+    FEWEST_CALLS,
     OBJECTIVES,
     data_facts,
     denoisers,
@@ -85,6 +86,15 @@ def _last_round(c: Any) -> int:
 def _not_among(rounds: Iterable[int], *, first: int, last: int) -> list[int]:
     """Return the rounds that are neither `first` to `last`, nor -1 for the last."""
     return [index for index in rounds if index not in (-1, *range(first, last + 1))]
+
+
+def _short_of_calls(c: Any) -> list[str]:
+    """Return the samplers that are given fewer network calls an image than they take."""
+    samplers, calls = c.measure.samplers, c.measure.sampling_steps
+    if len(calls) == 1:
+        calls = calls * len(samplers)
+    pairs = zip(samplers, calls, strict=False)  # unlike lengths are a fault of their own
+    return [sampler for sampler, number in pairs if number < FEWEST_CALLS.get(sampler, 1)]
 
 
 def _rounds_of_a_ticket(c: Any) -> bool:
@@ -209,6 +219,11 @@ MEASURE = (
         "measure.sampling_steps",
         lambda c: len(c.measure.sampling_steps) not in (1, len(c.measure.samplers)),
         lambda c: f"one, or one each for {', '.join(c.measure.samplers)}",
+    ),
+    EntryRule(
+        "measure.sampling_steps",
+        _short_of_calls,
+        lambda c, sampler: f"{sampler} takes at least {FEWEST_CALLS[sampler]} calls an image",
     ),
     Rule(
         "measure.timesteps",

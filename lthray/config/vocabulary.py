@@ -37,6 +37,7 @@ Control = Literal[
     "tuned", "lr", "one_shot",
 ]  # fmt: skip
 Sampler = Literal["ddim", "ddpm", "dpm_solver", "heun"]
+FEWEST_CALLS = {"heun": 3}  # network calls of an image, of samplers that take more than one
 Split = Literal["validation", "test"]
 RoleName = Literal["identity", "setting", "recipe", "control", "measure"]
 
