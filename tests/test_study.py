@@ -56,11 +56,17 @@ sys.exit(study(PAGES[sys.argv[1]], sys.argv[2:]))
 LONG = ["--train.steps", "600", "--seeds", "0"]  # some seconds a run: time to be interrupted
 
 
-@pytest.fixture
-def page(tmp_path):
-    path = tmp_path / "page.py"
+def written(folder: Path) -> Path:
+    """Return the page of studies, written to a folder."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "page.py"
     path.write_text(PAGE)
     return path
+
+
+@pytest.fixture
+def page(tmp_path):
+    return written(tmp_path)
 
 
 def command(page: Path, study: str, *argv: str) -> list[str]:
@@ -112,8 +118,30 @@ def wait_for(page: Path, pattern: str, seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
-def test_a_search_from_begin_to_end_then_again_then_extended(page):
-    text = go(page, "search")
+class OnRay:
+    """A study as it was run on Ray, one trial at a time: its page, its output, its trials."""
+
+    def __init__(self, folder: Path, study: str):
+        self.page = written(folder)
+        self.text = go(self.page, study, "--max-concurrent", "1")
+        self.story = story(folder)
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory):
+    """Return what gives a study as it was run on Ray, once for all tests that look at it."""
+    done: dict[str, OnRay] = {}
+
+    def run(study: str) -> OnRay:
+        if study not in done:
+            done[study] = OnRay(tmp_path_factory.mktemp(study), study)
+        return done[study]
+
+    return run
+
+
+def test_a_search_from_begin_to_end_then_again_then_extended(on_ray):
+    page, text = on_ray("search").page, on_ray("search").text
     assert "trials, best first" in text
     assert "best recipe: " in text
     assert re.search(r"the first step after \d+ s; \d+% of \d slots trained or measured", text)
@@ -141,8 +169,8 @@ def test_a_search_from_begin_to_end_then_again_then_extended(page):
     ]
 
 
-def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(page):
-    text = go(page, "confirmed")
+def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(on_ray):
+    page, text = on_ray("confirmed").page, on_ray("confirmed").text
     assert "confirmed on fresh seeds" in text
     assert re.search(r"\(2 seeds, fewer than 5\) matches its dense network", text)
     assert "Twice the steps change the dense loss by" in text
@@ -287,18 +315,14 @@ def story(root: Path) -> dict[tuple, list]:
 
 
 @pytest.mark.parametrize("study", ["search", "confirmed", "list"])
-def test_a_study_without_ray_is_the_study_on_ray(page, study):
-    local = page.parent / "local" / "page.py"
-    local.parent.mkdir()
-    local.write_text(PAGE)
-    go(page, study, "--max-concurrent", "1")
-    text = go(local, study, "--local")
+def test_a_study_without_ray_is_the_study_on_ray(on_ray, page, study):
+    text = go(page, study, "--local")
     assert "trials, best first" in text
     assert "at a time" not in text  # Ray was not started
-    on_ray, alone = story(page.parent), story(local.parent)
-    assert on_ray.keys() == alone.keys()
-    assert len(on_ray) == {"search": 4, "confirmed": 2 + 10, "list": 4}[study]
-    for trial, (*what, rounds) in on_ray.items():
+    with_ray, alone = on_ray(study).story, story(page.parent)
+    assert with_ray.keys() == alone.keys()
+    assert len(with_ray) == {"search": 4, "confirmed": 2 + 10, "list": 4}[study]
+    for trial, (*what, rounds) in with_ray.items():
         *same_what, same_rounds = alone[trial]
         assert what == same_what
         assert len(rounds) == len(same_rounds)
