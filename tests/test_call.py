@@ -14,7 +14,7 @@ from lthray.config.trial import TrialConfig
 from lthray.study.call import preview, resolve
 from lthray.study.comparators import AGAIN, against, longer, spaces
 from lthray.study.page import Confirmation, Design, Grid, Search, Study
-from lthray.study.space import Choice, Range, design, draw, memory, promoted, tell, without
+from lthray.study.space import Choice, Past, Range, Sampler, design, memory, promoted, without
 
 STUDIES = Path(__file__).parent.parent / "studies"
 SPACE = {
@@ -292,55 +292,40 @@ def test_a_trial_cut_short_never_looks_better_than_one_that_went_on():
     import optuna
 
     past = [
-        ({"rewind.fraction": 0.05}, [-0.05, -0.04], False),
-        ({"rewind.fraction": 0.1}, [0.0, 0.1, 0.2, 0.3], True),
+        Past({"rewind.fraction": 0.05}, [-0.05, -0.04], "pruned"),
+        Past({"rewind.fraction": 0.1}, [0.0, 0.1, 0.2, 0.3], "complete"),
+        Past({"rewind.fraction": 0.1}, [-9.0], "failed"),
+        Past({"rewind.fraction": 0.05}),
+        Past({"rewind.fraction": 0.1}, [0.1, float("nan")], "complete"),
     ]
     study = memory(SPACE, 0, 4, past)
-    assert [t.state for t in study.trials] == [
-        optuna.trial.TrialState.PRUNED,
-        optuna.trial.TrialState.COMPLETE,
-    ]
+    states = optuna.trial.TrialState
+    expected = [states.PRUNED, states.COMPLETE, states.RUNNING, states.PRUNED]
+    assert [t.state for t in study.trials] == expected  # the failed one teaches nothing
     assert study.best_trial.number == 1
+    assert study.best_trial.value == 0.3
     assert study.trials[0].intermediate_values == {1: -0.05, 2: -0.04}
 
 
-def test_a_trial_is_told_as_it_would_be_remembered():
-    import optuna
-
-    study = memory(SPACE, 0, 4)
-    ends = [([0.1, 0.2], True), ([-0.5], False), ([0.1, float("nan")], False), ([], False)]
-    for scores, complete in ends:
-        drawn = study.ask()
-        draw(SPACE, drawn, {})
-        tell(study, drawn, scores, complete=complete)
-    states = optuna.trial.TrialState
-    assert [t.state for t in study.trials] == [
-        states.COMPLETE,
-        states.PRUNED,
-        states.PRUNED,
-        states.FAIL,
-    ]
-    assert study.trials[0].value == 0.2
-    assert study.trials[1].intermediate_values == {1: -0.5}
-    assert study.best_trial.number == 0
-
-
 def test_a_search_learns_from_what_it_remembers():
-    past = [({"rewind.fraction": f}, [0.0 if f == 0.1 else 1.0], True) for f in (0.05, 0.1) * 10]
-    study = memory({"rewind.fraction": SPACE["rewind.fraction"]}, 0, 4, past)
-    drawn = [
-        draw({"rewind.fraction": SPACE["rewind.fraction"]}, study.ask(), {})["rewind.fraction"]
-        for _ in range(20)
-    ]
+    space = {"rewind.fraction": SPACE["rewind.fraction"]}
+    past = {}
+    for number in range(20):
+        fraction = (0.05, 0.1)[number % 2]
+        score = 0.0 if fraction == 0.1 else 1.0
+        past[number] = Past({"rewind.fraction": fraction}, [score], "complete")
+    sampler = Sampler(space, {}, seed=0, startup=4, repetitions=100)  # each is on another seed
+    drawn = [sampler.draw(n, past).words["rewind.fraction"] for n in range(20, 40)]
     assert drawn.count(0.1) > 14
 
 
 def test_seeds_decide_what_is_drawn():
     def first(seed):
-        study = memory(SPACE, seed, 4)
-        return [draw(SPACE, study.ask(), {}) for _ in range(4)]
+        sampler = Sampler(SPACE, {}, seed, startup=4, repetitions=4)
+        return [sampler.draw(number, {}).words for number in range(4)]
 
     assert first(0) == first(0) != first(1)
+    assert len({repr(words) for words in first(0)}) > 1
 
 
 def test_halving_keeps_the_best_share_and_the_first_to_come():

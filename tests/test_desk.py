@@ -112,8 +112,6 @@ def test_a_search_gives_out_unfinished_points_again_and_then_new_ones(store):
     ledger.finish(0, DONE)
     again = Queue(call, ledger)
     assert again.left == 2
-    study = again.memory()
-    assert study.ask().suggest_categorical("prune.criterion", ("magnitude", "random")) == "random"
     task = again.task({"prune.criterion": "never asked"}, 0.0)
     assert (task.number, task.words) == (1, given[1].words)
     assert again.task({"prune.criterion": "random", "rewind.fraction": 0.5}, 0.0).number == 2
@@ -122,7 +120,7 @@ def test_a_search_gives_out_unfinished_points_again_and_then_new_ones(store):
     assert Queue(more, ledger).left == 4
 
 
-def test_a_memory_holds_finished_trials_and_enqueues_the_rest(store):
+def test_what_a_search_knows_is_in_the_ledger_and_the_store(store):
     call, ledger = opened(SEARCH, store)
     queue = Queue(call, ledger)
     for criterion in ("magnitude", "random", "random"):
@@ -130,12 +128,13 @@ def test_a_memory_holds_finished_trials_and_enqueues_the_rest(store):
     rounds(call.config_of(0, {"prune.criterion": "magnitude", "rewind.fraction": 0.25}), store)
     ledger.finish(0, DONE)
     ledger.finish(2, FAILED, "nan")
-    study = Queue(call, ledger).memory()
-    states = [t.state.name for t in study.trials]
-    assert states == ["COMPLETE", "WAITING"]  # a failure teaches nothing
-    assert len(study.trials[0].intermediate_values) == 3
-    asked = study.ask()
-    assert asked.suggest_categorical("prune.criterion", ("magnitude", "random")) == "random"
+    past = Queue(call, ledger).past
+    assert [past[number].state for number in range(3)] == ["complete", "running", "failed"]
+    assert len(past[0].scores) == 3
+    assert past[1].scores == ()
+    assert queue.past[0].state == "running"  # until it looks again
+    assert queue.ended() == [0, 2]
+    assert queue.past == past
 
 
 def test_a_list_is_finished_in_order_wherever_it_was_left(store):
@@ -166,6 +165,10 @@ def test_the_rungs_stop_the_worse_half_and_remember_across_a_restart(store):
     ends = {e.number: e.end for e in ledger}
     assert (ends[1].status, ends[1].last) == (STOPPED, 2)
     assert "excess +20.00% at round 2: not among the best 1/2 of 2" in ends[1].reason
+    again = Queue(call, ledger)
+    assert again.scores == {2: {0: 0.1}}  # of trial 1, which the store has no rounds of, none
+    assert again.goes_on(0, 2, 0.1)
+    assert not queue.goes_on(1, 2, 0.2)
 
 
 def test_a_stopped_trial_does_not_take_rounds_that_another_made(store):
@@ -178,7 +181,8 @@ def test_a_stopped_trial_does_not_take_rounds_that_another_made(store):
     ledger.finish(0, DONE)
     ledger.finish(1, STOPPED, "worse", last=2)
     assert [len(t.rounds) for t in trials(store, ledger)] == [4, 3]
-    assert [len(scores) for _, scores, _ in Queue(call, ledger).past] == [3, 2]
+    past = Queue(call, ledger).past
+    assert [len(past[number].scores) for number in range(2)] == [3, 2]
 
 
 def test_scores_come_back_from_the_store(store):
@@ -191,7 +195,7 @@ def test_scores_come_back_from_the_store(store):
     ledger.finish(task.number, DONE)
     again = Queue(call, ledger)
     assert again.scores[2] == {0: found[2].metrics["loss/excess"]}
-    assert again.past[0][2] is True
+    assert again.past[0].state == "complete"
 
 
 def test_a_list_is_never_cut_short(store):

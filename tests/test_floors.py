@@ -35,7 +35,7 @@ HOMES = {
     "torchvision": {"task.data", "measure.quality"},
     "sklearn": {"task.data"},
     "huggingface_hub": {"task.inputs"},
-    "optuna": {"study.space", "study.ray_runner"},
+    "optuna": {"study.space"},
     "rich": {"study.terminal"},
     "fcntl": {"core.backends"},
     "scipy": {"findings.stats", "study.space"},

@@ -195,6 +195,8 @@ def test_a_failed_trial_of_a_search_never_counts_as_a_good_one(store):
         DONE,
         DONE,
     ]
-    assert [past.complete for past in Queue(call, ledger).past] == [
+    past = Queue(call, ledger).past
+    assert past[0].state == "failed"
+    assert [past[t.number].state == "complete" for t in others] == [
         t.status == DONE for t in others
     ]

@@ -112,6 +112,8 @@ class Point:
     """Unix time at which the trial was given out."""
     of: int = 1
     """Number of trials of its call."""
+    known: Sequence[int] = ()
+    """Numbers of the trials of a search that had ended when this one was drawn."""
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:

@@ -15,7 +15,7 @@ from lthray.config.trial import TrialConfig
 from lthray.findings.evidence import MARGIN, setting_of
 from lthray.study import comparators
 from lthray.study.page import Points, Study, once
-from lthray.study.space import Space, Words, combinations, draw, memory
+from lthray.study.space import Past, Sampler, Space, Words, combinations
 
 OWN = words(Options)
 OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
@@ -98,6 +98,18 @@ class Call:
             if all(self.space[word].offers(value) for word, value in left.items()):
                 offered.append(left)
         return once(offered)
+
+    @property
+    def sampler(self) -> Sampler:
+        """What draws the trials of a search."""
+        return Sampler(
+            space=self.space,
+            fixed=self.config.flat(),
+            seed=self.options.seed,
+            startup=self.study.startup,
+            first=self.first,
+            repetitions=len(self.seeds),
+        )
 
     @property
     def varied(self) -> list[str]:
@@ -292,10 +304,7 @@ def preview(call: Call) -> list[TrialConfig]:
     """
     if call.points:
         return [call.config_of(number, call.point(number)) for number in range(call.trials)]
-    search = memory(call.space, call.options.seed, call.study.startup)
-    for point in call.first:
-        search.enqueue_trial(dict(point))
-    fixed, configs = call.config.flat(), []
+    past: dict[int, Past] = {}
     for number in range(call.trials):
-        configs.append(call.config_of(number, draw(call.space, search.ask(), fixed)))
-    return configs
+        past[number] = Past(call.sampler.draw(number, past).words)
+    return [call.config_of(number, trial.words) for number, trial in past.items()]

@@ -89,6 +89,20 @@ class Ledger:
         files = {"traceback": trace.encode()} if trace else {}
         self.store.put(self.key, _part(number, "end"), facts=asdict(outcome), files=files)
 
+    def end(self, number: int) -> Outcome | None:
+        """Return how trial `number` ended; None while it is unfinished."""
+        item = self.store.find(self.key, _part(number, "end"))
+        return Outcome(**item.facts) if item else None
+
+    def promote(self, number: int, rung: int, score: float) -> None:
+        """Enter that trial `number` goes on after `rung` with `score`: it is never asked again."""
+        self.store.put(self.key, _part(number, f"rung-{rung}"), facts={"score": score})
+
+    def promoted(self, number: int, rung: int) -> float | None:
+        """Return the score with which trial `number` went on after `rung`; None if it has not."""
+        item = self.store.find(self.key, _part(number, f"rung-{rung}"))
+        return item.facts["score"] if item else None
+
     def traceback(self, number: int) -> dict[str, bytes]:
         """Return {"traceback.txt": text} of a trial that failed, else an empty dict."""
         item = self.store.find(self.key, _part(number, "end"))
@@ -112,8 +126,7 @@ class Ledger:
             if point is None:
                 continue
             number = int(part.split("-")[1])
-            end = self.store.find(self.key, _part(number, "end"))
-            yield Entry(number, _point(point.facts), Outcome(**end.facts) if end else None)
+            yield Entry(number, _point(point.facts), self.end(number))
 
 
 def _part(number: int, what: str) -> str:

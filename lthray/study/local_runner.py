@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from lthray.core.record import Progress, Round
 from lthray.core.store import Store
-from lthray.study.ledger import DONE, FAILED
 from lthray.study.results import round_line
 from lthray.study.signals import STOPPING, handled, interrupt
-from lthray.study.space import score_of, tell
+from lthray.study.space import score_of
 from lthray.study.terminal import Watch
 from lthray.study.worker import (
     INFRASTRUCTURE,
@@ -69,45 +68,36 @@ class _Runner:
             self.attempt(self.queue.task(words, ANY_GPU))
 
     def search(self) -> None:
-        """Draw and run the trials of a search; each is told before the next is drawn."""
-        study = self.queue.memory()
+        """Draw and run the trials of a search, each drawn when the one before it has ended."""
         for _ in range(self.queue.left):
-            drawn = study.ask()
-            job = self.queue.task(self.queue.draw(drawn), ANY_GPU)
-            scores, complete = self.attempt(job)
-            tell(study, drawn, scores, complete=complete)
+            job = self.queue.next(ANY_GPU)
+            if job.note:
+                self.watch.say(job.note)
+            self.attempt(job)
 
-    def attempt(self, job: Job) -> tuple[list[float], bool]:
+    def attempt(self, job: Job) -> None:
         """Run one trial, again where its machine failed it.
 
-        Returns its score at each rung, and whether it went down the whole ladder. A trial that
-        fails by itself ends with a score that is no number; one that was tried in vain has no
-        score, and stays unfinished.
+        One that was tried in vain stays unfinished.
         """
         for more in reversed(range(1 + RETRIES)):
-            scores: list[float] = []
             try:
-                end = work(job, self.run, self.reporter(job, scores), self.progress)
+                work(job, self.run, self.reporter(job), self.progress)
+                return
             except INFRASTRUCTURE as error:
                 then = "trying again" if more else "left unfinished"
                 fault = f"{type(error).__name__}: {error}"
                 self.watch.say(f"trial {job.number} {job.name}: {fault}; {then}")
-                continue
-            if end == FAILED:
-                scores.append(float("nan"))
-            return scores, end == DONE
-        return [], False
 
-    def reporter(self, job: Job, scores: list[float]) -> Callable[[Round], bool]:
-        """Return what is told each round of a trial: keeps its score, says whether it goes on."""
+    def reporter(self, job: Job) -> Callable[[Round], bool]:
+        """Return what is told each round of a trial, and says whether it goes on."""
         call = self.queue.call
 
         def report(r: Round) -> bool:
-            scores.append(score_of(r.metrics, r.index))
             name = f"trial {job.number} {job.name}"
             self.watch.update()
             self.watch.say(round_line(name, r.index, call.rungs, r.metrics))
-            return self.queue.goes_on(job.number, r.index, scores[-1])
+            return self.queue.goes_on(job.number, r.index, score_of(r.metrics, r.index))
 
         return report
 

@@ -47,7 +47,9 @@ def _trial_lines(
     for word, dial in call.space.items():
         yield f"  {word} in {dial}"
     for number, config in enumerate(configs):
-        yield f"trial {number}: {name_of(config)}"
+        first = configs.index(config)
+        remark = "" if first == number else f" (repeats trial {first}: nothing new is left to draw)"
+        yield f"trial {number}: {name_of(config)}{remark}"
     for number, config in enumerate(confirmed):
         remark = "" if number else " (recipes stand in for those to be found)"
         yield f"confirmation {number}: {name_of(config)}{remark}"

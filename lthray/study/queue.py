@@ -8,12 +8,15 @@ from typing import Any
 from lthray.core.record import Point
 from lthray.study.call import Call
 from lthray.study.ledger import DONE, FAILED, STOPPED, Entry, Ledger
-from lthray.study.space import Drawer, Past, Words, draw, memory, promoted, score_of
+from lthray.study.space import Past, State, Words, promoted, score_of
 from lthray.study.worker import DenseRun, Job
 from lthray.trial.points import places_of, point
 from lthray.trial.recipe import trajectory
 from lthray.trial.trajectory import Trajectory, place_of
 from lthray.trial.view import assemble, is_stored
+
+STATES: Mapping[str, State] = {DONE: "complete", STOPPED: "pruned", FAILED: "failed"}
+"""End of a trial -> what it is to a search."""
 
 
 class Queue:
@@ -21,15 +24,15 @@ class Queue:
 
     def __init__(self, call: Call, ledger: Ledger):
         self.call, self.ledger = call, ledger
-        entries = list(ledger)
-        self.waiting = deque(entry for entry in entries if entry.end is None)
-        self.begun = len(entries)
-        self.past: list[Past] = []
+        self.entries: dict[int, Entry] = {}
+        self.past: dict[int, Past] = {}
+        """Number -> trial as a search knows it; all of it is in the ledger and the store."""
         self.scores: dict[int, dict[int, float]] = {}
         """Rung -> trial -> score, of all that came to that rung."""
-        for entry in entries:
-            if entry.end and entry.end.status != FAILED:
-                self._remember(entry, complete=entry.end.status == DONE)
+        for entry in ledger:
+            self._remember(entry)
+        self.waiting = deque(entry for entry in self.entries.values() if entry.end is None)
+        self.fresh = deque(n for n in range(call.trials) if n not in self.entries)
 
     def again(self) -> "Queue":
         """Return a new queue of the same call, as its ledger stands now."""
@@ -43,45 +46,53 @@ class Queue:
     @property
     def left(self) -> int:
         """Number of trials to run."""
-        return len(self.waiting) + max(0, self.call.trials - self.begun)
+        return len(self.waiting) + len(self.fresh)
 
     def listed(self) -> list[Words]:
         """Return the words of all trials of a list that are left, in order."""
         unfinished = [entry.point.words for entry in self.waiting]
-        fresh = [dict(self.call.point(i)) for i in range(self.begun, self.call.trials)]
+        fresh = [dict(self.call.point(number)) for number in self.fresh]
         return [*unfinished, *fresh]
 
-    def memory(self, storage: Any = None) -> Any:
-        """Return the Optuna study of a search as it stands.
+    def next(self, gpus: float) -> Job:
+        """Hand out the next trial of a search, drawn where no unfinished one waits.
 
-        Finished trials are told, unfinished ones and the page's first points are enqueued.
+        Which trials had ended by then is entered in the ledger, so that a draw can be made again.
         """
-        call = self.call
-        study = memory(call.space, call.options.seed, call.study.startup, self.past, storage)
-        for entry in self.waiting:
-            study.enqueue_trial(dict(entry.point.words))
-        for words in call.first[self.begun :]:
-            study.enqueue_trial(dict(words))
-        return study
+        if self.waiting:
+            return self.task({}, gpus)
+        known = self.ended()
+        drawn = self.call.sampler.draw(self.fresh[0], self.past)
+        job = self.task(drawn.words, gpus, known=known)
+        if drawn.repeats is None:
+            return job
+        why = f"repeats trial {drawn.repeats}: nothing new was found to draw"
+        return replace(job, note=f"trial {job.number} {job.name}: {why}")
 
-    def draw(self, drawer: Drawer) -> dict[str, Any]:
-        """Draw the words of a trial of a search."""
-        return draw(self.call.space, drawer, self.call.config.flat())
+    def ended(self) -> list[int]:
+        """Return the numbers of the trials that have ended, after looking again."""
+        for number, entry in self.entries.items():
+            end = entry.end or self.ledger.end(number)
+            if end != entry.end:
+                self._remember(replace(entry, end=end))
+        return sorted(n for n, entry in self.entries.items() if entry.end is not None)
 
-    def task(self, words: Words, gpus: float) -> Job:
+    def task(self, words: Words, gpus: float, *, known: Sequence[int] = ()) -> Job:
         """Hand out the next trial, entered in the ledger before anything of it is made.
 
         `words` are those that were drawn or listed for it; where an unfinished trial waits, it is
-        handed out as it was. `gpus` is what the trial may use.
+        handed out as it was. `gpus` is what the trial may use, `known` the trials that had ended
+        when it was drawn.
         """
         if self.waiting:
             entry = self.waiting.popleft()
-            number, facts = entry.number, entry.point
         else:
-            number, self.begun = self.begun, self.begun + 1
-            facts = self._begin(number, dict(words))
+            number = self.fresh.popleft()
+            entry = Entry(number, self._begin(number, dict(words), known), None)
+            self._remember(entry)
+        facts = entry.point
         return Job(
-            number=number,
+            number=entry.number,
             name=facts.name,
             words={**facts.config, **facts.places},
             root=self.root,
@@ -90,24 +101,28 @@ class Queue:
             gpus=gpus,
         )
 
-    def _begin(self, number: int, words: dict[str, Any]) -> Point:
+    def _begin(self, number: int, words: dict[str, Any], known: Sequence[int]) -> Point:
         """Enter a new trial in the ledger; returns its point."""
         chosen = trajectory(self.call.config_of(number, words))
         made = point(chosen, words, self.call.phase)
-        return self.ledger.begin(number, replace(made, of=self.call.trials))
+        return self.ledger.begin(number, replace(made, of=self.call.trials, known=known))
 
     def goes_on(self, number: int, rung: int, score: float) -> bool:
         """Return whether a search lets trial `number` go on after `rung`; if not, that is its end.
 
-        A score that is no number decides nothing.
+        A score that is no number decides nothing. What was decided once stays, so a trial that is
+        run again is not asked again.
         """
         if not self.call.space or rung not in self.call.stops or score != score:
             return True
         scores = self.scores.setdefault(rung, {})
-        earlier = [other for trial, other in scores.items() if trial != number]
+        if number in scores:
+            return self.ledger.end(number) is None
+        earlier = list(scores.values())
         scores[number] = score
         reduction = self.call.study.reduction
         if promoted(score, earlier, reduction):
+            self.ledger.promote(number, rung, score)
             return True
         place = f"not among the best 1/{reduction} of {len(earlier) + 1}"
         reason = f"excess {score:+.2%} at round {rung}: {place}"
@@ -136,17 +151,26 @@ class Queue:
                 missing.append(DenseRun(words, tuple(sorted(anchors))))
         return missing
 
-    def _remember(self, entry: Entry, *, complete: bool) -> None:
-        """Take in what an ended trial scored."""
-        scores = self._scores(entry.rounds)
-        self.past.append(Past(entry.point.words, scores, complete))
-        for rung, score in enumerate(scores, 1):
-            self.scores.setdefault(rung, {})[entry.number] = score
+    def _remember(self, entry: Entry) -> None:
+        """Take in what the ledger says of a trial, and what it scored."""
+        number, scores = entry.number, []
+        self.entries[number], self.past[number] = entry, Past(entry.point.words)
+        if entry.end is not None:
+            scores = [] if entry.end.status == FAILED else self._scores(entry)
+            self.past[number] = Past(entry.point.words, scores, STATES[entry.end.status])
+        at_rung = dict(enumerate(scores, 1))
+        for rung in self.call.stops:
+            score = at_rung.get(rung, self.ledger.promoted(number, rung))
+            if score is not None:
+                self.scores.setdefault(rung, {})[number] = score
 
-    def _scores(self, places: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the scores of a trial's rungs; of a dense network alone, its own."""
+    def _scores(self, entry: Entry) -> list[float]:
+        """Return the scores of a trial's rungs; of a dense network alone, its own; none of lists.
+
+        A trial that ended before its last rung has the scores of those that it came to.
+        """
         scores = []
-        for index, place in enumerate(places):
+        for index, place in enumerate(entry.rounds if self.call.space else ()):
             r = assemble(self.ledger.store, place)
             if r is not None and (index or not self.call.rungs):
                 scores.append(score_of(r.metrics, index))

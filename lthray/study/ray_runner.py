@@ -26,10 +26,9 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study has its o
 
 import ray
 import torch
-from optuna.storages import InMemoryStorage
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import Searcher
 
 from lthray.core.record import Round
 from lthray.core.store import Store
@@ -221,33 +220,34 @@ def prepare(queue: Source, run: Run, watch: Watch, stop: Stop) -> None:
         watch.update()
 
 
-class Searching(OptunaSearch):
-    """OptunaSearch over the queue, which never takes a trial that was cut short for a good one."""
+class Searching(Searcher):
+    """Tune's way to ask the queue for the next trial; it knows nothing of its own."""
 
-    def __init__(self, queue: Source, share: float):
-        storage = InMemoryStorage()
-        study = queue.memory(storage)
-        kept = {"sampler": study.sampler, "storage": storage, "study_name": study.study_name}
-        super().__init__(queue.draw, "score", "min", **kept)
-        self.queue, self.share = queue, share
+    def __init__(self, queue: Source, share: float, watch: Watch):
+        super().__init__("score", "min")
+        self.queue, self.share, self.watch = queue, share, watch
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return Tune's config of a new trial."""
-        words = super().suggest(trial_id)
-        return None if words is None else {"task": asdict(self.queue.task(words, self.share))}
+        job = self.queue.next(self.share)
+        if job.note:
+            self.watch.say(job.note)
+        return {"task": asdict(job)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Do nothing: how a trial ended is in the ledger, where the queue looks."""
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: Tune's restore is never asked; what a search knows is in the ledger."""
         Path(checkpoint_path).touch()
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Tell Optuna how a trial ended; one that was cut short is PRUNED, compared at its rung."""
-        if result and result["round"] < self.queue.call.rungs:
-            self.on_trial_result(trial_id, result)
-            result = None
-        super().on_trial_complete(trial_id, result, error)
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""
 
 
 class Rungs(FIFOScheduler):
@@ -295,7 +295,7 @@ def _tuner(
 ) -> tune.Tuner:
     """Return a Tuner over what is unfinished."""
     call, share = queue.call, gpus(queue.call)
-    search = Searching(queue, share) if call.space else None
+    search = Searching(queue, share, watch) if call.space else None
     tasks: dict[str, Any] = {}
     if search is None:
         jobs = [asdict(queue.task(words, share)) for words in queue.listed()]

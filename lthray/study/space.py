@@ -1,16 +1,17 @@
 """A search space as a table: word of the config -> what may be drawn for it, and when.
 
-Here too: how a search scores a trial, what it remembers of those that have ended, and which it lets
-go on.
+Here too: how a search scores a trial, how it draws the next one, and which it lets go on.
 """
 
 import itertools
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from lthray.core.keys import canonical
 from lthray.core.metrics import EXCESS, HELDOUT
+from lthray.core.random import seed_of
 
 if TYPE_CHECKING:
     import optuna
@@ -166,17 +167,30 @@ class _Row:
         return low + (high - low) * self.coordinates[word]
 
 
-# the memory of a search
+# what a search knows
+
+LEARNT, RANDOM = 8, 120  # attempts at a trial that is new: drawn by TPE, then at random
+
+
+State = Literal["running", "complete", "pruned", "failed"]
+"""complete: it went to the last rung; pruned: it was cut short; failed: it teaches nothing."""
 
 
 class Past(NamedTuple):
-    """A trial of a search that has ended."""
+    """An earlier trial of a search, as it is known when the next one is drawn."""
 
     words: Words
-    scores: list[float]
+    scores: Sequence[float] = ()
     """Score at each rung that it reached, first rung first."""
-    complete: bool
-    """Whether it went to the last rung."""
+    state: State = "running"
+
+
+class Drawn(NamedTuple):
+    """Words that were drawn for a trial."""
+
+    words: dict[str, Any]
+    repeats: int | None = None
+    """Number of the earlier trial with the same words and seed, where nothing new was found."""
 
 
 def score_of(metrics: Mapping[str, float], index: int) -> float:
@@ -188,15 +202,63 @@ def score_of(metrics: Mapping[str, float], index: int) -> float:
     return metrics[EXCESS.name if index else HELDOUT.name]
 
 
-def memory(
-    space: Space, seed: int, startup: int, finished: Sequence[Past] = (), storage: Any = None
-) -> "optuna.Study":
-    """Return an Optuna study with seeded TPE that remembers the `finished` trials.
+@dataclass(frozen=True)
+class Sampler:
+    """How a search draws: a function of the trial's number and of what is known of earlier ones.
 
-    TPE is that of Bergstra et al. 2011; the first `startup` trials are drawn at random. A trial
-    that was cut short is PRUNED, never COMPLETE: its last value, from a denser rung, would look
-    better than that of a trial which went on. Every option is named because Optuna 5 changed the
-    defaults.
+    Nothing is remembered between two draws, so it does not matter where a search was cut or how
+    often it was extended.
+    """
+
+    space: Space
+    fixed: Words
+    """Words of the config that the trials share."""
+    seed: int
+    startup: int
+    """Number of trials that must have ended before TPE learns; until then draws are random."""
+    first: Sequence[Words] = ()
+    """Words of the first trials; the rest of their words is drawn."""
+    repetitions: int = 1
+    """Number of seeds that trials walk through: a recipe on another seed is another trial."""
+
+    def draw(self, number: int, past: Mapping[int, Past]) -> Drawn:
+        """Draw the words of trial `number`, given the earlier trials by their number.
+
+        A trial that repeats an earlier one is drawn again: by what was learnt, then at random.
+        """
+        earlier: dict[str, int] = {}
+        for peer, trial in past.items():
+            if (peer - number) % self.repetitions == 0:
+                earlier.setdefault(_named(trial.words), peer)
+        in_order = [past[peer] for peer in sorted(past)]
+        words: dict[str, Any] = {}
+        for attempt in range(LEARNT + RANDOM):
+            words = self._attempt(number, attempt, in_order if attempt < LEARNT else ())
+            if _named(words) not in earlier:
+                return Drawn(words)
+        return Drawn(words, earlier[_named(words)])
+
+    def _attempt(self, number: int, attempt: int, past: Sequence[Past]) -> dict[str, Any]:
+        """Draw the words of trial `number` for the `attempt`-th time, whether new or not."""
+        seed = seed_of("search", self.seed, number, attempt) % 2**32
+        study = memory(self.space, seed, self.startup, past)
+        if number < len(self.first):
+            study.enqueue_trial(dict(self.first[number]))
+        return draw(self.space, study.ask(), self.fixed)
+
+
+def _named(words: Words) -> str:
+    """Return one text for equal words, whatever their order and whether they were stored."""
+    return canonical(dict(words))
+
+
+def memory(space: Space, seed: int, startup: int, past: Sequence[Past] = ()) -> "optuna.Study":
+    """Return an Optuna study with seeded TPE that remembers the trials of `past`, in their order.
+
+    TPE is that of Bergstra et al. 2011; until `startup` trials have ended, draws are random. A
+    trial that was cut short is PRUNED, never COMPLETE: its last value, from a denser rung, would
+    look better than that of a trial which went on. Every option is named because Optuna 5 changed
+    the defaults.
     """
     import optuna
 
@@ -207,48 +269,30 @@ def memory(
             n_startup_trials=startup,
             multivariate=True,
             group=True,  # words that are only drawn together with others are modelled together
-            constant_liar=True,
+            constant_liar=True,  # a trial that runs counts as a bad one, so that no two are alike
         )
-    study = optuna.create_study(
-        storage=storage, sampler=tpe, direction="minimize", study_name="lthray"
-    )
-    for words, scores, complete in finished:
-        if scores:
-            study.add_trial(_frozen(space, words, scores, complete=complete))
+    study = optuna.create_study(sampler=tpe, direction="minimize", study_name="lthray")
+    for trial in past:
+        if trial.state == "running" or (trial.scores and trial.state != "failed"):
+            study.add_trial(_frozen(space, trial))
     return study
 
 
-def _frozen(
-    space: Space, words: Words, scores: Sequence[float], *, complete: bool
-) -> "optuna.trial.FrozenTrial":
-    """Return an ended trial as Optuna keeps it."""
+def _frozen(space: Space, trial: Past) -> "optuna.trial.FrozenTrial":
+    """Return an earlier trial as Optuna keeps it; a last score that is no number is no value."""
     from optuna.trial import TrialState, create_trial
 
+    states = {"running": TrialState.RUNNING, "complete": TrialState.COMPLETE}
+    state = states.get(trial.state, TrialState.PRUNED)
+    if trial.scores and trial.scores[-1] != trial.scores[-1]:
+        state = TrialState.PRUNED
     return create_trial(
-        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
-        value=scores[-1] if complete else None,
-        params=dict(words),
-        distributions={word: space[word].distribution() for word in words},
-        intermediate_values=dict(enumerate(scores, 1)),
+        state=state,
+        value=trial.scores[-1] if state == TrialState.COMPLETE else None,
+        params=dict(trial.words),
+        distributions={word: space[word].distribution() for word in trial.words},
+        intermediate_values=dict(enumerate(trial.scores, 1)),
     )
-
-
-def tell(
-    study: "optuna.Study", trial: "optuna.Trial", scores: Sequence[float], *, complete: bool
-) -> None:
-    """Tell a search how a trial that it drew has ended.
-
-    `scores` are those at each rung that it reached; it is `complete` if it went to the last. A
-    trial without any score (its machine failed it) teaches nothing.
-    """
-    from optuna.trial import TrialState
-
-    for rung, score in enumerate(scores, 1):
-        trial.report(score, rung)
-    if complete:
-        study.tell(trial, scores[-1])
-    else:
-        study.tell(trial, state=TrialState.PRUNED if scores else TrialState.FAIL)
 
 
 def promoted(score: float, earlier: Sequence[float], reduction: int) -> bool:

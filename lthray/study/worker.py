@@ -8,7 +8,7 @@ that they need to know neither.
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -18,7 +18,7 @@ from lthray.core.store import CodeChanged, Store
 from lthray.study.call import Call
 from lthray.study.comparators import pruned
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
-from lthray.study.space import Drawer, Words
+from lthray.study.space import Words
 
 RETRIES = 3  # of a trial that lost its worker or its node, not of one that fails by itself
 INFRASTRUCTURE = (OSError, CodeChanged, MemoryError, torch.OutOfMemoryError)
@@ -58,6 +58,8 @@ class Job:
     threads: int
     gpus: float
     """Share of a GPU, or their number; 0 leaves the memory of a GPU unlimited."""
+    note: str = ""
+    """What is to be said when it is handed out."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,8 @@ class Source(Protocol):
     def listed(self) -> list[Words]:
         """Return the words of all trials of a list that are left, in order."""
 
-    def memory(self, storage: Any = None) -> Any:
-        """Return the Optuna study of a search as it stands."""
-
-    def draw(self, drawer: Drawer) -> dict[str, Any]:
-        """Draw the words of a trial of a search."""
+    def next(self, gpus: float) -> Job:
+        """Hand out the next trial of a search, drawn where no unfinished one waits."""
 
     def task(self, words: Words, gpus: float) -> Job:
         """Hand out the next trial, entered in the ledger before anything of it is made."""
