@@ -90,7 +90,10 @@ def trial(argv: Sequence[str]) -> int:
 
 def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    chosen = asked(options.Root, argv, "lthray record", _about(record))
+    usage = "lthray record", _about(record)
+    chosen: options.Root = asked(options.Reading, argv, *usage)
+    if not chosen.tracking_uri:
+        chosen = asked(options.Root, argv, *usage)  # mlflow.db is written below --out
     from lthray.findings.wording import sentences
     from lthray.tracking import write
 
@@ -100,14 +103,14 @@ def record(argv: Sequence[str]) -> int:
 
 
 def store(argv: Sequence[str]) -> int:
-    """Look after a store: `lthray store verify | size | sweep`."""
+    """Look after a store: `lthray store verify | size | conflicts | sweep`."""
     verb, *rest = argv or [""]
     if options.asks_for_help(argv):
         verb, rest = next(iter(VERBS)), ["--help"]
     if verb not in VERBS:
         raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(VERBS)}"])
     usage = f"lthray store {'|'.join(VERBS)}"
-    chosen = asked(options.Root, rest, usage, _about(store), hidden=("tracking_uri",))
+    chosen = asked(options.Reading, rest, usage, _about(store), hidden=("tracking_uri",))
     return VERBS[verb](_existing(chosen))
 
 
@@ -122,6 +125,14 @@ def _verify(store: "Store") -> int:
 def _size(store: "Store") -> int:
     objects = sum(1 for _ in store)
     return say(f"{store.size() / 1e6:,.1f} MB in {objects:,} objects")
+
+
+def _conflicts(store: "Store") -> int:
+    found = store.conflicts()
+    for facts in found:
+        made = " | ".join(", ".join(map(str, each.values())) or "unknown" for each in facts["made"])
+        say(f"{facts['key'][:16]} {facts['part']}: unlike {', '.join(facts['unlike'])} ({made})")
+    return say(f"{len(found)} objects were made twice, with unlike bytes; the first stays")
 
 
 def _sweep(store: "Store") -> int:
@@ -158,7 +169,7 @@ def explain(argv: Sequence[str]) -> int:
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
     rest = argv[len(names) :]
     usage = "lthray explain KEY|TRIAL [TRIAL]"
-    chosen = asked(options.Root, rest, usage, _about(explain), hidden=("tracking_uri",))
+    chosen = asked(options.Reading, rest, usage, _about(explain), hidden=("tracking_uri",))
     if len(names) not in (1, 2):
         raise ConfigError([f"lthray explain: needs a key, or one or two trials, got {len(names)}"])
     from lthray.explain import explain as lines_about
@@ -273,6 +284,7 @@ ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _vers
 VERBS: "Mapping[str, Callable[[Store], int]]" = {
     "verify": _verify,
     "size": _size,
+    "conflicts": _conflicts,
     "sweep": _sweep,
 }
 """What `lthray store` can do."""

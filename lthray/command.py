@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PRIVATE = 0o077  # umask: folders are 0700, files 0600
 OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial", "allow_code_change")
 """Options of a study that a command for a single config has too."""
 EXIT_OF: Mapping[str, int] = {
     "ConfigError": options.BAD_INPUT,
+    "DamagedStore": options.INTEGRITY,
     "StoreError": options.BAD_INPUT,
+    "LeadsOutside": options.INTEGRITY,
+    "DecompressionBombError": options.INTEGRITY,
     "CodeChanged": options.INTEGRITY,
     "TicketError": options.INTEGRITY,
     "ClusterError": options.ENVIRONMENT,
@@ -42,9 +46,11 @@ EXIT_OF: Mapping[str, int] = {
 def guarded(run: Callable[[], int]) -> int:
     """Return what `run` returns, or the exit code of what went wrong outside a trial.
 
-    A fault that EXIT_OF knows is one line on stderr; any other error is raised.
+    A fault that EXIT_OF knows is one line on stderr; any other error is raised. What is written
+    meanwhile can be read by this user alone.
     """
     logging.basicConfig(format="warning: %(message)s")
+    shared = os.umask(PRIVATE)
     try:
         code = run()
         sys.stdout.flush()
@@ -60,6 +66,8 @@ def guarded(run: Callable[[], int]) -> int:
                 _print_faults(error)
                 return EXIT_OF[kind.__name__]
         raise
+    finally:
+        os.umask(shared)
 
 
 def _print_faults(error: Exception) -> None:

@@ -149,7 +149,7 @@ BAD = [
     (["record", "--seed", "1"], "--seed: no such option"),
     (["record"], "there is no lthray store below it"),
     (["store", "verify"], "there is no lthray store below it"),
-    (["store", "frob"], "must be one of verify, size, sweep"),
+    (["store", "frob"], "must be one of verify, size, conflicts, sweep"),
 ]
 
 

@@ -28,6 +28,7 @@ EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file,
 75 interrupted and resumable, 130 second Ctrl-C"""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+SQLITE = "sqlite:///"
 TRACKERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -43,15 +44,26 @@ def redacted(text: str) -> str:
 # validators: each returns the value that it was given, or raises ValueError
 
 
-def _writable(out: str) -> str:
-    place = os.path.abspath(out)
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
+def _readable(out: str) -> str:
+    place = _existing(out)
     if not os.path.isdir(place):
         raise ValueError(f"out = {out!r}: {place} is a file")
+    return out
+
+
+def _writable(out: str) -> str:
+    place = _existing(_readable(out))
     if not os.access(place, os.W_OK | os.X_OK):
         raise ValueError(f"out = {out!r}: {place} cannot be written")
     return out
+
+
+def _existing(out: str) -> str:
+    """Return `out` in full, or the nearest folder above it that is there."""
+    place = os.path.abspath(out)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    return place
 
 
 def _tracker(uri: str) -> str:
@@ -97,8 +109,18 @@ class Root:
 
     @property
     def artifacts(self) -> Path:
-        """Folder where MLflow keeps files, unless a server decides."""
+        """Folder where MLflow keeps files, unless a server decides: beside a database file."""
+        if self.tracking_uri.startswith(SQLITE):
+            return Path(self.tracking_uri.removeprefix(SQLITE)).parent / "artifacts"
         return Path(self.out) / "artifacts"
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Reading(Root):
+    """Options of a command that writes nothing below --out, which may be somebody else's."""
+
+    out: Annotated[str, AfterValidator(_readable)] = "runs"
+    """Folder that holds everything: store, mlflow.db, artifacts, reports."""
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)

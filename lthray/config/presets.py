@@ -63,7 +63,7 @@ def words_of(name: str, out: str) -> dict[str, Any]:
     try:
         words = json.loads(path.read_bytes())
         TrialConfig.from_flat(words)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         why = "; ".join(str(error).splitlines())
         raise ConfigError([f"preset = {name!r}: {path}: {why}"]) from None
     return words

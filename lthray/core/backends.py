@@ -6,6 +6,7 @@ object store, a dictionary in a test. `fcntl` has its only home here.
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -19,8 +20,14 @@ from typing import IO, Protocol
 
 log = logging.getLogger("lthray")
 
+PRIVATE = 0o700  # mode of the root: nobody else sees below it
 POLL = 0.1  # seconds between two looks at a lock that another process holds
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 TRIES = 20  # renames before a failure is believed, while others may remove the folder above
+
+
+class LeadsOutside(ValueError):
+    """A link in a folder that is to be written leads out of it."""
 
 
 class Backend(Protocol):
@@ -90,7 +97,8 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return the bytes of a file; ValueError where it is a link or a folder."""
         try:
-            handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW)
+            # a named pipe would hold up whoever opens it; O_NONBLOCK changes nothing for files
+            handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with open(handle, "rb") as file:
                 return file.read()
         except FileNotFoundError:
@@ -118,6 +126,8 @@ class Folder:
     def write_file(self, name: str, data: bytes) -> None:
         """Write one file under a temporary name beside `name`, then replace `name` by it."""
         path = self.root / name
+        self._check_inside(path)
+        self.root.mkdir(PRIVATE, parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{uuid.uuid4().hex}"
         _write(temporary, data)
@@ -131,6 +141,7 @@ class Folder:
         the new folders above. Where power fails before that, the group is absent.
         """
         target = self.root / name
+        self._check_inside(target)
         with self._temporary() as folder:
             for file, data in files.items():
                 _write(folder / file, data)
@@ -146,6 +157,7 @@ class Folder:
         target = self.root / name
         with contextlib.suppress(PermissionError, FileNotFoundError):
             if target.is_dir():
+                self._check_inside(target)
                 with self._temporary() as folder:
                     os.rename(target, folder / "dropped")
 
@@ -153,16 +165,31 @@ class Folder:
         """Move all below `name` to `damaged/`, where this process may delete."""
         key = Path(name).parts[-3]
         damaged = self.root / "damaged"
+        self._check_inside(damaged / key)
+        self._check_inside(self.root / name)
         with contextlib.suppress(OSError):
             damaged.mkdir(exist_ok=True)
             os.rename(self.root / name, damaged / f"{key[:16]}-{uuid.uuid4().hex}")
 
     @contextlib.contextmanager
     def lock(self, name: str, *, wait: bool) -> Iterator[bool]:
-        """Hold the lock of a name; the system releases it however the process ends."""
+        """Hold the lock of a name; the system releases it however the process ends.
+
+        Where nothing may be written there is nothing to exclude, so that is as if it were held.
+        """
         path = self.root / "locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as handle:
+        try:
+            self._check_inside(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = open(path, "a")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            handle = None
+        if handle is None:
+            yield True
+            return
+        with handle:
             yield self._acquire(handle, wait)
 
     def size(self, prefix: str) -> int:
@@ -180,9 +207,17 @@ class Folder:
                 swept += 1
         return swept
 
+    def _check_inside(self, path: Path) -> None:
+        """Raise LeadsOutside where a link above `path` would take what is done outside the root."""
+        place = path.parent.resolve()
+        if not place.is_relative_to(self.root.resolve()):
+            raise LeadsOutside(f"{path}: a link leads to {place}, outside {self.root}")
+
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
         folder = self.root / "tmp" / uuid.uuid4().hex
+        self._check_inside(folder)
+        self.root.mkdir(PRIVATE, parents=True, exist_ok=True)
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -223,7 +258,7 @@ def _renamed(folder: Path, target: Path) -> bool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400)
     try:
         with open(handle, "wb", closefd=False) as file:
             file.write(data)

@@ -2,12 +2,74 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Self
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from lthray.core import metrics
 
 if TYPE_CHECKING:  # reading a record must not load torch
     from torch import Tensor
+
+
+class RecordError(ValueError):
+    """Facts that should be a record are none: damaged, or not written by lthray."""
+
+
+Key = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""Name of a study or a preset; it becomes a part of paths."""
+TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}-[0-9]{4,}$")]
+Whole = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Span = Annotated[Sequence[Whole], Field(min_length=2, max_length=2)]
+"""First and last step."""
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """Those facts of a recorded round that others are found by, or computed from."""
+
+    index: Annotated[Whole, Field(ge=0, lt=10_000)]
+    density: Number
+    metrics: Mapping[str, Number]
+
+
+@dataclass(frozen=True)
+class PlaceFacts(RoundFacts):
+    """What a round is assembled from; see lthray.trial.trajectory."""
+
+    key: Key
+    mask: Key | Literal[""]
+    weights: Key
+    measures: Mapping[str, Key]
+
+
+def _places(rounds: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    for place in rounds:
+        checked(PlaceFacts, place)
+    return rounds
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def checked(kind: Any, facts: Any) -> Any:
+    """Return `facts` as they are, if they are of `kind`, a type or a dataclass.
+
+    Raises RecordError with the first fault: where it is, what was found, what it must be.
+    """
+    try:
+        _adapter(kind).validate_python(facts)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        found = repr(fault["input"])[:80]
+        raise RecordError(f"{where or 'facts'} = {found}: {fault['msg']}") from None
+    return facts
 
 
 @dataclass(frozen=True)
@@ -65,8 +127,11 @@ class Round:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:
-        """Return the round of the `facts` of a round; what they lack is at its default."""
-        return cls(**_fields_of(cls, facts))
+        """Return the round of the `facts` of a round; what they lack is at its default.
+
+        Raises RecordError where they are not those of a round.
+        """
+        return cls(**_fields_of(cls, checked(RoundFacts, facts)))
 
 
 FACTS = (
@@ -90,27 +155,27 @@ class Point:
     """search, confirm, list, design or single."""
     config: Mapping[str, Any]
     """Words of the config that differ from the defaults, places left out."""
-    seed: int
+    seed: Whole
     """Seed of the initial weights."""
     control: str
     """Control that is trained in the ticket's place; none for a ticket."""
-    fork: int = 0
+    fork: Whole = 0
     """n > 0: the tickets are trained on the n-th other stream; 0: on that of the masks."""
     data: Sequence[str] = ("", "")
     """Name of the data set and the digest of its content."""
-    trial: str = ""
+    trial: Key | Literal[""] = ""
     """Store key of the trial."""
     words: Mapping[str, Any] = field(default_factory=dict)
     """Words that the study drew or listed for this trial."""
     places: Mapping[str, Any] = field(default_factory=dict)
     """Words that say where the user's files lie; they are no part of what a trial is."""
-    rounds: Sequence[Mapping[str, Any]] = ()
+    rounds: Annotated[Sequence[Mapping[str, Any]], AfterValidator(_places)] = ()
     """What each round is assembled from, in order; see lthray.trial.view."""
-    runs: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    runs: Mapping[Key, Span] = field(default_factory=dict)
     """Store key of every training run that the trial needs -> its first and last step."""
-    at: float = 0.0
+    at: Number = 0.0
     """Unix time at which the trial was given out."""
-    of: int = 1
+    of: Whole = 1
     """Number of trials of its call."""
     known: Sequence[int] = ()
     """Numbers of the trials of a search that had ended when this one was drawn."""
@@ -119,11 +184,12 @@ class Point:
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
         """Return the point of the `facts` in a ledger or a trial.json.
 
-        Raises KeyError where one that every record has is missing.
+        Raises KeyError where one that every record has is missing, RecordError where one is of
+        another kind, or is a name or key that cannot be.
         """
         for name in REQUIRED:
             facts[name]
-        return cls(**_fields_of(cls, facts))
+        return cls(**_fields_of(cls, checked(cls, facts)))
 
     @property
     def is_ticket(self) -> bool:
@@ -138,14 +204,19 @@ REQUIRED = ("name", "recipe", "phase", "config", "seed", "control", "fork")
 class Outcome:
     """How a trial ended."""
 
-    status: str
+    status: Annotated[str, Field(pattern="^(done|stopped|failed)$")]
     """done, stopped (by the search, at a rung) or failed."""
     reason: str = ""
     """Why, in words; empty where the trial is done."""
-    last: int | None = None
+    last: Whole | None = None
     """Last round, where the trial ended before its ladder did."""
-    at: float = 0.0
+    at: Number = 0.0
     """Unix time of the end."""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Self:
+        """Return the outcome of its stored `facts`; RecordError where they are none."""
+        return cls(**_fields_of(cls, checked(cls, facts)))
 
 
 @dataclass(frozen=True)
@@ -203,14 +274,14 @@ class TrialRecord:
         `run` is the id of the MLflow run it was read from. Raises KeyError where it is no record.
         """
         return cls(
-            id=facts["id"],
+            id=checked(TrialId, facts["id"]),
             point=Point.from_json(facts["point"]),
-            end=Outcome(**facts["end"]) if facts["end"] else None,
+            end=Outcome.of(facts["end"]) if facts["end"] else None,
             rounds=tuple(Round.of(r) for r in facts["rounds"]),
             run=run or facts.get("run", ""),
         )
 
 
-def _fields_of(record: type[Round] | type[Point], facts: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(record: type[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `facts` that the dataclass `record` has a field for."""
     return {each.name: facts[each.name] for each in fields(record) if each.name in facts}

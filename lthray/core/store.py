@@ -9,10 +9,10 @@ no pickles. Where the bytes lie is the business of a backend (lthray.core.backen
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from lthray.core.backends import Backend, Folder
-from lthray.core.keys import canonical
+from lthray.core.keys import KEY, canonical, key_of, parsed
 
 log = logging.getLogger("lthray")
 
@@ -31,11 +31,12 @@ FORMAT = 1
 MARK = "lthray-store.json"  # a folder with this file is a store
 MANIFEST = "manifest.json"
 STALE = 3600.0  # seconds after which what a dead writer left may be swept
-KEY = re.compile(r"[0-9a-f]{64}")
 PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")  # no "/", no "..", not hidden
 SEALED = re.compile(rb'\{"manifest":(.*),"sha256":"([0-9a-f]{64})"\}', re.DOTALL)
-DAMAGE = (ValueError, KeyError, TypeError, RecursionError, FileNotFoundError)
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError)
+CONFLICTS = key_of("conflicts", 1, {})
+"""Key under which objects are listed that two writers made with unlike bytes."""
 
 
 class CodeChanged(RuntimeError):
@@ -44,6 +45,10 @@ class CodeChanged(RuntimeError):
 
 class StoreError(ValueError):
     """The place is no lthray store, or one that this version cannot read."""
+
+
+class DamagedStore(StoreError):
+    """What the store holds is damaged, or was not written by lthray."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,13 @@ class Store:
         facts: Mapping[str, Any],
         tensors: Mapping[str, Tensor] | None = None,
         files: Mapping[str, bytes] | None = None,
+        repeatable: bool = True,
     ) -> Item:
         """Write an object and return it; where another writer was first, return that writer's.
 
         `facts` must be JSON without NaN, `files` have plain names; ValueError where they do not.
+        Of what is `repeatable`, all writers should make the same numbers: where the first has made
+        others, that is warned of and listed in `conflicts`.
         """
         folder = _place(key, part)
         contents = dict(files or {})
@@ -141,6 +149,9 @@ class Store:
         while True:
             attempts = self._attempts(folder)
             if attempts and (item := self.find(key, part)):
+                unlike = _unlike(item, facts, contents) if repeatable else []
+                if unlike:
+                    self._report(key, part, unlike, [item.facts, facts])
                 return item
             number = max(map(int, attempts), default=-1) + 1
             group = {**contents, MANIFEST: sealed}  # its last file makes a group an object
@@ -170,6 +181,15 @@ class Store:
                 if KEY.fullmatch(key) and key[:2] == shelf:
                     yield from ((key, part) for part in self.parts(key))
 
+    def conflicts(self) -> list[dict[str, Any]]:
+        """Return what is known of each object that two writers made with unlike bytes.
+
+        That is its `key` and `part`, the names of what is `unlike`, and what was `made` with: that
+        of the writer whose object stays, then that of the other.
+        """
+        found = [self.facts(CONFLICTS, part) for part in self.parts(CONFLICTS)]
+        return [facts for facts in found if facts]
+
     def size(self) -> int:
         """Return the bytes of all objects."""
         return self.backend.size("objects")
@@ -183,10 +203,11 @@ class Store:
 
     def _check_format(self) -> None:
         try:
-            mark = json.loads(self.backend.read(MARK))
+            mark = parsed(self.backend.read(MARK))
             version = mark["format"]
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self.root}: {MARK} cannot be read; restore or delete it") from None
+        except DAMAGE as error:
+            way_out = f'write {{"format": {FORMAT}}} into it, or restore it'
+            raise DamagedStore(f"{self.root}: {MARK} is damaged ({error}); {way_out}") from None
         if version != FORMAT:
             raise StoreError(f"{self.root}: store format {version}, this lthray reads {FORMAT}")
 
@@ -209,7 +230,18 @@ class Store:
             if digest != expected[name]:
                 short = expected[name][:16]
                 raise ValueError(f"{name}: sha256 {digest[:16]}…, expected {short}…")
-        return Item(manifest["facts"], files)
+        return Item(dict(manifest["facts"]), files)
+
+    def _report(
+        self, key: str, part: str, unlike: list[str], facts: list[Mapping[str, Any]]
+    ) -> None:
+        """Warn of an object that a second writer has made with other bytes, and list it."""
+        made = [dict(sorted(each.get("made", {}).items())) for each in facts]
+        makers = [", ".join(map(str, each.values())) or "unknown" for each in made]
+        message = "two writers made %s %s with unlike %s; the first stays (made by %s, then by %s)"
+        log.warning(message, key[:16], part, ", ".join(unlike), *makers)
+        known = {"key": key, "part": part, "unlike": unlike, "made": made, "at": time.time()}
+        self.put(CONFLICTS, f"{key}-{part}"[:100], facts=known, repeatable=False)
 
     def _set_aside(self, attempt: str, error: Exception) -> None:
         message = "damaged object %s set aside, it will be made again: %s"
@@ -239,6 +271,18 @@ def _manifest(
     return {"format": FORMAT, "key": key, "part": part, "facts": dict(facts), "files": files}
 
 
+def _unlike(item: Item, facts: Mapping[str, Any], contents: Mapping[str, bytes]) -> list[str]:
+    """Return the names of what another writer has made otherwise than `item`: files, `metrics`.
+
+    Clocks differ between any two writers, so other facts are not looked at.
+    """
+    names = item.files.keys() | contents.keys()
+    unlike = [name for name in sorted(names) if item.files.get(name) != contents.get(name)]
+    if item.facts.get("metrics") != facts.get("metrics"):
+        unlike.append("metrics")
+    return unlike
+
+
 def _check_names(names: Mapping[str, Any]) -> None:
     """Refuse names that are no plain file names, so that none leads out of its own folder."""
     for name in names:
@@ -258,5 +302,5 @@ def _unsealed(data: bytes) -> dict[str, Any]:
     match = SEALED.fullmatch(data)
     if not match or hashlib.sha256(match[1]).hexdigest() != match[2].decode():
         raise ValueError(f"{MANIFEST} does not match its own digest")
-    manifest: dict[str, Any] = json.loads(match[1])
+    manifest: dict[str, Any] = parsed(match[1])
     return manifest

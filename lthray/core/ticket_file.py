@@ -4,7 +4,6 @@ The header is checked as JSON before any tensor is touched, the mask against the
 network, and the weights against the mask. Whatever does not fit is a TicketError.
 """
 
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -14,12 +13,13 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from lthray.core.keys import parsed
 from lthray.core.ticket import Mask, Shapes, Ticket, TicketError, Weights, alive
 
 MAX_HEADER = 4 << 20  # bytes; the header of a real ticket is a few kilobytes
 MAX_SIDE = 2**24  # entries along one dimension of a weight, less one
 MAX_DIMENSIONS = 7
-MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError)
 
 
 def read_ticket(data: bytes, shapes: Shapes | None = None) -> tuple[Ticket, dict[str, Any]]:
@@ -66,8 +66,8 @@ def _facts(data: bytes) -> dict[str, Any]:
     if not 2 <= length <= min(MAX_HEADER, len(data) - 8):
         raise TicketError("not a safetensors file (lthray never loads pickles)")
     try:
-        header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
-        facts = json.loads(header["__metadata__"]["lthray"], object_pairs_hook=_unique)
+        header = parsed(data[8 : 8 + length])
+        facts = parsed(header["__metadata__"]["lthray"])
         well_formed = _is_start(facts["start"]) and all(map(_is_shape, facts["shapes"].values()))
     except MALFORMED as error:
         name = type(error).__name__
@@ -85,14 +85,6 @@ def _is_shape(shape: Any) -> bool:
     if not isinstance(shape, list) or not 1 <= len(shape) <= MAX_DIMENSIONS:
         return False
     return all(type(side) is int and 0 < side < MAX_SIDE for side in shape)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict; ValueError where it names something twice."""
-    names = {name for name, _ in pairs}
-    if len(names) < len(pairs):
-        raise ValueError("duplicate names")
-    return dict(pairs)
 
 
 def _mask(packed: Tensor, shapes: Shapes) -> Mask:

@@ -5,17 +5,41 @@ the same call. For each trial it holds its point (as it was given out) and its e
 by what the point says of them.
 """
 
+import logging
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from lthray.core.keys import key_of
-from lthray.core.record import Outcome, Point
-from lthray.core.store import Store, StoreError
+from lthray.core.keys import KEY, key_of
+from lthray.core.record import Name, Number, Outcome, Point, RecordError, checked
+from lthray.core.store import DamagedStore, Store, StoreError
+
+log = logging.getLogger("lthray")
+T = TypeVar("T")
 
 INDEX = key_of("index of calls", 1, {})
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
+
+
+GIVEN_OUT = re.compile(r"trial-(\d{4,9})-point")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is kept of a call beside its trials, and where it is read, what it may be."""
+
+    study: Name
+    preset: Name
+    smoke: bool
+    question: str
+    created: Number
+    plan: Mapping[str, Any]
+    command: str = ""
+    commit: str = ""
+    lthray: str = ""
+    varied: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -58,14 +82,20 @@ class Ledger:
 
     @classmethod
     def all(cls, store: Store) -> list["Ledger"]:
-        """Return every call in a store."""
-        return [cls(store, key) for key in store.parts(INDEX)]
+        """Return every call in a store whose plan can be read; the others are warned of."""
+        ledgers = []
+        for key in store.parts(INDEX):
+            if KEY.fullmatch(key) and store.find(key, "plan"):
+                ledgers.append(cls(store, key))
+            else:
+                log.warning("the plan of call %s is damaged; its own command restores it", key[:16])
+        return ledgers
 
     @property
     def about(self) -> dict[str, Any]:
         """Facts of the call: study, preset, smoke, question, command, plan, created (Unix time)."""
         item = self.store.find(self.key, "plan")
-        return item.facts if item else {}
+        return _read(f"call {self.key[:16]}", checked, About, item.facts) if item else {}
 
     def begin(self, number: int, point: Point) -> Point:
         """Give out trial `number` as `point`; returns what was given out first, which stays."""
@@ -87,12 +117,13 @@ class Ledger:
         """
         outcome = Outcome(status, reason, last, time.time())
         files = {"traceback": trace.encode()} if trace else {}
-        self.store.put(self.key, _part(number, "end"), facts=asdict(outcome), files=files)
+        end = _part(number, "end")
+        self.store.put(self.key, end, facts=asdict(outcome), files=files, repeatable=False)
 
     def end(self, number: int) -> Outcome | None:
         """Return how trial `number` ended; None while it is unfinished."""
         item = self.store.find(self.key, _part(number, "end"))
-        return Outcome(**item.facts) if item else None
+        return _read(self._name(number), Outcome.of, item.facts) if item else None
 
     def promote(self, number: int, rung: int, score: float) -> None:
         """Enter that trial `number` goes on after `rung` with `score`: it is never asked again."""
@@ -120,13 +151,17 @@ class Ledger:
     def __iter__(self) -> Iterator[Entry]:
         """Yield every trial that was given out, in order."""
         for part in self.store.parts(self.key):
-            if not part.endswith("-point"):
+            match = GIVEN_OUT.fullmatch(part)
+            point = self.store.find(self.key, part) if match else None
+            if match is None or point is None:
                 continue
-            point = self.store.find(self.key, part)
-            if point is None:
-                continue
-            number = int(part.split("-")[1])
-            yield Entry(number, _point(point.facts), self.end(number))
+            number = int(match[1])
+            given_out = _read(self._name(number), _point, point.facts)
+            yield Entry(number, given_out, self.end(number))
+
+    def _name(self, number: int) -> str:
+        """Return how a line names a trial."""
+        return f"call {self.key[:16]}, trial {number}"
 
 
 def _part(number: int, what: str) -> str:
@@ -136,8 +171,16 @@ def _part(number: int, what: str) -> str:
 
 def _point(facts: Mapping[str, Any]) -> Point:
     """Return the point of its stored facts; StoreError where its rounds are of an older kind."""
-    point = Point.from_json(facts)
-    if any(isinstance(place, str) for place in point.rounds):
+    if any(isinstance(place, str) for place in facts.get("rounds", ())):
         fault = "its rounds were stored by an older lthray, and this one cannot read them"
-        raise StoreError(f"trial {point.name!r}: {fault}; run the study again in another --out")
-    return point
+        raise StoreError(f"trial {facts['name']!r}: {fault}; run the study again in another --out")
+    return Point.from_json(facts)
+
+
+def _read(what: str, read: Callable[..., T], *given: Any) -> T:
+    """Return what `read` makes of stored facts; DamagedStore, naming `what`, where it cannot."""
+    try:
+        return read(*given)
+    except (RecordError, KeyError, TypeError) as error:
+        fault = f"not what lthray writes ({type(error).__name__}: {error})"
+        raise DamagedStore(f"{what}: {fault}; delete it from the store, or use another") from None

@@ -184,6 +184,7 @@ def _trainable(run: Run) -> Callable[[dict[str, Any]], None]:
     """Return a Tune trial: a whole trajectory, each round committed before it is reported."""
 
     def trial(config: dict[str, Any]) -> None:
+        os.umask(0o077)  # a cluster's own may be another than the driver's
         last = 0
 
         def report(r: Round) -> bool:

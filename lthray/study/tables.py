@@ -189,6 +189,11 @@ def closing_lines(
         wall = time.time() - since
         share = f"{busy / (wall * slots):.0%} of {slots} slots trained or measured"
         lines.append(f"{duration(wall)}; the first step after {first - since:.0f} s; {share}")
+    conflicts = len(store.conflicts())
+    if conflicts:
+        lines.append(
+            f"{conflicts} objects were made twice with unlike bytes: lthray store conflicts"
+        )
     return lines
 
 

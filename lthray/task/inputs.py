@@ -97,9 +97,9 @@ def json_facts(source: str, path: Path | None, part: str = "unet") -> dict[str, 
     if path is None:
         return {}
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise wrong(source, part, f"{path}: {error}") from None
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise wrong(source, part, f"{path}: no JSON object ({error})") from None
 
 
 def from_config(kind: Any, source: str, part: str, faults: Iterable[str]) -> nn.Module:

@@ -1,6 +1,5 @@
 """A study as MLflow holds it: what analyses read, and all that they read."""
 
-import json
 import os
 import re
 import tempfile
@@ -15,7 +14,8 @@ from torch import Tensor
 from lthray.config.fields import ConfigError
 from lthray.config.options import NAME, redacted
 from lthray.core import metrics
-from lthray.core.record import TrialRecord
+from lthray.core.keys import parsed
+from lthray.core.record import RecordError, TrialRecord
 from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, pruned
 from lthray.tracking.client import client
@@ -63,6 +63,9 @@ class Recorded:
             raise ConfigError([f"--experiment {self.name!r}: {reason}"])
         try:
             trials = list(self._read())
+        except RecordError as error:
+            fault = f"what is recorded there is damaged ({error})"
+            raise ConfigError([f"--experiment {self.name!r}: {fault}"]) from None
         except KeyError:
             reason = "was recorded by an older lthray; run the study again"
             raise ConfigError([f"--experiment {self.name!r}: {reason}"]) from None
@@ -183,7 +186,7 @@ class Recorded:
     def _read(self) -> Iterator[TrialRecord]:
         """Yield the trial.json of every finished run; KeyError where an older lthray wrote it."""
         for run in self.tags:
-            facts = json.loads(self._download(run, "trial.json"))
+            facts = parsed(self._download(run, "trial.json"))
             yield TrialRecord.from_json(facts, run)
 
 

@@ -296,10 +296,13 @@ def replay(
 
     `sentences` words the verdicts on calls that have ended; None leaves them out.
     """
-    recorder = Recorder(uri, artifacts)
     ledgers = [only] if only else Ledger.all(store)
+    ledgers.sort(key=lambda ledger: ledger.about["created"])
+    for ledger in ledgers:
+        list(ledger)  # one that is damaged is told before anything is written
+    recorder = Recorder(uri, artifacts)
     number = 0
-    for ledger in sorted(ledgers, key=lambda ledger: ledger.about["created"]):
+    for ledger in ledgers:
         number += len(_record(recorder, store, ledger, sentences=sentences))
     return number
 

@@ -3,17 +3,30 @@
 from collections.abc import Mapping
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lthray.core import metrics
 from lthray.core.record import Round
-from lthray.core.store import Item, Store
+from lthray.core.store import DamagedStore, Item, Store
 from lthray.measure import loss
 
 
 def assemble(store: Store, place: Mapping[str, Any]) -> Round | None:
     """Return the round that `place`, an entry of Point.rounds, says how to assemble; None while it
-    is not all stored."""
+    is not all stored.
+
+    Raises DamagedStore where what is stored there are no measures.
+    """
+    try:
+        return _assemble(store, place)
+    except (KeyError, TypeError, AttributeError, SafetensorError) as error:
+        fault = f"not what lthray writes ({type(error).__name__}: {error})"
+        raise DamagedStore(f"round {place['key'][:16]}: {fault}") from None
+
+
+def _assemble(store: Store, place: Mapping[str, Any]) -> Round | None:
+    """Return the round that `place` says how to assemble; None while it is not all stored."""
     items: dict[str, Item] = {}
     for name, key in place["measures"].items():
         item = store.find(key)
