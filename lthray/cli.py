@@ -113,16 +113,15 @@ class Cluster:
 
     def __init__(self, call: Call, stack: contextlib.ExitStack):
         self.call, self.stack = call, stack
-        self.room: tuple[int, str] | None = None  # trials at a time, scratch folder
+        self.scratch = ""  # folder of a Ray that was started
 
     def execute(self, queue: "Queue", run: "Run", watch: "Watch") -> bool:
         """Run what a queue holds; returns whether it was interrupted."""
         from lthray.study import ray_runner
 
-        if self.room is None:
-            self.room = self.stack.enter_context(ray_runner.cluster(self.call))
-        slots, scratch = self.room
-        return ray_runner.execute(queue, run, watch, slots=slots, scratch=scratch)
+        if not self.scratch:
+            self.scratch = self.stack.enter_context(ray_runner.cluster(self.call))
+        return ray_runner.execute(queue, run, watch, scratch=self.scratch)
 
 
 def _study(call: Call) -> int:

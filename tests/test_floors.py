@@ -27,7 +27,7 @@ LOWER = {
 }
 """Module that stands lower than its wing -> the highest wing that it may import."""
 HOMES = {
-    "ray": {"study.ray_runner"},
+    "ray": {"study.cluster", "study.ray_runner"},
     "mlflow": {"tracking.client", "tracking.write"},
     "diffusers": {"task.networks", "task.objectives", "task.samplers"},
     "torch_fidelity": {"measure.quality"},

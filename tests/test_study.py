@@ -404,15 +404,15 @@ def test_what_no_node_can_carry_is_refused_before_the_start(page, two_nodes, ask
 DECLARE = """
 import sys
 from ray.core.generated import autoscaler_pb2
-from lthray.study import ray_runner
-ray_runner.ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-assert ray_runner.declared() == []
+from lthray.study import cluster
+cluster.ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+assert cluster.declared() == []
 config = autoscaler_pb2.ClusterConfig()
 config.node_group_configs.add(name="big", resources={"CPU": 8, "GPU": 4}, max_count=3)
 config.node_group_configs.add(name="any", resources={"CPU": 1}, max_count=-1)
 config.node_group_configs.add(name="none", resources={"CPU": 64}, max_count=0)
-ray_runner.ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
-print([(kind["CPU"], kind.get("GPU", 0), n) for kind, n in ray_runner.declared()])
+cluster.ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
+print([(kind["CPU"], kind.get("GPU", 0), n) for kind, n in cluster.declared()])
 """
 
 

@@ -166,6 +166,8 @@ class Options(Root):
     where there is a GPU."""
     address: str = ""
     """Ray cluster to join; empty = a private Ray on this machine."""
+    node_wait: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds to wait for a cluster to start its first node, where it starts them on demand."""
     local: bool = False
     """Run in this process without Ray: for a debugger, a notebook or a test."""
     smoke: bool = False

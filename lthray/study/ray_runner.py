@@ -1,4 +1,4 @@
-"""A call -> Ray Tune trials: the only file that knows Ray.
+"""A call -> Ray Tune trials: the only file that knows Tune.
 
 The store is the truth and Tune only schedules: no Tune checkpoint, no Tune restore. A worker
 commits each round to the store before it reports it; going on is giving a new Tuner what the ledger
@@ -7,60 +7,49 @@ says is unfinished.
 
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")  # its kills end a whole Tune experiment
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study has its own
+from lthray.study import handshake, resources
+
+resources.before_ray()
 
 import ray
-import torch
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from lthray.core.record import Round
 from lthray.core.store import Store
-from lthray.study import resources
-from lthray.study.call import Call
+from lthray.study.cluster import Site
+from lthray.study.cluster import cluster as cluster
+from lthray.study.handshake import Greeting
 from lthray.study.ledger import FAILED
-from lthray.study.resources import ClusterError as ClusterError
-from lthray.study.resources import Nodes
 from lthray.study.results import round_line
 from lthray.study.signals import STOPPING, handled
 from lthray.study.space import score_of
 from lthray.study.terminal import Watch
 from lthray.study.worker import RETRIES, DenseRun, Job, Run, Source, settle, train_dense, work
 
-UNBOUNDED = 1000  # nodes of a type whose number the autoscaler does not limit
-
 
 class Stop(tune.Stopper):
     """Ctrl-C and SIGTERM: the first ends the study at once and leaves everything resumable.
 
-    A second one leaves without waiting.
+    A second one leaves without waiting. A node that is refused ends it too.
     """
 
-    def __init__(self) -> None:
-        self.signalled = threading.Event()
+    def __init__(self, site: Site) -> None:
+        self.site, self.signalled = site, threading.Event()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        """Return whether a signal has come."""
-        return self.signalled.is_set()
+        """Return whether a signal has come, or a node was refused."""
+        return self.signalled.is_set() or bool(self.site.refusal)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that is never asked of it
@@ -79,112 +68,59 @@ class Stop(tune.Stopper):
             yield self
 
 
-def execute(queue: Source, run: Run, watch: Watch, *, slots: int, scratch: str) -> bool:
+def execute(queue: Source, run: Run, watch: Watch, *, scratch: str) -> bool:
     """Run what is unfinished of a call, inside `cluster`; returns whether it was interrupted.
 
-    `run` is the function that runs a trial. `slots` trials run at a time; `scratch` is a folder for
-    Tune's own files.
+    `run` is the function that runs a trial; `scratch` is a folder for Tune's own files. Raises
+    ClusterError where no node is fit for a trial, or one of them is not.
     """
     call = queue.call
-    with Stop().listening(watch) as stop:  # after the cluster: Ray takes SIGTERM for itself
-        watch.slots = slots
-        threads, share = call.options.cpus_per_trial, gpus(call)
-        watch.say(f"{slots} trials at a time, {threads} threads each, {share:g} GPUs each")
-        prepare(queue, run, watch, stop)
-        for _ in range(RETRIES):
-            queue = queue.again()
-            if stop.signalled.is_set() or not queue.left:
-                break
-            try:
-                _tuner(queue, run, watch, stop, slots=slots, scratch=scratch).fit()
-            except (RuntimeError, EOFError, tune.TuneError) as error:
-                fault = f"{type(error).__name__}: {str(error)[:200]}"  # Tune's; the store is whole
-                watch.say(f"Tune failed ({fault}); going on from the store")
-        return stop.signalled.is_set()
+    alone = not call.options.address
+    with handshake.greeting(Store(queue.root), call.config, alone=alone) as greeting:
+        site = Site(call, greeting, watch)
+        with Stop(site).listening(watch) as stop:  # after the cluster: Ray takes SIGTERM for itself
+            site.open(stop.stop_all)
+            if not stop.stop_all():
+                _run_on(site, queue, run, stop, scratch)
+            site.check()
+            return stop.signalled.is_set()
 
 
-# the cluster
-
-
-@contextlib.contextmanager
-def cluster(call: Call) -> Iterator[tuple[int, str]]:
-    """Open Ray for the time of a study: the cluster at --address, or a private one.
-
-    Yields the number of trials that run at a time, and a folder for Tune's own files. Raises
-    ClusterError before anything starts.
-    """
-    address = call.options.address
-    base = "/tmp" if os.path.isdir("/tmp") else None
-    scratch = tempfile.mkdtemp(prefix="lthray-", dir=base)  # short: Ray's sockets live below it
-    common = Path(call.options.out).absolute() / "tune"  # where every node of a cluster can write
-    try:
-        _join(address, scratch)
-        fitting = resources.slots(call.options, gpus(call), _nodes(), declared())
-        yield fitting, str(common if address else Path(scratch) / "tune")
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-        if address:
-            shutil.rmtree(common, ignore_errors=True)
-
-
-def _join(address: str, scratch: str) -> None:
-    """Join the cluster at `address`, or start a private one below `scratch` where there is none."""
-    private: dict[str, Any] = {}
-    if not address:
-        resources.private_token(scratch)
-        private = {"_temp_dir": scratch, "include_dashboard": False, "num_cpus": os.cpu_count()}
-    try:
-        resources.knock(address)
-        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **private)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise resources.refused(address, error) from None
-
-
-def gpus(call: Call) -> float:
-    """Return the GPUs of a trial: as the user says, or a quarter where there is one."""
-    if call.options.gpus_per_trial is not None:
-        return call.options.gpus_per_trial
-    if call.options.address:
-        there = any(node.get("GPU") for node, _ in [*_nodes(), *declared()])
-    else:
-        there = torch.cuda.device_count() > 0
-    return resources.SHARE if there else 0.0
-
-
-def _nodes() -> Nodes:
-    """Return the nodes that are there, each once."""
-    return [(node["Resources"], 1) for node in ray.nodes() if node["Alive"]]
-
-
-def declared() -> Nodes:
-    """Return the node types that the cluster's autoscaler may still start, each with its limit."""
-    from ray._private.state import state  # Ray has no public way to ask
-
-    config = state.get_cluster_config()
-    startable: list[tuple[Any, int]] = []
-    for group in config.node_group_configs if config else []:
-        if group.max_count:
-            count = group.max_count if group.max_count > 0 else UNBOUNDED
-            startable.append((dict(group.resources), count))
-    return startable
+def _run_on(site: Site, queue: Source, run: Run, stop: Stop, scratch: str) -> None:
+    """Run what is unfinished on a site that is open; Tune's own failures are survived."""
+    watch = site.watch
+    watch.say(
+        f"{site.counted}, {site.call.options.cpus_per_trial} threads each, {site.share:g} GPUs each"
+    )
+    prepare(queue, run, site, stop)
+    for _ in range(RETRIES):
+        queue = queue.again()
+        if stop.stop_all() or not queue.left:
+            break
+        try:
+            _tuner(queue, run, site, stop, scratch).fit()
+        except (RuntimeError, EOFError, tune.TuneError) as error:
+            fault = f"{type(error).__name__}: {str(error)[:200]}"  # Tune's; the store is whole
+            watch.say(f"Tune failed ({fault}); going on from the store")
 
 
 # what a worker does
 
 
 @ray.remote(max_retries=RETRIES)
-def _dense(run: Run, dense: DenseRun, root: str, threads: int, share: float) -> None:
+def _dense(run: Run, dense: DenseRun, greeting: Greeting, threads: int, share: float) -> None:
     """Train and measure a dense network that several trials need."""
+    handshake.check(greeting)
     settle(threads, share)
-    train_dense(dense, Store(root), run)
+    train_dense(dense, Store(greeting.root), run)
 
 
-def _trainable(run: Run) -> Callable[[dict[str, Any]], None]:
+def _trainable(run: Run, greeting: Greeting) -> Callable[[dict[str, Any]], None]:
     """Return a Tune trial: a whole trajectory, each round committed before it is reported."""
 
     def trial(config: dict[str, Any]) -> None:
         os.umask(0o077)  # a cluster's own may be another than the driver's
+        handshake.check(greeting)  # a node may have joined since the driver last looked
         last = 0
 
         def report(r: Round) -> bool:
@@ -203,22 +139,23 @@ def _trainable(run: Run) -> Callable[[dict[str, Any]], None]:
 # what the driver does
 
 
-def prepare(queue: Source, run: Run, watch: Watch, stop: Stop) -> None:
+def prepare(queue: Source, run: Run, site: Site, stop: Stop) -> None:
     """Make what several trials share, as Ray tasks of their own.
 
     These are extractors and autoencoders, then dense runs with all their checkpoints.
     """
-    options, share = queue.call.options, gpus(queue.call)
-    task = _dense.options(num_cpus=options.cpus_per_trial, num_gpus=share)
+    threads, share = queue.call.options.cpus_per_trial, site.share
+    task = _dense.options(num_cpus=threads, num_gpus=share)
     pending = []
     for dense in queue.shared():
-        pending.append(task.remote(run, dense, queue.root, options.cpus_per_trial, share))
+        pending.append(task.remote(run, dense, site.greeting, threads, share))
     if pending:
-        watch.say(f"first what the trials share: {len(pending)} dense runs")
-    while pending and not stop.signalled.is_set():
+        site.watch.say(f"first what the trials share: {len(pending)} dense runs")
+    while pending and not stop.stop_all():
         # a failure here comes again, and is told, in the trials themselves
         _, pending = ray.wait(pending, timeout=1.0)
-        watch.update()
+        site.look()
+        site.watch.update()
 
 
 class Searching(Searcher):
@@ -269,16 +206,17 @@ class Rungs(FIFOScheduler):
 
 
 class Telling(tune.Callback):
-    """Tune's events as progress."""
+    """Tune's events as progress, and a look at the nodes at each of its steps."""
 
-    def __init__(self, rungs: int, watch: Watch):
-        self.rungs, self.watch = rungs, watch
+    def __init__(self, rungs: int, site: Site):
+        self.rungs, self.site, self.watch = rungs, site, site.watch
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        """Show how far the study is."""
+        """Show how far the study is, and which nodes have come or gone."""
+        self.site.look()
         self.watch.update()
 
     def on_trial_result(
@@ -291,25 +229,23 @@ class Telling(tune.Callback):
             self.watch.say(round_line(name, result["round"], self.rungs, result["metrics"]))
 
 
-def _tuner(
-    queue: Source, run: Run, watch: Watch, stop: Stop, *, slots: int, scratch: str
-) -> tune.Tuner:
+def _tuner(queue: Source, run: Run, site: Site, stop: Stop, scratch: str) -> tune.Tuner:
     """Return a Tuner over what is unfinished."""
-    call, share = queue.call, gpus(queue.call)
-    search = Searching(queue, share, watch) if call.space else None
+    call, share = queue.call, site.share
+    search = Searching(queue, share, site.watch) if call.space else None
     tasks: dict[str, Any] = {}
     if search is None:
         jobs = [asdict(queue.task(words, share)) for words in queue.listed()]
         tasks = {"task": tune.grid_search(jobs)}
-    resources = {"cpu": call.options.cpus_per_trial, "gpu": share}
+    wanted = {"cpu": call.options.cpus_per_trial, "gpu": share}
     return tune.Tuner(
-        tune.with_resources(_trainable(run), resources),
+        tune.with_resources(_trainable(run, site.greeting), wanted),
         param_space=tasks,
         tune_config=tune.TuneConfig(
             search_alg=search,
             scheduler=Rungs(queue),
             num_samples=queue.left if search else 1,
-            max_concurrent_trials=slots,
+            max_concurrent_trials=site.slots,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -317,7 +253,7 @@ def _tuner(
             name="tune",
             storage_path=scratch,
             verbose=0,
-            callbacks=[Telling(call.rungs, watch)],
+            callbacks=[Telling(call.rungs, site)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             stop=stop,
         ),

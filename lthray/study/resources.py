@@ -1,13 +1,24 @@
-"""Where trials run: what a node carries, and how a cluster is reached. Nothing here knows Ray."""
+"""Where trials run: what a node carries, and how a cluster is reached. Nothing here imports Ray."""
 
 import os
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lthray.config.options import Options
 
+RAY = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # its kills end a whole Tune experiment
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
+}
+"""What Ray reads from the environment when it is imported."""
 MEMORY = 1.5e9  # bytes of host memory a worker may need before it has done anything
 SHARE = 0.25  # of a GPU, for a trial that names none where there is one
 PATIENCE = 10.0  # seconds for a cluster's address to answer
@@ -22,8 +33,32 @@ Nodes = Sequence[tuple[Node, int]]
 """Nodes, or types of nodes, each with its number."""
 
 
+@dataclass(frozen=True)
+class Member:
+    """A node that is there."""
+
+    name: str
+    """Ray's id of the node."""
+    address: str
+    resources: Node
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.name[:8]})"
+
+
 class ClusterError(RuntimeError):
     """The cluster cannot be reached, or cannot do what is asked of it."""
+
+
+def before_ray() -> None:
+    """Set what Ray reads when it is imported, where the user has not."""
+    for name, value in RAY.items():
+        os.environ.setdefault(name, value)
+
+
+def shown(cpus: float, gpus: float) -> str:
+    """Return resources in words."""
+    return f"{cpus:g} CPUs {gpus:g} GPUs"
 
 
 def slots(options: Options, share: float, alive: Nodes, startable: Nodes = ()) -> int:
@@ -37,7 +72,7 @@ def slots(options: Options, share: float, alive: Nodes, startable: Nodes = ()) -
     if not fitting:
         seen = []
         for node, _ in [*alive, *startable]:
-            seen.append(f"{node.get('CPU', 0):g} CPUs {node.get('GPU', 0):g} GPUs")
+            seen.append(shown(node.get("CPU", 0), node.get("GPU", 0)))
         wanted = f"--cpus-per-trial {cpus} --gpus-per-trial {share:g}"
         raise ClusterError(f"{wanted}: no node has that much (nodes: {'; '.join(seen)})")
     if not options.address and not share:
