@@ -206,10 +206,17 @@ def sides(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """
     shorter = sorted(map(min, shapes))[len(shapes) // 10]
     side = max(STEP, min(ASKED_SIDE, shorter) // STEP * STEP)
-    width = _width_of(shapes, side)
-    if width >= side or not width:
-        return side, width or side
-    return _width_of([shape[::-1] for shape in shapes], side), side
+    if not _width_of(shapes, side):
+        return side, side
+    is_upright = shapes[0][0] > shapes[0][1]
+    turned = [shape[::-1] for shape in shapes] if is_upright else shapes
+    for shorter_side in range(side, side // 2, -STEP):
+        longer = _width_of(turned, shorter_side)
+        if pictures.kept_share(turned[0], shorter_side, longer) >= 1 - ALIKE:
+            side = shorter_side
+            break
+    longer = _width_of(turned, side)
+    return (longer, side) if is_upright else (side, longer)
 
 
 def _width_of(shapes: Sequence[tuple[int, int]], height: int) -> int:

@@ -82,10 +82,11 @@ class Images:
     def batch(self, stream: int, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Return the images [size, C, H, W] and labels [size] of one training step.
 
-        An epoch shows no image twice; its last images, too few for a batch, are dropped.
+        An epoch shows no image twice; its last images, too few for a batch, are dropped. Where all
+        are too few, each batch is all of them.
         """
         train = self.splits["train"]
-        epoch, place = divmod(step, len(train) // size)
+        epoch, place = divmod(step, max(1, len(train) // size))
         order = _order(len(train), stream, epoch, str(train.device))
         index = train[order[place * size : (place + 1) * size]]
         return self.augmented(index, stream, step), self.labels[index]
