@@ -3,18 +3,20 @@
 import contextlib
 import inspect
 import itertools
+import os
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lthray import __version__
-from lthray.command import about_of, asked, configured, guarded, say, store_of
+from lthray.command import about_of, asked, asked_of_data, configured, guarded, say, store_of
 from lthray.config import options, presets
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
@@ -31,6 +33,14 @@ class Wanted(options.Asked):
 
     steps: Annotated[int, Field(ge=0)] = 0
     """Only among networks of so many training steps; 0 = all, whatever they cost."""
+
+
+@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
+class Named(options.Root):
+    """Options of `lthray data`: the preset that is made."""
+
+    name: str = ""
+    """Name of the preset; empty = that of the folder or file."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,11 +167,37 @@ def preset(argv: Sequence[str]) -> int:
     base = presets.words_of(recorded.preset, chosen.out)
     replaced = setting_of(base)
     words = {word: value for word, value in base.items() if word not in replaced} | tuned_words
+    words |= {word: at for word, at in best.point.places.items() if word.startswith("data.")}
     path = presets.save(name, chosen.out, words)
     loss = f"held-out loss {best.rounds[0].metrics[HELDOUT.name]:.4f}"
     settings = " ".join(f"{word}={value}" for word, value in tuned_words.items())
     say(f"{path}: {best.name}, {loss}, {settings}")
     return say(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
+
+
+def data(argv: Sequence[str]) -> int:
+    """Look at images of your own, and make a preset of them: `lthray data FOLDER`.
+
+    FOLDER may also be an .npz, or a list of pictures as .csv or .jsonl (docs/images.md).
+    """
+    place, rest = "", list(argv)
+    if rest and not rest[0].startswith("-"):
+        place = rest.pop(0)
+    chosen, of_data = asked_of_data(Named, rest, "lthray data FOLDER", _about(data))
+    if not place:
+        raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
+    from lthray.study import survey
+
+    brought = {"data.name": "folder", "data.root": os.path.abspath(place)}
+    images, words = survey.survey(of_data | brought)
+    say("\n".join(survey.lines(images, words)))
+    name = chosen.name or presets.slug(Path(os.path.abspath(place)).stem)
+    path = presets.save(name, chosen.out, words)
+    sheet = presets.write(path.with_suffix(".png"), survey.sheet(images))
+    say(f"preset:  {path}")
+    say(f"look:    {sheet}")
+    out = "" if chosen.out == options.Root().out else f" --out {shlex.quote(chosen.out)}"
+    return say(f"use it:  python studies/layerwise_search.py --preset {name}{out}")
 
 
 def explain(argv: Sequence[str]) -> int:
@@ -184,10 +220,13 @@ def _begin(
     import torch
 
     from lthray.study.ledger import Ledger
+    from lthray.task.data import load
     from lthray.trial.points import given_digests
     from lthray.trial.preflight import check
 
     torch.set_num_threads(chosen.cpus_per_trial)
+    for line in load(config.data).notes:
+        say(f"data: {line}")
     check(config)
     plan = {
         "study": "trial",
@@ -199,7 +238,7 @@ def _begin(
     digests = given_digests(config)
     if digests:
         plan["given"] = digests
-    about = about_of("trial", _about(trial), chosen=chosen, argv=argv)
+    about = about_of("trial", _about(trial), chosen=chosen, config=config, argv=argv)
     store = store_of(chosen)
     return store, Ledger.freeze(store, plan, about)
 
@@ -278,6 +317,7 @@ COMMANDS: Mapping[str, Command] = {
     "record": record,
     "store": store,
     "preset": preset,
+    "data": data,
     "explain": explain,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}

@@ -156,6 +156,8 @@ def _check(call: Call) -> str:
 
     config = call.config
     images = data.load(config.data)
+    for line in images.notes:
+        say(f"data: {line}")
     if _needs_check(config):
         preflight.check(config)
     for network in call.beside:
@@ -202,7 +204,14 @@ def _phase(
 
     began, chosen, page = time.time(), call.options, call.study
     _check_code(call)
-    about = about_of(page.name, page.about, chosen=chosen, argv=call.argv, varied=varied)
+    about = about_of(
+        page.name,
+        page.about,
+        chosen=chosen,
+        config=call.config,
+        argv=call.argv,
+        varied=varied,
+    )
     store = store_of(chosen)
     ledger = Ledger.freeze(store, call.plan(digest, given_digests(call.config)), about)
     watch = Watch(Tally(store, ledger, call.trials), page.name)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lthray import __version__
 from lthray.config import options
 from lthray.config.fields import ConfigError, words
-from lthray.config.presets import words_of
+from lthray.config.presets import collection, words_of
 from lthray.config.trial import TrialConfig
-from lthray.study.call import flagged, read_options
+from lthray.study.call import answered, flagged, read_options
 
 if TYPE_CHECKING:
     from lthray.core.store import Store
@@ -101,6 +101,28 @@ def asked(
     return chosen
 
 
+def asked_of_data(
+    cls: type[T], argv: Sequence[str], usage: str, about: str
+) -> tuple[T, dict[str, Any]]:
+    """Return the options, of class `cls`, of a command on a user's images, and its words on data.
+
+    --help is printed and left with SystemExit. ConfigError with every fault of `argv`.
+    """
+    own = {word: row for word, row in words(cls).items() if word != "tracking_uri"}
+    of_data = {}
+    for word, row in words(TrialConfig).items():
+        if word.startswith("data.") and word not in ("data.name", "data.root", "data.download"):
+            of_data[word] = row
+    if options.asks_for_help(argv):
+        say(options.help_text(f"{usage} [OPTIONS]", about, {"options": own, "data": of_data}))
+        raise SystemExit(options.DONE)
+    flat, faults = options.split(argv, own | of_data)
+    chosen = read_options(cls, {word: flat.pop(word) for word in own if word in flat}, faults)
+    if faults:
+        raise ConfigError(faults)
+    return chosen, flat
+
+
 def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig, options.Options]:
     """Return the config that a command line makes of a preset, and its options.
 
@@ -118,7 +140,7 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
     if chosen.data_root:
         base["data.root"] = chosen.data_root
     try:
-        config = TrialConfig.from_flat({**base, **flat})
+        config = TrialConfig.from_flat(answered({**base, **flat}))
     except ConfigError as error:
         faults += [flagged(fault) for fault in error.faults]
     if faults:
@@ -148,12 +170,13 @@ def about_of(
     question: str,
     *,
     chosen: options.Options,
+    config: TrialConfig,
     argv: Sequence[str],
     varied: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what is recorded of a call beside its plan: its study `name`, the command, the code.
 
-    `varied` are the words of the config that differ between its trials.
+    `config` is what its trials share, `varied` are the words in which they differ.
     """
     here = Path(__file__).parent
     revision = subprocess.run(
@@ -162,6 +185,7 @@ def about_of(
     return {
         "study": name,
         "preset": chosen.preset,
+        "collection": collection(chosen.preset, chosen.out, config.data),
         "smoke": chosen.smoke,
         "question": question,
         "varied": list(varied),

@@ -21,7 +21,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from lthray.cli import configured, guarded
-from lthray.config.trial import TrialConfig, input_of, shape_of
+from lthray.config.trial import TrialConfig, input_shape, shape_of
 from lthray.core.ticket import Mask
 from lthray.task import networks
 from lthray.task.data import Images
@@ -36,9 +36,8 @@ RATIOS = (("masked", "unmasked"), ("masked", "plain"), ("unmasked", "plain"))
 
 def images_of(config: TrialConfig, device: torch.device) -> Images:
     """Return noise in the shape of the config's data set, or of its latents."""
-    channels, side = input_of(config)
     classes, count = shape_of(config.data)[2], 4096
-    pixels = torch.randint(0, 256, (count, channels, side, side), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (count, *input_shape(config)), dtype=torch.uint8)
     labels = torch.randint(0, classes, (count,))
     images = Images(pixels, labels, 255, {"train": torch.arange(count)}, "none", "")
     return images.to(device)

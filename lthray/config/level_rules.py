@@ -39,13 +39,17 @@ def _no_multiples(widths: tuple[int, ...], of: int) -> list[int]:
     return [width for width in widths if width % of]
 
 
-def _halves(widths: tuple[int, ...], side: int) -> bool:
-    """Return whether a side can be halved at each level but the first."""
-    return bool(side and widths) and side % 2 ** (len(widths) - 1) == 0
+def _odd_side(widths: tuple[int, ...], sides: tuple[int, int]) -> int | None:
+    """Return the first of two sides that cannot be halved at each level but the first, if any."""
+    for side in sides:
+        if not side or not widths or side % 2 ** (len(widths) - 1):
+            return side
+    return None
 
 
-def _uneven(widths: tuple[int, ...], side: str) -> str:
-    return f"{len(widths)} levels, but {side} is no multiple of 2^(levels - 1)"
+def _uneven(widths: tuple[int, ...], sides: tuple[int, int], of_what: str = "") -> str:
+    side = _odd_side(widths, sides)
+    return f"{len(widths)} levels, but {of_what}{side} is no multiple of 2^(levels - 1)"
 
 
 def _in_latents(c: Any) -> bool:
@@ -56,7 +60,7 @@ def _in_latents(c: Any) -> bool:
 def _uneven_input(c: Any, sizes: Any) -> str:
     """Return why the levels of the network do not fit its input."""
     of_what = "the latents' side " if _in_latents(c) else ""
-    return _uneven(c.model.channels, f"{of_what}{sizes.input_side}")
+    return _uneven(c.model.channels, sizes.input_sides, of_what)
 
 
 ATTENTION = (
@@ -82,7 +86,7 @@ ATTENTION = (
 NETWORK_LEVELS = (
     Rule(
         "model.channels",
-        lambda c, sizes: not _halves(c.model.channels, sizes.input_side),
+        lambda c, sizes: _odd_side(c.model.channels, sizes.input_sides) is not None,
         _uneven_input,
     ),
     EntryRule(
@@ -95,8 +99,8 @@ NETWORK_LEVELS = (
 LATENT_LEVELS = (
     Rule(
         "latent.widths",
-        lambda c, sizes: not _halves(c.latent.widths, sizes.image_side),
-        lambda c, sizes: _uneven(c.latent.widths, f"{sizes.image_side}"),
+        lambda c, sizes: _odd_side(c.latent.widths, sizes.image_sides) is not None,
+        lambda c, sizes: _uneven(c.latent.widths, sizes.image_sides),
     ),
     EntryRule(
         "latent.widths",

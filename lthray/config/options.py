@@ -128,7 +128,7 @@ class Asked(Root):
     """Options of an analysis: which recorded study it reads."""
 
     experiment: str = ""
-    """The study and its preset as MLflow names them, such as layerwise_search.digits; empty = the
+    """The study and its data as MLflow names them, such as layerwise_search.digits; empty = the
     one recorded last."""
     call: str = ""
     """Beginning of the key of one call (tag `call`), where several are recorded that cannot be

@@ -33,22 +33,29 @@ class Data:
 
     name: vocabulary.DataName | ImportPath = "digits"
     """Data set. digits come with scikit-learn (digits_low: 0 to 4, digits_high: 5 to 9); the others
-    are read by torchvision from data.root; folder: every image below data.root, one class a
-    subfolder; or the import path of your own factory(data.root) -> images [N, C, H, W] or [N, H, W]
-    of uint8, and labels [N]."""
+    are read by torchvision from data.root; folder: your own images at data.root, a folder, an .npz
+    or a list (docs/images.md); or the import path of your own factory(data.root) -> images
+    [N, C, H, W] or [N, H, W] of uint8, and labels [N]."""
     root: Annotated[str, Place()] = ""
     """Folder that holds the images, or the torchvision data sets (MNIST/raw, cifar-10-batches-py,
     flowers-102, ...)."""
     download: Annotated[bool, Place()] = False
     """Download the data set into data.root when it is not there."""
     side: Whole = 0
-    """Side in pixels to which images are cropped square and resized; 0 = the data set's own, which
-    a folder and your own images do not have."""
-    channels: Literal[0, 1, 3] = 0
-    """1 = grey, 3 = colour; 0 = the data set's own (a folder and your own images have none)."""
+    """Height in pixels, and width unless data.width says another, to which images are cropped and
+    resized; 0 = the data set's own. Of your own images a command line asks the images."""
+    width: Whole = 0
+    """Width in pixels of images that are not square; 0 = data.side."""
+    channels: Literal[0, 1, 2, 3, 4] = 0
+    """1 = grey, 3 = colour, 2 and 4 = with transparency; 0 = the data set's own. Of your own images
+    a command line asks the images."""
     classes: Whole = 0
     """Number of classes, where the network must know it: of a folder, its subfolders; of your own
-    images, a number above every label."""
+    images, a number above every label. A command line counts them."""
+    ground: Annotated[Literal["white", "black"], Only("data.name", "folder")] = "white"
+    """Colour that shows through where a picture of a folder is transparent."""
+    skip_bad: Annotated[bool, Place(), Only("data.name", "folder")] = False
+    """Go on without the files of a folder that cannot be read, instead of refusing them."""
     fraction: Fraction = 1.0
     """Share of the training images that is used; held-out splits stay whole."""
     augment: vocabulary.Augment = "none"

@@ -5,13 +5,16 @@ A preset is the dotted words of a config, with values, that differ from the defa
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lthray.config.fields import ConfigError, either, meant
 from lthray.config.options import NAME
+from lthray.config.parts import Data
 from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import data_facts
 
 GREY = {
     "model.channels": (32, 64, 64),
@@ -42,6 +45,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar100": COLOUR | {"data.name": "cifar100"},
 }
 
+LONGEST = 40  # letters of a name that is made of a folder's
+
 
 def preset(name: str) -> TrialConfig:
     """Return the config of a preset of the package."""
@@ -69,6 +74,31 @@ def words_of(name: str, out: str) -> dict[str, Any]:
     return words
 
 
+def collection(name: str, out: str, data: Data) -> str:
+    """Return the name of what is studied: the preset `name` of the root `out`, or other `data`.
+
+    Where the command line has put other data in the place of the preset's, their own name: that of
+    the data set, of the folder or file, or of the factory.
+    """
+    words = words_of(name, out)
+    if data.name != words.get("data.name", Data().name):
+        return _slug(data)
+    root = words.get("data.root", data.root)
+    is_moved = data_facts(data.name).brought and os.path.abspath(root) != os.path.abspath(data.root)
+    return _slug(data) if is_moved else name
+
+
+def _slug(data: Data) -> str:
+    """Return the name of a data set in letters that a preset or an experiment may have."""
+    word = Path(data.root).absolute().stem if data.name == "folder" else data.name
+    return slug(word)
+
+
+def slug(word: str) -> str:
+    """Return a word in letters that the name of a preset may have, without dots."""
+    return re.sub(r"[^a-z0-9_]+", "-", word.lower()).strip("-_")[:LONGEST] or "images"
+
+
 def save(name: str, out: str, words: Mapping[str, Any]) -> Path:
     """Keep `words` as the preset `name` of the root `out`, and return its file.
 
@@ -84,9 +114,14 @@ def save(name: str, out: str, words: Mapping[str, Any]) -> Path:
     if path.is_file() and path.read_text() != text:
         other = "is there and says something else; choose another name"
         raise ConfigError([f"preset {name!r}: {path} {other}"])
+    return write(path, text.encode())
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(text)
+    temporary.write_bytes(content)
     os.replace(temporary, path)
     return path
 

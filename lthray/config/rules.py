@@ -24,14 +24,17 @@ from lthray.config.vocabulary import (
 )
 
 
+TRANSPARENT = (2, 4)  # numbers of channels of which the last is transparency
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Hold the numbers that follow from several words of a config."""
 
-    image_side: int
-    """Side of the images."""
-    input_side: int
-    """Side of the network's input: of the images, or of their latents."""
+    image_sides: tuple[int, int]
+    """Height and width of the images."""
+    input_sides: tuple[int, int]
+    """Height and width of the network's input: of the images, or of their latents."""
     training_images: int
 
 
@@ -116,10 +119,21 @@ DATA_OF_THE_PACKAGE = (
         lambda c: c.data.channels == 3 and data_facts(c.data.name).channels == 1,
         lambda c: f"{c.data.name} is grey",
     ),
+    Rule(
+        "data.channels",
+        lambda c: c.data.channels in TRANSPARENT,
+        lambda c: f"{c.data.name} has no transparency; use 1 or 3",
+    ),
+    Rule("data.width", lambda c: c.data.width, lambda c: f"{c.data.name} is square"),
 )
 
 DATA_OF_THE_USER = (
     Rule("data.side", lambda c: not c.data.side, lambda c: f"data.name = {c.data.name!r} needs it"),
+    Rule(
+        "data.width",
+        lambda c: c.data.width and c.data.width == c.data.side,
+        lambda c: f"is data.side = {c.data.side}; leave it out",
+    ),
     Rule(
         "data.channels",
         lambda c: not c.data.channels,
@@ -135,6 +149,14 @@ DATA_OF_THE_USER = (
         lambda c: c.measure.samples and not c.data.classes,
         lambda c: (
             "samples are judged by a classifier of the same images; give data.classes, or 0 samples"
+        ),
+    ),
+    Rule(
+        "measure.samples",
+        lambda c: c.measure.samples and c.data.classes == 1,
+        lambda c: (
+            "samples are judged by a classifier of the same images, which of one class (data.classes"
+            " = 1) learns nothing; give 0 samples"
         ),
     ),
 )

@@ -88,8 +88,8 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         sizes = rules.Sizes(
-            image_side=shape_of(self.data)[1],
-            input_side=input_of(self)[1],
+            image_sides=image_of(self.data)[1:],
+            input_sides=input_shape(self)[1:],
             training_images=images_of(self),
         )
         faults = [
@@ -150,25 +150,25 @@ def facts_of(data: Data) -> DataFacts:
 
 
 def shape_of(data: Data) -> tuple[int, int, int]:
-    """Return channels, side and classes of the images as the network sees them."""
+    """Return channels, height and classes of the images as the network sees them."""
     facts = facts_of(data)
     side = data.side or facts.side
     return data.channels or facts.channels, side, data.classes or facts.classes
 
 
-def input_of(config: TrialConfig) -> tuple[int, int]:
-    """Return channels and side of the network's input: of the images, or of their latents."""
-    channels, side, _ = shape_of(config.data)
-    if not OBJECTIVES[config.objective.name].in_latents:
-        return channels, side
-    halvings = len(config.latent.widths) - 1
-    return config.latent.channels, side // 2**halvings
+def image_of(data: Data) -> tuple[int, int, int]:
+    """Return channels, height and width of the images."""
+    channels, side, _ = shape_of(data)
+    return channels, side, data.width or side
 
 
 def input_shape(config: TrialConfig) -> tuple[int, int, int]:
     """Return channels, height and width of what the network works on: images, or their latents."""
-    channels, side = input_of(config)
-    return channels, side, side
+    channels, height, width = image_of(config.data)
+    if not OBJECTIVES[config.objective.name].in_latents:
+        return channels, height, width
+    smaller = 2 ** (len(config.latent.widths) - 1)
+    return config.latent.channels, height // smaller, width // smaller
 
 
 def images_of(config: TrialConfig) -> int:

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from lthray.config.fields import ConfigError, from_flat, words
 from lthray.config.options import Options, Root, split
+from lthray.config.parts import Data
 from lthray.config.presets import words_of
 from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import data_facts
 from lthray.findings.evidence import MARGIN, setting_of
 from lthray.study import comparators
 from lthray.study.page import Points, Study, once
@@ -198,7 +200,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     user_words = {word: value for word, value in flat.items() if word not in OWN}
     options = read_options(Options, own_words, faults)
     try:
-        config = TrialConfig.from_flat({**_base(study, options), **user_words})
+        config = TrialConfig.from_flat(answered({**_base(study, options), **user_words}))
     except ConfigError as error:
         faults += [flagged(fault) for fault in error.faults]
     faults += _unconfirmed(study, options)
@@ -230,6 +232,25 @@ def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
     return from_flat(cls, good)
 
 
+def answered(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return words of a config, with those that a user's own images answer where they are missing.
+
+    These are data.side, data.width, data.channels and data.classes. Raises ConfigError where the
+    images cannot be read.
+    """
+    of_data = {word: value for word, value in flat.items() if word.partition(".")[0] == "data"}
+    try:
+        data = from_flat(Data, {word.partition(".")[2]: of_data[word] for word in of_data})
+    except ConfigError:  # whoever makes a config of the words will say it
+        return dict(flat)
+    is_told = data.side and data.channels and data.classes
+    if is_told or not data_facts(data.name).brought:
+        return dict(flat)
+    from lthray.task.data import asked
+
+    return {**flat, **asked(data)}
+
+
 def flagged(fault: str) -> str:
     """Return a fault of a field as a fault of its option: `max_concurrent = 0` with dashes."""
     word, equals, rest = fault.partition(" = ")
@@ -239,8 +260,10 @@ def flagged(fault: str) -> str:
 
 def _base(study: Study, options: Options) -> dict[str, Any]:
     """Return the words under those of the command line: the preset's, the page's, the data root."""
-    base = {**words_of(options.preset, options.out)}
-    base |= study.base(options.preset, smoke=options.smoke)
+    preset = words_of(options.preset, options.out)
+    base = {**preset, **study.base(options.preset, smoke=options.smoke)}
+    if preset.get("measure.samples") == 0:  # of images that could not judge any
+        base["measure.samples"] = 0
     if options.data_root:
         base["data.root"] = options.data_root
     return base

@@ -21,7 +21,7 @@ from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
 from lthray.config.vocabulary import data_facts
 from lthray.core.random import generator
-from lthray.task import factories, pictures
+from lthray.task import brought, factories, pictures
 from lthray.task.augment import AUGMENTS, heads
 
 
@@ -31,6 +31,10 @@ class Raw(NamedTuple):
     images: np.ndarray  # [N, C, H, W] uint8
     labels: np.ndarray  # [N] int64
     test: np.ndarray | None = None  # rows of the official test part, where there is one
+    own: tuple[str, ...] = ()  # the split of each image, where the user has split them
+    names: tuple[str, ...] = ()  # of each image of the user's, to speak of it
+    classes: tuple[str, ...] = ()  # of the user's labels
+    notes: tuple[str, ...] = ()  # lines on how the user's images were read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class Images:
     splits: dict[str, Tensor]  # train, validation, test -> [n] int64
     augment: str
     digest: str
+    notes: tuple[str, ...] = ()  # lines on how a user's images were read, to be told
+    classes: tuple[str, ...] = ()  # names of a user's classes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -76,10 +82,11 @@ class Images:
     def batch(self, stream: int, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Return the images [size, C, H, W] and labels [size] of one training step.
 
-        An epoch shows no image twice; its last images, too few for a batch, are dropped.
+        An epoch shows no image twice; its last images, too few for a batch, are dropped. Where all
+        are too few, each batch is all of them.
         """
         train = self.splits["train"]
-        epoch, place = divmod(step, len(train) // size)
+        epoch, place = divmod(step, max(1, len(train) // size))
         order = _order(len(train), stream, epoch, str(train.device))
         index = train[order[place * size : (place + 1) * size]]
         return self.augmented(index, stream, step), self.labels[index]
@@ -146,8 +153,9 @@ def read(data: Data) -> Images:
     """Return a whole data set, read once for all who take a part of it or see it changed."""
     row = DATA_SETS.get(data.name, OWN)
     raw = row.read(data)
-    x = pictures.fitted(raw.images, data.side, data.channels)
-    splits = _split(raw.labels, raw.test)
+    x = pictures.fitted(raw.images, data.side, data.width or data.side, data.channels)
+    splits = _own_split(raw.own) if any(raw.own) else _split(raw.labels, raw.test)
+    twins = brought.twins(x, splits, raw.names) if raw.names else ()
     digest = hashlib.sha256(f"{row.white} {tuple(x.shape)}".encode())
     for array in (x, raw.labels, *splits.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -158,6 +166,8 @@ def read(data: Data) -> Images:
         splits={name: torch.from_numpy(rows) for name, rows in splits.items()},
         augment=data.augment,
         digest=digest.hexdigest(),
+        notes=(*raw.notes, *twins),
+        classes=raw.classes,
     )
 
 
@@ -178,6 +188,25 @@ def _split(labels: np.ndarray, test: np.ndarray | None) -> dict[str, np.ndarray]
     return {"test": order[official], "validation": rest[:part], "train": rest[part:]}
 
 
+def _own_split(own: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return the rows of each split that the user has made, in one fixed shuffled order.
+
+    A split that is not there is a tenth of the training images; both, if neither is, are drawn as
+    they are of images that nobody has split.
+    """
+    named = np.array(own)
+    if {*own} == {"train"}:
+        return _split(named, None)
+    order = np.random.default_rng(0).permutation(len(own))
+    splits = {name: order[named[order] == name] for name in ("test", "validation", "train")}
+    for name, rows in splits.items():
+        if not len(rows):
+            train = splits["train"]
+            part = len(train) // 10 + 1
+            splits |= {name: train[:part], "train": train[part:]}
+    return splits
+
+
 def _digits(data: Data, first: int = 0, classes: int = 10) -> Raw:
     """Read scikit-learn's digits: those of `classes` classes from `first` on."""
     from sklearn.datasets import load_digits
@@ -192,10 +221,13 @@ def _digits(data: Data, first: int = 0, classes: int = 10) -> Raw:
 
 
 def _folder(data: Data) -> Raw:
-    x, y = pictures.read_folder(
-        data.root, side=data.side, channels=data.channels, classes=data.classes
-    )
-    return Raw(x, y)
+    """Read the user's images; ConfigError where they are split and none is to train on."""
+    found = brought.read(data)
+    own, notes = tuple(found.splits), (found.how, *found.notes)
+    if any(own) and "train" not in own:
+        raise brought.refusal(data.root, f"has the splits {sorted({*own})}, but nothing to train on")
+    names, classes = tuple(found.names), tuple(found.classes)
+    return Raw(found.images, found.labels, None, own, names, classes, notes)
 
 
 def _flowers(data: Data) -> Raw:
@@ -240,22 +272,46 @@ def _opened(kind: Any, data: Data, **options: Any) -> Any:
 
 def _own(data: Data) -> Raw:
     """Read what a user's factory gives; ConfigError where it raises or gives something else."""
+    x, y = _made(data)
+    for fault in _faults(x, y, data):
+        raise ConfigError([f"data.name = {data.name!r}: {fault}"])
+    names = tuple(f"image {row}" for row in range(len(x)))
+    return Raw(np.ascontiguousarray(x), y.astype(np.int64), names=names)
+
+
+def _made(data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a user's factory gives, images [N, C, H, W] and labels, not looked at yet."""
     make = factories.factory("data.name", data.name)
     try:
         images, labels = make(data.root)
         x, y = np.array(images), np.array(labels)
     except Exception as error:
         raise factories.import_error("data.name", data.name, error) from None
-    if x.ndim == 3:
-        x = x[:, None]
-    for fault in _faults(x, y, data):
-        raise ConfigError([f"data.name = {data.name!r}: {fault}"])
-    return Raw(np.ascontiguousarray(x), y.astype(np.int64))
+    return (x[:, None] if x.ndim == 3 else x), y
+
+
+def asked(data: Data) -> dict[str, int]:
+    """Return the words data.side, width, channels and classes that the user's images answer.
+
+    Only words that `data` leaves at 0 are answered. Raises ConfigError where they cannot be read.
+    """
+    if data.name in DATA_SETS:
+        return brought.asked(data)
+    x, y = _made(data)
+    answers = {}
+    if x.ndim == 4:
+        _, channels, height, width = x.shape
+        answers = {"data.channels": channels} if channels in pictures.MODES else {}
+        square = data.side or height == width
+        answers |= {"data.side": height, "data.width": 0 if square else width}
+    if y.dtype.kind in "iu" and y.size:
+        answers["data.classes"] = int(y.max()) + 1
+    return brought.unanswered(answers, data)
 
 
 def _faults(x: np.ndarray, y: np.ndarray, data: Data) -> Iterator[str]:
     """Yield what is wrong with a user's images and labels; each check assumes those before it."""
-    wanted = (data.channels, data.side, data.side)
+    wanted = (data.channels, data.side, data.width or data.side)
     if x.dtype != np.uint8:
         yield f"images are {x.dtype}, not uint8"
     if x.shape[1:] != wanted:

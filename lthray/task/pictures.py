@@ -1,122 +1,265 @@
-"""Pictures as arrays: folders of picture files, cut square, scaled, turned grey."""
+"""Pictures as arrays: one picture as a viewer shows it, cut to a shape, as bytes.
 
+A viewer turns a picture as its EXIF orientation says, lays what is transparent on a ground, and
+shows the first frame of several. Colours are taken as they are stored, without colour profiles.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lthray.config.fields import ConfigError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 FEWEST = 12  # images that give every split some
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's modes by number of channels
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA"),
+    *("TIFF", "WEBP"),
+)
+"""Formats of Pillow that are read: pictures of pixels, none that runs another program."""
+MOST_PIXELS = 10**8
+"""Pixels of the largest picture that is opened: 10,000 x 10,000."""
+HALF = 2**15  # 16-bit pictures with values from here on are taken to fill the sixteen bits
+ORIENTATION = 0x0112  # number of the orientation among the EXIF facts
+Values = np.ndarray[Any, Any]
 
 
-def read_folder(
-    root: str, *, side: int, channels: int, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return every image below the folder `root`, in order of its path, and its class.
-
-    Images are [N, channels, side, side] uint8. An image's class, int64, is the place of its first
-    subfolder in the alphabet. Raises ConfigError for a folder that does not have that many
-    `classes` (0: any number), for too few images and for files that cannot be read.
-    """
-    folder = Path(root)
-    if not root or not folder.is_dir():
-        raise _refusal(root, "data.name = 'folder' needs a folder of images")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if len(paths) < FEWEST:
-        suffixes = " ".join(SUFFIXES)
-        raise _refusal(root, f"has {len(paths)} images ({suffixes}), {FEWEST} are needed")
-    names = [_subfolder(path, folder) for path in paths]
-    class_names = sorted(set(names))
-    if classes and len(class_names) != classes:
-        line = f"data.classes = {classes}: {root!r} has {len(class_names)} subfolders with images"
-        raise ConfigError([line])
-    images = _read_all(paths, root, side, channels)
-    labels = [class_names.index(name) for name in names]
-    return _as_bytes(images), np.array(labels, dtype=np.int64)
+class BadPicture(ValueError):
+    """Signal a picture that is readable and yet cannot be used; the message says why."""
 
 
-def square(source: Any, side: int, channels: int) -> np.ndarray:
-    """Return a picture, cut square about its middle and scaled, [channels, side, side].
+@dataclass(frozen=True)
+class Shown:
+    """One picture as a viewer shows it."""
 
-    `source` is a file or a PIL image. The array is uint8; of a picture with more bits than eight,
-    as slices of a scan have, float32.
+    values: Values
+    """[H, W, C] uint8; or float32, of a picture with more bits than eight."""
+    is_whole: bool = False
+    """Whether the values of a picture with more bits are whole numbers."""
+    is_turned: bool = False
+    is_transparent: bool = False
+    frames: int = 1
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the picture has no colour, however it is stored."""
+        colours = self.values[..., :3]
+        return colours.shape[-1] < 3 or bool((colours == colours[..., :1]).all())
+
+
+@cache
+def suffixes() -> tuple[str, ...]:
+    """Return the endings, in small letters, of files that are taken for pictures."""
+    from PIL import Image
+
+    named = Image.registered_extensions().items()
+    return tuple(sorted(suffix for suffix, name in named if name in FORMATS))
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the names of formats that the Pillow of this machine can open."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def opened(path: Path, ground: str = "white", *, transparent: bool = False) -> Shown:
+    """Return the picture in a file as a viewer shows it on a `ground`.
+
+    With `transparent` its last channel is transparency instead. Raises BadPicture for what is no
+    finite picture of sane size, and whatever Pillow raises for a file that it cannot read.
     """
     from PIL import Image
 
-    if not isinstance(source, Path):
-        return _cut(source, side, channels)
-    with Image.open(source) as picture:
-        return _cut(picture, side, channels)
+    with _quiet(), Image.open(path, formats=_formats()) as picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            size = f"{picture.width} x {picture.height}"
+            raise BadPicture(f"has {size} pixels, at most {MOST_PIXELS:,} are read")
+        return _shown(picture, ground, transparent)
 
 
-def fitted(x: np.ndarray, side: int, channels: int) -> np.ndarray:
-    """Return images `x` [N, C, H, W] uint8 with that many `channels` and that `side`; 0: as it is.
+def of_array(values: Values, ground: str = "white", *, transparent: bool = False) -> Shown:
+    """Return an array [H, W, C] as a picture; its second or fourth channel is transparency."""
+    from PIL import Image
+
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * 255
+    if values.dtype != np.uint8:
+        return Shown(_finite(values), is_whole=values.dtype.kind in "iu")
+    channels = values.shape[-1]
+    if channels in (1, 3) or transparent:
+        return Shown(values)
+    return _shown(Image.fromarray(np.ascontiguousarray(values), MODES[channels]), ground, False)
+
+
+def reason(error: Exception) -> str:
+    """Return why a picture cannot be read, in a few words without control characters."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    for name, words in REASONS.items():
+        if name in names:
+            return words
+    said = " ".join(str(error).split())
+    if isinstance(error, BadPicture):
+        return said
+    return f"{names[0]}: {ascii(said)[1:-1][:80]}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings about strange files off the terminal while this is open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _shown(picture: Any, ground: str, transparent: bool) -> Shown:
+    from PIL import Image, ImageOps
+
+    frames = getattr(picture, "n_frames", 1)
+    is_turned = _orientation(picture) > 1
+    upright = ImageOps.exif_transpose(picture) if is_turned else picture
+    if upright.mode[0] in "IF":
+        values = _finite(np.asarray(upright)[..., None])
+        is_whole = upright.mode[0] == "I"
+        return Shown(values, is_whole=is_whole, is_turned=is_turned, frames=frames)
+    clear = upright.has_transparency_data
+    if not (clear or transparent):
+        mode = "L" if upright.mode in ("1", "L") else "RGB"
+        return Shown(_array(upright.convert(mode)), is_turned=is_turned, frames=frames)
+    layer = upright.convert("RGBA")
+    is_transparent = layer.getextrema()[3][0] < 255
+    if not transparent:
+        below = Image.new("RGBA", layer.size, ground)
+        layer = Image.alpha_composite(below, layer).convert("RGB")
+    values = _array(layer)
+    return Shown(values, is_turned=is_turned, is_transparent=is_transparent, frames=frames)
+
+
+def _orientation(picture: Any) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none that a viewer could read."""
+    try:
+        number = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged facts beside a picture that is whole
+        return 1
+    return number if number in range(1, 9) else 1
+
+
+def _array(picture: Any) -> Values:
+    return np.asarray(picture).reshape(picture.height, picture.width, -1)
+
+
+def _finite(values: Values) -> Values:
+    """Return numbers as float32; BadPicture where some are not finite."""
+    if values.dtype.kind not in "iuf":
+        raise BadPicture(f"holds {values.dtype}, no numbers that are pixels")
+    with np.errstate(over="ignore"):
+        deep = values.astype(np.float32)
+    broken = int((~np.isfinite(deep)).sum())
+    if broken:
+        raise BadPicture(f"has NaN or infinity in {broken} of {deep.size} values")
+    return deep
+
+
+def cut(shown: Shown, height: int, width: int, channels: int) -> Values:
+    """Return a picture cropped about its middle to a shape, and scaled: [channels, height, width].
+
+    The array is uint8; of a picture with more bits than eight, float32.
+    """
+    from PIL import Image, ImageOps
+
+    values = np.ascontiguousarray(shown.values)
+    if values.dtype == np.uint8:
+        picture = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
+        fitted = ImageOps.fit(picture.convert(MODES[channels]), (width, height))
+        return _array(fitted).transpose(2, 0, 1)
+    bands = []
+    for band in values.transpose(2, 0, 1):
+        bands.append(np.asarray(ImageOps.fit(Image.fromarray(band), (width, height))))
+    return _coloured(np.stack(bands), channels)
+
+
+def square(picture: Any, side: int, channels: int) -> Values:
+    """Return a PIL image, cut square about its middle and scaled, [channels, side, side] uint8."""
+    return cut(_shown(picture, "white", False), side, side, channels)
+
+
+def _coloured(bands: Values, channels: int) -> Values:
+    """Return bands [C, H, W] float32 with that many channels: grey repeated, colour by its luma."""
+    if len(bands) == channels:
+        return bands
+    if len(bands) == 1 and channels == 3:
+        return np.repeat(bands, 3, axis=0)
+    if len(bands) == 3 and channels == 1:
+        weights = np.array(LUMA, dtype=np.float32)[:, None, None]
+        return (bands * weights).sum(0, keepdims=True)
+    had = f"has {len(bands)} channels of more than eight bits"
+    raise BadPicture(f"{had}, which data.channels = {channels} cannot show")
+
+
+def kept_share(shape: tuple[int, int], height: int, width: int) -> float:
+    """Return the share of a picture of `shape` (height, width) that `cut` keeps."""
+    ratio = (shape[1] / shape[0]) / (width / height)
+    return min(ratio, 1 / ratio)
+
+
+def as_bytes(images: Sequence[Values], ends: tuple[float, float] | None) -> Values:
+    """Return images [C, H, W] as one array of uint8.
+
+    Those of more bits than eight go from black to white between `ends`, by default over the range
+    that they have together.
+    """
+    low, high = ends or together(images)
+    scale = 255 / max(high - low, 1e-9)
+    parts = []
+    for x in images:
+        if x.dtype != np.uint8:
+            x = np.clip(np.rint(scale * (x - low)), 0, 255).astype(np.uint8)
+        parts.append(x)
+    return np.stack(parts)
+
+
+def together(images: Iterable[Values]) -> tuple[float, float]:
+    """Return the least and the largest value of the images that are not of bytes; 0 and 1 of none.
+    """
+    deep = [x for x in images if x.dtype != np.uint8]
+    low = min((float(x.min()) for x in deep), default=0.0)
+    return low, max((float(x.max()) for x in deep), default=1.0)
+
+
+def fitted(x: Values, height: int, width: int, channels: int) -> Values:
+    """Return images `x` [N, C, H, W] uint8 with that shape and that many `channels`; 0: as it is.
 
     Colour becomes grey by its luma; scaling is bilinear and antialiased.
     """
     if channels == 1 and x.shape[1] == 3:
         weighted = x * np.array(LUMA)[None, :, None, None]
         x = np.rint(weighted.sum(1, keepdims=True)).astype(np.uint8)
-    if side and side != x.shape[-1]:
-        x = _resized(x, side)
+    if height and (height, width) != x.shape[-2:]:
+        x = _resized(x, height, width)
     return x
 
 
-def _resized(x: np.ndarray, side: int) -> np.ndarray:
+def _resized(x: Values, height: int, width: int) -> Values:
     interpolate = torch.nn.functional.interpolate
     parts = []
     for part in torch.from_numpy(x).split(1000):
-        parts.append(interpolate(part.float(), (side, side), mode="bilinear", antialias=True))
+        parts.append(interpolate(part.float(), (height, width), mode="bilinear", antialias=True))
     return torch.cat(parts).round().to(torch.uint8).numpy()
 
 
-def _cut(picture: Any, side: int, channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    if picture.mode[0] in "IF":
-        deep = Image.fromarray(np.asarray(picture, dtype=np.float32))
-        values = np.asarray(ImageOps.fit(deep, (side, side)))
-        return np.repeat(values[None], channels, axis=0)
-    picture = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (side, side))
-    return np.asarray(picture).reshape(side, side, -1).transpose(2, 0, 1)
-
-
-def _subfolder(path: Path, folder: Path) -> str:
-    """Return the first subfolder on the way from `folder` to a file; empty for a file in it."""
-    return path.relative_to(folder).parts[0] if path.parent != folder else ""
-
-
-def _read_all(paths: list[Path], root: str, side: int, channels: int) -> list[np.ndarray]:
-    """Return all pictures; ConfigError that names the first five that cannot be read."""
-    images, broken = [], []
-    for path in paths:
-        try:
-            images.append(square(path, side, channels))
-        except (OSError, ValueError, SyntaxError) as error:  # whatever Pillow makes of such a file
-            broken.append(f"{path.relative_to(root)} ({type(error).__name__})")
-    if broken:
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        raise _refusal(root, f"cannot be read: {', '.join(broken[:5])}{more}")
-    return images
-
-
-def _as_bytes(images: list[np.ndarray]) -> np.ndarray:
-    """Return all images as uint8; those of more bits, over the range that they have together."""
-    deep = [x for x in images if x.dtype != np.uint8]
-    low = min((x.min() for x in deep), default=0.0)
-    high = max((x.max() for x in deep), default=1.0)
-    scale = 255 / max(high - low, 1e-9)
-    as_bytes = []
-    for x in images:
-        if x.dtype != np.uint8:
-            x = np.rint(scale * (x - low)).astype(np.uint8)
-        as_bytes.append(x)
-    return np.stack(as_bytes)
-
-
-def _refusal(root: str, why: str) -> ConfigError:
-    return ConfigError([f"data.root = {root!r}: {why}"])
+REASONS = {
+    "UnidentifiedImageError": "is no picture that can be read",
+    "DecompressionBombError": f"has more than {MOST_PIXELS:,} pixels",
+    "PermissionError": "may not be read",
+    "FileNotFoundError": "is not there",
+    "MemoryError": "needs more memory than there is",
+}
+"""Class of an error -> what is said of the file."""

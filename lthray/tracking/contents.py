@@ -23,6 +23,7 @@ def tags_of(trial: TrialRecord, about: Mapping[str, Any]) -> dict[str, str]:
     point = trial.point
     return {
         "study": about["study"],
+        "preset": about["preset"],
         "call": trial.id[:12],
         "phase": point.phase,
         "control": point.control,

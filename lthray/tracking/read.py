@@ -80,8 +80,9 @@ class Recorded:
     @property
     def preset(self) -> str:
         """Name of the preset that the study began from."""
-        study = self.tags[self.trials[0].run]["study"]
-        return self.name.removeprefix(f"{study}.").removesuffix(".smoke")
+        tags = self.tags[self.trials[0].run]
+        named = self.name.removeprefix(f"{tags['study']}.").removesuffix(".smoke")
+        return tags.get("preset", named)
 
     def of(self, call: str = "") -> list[TrialRecord]:
         """Return the trials that answer the study's question.

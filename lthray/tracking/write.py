@@ -40,8 +40,8 @@ Sentences = Callable[[Evidence], Sequence[str]]
 
 
 def experiment_name(about: Mapping[str, Any]) -> str:
-    """Return the name of a call's experiment: studies, presets and smoke runs never mix."""
-    parts = [about["study"], about["preset"]]
+    """Return the name of a call's experiment: studies, data and smoke runs never mix."""
+    parts = [about["study"], about.get("collection", about["preset"])]
     if about["smoke"]:
         parts.append("smoke")
     return ".".join(parts)

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lthray.config.parts import Measure, Model, Objective, Prune, Train
-from lthray.config.trial import TrialConfig, input_of, input_shape, layers_of, shape_of
+from lthray.config.trial import TrialConfig, input_shape, layers_of, shape_of
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.prune import budgets
 from lthray.task import data, inputs, networks
@@ -143,8 +143,7 @@ def autoencoder_config(config: TrialConfig) -> TrialConfig:
 def small_config(config: TrialConfig, density: float) -> TrialConfig:
     """Return the dense network of the same family with about as many parameters as a ticket of
     `density` keeps."""
-    channels, side = input_of(config)
-    shape, classes = (channels, side, side), shape_of(config.data)[2]
+    shape, classes = input_shape(config), shape_of(config.data)[2]
     total, layers = networks.sizes(config.model, shape, classes)
     rules = budgets.assign(layers, layers_of(config))
     cut = 0.0

@@ -1,0 +1,114 @@
+"""A look at a user's own images before anything is trained: counts, problems, a contact sheet, and
+the words of a preset that fit them."""
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from lthray.config.fields import ConfigError, from_flat
+from lthray.config.parts import Data, Prune, Train
+from lthray.config.trial import TrialConfig
+from lthray.config.vocabulary import FEATURES
+from lthray.study.call import answered
+from lthray.task.data import Images, load
+
+CLASSES = 20  # classes that are listed, or that have a row of the contact sheet
+COLUMNS = 10  # images of a class on it
+CELL = 64  # pixels of the longer side of an image on it
+EDGE, CAPTION = 4, 12  # pixels around an image, and of the name of a class above its row
+GROUND = (96, 96, 96)
+LEAST = 8  # training images that a criterion must see
+ORDER = ("train", "validation", "test")
+
+
+def survey(words: Mapping[str, Any]) -> tuple[Images, dict[str, Any]]:
+    """Return a user's images, and the words of a preset for them.
+
+    `words` are those on data that the user gave. Raises ConfigError where the images cannot be
+    read, or no trial could learn from them.
+    """
+    given = {word.partition(".")[2]: value for word, value in answered(words).items()}
+    data = from_flat(Data, given)
+    images = load(data)
+    preset = preset_words(images, data)
+    TrialConfig.from_flat(preset)
+    return images, preset
+
+
+def lines(images: Images, words: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what there is: how it was read, counts by class and split, the shape, what is amiss.
+
+    `words` are those of the preset that is made of the images.
+    """
+    how, *notes = images.notes
+    channels, height, width = images.shape
+    kind = {1: "grey", 2: "grey with transparency", 3: "colour", 4: "colour with transparency"}
+    counts = [f"{len(images.splits[split])} {split}" for split in ORDER]
+    yield f"{words['data.root']!r}: {len(images.images)} images ({how}): {', '.join(counts)}"
+    yield f"taken as {height} x {width}, {kind[channels]}, {len(images.classes)} classes"
+    yield from _class_lines(images)
+    for note in notes:
+        yield f"note: {note}"
+
+
+def _class_lines(images: Images) -> Iterator[str]:
+    """Yield the numbers of images of each class in each split."""
+    numbers = {}
+    for split in ORDER:
+        labels = images.labels[images.splits[split]].tolist()
+        numbers[split] = Counter(labels)
+    for label, name in enumerate(images.classes[:CLASSES]):
+        counts = [f"{numbers[split][label]:>6} {split}" for split in ORDER]
+        yield f"  {name!r:<20} {' '.join(counts)}"
+    if len(images.classes) > CLASSES:
+        yield f"  and {len(images.classes) - CLASSES} more classes"
+    untaught = [name for label, name in enumerate(images.classes) if not numbers["train"][label]]
+    if untaught:
+        yield f"note: no training image shows {untaught}"
+
+
+def preset_words(images: Images, data: Data) -> dict[str, Any]:
+    """Return the words of a preset for these images: the default network, on as many as there are.
+
+    Raises ConfigError where they are too few to prune with.
+    """
+    number = len(images.splits["train"])
+    if number < LEAST:
+        why = f"has {number} training images, a criterion needs at least {LEAST}"
+        raise ConfigError([f"data.root = {data.root!r}: {why}"])
+    given, usual = asdict(data), asdict(Data())
+    words = {f"data.{name}": given[name] for name in given if given[name] != usual[name]}
+    batch = Train().batch
+    while batch > number:
+        batch //= 2
+    words |= {"train.batch": batch, "prune.images": min(Prune().images, number)}
+    if number < 10 * FEATURES or len(images.classes) < 2:
+        words["measure.samples"] = 0
+    return words
+
+
+def sheet(images: Images) -> bytes:
+    """Return a PNG with a row of images for each class, as the network will see them, enlarged."""
+    from PIL import Image, ImageDraw
+
+    factor = max(1, CELL // max(images.shape[1:]))
+    height, width = images.shape[1] * factor + EDGE, images.shape[2] * factor + EDGE
+    rows = range(min(len(images.classes), CLASSES))
+    page = Image.new("RGB", (COLUMNS * width + EDGE, len(rows) * (height + CAPTION) + EDGE), GROUND)
+    draw = ImageDraw.Draw(page)
+    for label in rows:
+        top = EDGE + label * (height + CAPTION)
+        draw.text((EDGE, top), ascii(images.classes[label])[1:-1] or "all", fill="white")
+        of_class = (images.labels == label).nonzero().flatten()[:COLUMNS]
+        for column, row in enumerate(of_class.tolist()):
+            values = images.images[row].numpy().transpose(1, 2, 0)
+            large = np.ascontiguousarray(values.repeat(factor, 0).repeat(factor, 1))
+            picture = Image.fromarray(large.squeeze(-1) if large.shape[-1] == 1 else large)
+            page.paste(picture.convert("RGB"), (EDGE + column * width, top + CAPTION))
+    file = io.BytesIO()
+    page.save(file, "PNG")
+    return file.getvalue()
