@@ -242,6 +242,11 @@ TOGETHER = [
         {"objective.name": "classify", "model.name": "lenet5", "prune.terms": 33},
         "prune.terms = 33: at most a quarter of",
     ),
+    ({"train.ema": 0.995}, "at most 0.5; a decay of 0.995 is as wide as 0.5 of 400 steps"),
+    (
+        {"train.ema": 0.999, "train.steps": 20_000},
+        "a decay of 0.999 is as wide as 0.05 of 20000 steps",
+    ),
     ({"rewind.fraction": 0.001}, "late needs 1 <= k < steps"),
     ({"rewind.rule": "init", "rewind.anchor": "previous"}, "only for rewind.rule = 'late'"),
     ({"control": "shuffle", "rewind.rule": "lr"}, "keeps trained weights"),

@@ -187,7 +187,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "train.momentum": 0.9,
     "train.weight_decay": 0.0,
     "train.clip": 1.0,
-    "train.ema": 0.995,
+    "train.ema": 0.1,
     "train.autocast": "none",
     "train.channels_last": False,
     "train.compile": "none",

@@ -23,6 +23,10 @@ from lthray.config.vocabulary import (
 )
 
 
+WIDEST = 0.5
+"""Largest train.ema: the plain mean of all weights of a run has half its length as mean age."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """Hold the numbers that follow from several words of a config."""
@@ -72,6 +76,11 @@ def _denoises(c: Any) -> bool:
 def _prunes_untrained(c: Any) -> bool:
     """Return whether something is pruned and nothing is trained."""
     return not c.train.steps and bool(c.prune.ladder or c.origin)
+
+
+def _width_of_decay(c: Any) -> float:
+    """Return the train.ema that is as wide, at the end of the run, as a decay of that value."""
+    return min(WIDEST, 1 / ((1 - c.train.ema) * max(c.train.steps, 1)))
 
 
 def _most_images(sizes: Sizes) -> str:
@@ -170,6 +179,14 @@ TRAIN = (
         lambda c: (
             "nothing is trained, so nothing can be pruned; "
             f"prune.ladder = {c.prune.ladder} must be ()"
+        ),
+    ),
+    Rule(
+        "train.ema",
+        lambda c: c.train.ema > WIDEST,
+        lambda c: (
+            f"a width, the mean age of the averaged weights as a share of the run, at most {WIDEST}; "
+            f"a decay of {c.train.ema} is as wide as {_width_of_decay(c):.2g} of {c.train.steps} steps"
         ),
     ),
     Rule(
