@@ -182,7 +182,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "train.optimizer": "adam",
     "train.lr": 0.004,
     "train.warmup": 0,
-    "train.decay": "constant",
+    "train.decay": "cosine",
     "train.floor": 0.1,
     "train.momentum": 0.9,
     "train.weight_decay": 0.0,

@@ -149,8 +149,8 @@ class Train:
     """Peak learning rate."""
     warmup: Whole = 0
     """Steps of linear warm-up."""
-    decay: vocabulary.Decay = "constant"
-    """Shape of the learning rate after warm-up."""
+    decay: vocabulary.Decay = "cosine"
+    """Shape of the learning rate after warm-up, down to train.floor at the end of the run."""
     floor: Fraction = 0.1
     """Last learning rate, as a share of the peak; fine-tuning continues at this rate."""
     clip: AtLeastZero = 1.0
@@ -191,7 +191,8 @@ class Prune:
     scoring_steps: Count = 1
     """Steps, by equal factors of density, in which a rung is cut, with new scores at each."""
     budget: vocabulary.Budget = "overall"
-    """How a density is shared out over the layers."""
+    """How a density is shared out over the layers. lamp does so by the sizes of the weights,
+    whatever criterion chooses among those of a layer (Lee et al. 2021)."""
     slope: Annotated[float, Only("prune.budget", "ramp")] = 0.0
     """Density falls by exp(slope) from the first layer to the last (forward order); < 0 rises."""
     dials: tuple[float, ...] = ()

@@ -94,6 +94,13 @@ class ObjectiveFacts:
 
 
 @dataclass(frozen=True)
+class DecayFacts:
+    """State what becomes of the learning rate after the warm-up."""
+
+    falls: bool = True
+
+
+@dataclass(frozen=True)
 class BudgetFacts:
     """State what a budget needs and allows, and how trials of it are named."""
 
@@ -144,6 +151,8 @@ class RewindFacts:
     """Whether trained weights are kept."""
     ticket: bool = False
     """Whether the weights are those of the ticket `origin`."""
+    rate: bool = False
+    """Whether nothing but the learning rate goes back, which then must have fallen."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +169,8 @@ class ControlFacts:
     """Whether it is made from the chain of rungs, which the ticket of another trial has not."""
     narrower: bool = False
     """Whether it trains a narrower network."""
+    rate: bool = False
+    """Whether nothing but the learning rate goes back, which then must have fallen."""
     one_mask: bool = False
     """Whether its mask is settled before the training, so that none may move."""
 
@@ -212,6 +223,11 @@ OBJECTIVES: dict[str, ObjectiveFacts] = {
     "classify": ObjectiveFacts(classifies=True),
     "autoencode": ObjectiveFacts(),
 }
+DECAYS: dict[str, DecayFacts] = {
+    "constant": DecayFacts(falls=False),
+    "linear": DecayFacts(),
+    "cosine": DecayFacts(),
+}
 BUDGETS: dict[str, BudgetFacts] = {
     "uniform": BudgetFacts("uniform", uniform=True, channels=True),
     "overall": BudgetFacts("overall", channels=True),
@@ -239,7 +255,7 @@ REWINDS: dict[str, RewindFacts] = {
     "init": RewindFacts(),
     "late": RewindFacts(pointed=True, midway=True),
     "tuned": RewindFacts(pointed=True, trained=True),
-    "lr": RewindFacts(pointed=True, trained=True),
+    "lr": RewindFacts(pointed=True, trained=True, rate=True),
     "random": RewindFacts(),
     "sign": RewindFacts(),
     "given": RewindFacts(ticket=True),
@@ -254,7 +270,7 @@ CONTROLS: dict[str, ControlFacts] = {
     "dense": ControlFacts(),
     "small_dense": ControlFacts(chain=True, narrower=True),
     "tuned": ControlFacts(chain=True),
-    "lr": ControlFacts(chain=True),
+    "lr": ControlFacts(chain=True, rate=True),
     "one_shot": ControlFacts(chain=True, one_mask=True),
 }
 
