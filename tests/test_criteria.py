@@ -453,7 +453,4 @@ def test_the_reverse_of_cka_gives_less_where_two_seeds_are_alike(store):
         rounds(tiny(prune__gamma=g, **words), store)[1].densities for g in (1.0, -1.0)
     )
     names = [n for n, d in plain.items() if d < 0.99 and reverse[n] < 0.99]
-    assert (
-        plain["mid_block.resnets.0.time_emb_proj.weight"] > 0.05
-    )  # sees no image, so it is as others are
     assert spearmanr([plain[n] for n in names], [reverse[n] for n in names]).statistic < -0.9

@@ -370,9 +370,11 @@ def test_copies_are_looked_for_in_every_image_that_was_trained_on():
 
     def found(**words) -> float:
         images = taken(pixels, replace(tiny().data, **words))
-        (share,) = MEASURES["memorised"].run(
-            {"sampler": "ddim"}, Samples(last), SimpleNamespace(images=images), pixels
-        ).metrics.values()
+        (share,) = (
+            MEASURES["memorised"]
+            .run({"sampler": "ddim"}, Samples(last), SimpleNamespace(images=images), pixels)
+            .metrics.values()
+        )
         return share
 
     assert found() > 0.9

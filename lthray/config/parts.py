@@ -218,9 +218,10 @@ class Prune:
     layers are cut the more."""
     layers: tuple[tuple[str, Fraction | Literal["free"]], ...] = ()
     """Ordered (pattern, density) pairs over the layers, first match wins; free = the budget
-    decides. () = the network's own rules: first and last layer and the time embedding stay dense.
-    Norms and biases are never cut, except with their channels. A layer that stays dense keeps all
-    its outputs; its inputs go with the channels that feed them."""
+    decides. () = the network's own rules: its first and last layer stay dense, and all layers that
+    tell it the time or the class and never see the image. Norms and biases are never cut, except
+    with their channels. A layer that stays dense keeps all its outputs; its inputs go with the
+    channels that feed them."""
     early: Share = 0.0
     """Early-bird tickets (You et al. 2020, arXiv 1909.11957; of diffusion models, Whalen et al.
     2025, arXiv 2504.09606): a mask counts as settled when less than this share of what it keeps

@@ -22,7 +22,6 @@ from lthray.config.vocabulary import (
     network_facts,
 )
 
-
 WIDEST = 0.5
 """Largest train.ema: the plain mean of all weights of a run has half its length as mean age."""
 
@@ -185,8 +184,9 @@ TRAIN = (
         "train.ema",
         lambda c: c.train.ema > WIDEST,
         lambda c: (
-            f"a width, the mean age of the averaged weights as a share of the run, at most {WIDEST}; "
-            f"a decay of {c.train.ema} is as wide as {_width_of_decay(c):.2g} of {c.train.steps} steps"
+            f"the mean age of the averaged weights as a share of the run, at most {WIDEST}; a "
+            f"decay of {c.train.ema} is as wide as {_width_of_decay(c):.2g} "
+            f"of {c.train.steps} steps"
         ),
     ),
     Rule(

@@ -74,7 +74,8 @@ class NetworkFacts:
 
     learns: tuple[ObjectiveName, ...]
     layers: LayerRules
-    """Densities unless prune.layers says otherwise: the ways in and out, stay whole."""
+    """Densities unless prune.layers says otherwise: the ways in and out stay whole. So do, of any
+    network, the layers that never see the image, which tell it the time or the class."""
     levels: bool = False
     """Whether model.channels are levels with GroupNorm, each but the first at half the side."""
     attention: bool = False
@@ -195,7 +196,7 @@ AUGMENTS: dict[str, AugmentFacts] = {
 NETWORKS: dict[str, NetworkFacts] = {
     "unet": NetworkFacts(
         learns=("denoise", "latent_denoise"),
-        layers=(("conv_in", 1.0), ("conv_out", 1.0), ("time_embedding.*", 1.0), ("*", "free")),
+        layers=(("conv_in", 1.0), ("conv_out", 1.0), ("*", "free")),
         levels=True,
         attention=True,
     ),

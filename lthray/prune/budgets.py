@@ -9,7 +9,7 @@ become whole numbers is in `lthray.prune.shares`.
 import difflib
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -51,6 +51,20 @@ def assign(layers: Iterable[str], rules: Iterable[Rule]) -> dict[str, float | st
     if faults:
         raise ConfigError(faults)
     return densities
+
+
+def policy(
+    layers: Iterable[str], chosen: Iterable[Rule], own: Iterable[Rule], told: Collection[str]
+) -> dict[str, float | str]:
+    """Return layer -> fixed density or "free" by the `chosen` rules.
+
+    Without any it is by the network's `own`, and whole where it is `told` the time or the class: a
+    criterion that weighs gradients would leave next to nothing of such layers.
+    """
+    if chosen:
+        return assign(layers, chosen)
+    assigned = assign(layers, own)
+    return {name: 1.0 if name in told else density for name, density in assigned.items()}
 
 
 def _density_of(module: str, rules: Sequence[Rule]) -> float | str | None:

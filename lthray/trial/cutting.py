@@ -187,9 +187,7 @@ class Cutting:
                 raise Collapsed(f"no weight left at {where}: {', '.join(empty)}")
         return mask, counts
 
-    def scores(
-        self, weights: Weights, mask: Mask, seen: list[tuple[Inputs, Tensor]]
-    ) -> Scores:
+    def scores(self, weights: Weights, mask: Mask, seen: list[tuple[Inputs, Tensor]]) -> Scores:
         """Return the scores of all weights under `mask`; the network then has these weights.
 
         Where channels are cut, the smaller network is scored.
