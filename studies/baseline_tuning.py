@@ -33,7 +33,7 @@ def space(config: TrialConfig) -> Space:
         "train.lr": Range(lr / 4, lr * 4, log=True),
         **widths(config),
         "train.steps": Choice((steps // 2, steps, 2 * steps)),
-        "train.ema": Choice((0.98, 0.99, 0.995, 0.999)),
+        "train.ema": Choice((0.03, 0.1, 0.2)),
         "train.batch": Choice((batch // 2, batch, 2 * batch)),
     }
 

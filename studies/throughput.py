@@ -68,7 +68,7 @@ def plain(config: TrialConfig, images: Images) -> Iterator[None]:
     device = images.images.device
     network = networks.build(config.model, images.shape, 10, seed=0).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.train.lr)
-    average = EMAModel(network.parameters(), decay=config.train.ema, use_ema_warmup=True)
+    average = EMAModel(network.parameters(), decay=0.999, use_ema_warmup=True)
     timesteps = config.objective.timesteps
     scheduler = DDPMScheduler(timesteps, beta_schedule=config.objective.schedule)
     everything = images.scaled(images.splits["train"])

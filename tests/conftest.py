@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
     "model.groups": 4,
     "train.steps": 8,
     "train.batch": 8,
-    "train.ema": 0.9,
+    "train.ema": 0.2,
     "rewind.fraction": 0.25,
     "prune.ladder": (0.5, 0.3),
     "measure.images": 8,
@@ -75,7 +75,7 @@ def probe_of(
     x = torch.rand(images, 1, 8, 8, generator=g) * 2 - 1
     y = torch.randint(0, 10, (images,), generator=g)
     task = OBJECTIVES[objective].task(Objective(), "cpu")
-    seen = list(task.terms(x, y, terms))
+    seen = list(task.terms(x, y, terms, 0))
     closures = tuple(
         lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen
     )

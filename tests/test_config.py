@@ -242,6 +242,22 @@ TOGETHER = [
         {"objective.name": "classify", "model.name": "lenet5", "prune.terms": 33},
         "prune.terms = 33: at most a quarter of",
     ),
+    ({"train.ema": 0.995}, "at most 0.5; a decay of 0.995 is as wide as 0.5 of 400 steps"),
+    (
+        {"train.ema": 0.999, "train.steps": 20_000},
+        "a decay of 0.999 is as wide as 0.05 of 20000 steps",
+    ),
+    (
+        {"rewind.rule": "lr", "train.decay": "constant"},
+        "the same from step 20 on (train.decay = 'constant', train.floor = 0.1), so that this is "
+        "fine-tuning; use 'tuned', or train.decay = one of linear, cosine",
+    ),
+    ({"control": "lr", "train.decay": "constant"}, "fine-tuning; use 'tuned'"),
+    ({"rewind.rule": "lr", "train.floor": 1.0}, "train.floor = 1.0), so that this is fine-tuning"),
+    (
+        {"rewind.rule": "lr", "train.decay": "constant", "train.warmup": 20},
+        "the same from step 20 on",
+    ),
     ({"rewind.fraction": 0.001}, "late needs 1 <= k < steps"),
     ({"rewind.rule": "init", "rewind.anchor": "previous"}, "only for rewind.rule = 'late'"),
     ({"control": "shuffle", "rewind.rule": "lr"}, "keeps trained weights"),

@@ -65,6 +65,60 @@ def test_what_is_drawn_inside_is_a_function_of_the_seed_and_touches_nothing_outs
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+class Gated(nn.Module):
+    """A denoiser that begins with no way through its middle, told the time before it sees x."""
+
+    def __init__(self):
+        super().__init__()
+        self.time = nn.Sequential(nn.Linear(1, 6), nn.SiLU(), nn.Linear(6, 6))
+        self.way_in, self.gate = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 6, 1)
+        self.middle, self.way_out = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 1, 3, padding=1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+
+    def forward(self, x, t):
+        e = self.time(t.float()[:, None])[:, :, None, None]
+        inside = self.gate(self.way_in(input=x) + e)
+        return self.way_out(self.middle(inside))  # zeros, whatever x is
+
+
+def never_changing(network: nn.Module, classes: int = 0) -> set[str]:
+    """Layers whose input is the same for two images, once no weight is zero."""
+    with torch.no_grad():
+        for i, p in enumerate(network.parameters()):
+            p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(i)))
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            seen[name] = []
+            module.register_forward_hook(lambda _m, _i, out, n=name: seen[n].append(out.detach()))
+    t = torch.zeros(1, dtype=torch.int64)
+    for shift in (0.0, 1.0):
+        network(torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(9)) + shift, t,
+                *[t] * bool(classes))  # fmt: skip
+    return {f"{name}.weight" for name, (one, other) in seen.items() if torch.equal(one, other)}
+
+
+@pytest.mark.parametrize(
+    "model", [Model(), Model(attention=(1,), conditional=True, layers=2), None], ids=str
+)
+def test_layers_that_never_see_the_image_are_those_that_no_image_changes(model):
+    network = Gated() if model is None else networks.build(model, SHAPE, 10, 0).eval()
+    example = (*EXAMPLE, EXAMPLE[1]) if model and model.conditional else EXAMPLE
+    found = networks.told(network, example)
+    assert found == never_changing(network, len(example) - 2)
+    if model is None:
+        assert found == {"time.0.weight", "time.2.weight"}
+    else:
+        assert all("time_emb" in name for name in found)
+        assert len(found) == 2 + sum("time_emb_proj.w" in n for n, _ in network.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet"])
+def test_every_layer_of_a_classifier_sees_the_image(name):
+    assert networks.told(networks.build(Model(name=name), SHAPE, 10, 0), EXAMPLE[:1]) == set()
+
+
 def test_forward_order_is_what_hooks_see():
     found = list(networks.layers(networks.build(Model(attention=(1,)), SHAPE, 10, 0), EXAMPLE))
     blocks = list(dict.fromkeys(networks.block_of(name) for name in found))

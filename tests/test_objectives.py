@@ -1,5 +1,6 @@
 """Noise and loss agree with diffusers; draws are functions of (stream, step)."""
 
+import itertools
 from typing import get_args
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_network_that_is_told_the_class_samples_all_in_turn():
     found = sample(net, Objective(), "ddim", 3, x_T)
     assert torch.allclose(found[0], found[10], atol=1e-5)
     assert not torch.allclose(found[0], found[1], atol=1e-3)
-    (_, (first, target)), *_ = enumerate(task.terms(x, y, 2))
+    (_, (first, target)), *_ = enumerate(task.terms(x, y, 2, 0))
     assert torch.equal(first[3], target)
     assert len(task.example(x)) == 3
 
@@ -91,6 +92,28 @@ def test_the_panel_is_fixed_and_stratified():
     assert [int(t[0]) for _, t, _ in first] == task.strata(20)
     assert all(torch.equal(a[2], b[2]) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0][2], first[1][2])
+
+
+def numbers(noise: torch.Tensor) -> set[float]:
+    """The numbers of a draw, each of which comes once in 2^24 or so."""
+    return set(noise.flatten().tolist())
+
+
+def test_a_criterion_sees_noise_that_nothing_is_trained_or_measured_with():
+    """The seeds of criterion and stream are equal here; so are the images."""
+    task, x = Denoise(Objective(), "cpu"), torch.zeros(16, 1, 8, 8)
+    draws = {
+        "panel": [target for *_, target in task.panel(x, x, 20)],
+        "training": [task.draw(x, x, 0, step)[-1] for step in range(20)],
+        "criterion": [target for _, target in task.terms(x, x, 10, 0)],
+        "another rung": [target for _, target in task.terms(x, x, 10, 1)],
+    }
+    seen = {name: numbers(torch.stack(noise)) for name, noise in draws.items()}
+    for one, other in itertools.combinations(seen, 2):
+        assert len(seen[one] & seen[other]) < 0.01 * len(seen[other]), (one, other)
+    again = [target for _, target in task.terms(x, x, 10, 0)]
+    assert all(map(torch.equal, draws["criterion"], again))
+    assert len(seen["criterion"]) > 0.99 * 10 * x.numel()  # and no term has that of another
 
 
 def test_classification_is_cross_entropy():

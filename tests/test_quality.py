@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,10 +20,11 @@ from lthray.measure import loss, quality
 from lthray.measure.rows import Measured
 from lthray.measure.table import MEASURES
 from lthray.task import networks
-from lthray.task.data import load
+from lthray.task.data import load, taken
 from lthray.task.objectives import Classify, Denoise
 from lthray.trial.sources import judge_config
 from lthray.trial.steps import marks
+from lthray.trial.workshop import Samples
 
 from .conftest import rounds, tiny
 
@@ -343,6 +345,41 @@ def test_memorised_images_are_found(real):
     assert quality.memorised(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), real) == 0.0
     half = torch.cat([copies, torch.full_like(copies, 128)])
     assert quality.memorised(half, copies) == pytest.approx(0.5)
+    assert quality.memorised(copies.flip(-1), copies) < 0.5
+    assert quality.memorised(copies.flip(-1), copies, mirrored=True) == 1.0
+
+
+def test_memorised_is_the_ratio_of_the_two_nearest_of_all_images(real):
+    """By brute force, whatever part of the images the nearest ones lie in."""
+    g = torch.Generator().manual_seed(0)
+    training = torch.randint(0, 256, (quality.SPLIT + 90, 1, 8, 8), generator=g).to(torch.uint8)
+    shares = torch.linspace(0, 1, 40)[:, None, None, None]
+    fakes = ((1 - shares) * training[-40:] + shares * training[:40]).to(torch.uint8)
+    distances = (fakes[:, None].double() - training.double()).square().sum((2, 3, 4)).sqrt()
+    first, second = distances.sort(1).values[:, :2].unbind(1)
+    wanted = float((first < second / 3).double().mean())
+    assert 0.2 < wanted < 0.8
+    assert quality.memorised(fakes, training) == wanted
+
+
+def test_copies_are_looked_for_in_every_image_that_was_trained_on():
+    """In the last one as in the first; in none that data.fraction left out; of mirrored ones too"""
+    pixels = load(tiny().data)
+    size = len(pixels.splits["train"])
+    last = to_bytes(pixels.scaled(pixels.splits["train"][size // 2 :]))
+
+    def found(**words) -> float:
+        images = taken(pixels, replace(tiny().data, **words))
+        (share,) = (
+            MEASURES["memorised"]
+            .run({"sampler": "ddim"}, Samples(last), SimpleNamespace(images=images), pixels)
+            .metrics.values()
+        )
+        return share
+
+    assert found() > 0.9
+    assert found(fraction=0.5) < 0.5
+    assert found(augment="flip") > 0.9
 
 
 def test_inception_reads_only_safetensors_and_gives_both_metrics(tmp_path, real, monkeypatch):

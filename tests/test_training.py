@@ -153,7 +153,7 @@ def test_weights_without_a_mask_all_train():
 
 def test_the_dense_step_is_torchs_own_loop():
     """Write the run as anybody would: Adam, clipping, an average by diffusers' EMAModel."""
-    config = tiny(train__ema=0.999)
+    config = tiny(train__ema=0.1)
     learner = learner_of(config)
     mine = states(config, [STEPS], mask=Mask({}))[-1]
     network = networks.build(config.model, learner.images.shape, 10, config.seed).train()
@@ -179,6 +179,38 @@ def test_the_dense_step_is_torchs_own_loop():
     # diffusers' first update has decay 0 and its ramp begins one step later; past that the rule is
     # the same
     assert average.get_decay(7) == decay_of(config.train, 6)
+
+
+def profile_of(width: float, updates: int) -> torch.Tensor:
+    """Weights of the average by the closed form: Gamma(t + g) / Gamma(t), g = 1 / width - 2."""
+    t = torch.arange(1, updates + 2, dtype=torch.float64)  # the first is what it began with
+    logs = torch.lgamma(t + 1 / width - 2) - torch.lgamma(t)
+    return torch.softmax(logs, 0)
+
+
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.3, 0.5])
+def test_the_average_is_as_wide_as_its_word_says(width):
+    """By the run's own states, and the mean age of what is averaged is width x updates."""
+    config = tiny(train__ema=width)
+    first = begin(learner_of(config), Mask({}))
+    each = [first, *states(config, range(1, STEPS + 1), mask=Mask({}))]
+    counts = profile_of(width, STEPS)
+    for name, averaged in each[-1].average.items():
+        wanted = sum(c * s.weights[name].double() for c, s in zip(counts, each, strict=True))
+        assert torch.allclose(averaged.double(), wanted, atol=1e-6), name
+    for updates in (1, STEPS, 400):
+        decays = [decay_of(config.train, age) for age in range(updates)]
+        left = torch.tensor([1.0, *(1 - d for d in decays)], dtype=torch.float64)
+        for age, decay in enumerate(decays):
+            left[: age + 1] *= decay
+        ages = torch.arange(updates, -1, -1, dtype=torch.float64)
+        assert torch.allclose(left, profile_of(width, updates), atol=1e-12)
+        assert float(left @ ages) == pytest.approx(width * updates)
+
+
+def test_no_width_is_no_average():
+    train = tiny(train__ema=0.0).train
+    assert [decay_of(train, age) for age in range(3)] == [0.0, 0.0, 0.0]
 
 
 def test_the_average_is_the_lerp_of_its_own_weights():

@@ -162,18 +162,21 @@ def test_norms_biases_first_and_last_layer_and_time_embedding_are_never_cut(stor
     rounds(config, store)
     mask, _ = begun(config, store, 2)
     end = final(config, store, 2)
-    never = ("norm", "bias", "conv_in", "conv_out", "time_embedding")
+    never = ("norm", "bias", "conv_in", "conv_out", "time_emb")
     assert not any(word in name for name in mask for word in never)
     others = [name for name in end.weights if name not in mask and "bias" not in name]
     assert others
     for name in others:
         assert bool((end.weights[name] != 0).all()), name
     rules = workshop_of(config).rules(config.prune.layers)
+    projections = [name for name in end.weights if name.endswith("time_emb_proj.weight")]
+    assert len(projections) > 3
     assert {name for name, rule in rules.items() if rule == 1.0} == {
         "conv_in.weight",
         "conv_out.weight",
         "time_embedding.linear_1.weight",
         "time_embedding.linear_2.weight",
+        *projections,
     }
 
 

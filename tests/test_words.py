@@ -9,6 +9,7 @@ from lthray.config.parts import Data, Model
 from lthray.measure import quality
 from lthray.prune import budgets, controls, criteria, regimes, rewinds, transfer, units
 from lthray.task import augment, data, networks, objectives, samplers
+from lthray.trial import training
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ from lthray.task import augment, data, networks, objectives, samplers
         (vocabulary.ObjectiveName, vocabulary.OBJECTIVES),
         (vocabulary.NoiseSchedule, objectives.SCHEDULES),
         (vocabulary.Prediction, objectives.PREDICTIONS),
+        (vocabulary.Decay, training.DECAYS),
+        (vocabulary.Decay, vocabulary.DECAYS),
         (vocabulary.Granularity, networks.GRANULARITIES),
         (vocabulary.Criterion, criteria.CRITERIA),
         (vocabulary.Budget, budgets.BUDGETS),
@@ -74,6 +77,19 @@ def holding(table, says) -> set[str]:
         (vocabulary.BUDGETS, lambda f: f.evidence, budgets.BUDGETS, lambda row: row.asks),
         (vocabulary.BUDGETS, lambda f: f.pair, budgets.BUDGETS, lambda row: row.between_seeds),
         (vocabulary.BUDGETS, lambda f: f.channels, budgets.BUDGETS, lambda row: row.cut_first),
+        (
+            vocabulary.DECAYS,
+            lambda f: f.falls,
+            training.DECAYS,
+            lambda fallen: fallen(1.0) > 0,
+        ),
+        (
+            vocabulary.REWINDS,
+            lambda f: f.rate,
+            rewinds.REWINDS,
+            lambda row: (row.weights, row.start) == ("trained", "k"),
+        ),
+        (vocabulary.CONTROLS, lambda f: f.rate, controls.CONTROLS, lambda row: row.rule == "lr"),
         (vocabulary.UNITS, lambda f: f.coupled, units.UNITS, lambda row: row.coupled),
         (vocabulary.REGIMES, lambda f: f.moves, regimes.REGIMES, lambda row: row.moves),
         (vocabulary.REWINDS, lambda f: f.pointed, rewinds.REWINDS, lambda row: row.pointed),

@@ -156,14 +156,17 @@ class Train:
     """Peak learning rate."""
     warmup: Whole = 0
     """Steps of linear warm-up."""
-    decay: vocabulary.Decay = "constant"
-    """Shape of the learning rate after warm-up."""
+    decay: vocabulary.Decay = "cosine"
+    """Shape of the learning rate after warm-up, down to train.floor at the end of the run."""
     floor: Fraction = 0.1
     """Last learning rate, as a share of the peak; fine-tuning continues at this rate."""
     clip: AtLeastZero = 1.0
     """Largest gradient norm, taken after the mask; 0 = no clipping."""
-    ema: Share = 0.995
-    """Decay of the exponential moving average of the weights, which is measured; 0 = none."""
+    ema: Share = 0.1
+    """Width of the moving average of the weights, which is measured: the mean age of what it
+    averages, as a share of the updates since it began (at most 0.5, their plain mean). 0.1 at the
+    end of 400 steps is as wide as a decay of 0.975; 0 = none. It is the average by a power function
+    of Karras et al. (2024, arXiv 2312.02696); 0.1 is their sigma_rel of 0.09."""
     autocast: Literal["none", "bfloat16"] = "none"
     """Mixed precision of the forward pass."""
     channels_last: bool = False
@@ -195,7 +198,8 @@ class Prune:
     scoring_steps: Count = 1
     """Steps, by equal factors of density, in which a rung is cut, with new scores at each."""
     budget: vocabulary.Budget = "overall"
-    """How a density is shared out over the layers."""
+    """How a density is shared out over the layers. lamp does so by the sizes of the weights,
+    whatever criterion chooses among those of a layer (Lee et al. 2021)."""
     slope: Annotated[float, Only("prune.budget", "ramp")] = 0.0
     """Density falls by exp(slope) from the first layer to the last (forward order); < 0 rises."""
     dials: tuple[float, ...] = ()
@@ -221,9 +225,10 @@ class Prune:
     layers are cut the more."""
     layers: tuple[tuple[str, Fraction | Literal["free"]], ...] = ()
     """Ordered (pattern, density) pairs over the layers, first match wins; free = the budget
-    decides. () = the network's own rules: first and last layer and the time embedding stay dense.
-    Norms and biases are never cut, except with their channels. A layer that stays dense keeps all
-    its outputs; its inputs go with the channels that feed them."""
+    decides. () = the network's own rules: its first and last layer stay dense, and all layers that
+    tell it the time or the class and never see the image. Norms and biases are never cut, except
+    with their channels. A layer that stays dense keeps all its outputs; its inputs go with the
+    channels that feed them."""
     early: Share = 0.0
     """Early-bird tickets (You et al. 2020, arXiv 1909.11957; of diffusion models, Whalen et al.
     2025, arXiv 2504.09606): a mask counts as settled when less than this share of what it keeps

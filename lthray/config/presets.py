@@ -21,7 +21,6 @@ GREY = {
     "train.steps": 3000,
     "train.batch": 128,
     "train.lr": 1e-3,
-    "train.ema": 0.999,
     "prune.ladder": (0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625),
     "measure.images": 1000,
     "measure.samples": 1000,
@@ -35,6 +34,7 @@ COLOUR = GREY | {
     "model.groups": 32,
     "train.steps": 20_000,
     "train.lr": 5e-4,
+    "train.ema": 0.05,
     "measure.samples": 5000,
 }
 PRESETS: dict[str, dict[str, Any]] = {

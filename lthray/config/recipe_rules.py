@@ -13,6 +13,7 @@ from lthray.config.rule import EntryRule, Faults, Rule, Table, broken
 from lthray.config.vocabulary import (
     BUDGETS,
     CONTROLS,
+    DECAYS,
     NETWORKS,
     OBJECTIVES,
     REGIMES,
@@ -45,6 +46,23 @@ def _misses_rewind_step(c: Any) -> bool:
     """Return whether weights of a step are taken that does not lie within the training run."""
     taken = REWINDS[c.rewind.rule].midway and (c.prune.ladder or c.origin)
     return taken and not 1 <= _rewind_step(c) < c.train.steps
+
+
+def _rate_stays(c: Any) -> bool:
+    """Return whether the learning rate is one and the same from the rewind point on."""
+    falls = DECAYS[c.train.decay].falls and c.train.floor < 1
+    pruned = c.prune.ladder or c.origin
+    return bool(pruned) and not falls and c.train.warmup <= _rewind_step(c)
+
+
+def _only_tuned(c: Any) -> str:
+    """Return why a rewound learning rate is no treatment of its own, and what to use."""
+    falling = quoted(names(DECAYS, lambda decay: decay.falls))
+    rate = f"train.decay = {c.train.decay!r}, train.floor = {c.train.floor}"
+    return (
+        f"the learning rate is the same from step {_rewind_step(c)} on ({rate}), so that this is "
+        f"fine-tuning; use 'tuned', or train.decay = {falling}"
+    )
 
 
 def _trained(c: Any) -> bool:
@@ -202,6 +220,8 @@ MOVING_MASK = (
 )
 
 REWIND = (
+    Rule("rewind.rule", lambda c: REWINDS[c.rewind.rule].rate and _rate_stays(c), _only_tuned),
+    Rule("control", lambda c: CONTROLS[c.control].rate and _rate_stays(c), _only_tuned),
     Rule(
         "rewind.fraction",
         _misses_rewind_step,

@@ -23,6 +23,9 @@ from lthray.config.vocabulary import (
     network_facts,
 )
 
+WIDEST = 0.5
+"""Largest train.ema: the plain mean of all weights of a run has half its length as mean age."""
+
 
 TRANSPARENT = (2, 4)  # numbers of channels of which the last is transparency
 
@@ -76,6 +79,11 @@ def _denoises(c: Any) -> bool:
 def _prunes_untrained(c: Any) -> bool:
     """Return whether something is pruned and nothing is trained."""
     return not c.train.steps and bool(c.prune.ladder or c.origin)
+
+
+def _width_of_decay(c: Any) -> float:
+    """Return the train.ema that is as wide, at the end of the run, as a decay of that value."""
+    return min(WIDEST, 1 / ((1 - c.train.ema) * max(c.train.steps, 1)))
 
 
 def _most_images(sizes: Sizes) -> str:
@@ -202,6 +210,15 @@ TRAIN = (
         lambda c: (
             "nothing is trained, so nothing can be pruned; "
             f"prune.ladder = {c.prune.ladder} must be ()"
+        ),
+    ),
+    Rule(
+        "train.ema",
+        lambda c: c.train.ema > WIDEST,
+        lambda c: (
+            f"the mean age of the averaged weights as a share of the run, at most {WIDEST}; a "
+            f"decay of {c.train.ema} is as wide as {_width_of_decay(c):.2g} "
+            f"of {c.train.steps} steps"
         ),
     ),
     Rule(

@@ -34,10 +34,8 @@ from lthray.config.vocabulary import (
     Control,
     DataFacts,
     Elastic,
-    LayerRules,
     RoleName,
     data_facts,
-    network_facts,
 )
 
 
@@ -137,11 +135,6 @@ def words_of_role(role: RoleName) -> tuple[str, ...]:
     """Return the dotted words that have a role: identity, setting, recipe, control or measure."""
     roles = fields.declared(TrialConfig, Role)
     return tuple(word for word, row in roles.items() if row.name == role)
-
-
-def layers_of(config: TrialConfig) -> LayerRules:
-    """Return ordered (pattern, density) pairs over layers: prune.layers, or the network's own."""
-    return config.prune.layers or network_facts(config.model.name).layers
 
 
 def facts_of(data: Data) -> DataFacts:

@@ -75,7 +75,8 @@ class NetworkFacts:
 
     learns: tuple[ObjectiveName, ...]
     layers: LayerRules
-    """Densities unless prune.layers says otherwise: the ways in and out, stay whole."""
+    """Densities unless prune.layers says otherwise: the ways in and out stay whole. So do, of any
+    network, the layers that never see the image, which tell it the time or the class."""
     levels: bool = False
     """Whether model.channels are levels with GroupNorm, each but the first at half the side."""
     attention: bool = False
@@ -92,6 +93,13 @@ class ObjectiveFacts:
     classifies: bool = False
     """Whether labels are learnt; prune.terms then are batches, which share out prune.images."""
     label: str = ""
+
+
+@dataclass(frozen=True)
+class DecayFacts:
+    """State what becomes of the learning rate after the warm-up."""
+
+    falls: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,8 @@ class RewindFacts:
     """Whether trained weights are kept."""
     ticket: bool = False
     """Whether the weights are those of the ticket `origin`."""
+    rate: bool = False
+    """Whether nothing but the learning rate goes back, which then must have fallen."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,8 @@ class ControlFacts:
     """Whether it is made from the chain of rungs, which the ticket of another trial has not."""
     narrower: bool = False
     """Whether it trains a narrower network."""
+    rate: bool = False
+    """Whether nothing but the learning rate goes back, which then must have fallen."""
     one_mask: bool = False
     """Whether its mask is settled before the training, so that none may move."""
 
@@ -185,7 +197,7 @@ AUGMENTS: dict[str, AugmentFacts] = {
 NETWORKS: dict[str, NetworkFacts] = {
     "unet": NetworkFacts(
         learns=("denoise", "latent_denoise"),
-        layers=(("conv_in", 1.0), ("conv_out", 1.0), ("time_embedding.*", 1.0), ("*", "free")),
+        layers=(("conv_in", 1.0), ("conv_out", 1.0), ("*", "free")),
         levels=True,
         attention=True,
     ),
@@ -212,6 +224,11 @@ OBJECTIVES: dict[str, ObjectiveFacts] = {
     "latent_denoise": ObjectiveFacts(denoises=True, in_latents=True, label="latent"),
     "classify": ObjectiveFacts(classifies=True),
     "autoencode": ObjectiveFacts(),
+}
+DECAYS: dict[str, DecayFacts] = {
+    "constant": DecayFacts(falls=False),
+    "linear": DecayFacts(),
+    "cosine": DecayFacts(),
 }
 BUDGETS: dict[str, BudgetFacts] = {
     "uniform": BudgetFacts("uniform", uniform=True, channels=True),
@@ -240,7 +257,7 @@ REWINDS: dict[str, RewindFacts] = {
     "init": RewindFacts(),
     "late": RewindFacts(pointed=True, midway=True),
     "tuned": RewindFacts(pointed=True, trained=True),
-    "lr": RewindFacts(pointed=True, trained=True),
+    "lr": RewindFacts(pointed=True, trained=True, rate=True),
     "random": RewindFacts(),
     "sign": RewindFacts(),
     "given": RewindFacts(ticket=True),
@@ -255,7 +272,7 @@ CONTROLS: dict[str, ControlFacts] = {
     "dense": ControlFacts(),
     "small_dense": ControlFacts(chain=True, narrower=True),
     "tuned": ControlFacts(chain=True),
-    "lr": ControlFacts(chain=True),
+    "lr": ControlFacts(chain=True, rate=True),
     "one_shot": ControlFacts(chain=True, one_mask=True),
 }
 

@@ -47,10 +47,11 @@ class Task(Protocol):
         """Return the arguments with which a network is called for images `x`."""
         ...
 
-    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+    def terms(self, x: Tensor, y: Tensor, parts: int, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Yield what a pruning criterion may see: inputs, and the answer that they ask for.
 
-        There are `parts` of them: timesteps of a denoiser, batches of another task.
+        There are `parts` of them: timesteps of a denoiser, batches of another task. Noise is a
+        function of `seed` and the part, and none that a network is trained or measured with.
         """
         ...
 

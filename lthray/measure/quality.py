@@ -94,17 +94,21 @@ def kid(a: Tensor, b: Tensor) -> float:
     return _kernel_within(a) + _kernel_within(b) - 2 * across
 
 
-def memorised(fakes: Tensor, real: Tensor) -> float:
-    """Return the share of `fakes` that lie three times nearer to one real image than to the next.
+def memorised(fakes: Tensor, training: Tensor, *, mirrored: bool = False) -> float:
+    """Return the share of `fakes` that lie three times nearer to one training image than to others.
 
-    The check of Nichol and Dhariwal 2021 (arXiv 2102.09672).
+    `training` are all images that the network was trained on, at least two; it has seen some of
+    them `mirrored` if so. The check of Nichol and Dhariwal 2021 (arXiv 2102.09672).
     """
-    samples, training = fakes.flatten(1).float(), real.flatten(1).float()
-    parts = []
-    for part in samples.split(SPLIT):
-        parts.append(torch.cdist(part, training).topk(2, largest=False).values)
-    nearest, second = torch.cat(parts).unbind(1)
-    return float((nearest < COPIED * second).double().mean())
+    ways = [fakes, fakes.flip(-1)] if mirrored else [fakes]
+    samples = [way.flatten(1).float() for way in ways]
+    nearest = torch.full((len(fakes), 2), torch.inf)
+    for part in training.flatten(1).split(SPLIT):
+        images = part.float()
+        distances = torch.stack([torch.cdist(way, images) for way in samples]).amin(0)
+        nearest = torch.cat([nearest, distances], 1).topk(2, largest=False).values
+    copied = nearest[:, 0] < COPIED * nearest[:, 1]
+    return float(copied.double().mean())
 
 
 def floor(again: Tensor, real: Tensor, referee: Referee) -> dict[str, float]:

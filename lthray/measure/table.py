@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lthray.config.parts import Measure as Words
 from lthray.config.spec import part_of
 from lthray.core import metrics
-from lthray.core.task import Task
+from lthray.core.task import Task, to_bytes
 from lthray.core.ticket import Mask, Weights
 from lthray.measure import anatomy, cost, loss, quality
 from lthray.measure.rows import Measure, Measured, Network, Spec
@@ -155,10 +155,12 @@ def judged(spec: Spec, samples: Any, judge: quality.Referee) -> Measured:
     return Measured(found)
 
 
-def memorised(spec: Spec, samples: Any, judge: quality.Referee) -> Measured:
-    """Count the samples that copy a training image."""
-    name = metrics.MEMORISED.of(sampler=spec["sampler"])
-    return Measured({name: quality.memorised(samples.images, judge.real)})
+def memorised(spec: Spec, samples: Any, trained: Network, pixels: Any) -> Measured:
+    """Count the samples that copy any of the images that the network was trained on."""
+    learnt = trained.images
+    training = to_bytes(pixels.scaled(learnt.splits["train"])).cpu()
+    share = quality.memorised(samples.images, training, mirrored=learnt.mirrors)
+    return Measured({metrics.MEMORISED.of(sampler=spec["sampler"]): share})
 
 
 def inception(spec: Spec, samples: Any, judge: quality.Referee, weights: Any) -> Measured:
@@ -226,7 +228,7 @@ MEASURES: dict[str, Measure] = {
         per_sampler=True,
     ),
     "memorised": Measure(
-        ("samples", "judge"),
+        ("samples", "network", "pixels"),
         memorised,
         (metrics.MEMORISED,),
         asked=lambda asked: asked.examined and asked.judged,

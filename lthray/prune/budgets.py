@@ -1,14 +1,15 @@
 """Budgets: share an overall density out over the layers.
 
 A budget is a function (scores, keep, slope, dials) -> weights kept in each layer, which sum to
-`keep` exactly. Scores come in forward order, -inf where a weight is already cut. How shares become
-whole numbers is in `lthray.prune.shares`.
+`keep` exactly. Scores come in forward order, -inf where a weight is already cut: those of the
+criterion, or the sizes of the weights for a budget that is defined for these alone. How shares
+become whole numbers is in `lthray.prune.shares`.
 """
 
 import difflib
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -50,6 +51,20 @@ def assign(layers: Iterable[str], rules: Iterable[Rule]) -> dict[str, float | st
     if faults:
         raise ConfigError(faults)
     return densities
+
+
+def policy(
+    layers: Iterable[str], chosen: Iterable[Rule], own: Iterable[Rule], told: Collection[str]
+) -> dict[str, float | str]:
+    """Return layer -> fixed density or "free" by the `chosen` rules.
+
+    Without any it is by the network's `own`, and whole where it is `told` the time or the class: a
+    criterion that weighs gradients would leave next to nothing of such layers.
+    """
+    if chosen:
+        return assign(layers, chosen)
+    assigned = assign(layers, own)
+    return {name: 1.0 if name in told else density for name, density in assigned.items()}
 
 
 def _density_of(module: str, rules: Sequence[Rule]) -> float | str | None:
@@ -216,12 +231,15 @@ def overall(scores: Scores, keep: int, *, slope: float, dials: Mapping[str, floa
 
 
 def lamp(scores: Scores, keep: int, *, slope: float, dials: Mapping[str, float]) -> Counts:
-    """Share out by a global ranking of `lamp_scores` (Lee et al. 2021, arXiv 2010.07611)."""
+    """Share out by a global ranking of `lamp_scores` (Lee et al. 2021, arXiv 2010.07611).
+
+    The scores must be sizes of weights, |w|: LAMP bounds the output's change by their squares.
+    """
     return highest({name: lamp_scores(values) for name, values in scores.items()}, keep)
 
 
 def lamp_scores(values: Tensor) -> Tensor:
-    """Return s_u^2 / (sum of s_v^2 over all v with s_v >= s_u) of a layer's scores, [weights].
+    """Return s_u^2 / (sum of s_v^2 over all v with s_v >= s_u) of a layer's sizes, [weights].
 
     Scores of -inf stay, and count for nothing (Lee et al. 2021, arXiv 2010.07611).
     """
@@ -242,6 +260,8 @@ class Budget:
     """(scores, keep, *, slope, dials) -> weights kept in each layer."""
     evidence: Callable[[nn.Module, Sequence[str], Probe], dict[str, float]] | None = None
     """(network, names, probe) -> layer -> what its dial is made of, measured on one network."""
+    by_size: bool = False
+    """Whether it is defined for sizes of weights alone, |w|, whatever the criterion ranks by."""
     between_seeds: bool = False
     """Whether dials are made of a comparison between networks of two seeds."""
     cut_first: Callable[[float, float], tuple[float, ...]] | None = None
@@ -258,7 +278,7 @@ BUDGETS: dict[str, Budget] = {
     "uniform": Budget(uniform, cut_first=lambda share_left, worth: (-share_left, worth)),
     "overall": Budget(overall, cut_first=lambda share_left, worth: (worth,)),
     "erk": Budget(erk),
-    "lamp": Budget(lamp),
+    "lamp": Budget(lamp, by_size=True),
     "ramp": Budget(ramp),
     "sampled": Budget(sampled),
     "sensitivity": Budget(sampled, evidence=layer_rises),

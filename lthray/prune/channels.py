@@ -29,12 +29,14 @@ def find(
     example: tuple[Tensor, ...],
     layers: Mapping[str, object],
     whole: Collection[str],
+    told: Collection[str] = (),
 ) -> Coupling:
     """Return the groups of channels of a network that may be cut.
 
     `example` is one input of the network, and `layers` are the weights that could be pruned, in
     forward order. Layers in `whole` keep all their outputs, and so do attention heads, latents and
-    the last layer; the inputs of any layer go with what feeds them.
+    the last layer; the inputs of any layer go with what feeds them. Layers in `told`, which never
+    see the image, keep outputs that no other layer makes with them.
     """
     import torch_pruning
 
@@ -46,12 +48,12 @@ def find(
     stays = {*whole, list(layers)[-1], *_staying(layers)}
     groups: list[Group] = []
     covered: set[str] = set()
-    for name in layers:
+    for name in sorted(layers, key=told.__contains__):  # a group is named by one that may be cut
         if name in covered:
             continue
         group, makers = _group(graph, name, modules)
         covered |= makers
-        if not makers & stays:
+        if not makers & stays and not makers <= {*told}:
             groups.append(group)
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
     return Coupling(shapes, tuple(groups))

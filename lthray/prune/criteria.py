@@ -89,7 +89,9 @@ def grasp(network: nn.Module, names: Sequence[str], probe: Probe) -> Scores:
     """Score by s = w (H g), signed (Wang et al. 2020, arXiv 2002.07376).
 
     H and g are the Hessian and the gradient of the sum of the probe's terms. The weights that are
-    kept are those from which training gains most.
+    kept are those from which training gains most. The paper divides a classifier's logits by 200
+    (its row has that), for at initialisation the order depends on how sure the network is; the
+    squared error of other networks has no temperature, since a factor changes no order.
     """
     weights = _weights(network, names)
     leaves = list(weights.values())
@@ -276,6 +278,8 @@ class Criterion:
     """Whether it draws at random, by the seed of the probe."""
     traces: bool = False
     """Whether it asks for the weights from which the training began."""
+    temperature: float = 1.0
+    """Number by which a classifier's logits are divided in the losses that it sees."""
 
     @property
     def seeded(self) -> bool:
@@ -289,7 +293,7 @@ CRITERIA: dict[str, Criterion] = {
     "movement": Criterion(movement, traces=True),
     "magnitude_increase": Criterion(magnitude_increase, traces=True),
     "snip": Criterion(snip, sees=True),
-    "grasp": Criterion(grasp, sees=True),
+    "grasp": Criterion(grasp, sees=True, temperature=200.0),
     "synflow": Criterion(synflow),
     "taylor": Criterion(taylor, sees=True),
     "diff_pruning": Criterion(diff_pruning, sees=True),

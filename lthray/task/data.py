@@ -64,6 +64,11 @@ class Images:
         """Channels, height, width."""
         return tuple(self.images.shape[1:])  # type: ignore[return-value]
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether some images are mirrored in training."""
+        return AUGMENTS[self.augment].mirrors
+
     def to(self, device: torch.device | str) -> "Images":
         """Return these images on another device."""
         splits = {name: index.to(device) for name, index in self.splits.items()}

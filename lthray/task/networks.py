@@ -84,6 +84,31 @@ def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[i
     return {name: shapes[name] for name in dict.fromkeys(order)}
 
 
+def told(network: nn.Module, example: tuple[Tensor, ...]) -> set[str]:
+    """Return the weight names of prunable layers that never see the image of `example`.
+
+    They tell the network the time or the class. The image is the first tensor of `example`. It is
+    made not-a-number, which every layer that sees any of it passes on, whatever its weights.
+    """
+    names: set[str] = set()
+
+    def note(weight_name: str, _module: nn.Module, arguments: Any, keywords: Any) -> None:
+        given = [each for each in (*arguments, *keywords.values()) if isinstance(each, Tensor)]
+        if not any(bool(each.isnan().any()) for each in given):
+            names.add(weight_name)
+
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, PLAIN):
+            hook = functools.partial(note, f"{name}.weight")
+            hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    with torch.no_grad():
+        network(torch.full_like(example[0], torch.nan), *example[1:])
+    for handle in hooks:
+        handle.remove()
+    return names
+
+
 def _refuse_transformed(name: str, module: nn.Module) -> None:
     own_names = dict(module.named_parameters(recurse=False))
     if type(module) not in PLAIN or "weight" not in own_names:

@@ -71,7 +71,7 @@ class Classify:
         """Return the arguments of the network: the images."""
         return (x,)
 
-    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+    def terms(self, x: Tensor, y: Tensor, parts: int, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Yield (x, y) and the classes as one-hot rows, [n, classes], batch by batch."""
         answers = nn.functional.one_hot(y).float()
         batches = zip(x.chunk(parts), y.chunk(parts), answers.chunk(parts), strict=True)
@@ -118,7 +118,7 @@ class Autoencode:
         """Return the arguments of the network: the images."""
         return (x,)
 
-    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
+    def terms(self, x: Tensor, y: Tensor, parts: int, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Yield images, which are their own answers, batch by batch."""
         for part in x.chunk(parts):
             yield (part,), part
@@ -155,25 +155,29 @@ class Denoise:
 
     def panel(self, x: Tensor, y: Tensor, columns: int) -> Iterator[Inputs]:
         """Yield the images at each of the stratified timesteps, with noise of that column."""
-        for k, timestep in enumerate(self.strata(columns)):
-            g = generator("panel", k, device=x.device)
-            eps = torch.randn(x.shape, generator=g, device=x.device)
-            t = torch.full((len(x),), timestep, device=x.device)
-            yield self._noised(x, y, t, eps)
+        yield from self._columns(x, y, columns, "panel")
 
     def example(self, x: Tensor) -> Inputs:
         """Return the arguments of the network: (x, t), or (x, t, class), at timestep 0."""
         t = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return (x, t, t) if self.conditional else (x, t)
 
-    def terms(self, x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Inputs, Tensor]]:
-        """Yield the columns of the panel, each with its target."""
-        for inputs in self.panel(x, y, parts):
+    def terms(self, x: Tensor, y: Tensor, parts: int, seed: int) -> Iterator[tuple[Inputs, Tensor]]:
+        """Yield the images at stratified timesteps, with noise that nothing else sees."""
+        for inputs in self._columns(x, y, parts, "terms", seed):
             yield inputs, inputs[-1]
 
     def strata(self, columns: int) -> list[int]:
         """Return the middle timesteps of `columns` equal parts of the schedule."""
         return [int((k + 0.5) * self.timesteps / columns) for k in range(columns)]
+
+    def _columns(self, x: Tensor, y: Tensor, columns: int, *words: object) -> Iterator[Inputs]:
+        """Yield the images at each of the stratified timesteps, with noise named by `words`."""
+        for k, timestep in enumerate(self.strata(columns)):
+            g = generator(*words, k, device=x.device)
+            eps = torch.randn(x.shape, generator=g, device=x.device)
+            t = torch.full((len(x),), timestep, device=x.device)
+            yield self._noised(x, y, t, eps)
 
     def _noised(self, x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Inputs:
         signal = self.signal[t][:, None, None, None]  # [n, 1, 1, 1]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +26,18 @@ from lthray.trial.steps import Step, marks
 from lthray.trial.workshop import Implied, Parents, Run, Work, Workshop
 
 SETTLED = 4  # earlier looks from which a settled mask may differ but little
+
+
+class Cooled(nn.Module):
+    """Divide what it is given by a temperature."""
+
+    def __init__(self, temperature: float):
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` divided by the temperature."""
+        return x / self.temperature
 
 
 class Collapsed(TrialFailed):
@@ -53,6 +66,11 @@ class Cutting:
     def workshop(self) -> Workshop:
         """The architecture and its task."""
         return self.trained.workshop
+
+    @property
+    def budget(self) -> budgets.Budget:
+        """The rule that shares a density out over the layers."""
+        return budgets.BUDGETS[self.prune.budget]
 
     @cached_property
     def rules(self) -> Mapping[str, float | str]:
@@ -91,7 +109,7 @@ class Cutting:
         exchanges = self.trained.schedule is not None and self.trained.schedule.exchanges
         within = self.whole if exchanges else self.trained.mask(self.prune.layers)
         seen = self.seen()
-        agreement = self.agreement(seen) if budgets.BUDGETS[self.prune.budget].between_seeds else {}
+        agreement = self.agreement(seen) if self.budget.between_seeds else {}
         masks: list[Mask] = []
         for look in looks(self.trained.start, self.trained.end, self.prune):
             mask, counts = self.cut(self.scored(look), within, seen, agreement)
@@ -112,23 +130,23 @@ class Cutting:
     def seen(self) -> list[tuple[Inputs, Tensor]]:
         """Return inputs and targets of the training images that the criterion or the budget sees;
         none if neither asks."""
-        asks = budgets.BUDGETS[self.prune.budget].asks
-        if not criteria.CRITERIA[self.prune.criterion].sees and not asks:
+        if not criteria.CRITERIA[self.prune.criterion].sees and not self.budget.asks:
             return []
         images = self.trained.images
         train = images.splits["train"]
-        draw = generator("probe", seed_of(self.seed, self.index))
+        seed = seed_of(self.seed, self.index)
+        draw = generator("probe", seed)
         order = torch.randperm(len(train), generator=draw)
         chosen = train[order[: self.prune.images].to(train.device)]
         x, y = images.scaled(chosen), images.labels[chosen]
-        return list(self.workshop.task.terms(x, y, self.prune.terms))
+        return list(self.workshop.task.terms(x, y, self.prune.terms, seed))
 
     def agreement(self, seen: list[tuple[Inputs, Tensor]]) -> dict[str, float]:
         """Return layer -> debiased CKA between the networks of the pair, mean over timesteps."""
         kernels = []
         for run in self.pair:
             networks.set_weights(self.network, run.final.weights)
-            probe = self.probe(self.network, seen, {})
+            probe = self.probe(self.network, seen)
             kernels.append(responses.kernels(self.network, self.free, probe))
         values: dict[str, list[float]] = {name: [] for name in self.free}
         for mine, other in zip(*kernels, strict=True):
@@ -158,20 +176,19 @@ class Cutting:
         size = self.workshop.free_size(self.prune.layers)
         first = sum(int(within[name].sum()) for name in self.free) / size
         for step in range(1, steps + 1):
-            scores, probe = self.scores(weights, mask, seen)
-            dials = self.dials(probe, agreement)
+            scores = self.scores(weights, mask, seen)
+            dials = self.dials(seen, agreement)
             density = first ** (1 - step / steps) * self.density ** (step / steps)
-            mask, counts = self.kept(scores, density, dials)
+            shared_by = self.sizes(weights, mask) if self.budget.by_size else scores
+            mask, counts = self.kept(scores, shared_by, density, dials)
             empty = [name for name, count in counts.items() if count == 0]
             if empty:
                 where = f"round {self.index}, density {self.density:g}"
                 raise Collapsed(f"no weight left at {where}: {', '.join(empty)}")
         return mask, counts
 
-    def scores(
-        self, weights: Weights, mask: Mask, seen: list[tuple[Inputs, Tensor]]
-    ) -> tuple[Scores, Probe]:
-        """Return the scores of all weights under `mask`, and what the criterion was shown.
+    def scores(self, weights: Weights, mask: Mask, seen: list[tuple[Inputs, Tensor]]) -> Scores:
+        """Return the scores of all weights under `mask`; the network then has these weights.
 
         Where channels are cut, the smaller network is scored.
         """
@@ -182,44 +199,71 @@ class Cutting:
         before: Weights = {}
         if criteria.CRITERIA[self.prune.criterion].traces:
             before = small(self.trained.masked_begin().weights, cover)
-        probe = self.probe(network, seen, before)
+        temperature = criteria.CRITERIA[self.prune.criterion].temperature
+        probe = self.probe(network, seen, before, temperature)
         scores = criteria.score(self.prune.criterion, network, Mask(small(mask, cover)), probe)
-        return full(scores, cover, -torch.inf), probe
+        return full(scores, cover, -torch.inf)
 
     def probe(
-        self, network: nn.Module, seen: list[tuple[Inputs, Tensor]], before: Weights
+        self,
+        network: nn.Module,
+        seen: list[tuple[Inputs, Tensor]],
+        before: Mapping[str, Tensor] = MappingProxyType({}),
+        temperature: float = 1.0,
     ) -> Probe:
-        """Return all that a criterion may see besides the network."""
+        """Return all that a criterion may see besides the network.
+
+        The scores that a classifier gives its classes are divided by `temperature`.
+        """
         task = self.workshop.task
+        answers = network
+        if task.classifies and temperature != 1:
+            answers = nn.Sequential(network, Cooled(temperature))
         terms = tuple(
-            lambda inputs=inputs: task.errors(network, *inputs).mean() for inputs, _ in seen
+            lambda inputs=inputs: task.errors(answers, *inputs).mean() for inputs, _ in seen
         )
         targets = tuple(target for _, target in seen)
         seed = seed_of(self.seed, self.index)
-        return Probe(terms, targets, self.workshop.example, before, self.prune.threshold, seed)
+        example, threshold = self.workshop.example, self.prune.threshold
+        return Probe(terms, targets, example, dict(before), threshold, seed)
 
-    def dials(self, probe: Probe, agreement: Mapping[str, float]) -> Mapping[str, float]:
-        """Return layer -> log of its relative density, for the budgets that ask for one."""
-        prune, budget = self.prune, budgets.BUDGETS[self.prune.budget]
+    def dials(
+        self, seen: list[tuple[Inputs, Tensor]], agreement: Mapping[str, float]
+    ) -> Mapping[str, float]:
+        """Return layer -> log of its relative density, for the budgets that ask for one.
+
+        What is measured is the network with the weights that were scored.
+        """
+        prune, budget = self.prune, self.budget
         if not budget.asks:
             blocks = {name: networks.block_of(name) for name in self.free}
             return budgets.dial_of(blocks, prune)
         evidence = agreement
         if budget.evidence is not None:
-            evidence = budget.evidence(self.network, self.free, probe)
+            evidence = budget.evidence(self.network, self.free, self.probe(self.network, seen))
         levels = len(self.workshop.model.channels)
         groups = {name: networks.group_of(name, prune.granularity, levels) for name in self.free}
         return budgets.evidence(evidence, groups, prune.gamma)
 
+    def sizes(self, weights: Weights, mask: Mask) -> Scores:
+        """Return |w| of all weights under `mask`, -inf where it cuts."""
+        sizes = {}
+        for name, bits in mask.items():
+            sizes[name] = weights[name].cpu().abs().masked_fill(~bits, -torch.inf)
+        return sizes
+
     def kept(
-        self, scores: Scores, density: float, dials: Mapping[str, float]
+        self, scores: Scores, shared_by: Scores, density: float, dials: Mapping[str, float]
     ) -> tuple[Mask, Counts]:
         """Return the mask that budget and unit make of `scores`, and what it keeps of each layer or
-        group of channels."""
+        group of channels.
+
+        A budget over layers shares `density` out by `shared_by`: the scores, or sizes of weights.
+        """
         prune, coupling = self.prune, self.coupling
         unit = UNITS[prune.unit]
         if not coupling.groups:
-            counts = budgets.allot(scores, self.rules, density, prune, dials)
+            counts = budgets.allot(shared_by, self.rules, density, prune, dials)
             return unit.keep(scores, counts, prune.group), counts
         by_channel = coupling.scores(scores)
         steps = {group.name: group.step for group in coupling.groups}

@@ -2,14 +2,17 @@
 configs of other networks that a trial needs."""
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
+import torch
+
+from lthray.config import vocabulary
 from lthray.config.parts import Measure, Model, Objective, Prune, Train
-from lthray.config.trial import TrialConfig, input_shape, layers_of, shape_of
-from lthray.config.vocabulary import OBJECTIVES
+from lthray.config.trial import TrialConfig, input_shape, shape_of
 from lthray.prune import budgets
 from lthray.task import data, inputs, networks
+from lthray.task.objectives import OBJECTIVES
 from lthray.trial.steps import Step
 
 ALONE = Measure(samples=0, checkpoints=0, images=1000)
@@ -34,7 +37,7 @@ class Sources:
     @cached_property
     def images(self) -> Step:
         """The images that the network works on: the data set, or its latents."""
-        if not OBJECTIVES[self.config.objective.name].in_latents:
+        if not vocabulary.OBJECTIVES[self.config.objective.name].in_latents:
             return self.pixels
         autoencoder = Sources(autoencoder_config(self.config)).dense
         return Step("latents", {"augment": self.config.data.augment}, (autoencoder, self.pixels))
@@ -140,16 +143,25 @@ def autoencoder_config(config: TrialConfig) -> TrialConfig:
     )
 
 
+@cache
+def _rules(config: TrialConfig) -> dict[str, float | str]:
+    """Return layer -> fixed density or "free" of the network of `config`."""
+    shape, own = input_shape(config), vocabulary.network_facts(config.model.name).layers
+    network = networks.build(config.model, shape, shape_of(config.data)[2], 0, fresh=True).eval()
+    task = OBJECTIVES[config.objective.name].task(config.objective, "cpu", config.model.conditional)
+    example = task.example(torch.zeros(1, *shape))
+    layers, told = networks.layers(network, example), networks.told(network, example)
+    return budgets.policy(layers, config.prune.layers, own, told)
+
+
 def small_config(config: TrialConfig, density: float) -> TrialConfig:
     """Return the dense network of the same family with about as many parameters as a ticket of
     `density` keeps."""
     shape, classes = input_shape(config), shape_of(config.data)[2]
     total, layers = networks.sizes(config.model, shape, classes)
-    rules = budgets.assign(layers, layers_of(config))
     cut = 0.0
-    for name, weights in layers.items():
-        rule = rules[name]
-        cut += weights * (1 - (density if rule == "free" else float(rule)))
+    for name, rule in _rules(config).items():
+        cut += layers[name] * (1 - (density if rule == "free" else float(rule)))
     model = networks.narrower(config.model, shape, classes, round(total - cut))
     plain: dict[str, Any] = {
         "prune.ladder": (),

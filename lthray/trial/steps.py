@@ -16,13 +16,13 @@ from lthray.core.keys import key_of
 # The version of a kind is raised when its numbers change.
 VERSIONS = {
     "init": 1,
-    "train": 1,
-    "prune": 1,
+    "train": 2,
+    "prune": 2,
     "rewind": 1,
     "control": 2,
     "latents": 1,
     "trial": 1,
-    "sample": 1,
+    "sample": 2,
     "judge": 1,
     "curve": 1,
     "measure": 3,

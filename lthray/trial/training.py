@@ -43,11 +43,13 @@ def learning_rate(train: Train, step: int) -> float:
 
 
 def decay_of(train: Train, age: int) -> float:
-    """Return the decay of the average at its `age`-th update.
+    """Return the decay of the average at its `age`-th update, the first being 0.
 
-    It is ramped up, so that a young average forgets where it began.
+    The weights after update i count as i^gamma, where gamma = 1 / train.ema - 2. The mean age is
+    then train.ema x (number of updates) exactly, at every age of the run (polynomial-decay
+    averaging, Shamir and Zhang 2013, arXiv 1212.1824; Karras et al. 2024, arXiv 2312.02696).
     """
-    return min(train.ema, (1 + age) / (10 + age))
+    return (1 + age) / (1 / train.ema + age) if train.ema else 0.0
 
 
 def _sgd(parameters: Sequence[nn.Parameter], train: Train) -> torch.optim.Optimizer:

@@ -84,10 +84,16 @@ class Workshop:
         """Name -> shape of every parameter."""
         return {name: tuple(parameter.shape) for name, parameter in self.twin.named_parameters()}
 
+    @cached_property
+    def told(self) -> set[str]:
+        """Layers that tell the network the time or the class, and never see the image."""
+        return networks.told(self.twin, self.example)
+
     def rules(self, layers: Layers) -> Rules:
         """Return layer -> fixed density or "free" under prune.layers; empty = the network's own
         policy."""
-        return budgets.assign(self.shapes, layers or network_facts(self.model.name).layers)
+        own = network_facts(self.model.name).layers
+        return budgets.policy(self.shapes, layers, own, self.told)
 
     def whole(self, layers: Layers) -> Mask:
         """Return the mask of the dense network: every layer that no rule keeps whole."""
@@ -105,8 +111,10 @@ class Workshop:
     def coupling(self, layers: Layers) -> Coupling:
         """Return the groups of channels that can only be cut together."""
         if layers not in self._couplings:
-            fixed = [name for name, rule in self.rules(layers).items() if rule != "free"]
-            groups = channels.find(self.twin, self.example, self.shapes, fixed)
+            told = set() if layers else self.told
+            rules = self.rules(layers).items()
+            fixed = [name for name, rule in rules if rule != "free" and name not in told]
+            groups = channels.find(self.twin, self.example, self.shapes, fixed, told)
             self._couplings[layers] = groups
         return self._couplings[layers]
 

@@ -13,7 +13,7 @@ UNET: Words = {
     "model.groups": 4,
     "train.steps": 8,
     "train.batch": 8,
-    "train.ema": 0.9,
+    "train.ema": 0.2,
     "rewind.fraction": 0.25,
     "prune.ladder": (0.5, 0.3),
     "prune.images": 16,
