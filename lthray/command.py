@@ -18,7 +18,8 @@ from lthray.config import options
 from lthray.config.fields import ConfigError, words
 from lthray.config.presets import collection, words_of
 from lthray.config.trial import TrialConfig
-from lthray.study.call import answered, flagged, read_options
+from lthray.study.answers import answered
+from lthray.study.call import flagged, read_options
 
 if TYPE_CHECKING:
     from lthray.core.store import Store
@@ -28,6 +29,15 @@ T = TypeVar("T")
 PRIVATE = 0o077  # umask: folders are 0700, files 0600
 OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial", "allow_code_change")
 """Options of a study that a command for a single config has too."""
+OF_IMAGES = (
+    "data.side",
+    "data.width",
+    "data.channels",
+    "data.classes",
+    "data.ground",
+    "data.skip_bad",
+)
+"""Words of a config that say how a user's own images are read."""
 EXIT_OF: Mapping[str, int] = {
     "ConfigError": options.BAD_INPUT,
     "DamagedStore": options.INTEGRITY,
@@ -38,6 +48,7 @@ EXIT_OF: Mapping[str, int] = {
     "TicketError": options.INTEGRITY,
     "ClusterError": options.ENVIRONMENT,
     "MlflowException": options.ENVIRONMENT,
+    "TrackingError": options.ENVIRONMENT,
     "OSError": options.ENVIRONMENT,
 }
 """Exit code of an error by the name of its class, so that telling it imports nothing."""
@@ -109,10 +120,7 @@ def asked_of_data(
     --help is printed and left with SystemExit. ConfigError with every fault of `argv`.
     """
     own = {word: row for word, row in words(cls).items() if word != "tracking_uri"}
-    of_data = {}
-    for word, row in words(TrialConfig).items():
-        if word.startswith("data.") and word not in ("data.name", "data.root", "data.download"):
-            of_data[word] = row
+    of_data = {word: words(TrialConfig)[word] for word in OF_IMAGES}
     if options.asks_for_help(argv):
         say(options.help_text(f"{usage} [OPTIONS]", about, {"options": own, "data": of_data}))
         raise SystemExit(options.DONE)

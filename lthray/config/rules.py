@@ -163,8 +163,8 @@ DATA_OF_THE_USER = (
         "measure.samples",
         lambda c: c.measure.samples and c.data.classes == 1,
         lambda c: (
-            "samples are judged by a classifier of the same images, which of one class (data.classes"
-            " = 1) learns nothing; give 0 samples"
+            "samples are judged by a classifier of the same images, which learns nothing of "
+            "one class (data.classes = 1); give 0 samples"
         ),
     ),
 )

@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 from lthray.config.fields import ConfigError, from_flat, words
 from lthray.config.options import Options, Root, split
-from lthray.config.parts import Data
 from lthray.config.presets import words_of
 from lthray.config.trial import TrialConfig
-from lthray.config.vocabulary import data_facts
 from lthray.findings.evidence import MARGIN, setting_of
 from lthray.study import comparators
+from lthray.study.answers import answered
 from lthray.study.page import Points, Study, once
 from lthray.study.space import Past, Sampler, Space, Words, combinations
 
@@ -230,25 +229,6 @@ def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
         except ConfigError as error:
             faults += [flagged(fault) for fault in error.faults]
     return from_flat(cls, good)
-
-
-def answered(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return words of a config, with those that a user's own images answer where they are missing.
-
-    These are data.side, data.width, data.channels and data.classes. Raises ConfigError where the
-    images cannot be read.
-    """
-    of_data = {word: value for word, value in flat.items() if word.partition(".")[0] == "data"}
-    try:
-        data = from_flat(Data, {word.partition(".")[2]: of_data[word] for word in of_data})
-    except ConfigError:  # whoever makes a config of the words will say it
-        return dict(flat)
-    is_told = data.side and data.channels and data.classes
-    if is_told or not data_facts(data.name).brought:
-        return dict(flat)
-    from lthray.task.data import asked
-
-    return {**flat, **asked(data)}
 
 
 def flagged(fault: str) -> str:

@@ -2,19 +2,20 @@
 the words of a preset that fit them."""
 
 import io
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
-from lthray.config.fields import ConfigError, from_flat
+from lthray.config.fields import ConfigError
 from lthray.config.parts import Data, Prune, Train
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import FEATURES
-from lthray.study.call import answered
+from lthray.study.answers import answered, data_of
 from lthray.task.data import Images, load
+from lthray.task.found import some
 
 CLASSES = 20  # classes that are listed, or that have a row of the contact sheet
 COLUMNS = 10  # images of a class on it
@@ -31,8 +32,7 @@ def survey(words: Mapping[str, Any]) -> tuple[Images, dict[str, Any]]:
     `words` are those on data that the user gave. Raises ConfigError where the images cannot be
     read, or no trial could learn from them.
     """
-    given = {word.partition(".")[2]: value for word, value in answered(words).items()}
-    data = from_flat(Data, given)
+    data = data_of(answered(words))
     images = load(data)
     preset = preset_words(images, data)
     TrialConfig.from_flat(preset)
@@ -57,18 +57,19 @@ def lines(images: Images, words: Mapping[str, Any]) -> Iterator[str]:
 
 def _class_lines(images: Images) -> Iterator[str]:
     """Yield the numbers of images of each class in each split."""
-    numbers = {}
-    for split in ORDER:
-        labels = images.labels[images.splits[split]].tolist()
-        numbers[split] = Counter(labels)
-    for label, name in enumerate(images.classes[:CLASSES]):
-        counts = [f"{numbers[split][label]:>6} {split}" for split in ORDER]
-        yield f"  {name!r:<20} {' '.join(counts)}"
-    if len(images.classes) > CLASSES:
-        yield f"  and {len(images.classes) - CLASSES} more classes"
-    untaught = [name for label, name in enumerate(images.classes) if not numbers["train"][label]]
-    if untaught:
-        yield f"note: no training image shows {untaught}"
+    names = np.array(images.classes)
+    numbers = np.zeros((len(names), len(ORDER)), dtype=int)
+    for column, split in enumerate(ORDER):
+        labels = images.labels[images.splits[split]]
+        numbers[:, column] = torch.bincount(labels, minlength=len(names)).numpy()
+    for name, row in zip(names[:CLASSES], numbers, strict=False):
+        counts = "  ".join(map("{:>6} {}".format, row, ORDER))
+        yield f"  {str(name)!r:<20} {counts}"
+    if len(names) > CLASSES:
+        yield f"  and {len(names) - CLASSES} more classes"
+    untaught = names[numbers[:, 0] == 0]
+    if len(untaught):
+        yield f"note: no training image is of class {some(untaught)}"
 
 
 def preset_words(images: Images, data: Data) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Arrays are read without pickle, and none is read that the machine's memory could not hold.
 """
 
-import math
 import os
 import re
 import zipfile
@@ -13,98 +12,139 @@ from typing import Any
 
 import numpy as np
 
-from lthray.config.fields import ConfigError
-from lthray.task.folders import Found, Item, refusal, some, split_of
-from lthray.task.pictures import MODES
+from lthray.task.found import Found, Item, Unreadable, some, split_of
 
-IMAGES = {"x", "image", "images", "img", "imgs", "picture", "pictures", "data", "arr0"}
-LABELS = {"y", "label", "labels", "target", "targets", "class", "classes", "arr1"}
+Array = np.ndarray[Any, Any]
+
+WORDS = {
+    **dict.fromkeys(("x", "image", "images", "img", "imgs", "pictures", "data"), "images"),
+    **dict.fromkeys(("y", "label", "labels", "target", "targets", "class", "classes"), "labels"),
+}
+"""Word in the name of an array, in small letters -> what the array holds."""
+UNNAMED = {"arr_0": "images", "arr_1": "labels"}  # of arrays that were saved without a name
+MOST_CHANNELS = 4
+USELESS = "arrays that are neither images nor labels"
+NUMBERS = "biuSU"  # numpy's kinds of labels: whole numbers and words
 UNREADABLE = (
     *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
-Array = np.ndarray[Any, Any]
+"""What numpy and zipfile raise for a file that is damaged or hostile."""
 
 
 def read(path: str, found: Found) -> list[Item]:
     """Return the pictures of the .npz at `path`, those of each split after another.
 
-    Names are images and labels, x and y, or such names with a split, as x_train and y_train.
-    Raises ConfigError for a file that is damaged or has no such arrays.
+    Names are images and labels, x and y, or such names with a split, as x_train and y_train. Raises
+    Unreadable for a file that is damaged or has no such arrays.
     """
-    pairs = _pairs(path, found)
-    items: list[Item] = []
     try:
         with zipfile.ZipFile(path) as archive:
-            for split, (images, labels) in pairs.items():
-                x = _array(archive, images)
-                y = _array(archive, labels) if labels else np.full(len(x), "")
-                items += _items(images, split, x, y, path)
-    except ConfigError:
+            return _read(archive, found)
+    except Unreadable:
         raise
     except UNREADABLE as error:
-        why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
-        raise refusal(path, f"cannot be read as an .npz ({why})") from None
-    found.how = f"arrays {some(images for images, _ in pairs.values())}"
+        why = ascii(str(error))[1:-1]
+        raise Unreadable(f"cannot be read as an .npz ({type(error).__name__}: {why})") from None
+
+
+def _read(archive: zipfile.ZipFile, found: Found) -> list[Item]:
+    """Return the pictures of an open .npz."""
+    named = _named(archive, found)
+    images, labels = named["images"], named["labels"]
+    items: list[Item] = []
+    for split, name in images.items():
+        x = _pictures(name, _array(archive, name))
+        y = np.full(len(x), "")
+        if split in labels:
+            y = _labels(labels[split], _array(archive, labels[split]), len(x))
+        items += _items(name, split, x, y)
+    found.how = f"arrays {some(images.values())}"
+    found.counted = True
     return items
 
 
-def _pairs(path: str, found: Found) -> dict[str, tuple[str, str]]:
-    """Return split -> names of its images and its labels (empty: none)."""
-    images, labels = {}, {}
-    for name in _names(path):
-        words = re.split(r"[^a-z0-9]+", name.lower().replace("arr_", "arr"))
+def _named(archive: zipfile.ZipFile, found: Found) -> dict[str, dict[str, str]]:
+    """Return images and labels, each as split -> name of the array.
+
+    The split is empty where no name has one. Raises Unreadable where names are missing, or where
+    two arrays may both be meant.
+    """
+    names = [name.removesuffix(".npy") for name in archive.namelist()]
+    named: dict[str, dict[str, str]] = {"images": {}, "labels": {}}
+    for name in names:
+        words = re.split(r"[^a-z0-9]+", name.lower())
         split = next(filter(None, map(split_of, words)), "")
-        kind = images if IMAGES & {*words} else labels
-        if not (IMAGES | LABELS) & {*words}:
-            found.leave("arrays that are neither images nor labels", name)
-        elif split in kind:
-            both = some((kind[split], name))
-            raise refusal(path, f"{both} may both be the images or labels of one split")
-        else:
-            kind[split] = name
-    lost = labels.keys() - images.keys()
-    if not images or lost or ("" in images and len(images) > 1):
-        has = some(_names(path), 20)
-        why = "must be images and labels, or x_train, y_train, x_test, y_test and so on"
-        raise refusal(path, f"has the arrays {has}; they {why}")
-    return {split: (name, labels.get(split, "")) for split, name in images.items()}
+        kinds = {UNNAMED.get(name, ""), *(WORDS.get(word, "") for word in words)} - {""}
+        if not kinds:
+            found.leave(USELESS, name)
+            continue
+        kind = min(kinds)  # train_images_labels would be images
+        if split in named[kind]:
+            both = some((named[kind][split], name))
+            raise Unreadable(f"{both} may both be the {kind} of one split")
+        named[kind][split] = name
+    _check(named, names)
+    return named
 
 
-def _names(path: str) -> list[str]:
-    """Return the names of the arrays in an .npz."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise refusal(path, f"is no .npz ({ascii(str(error))[1:-1]})") from None
-    return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+def _check(named: dict[str, dict[str, str]], names: list[str]) -> None:
+    """Raise Unreadable for arrays that are no pairs of images and labels."""
+    images, labels = named["images"].keys(), named["labels"].keys()
+    faults = {
+        "none holds images": not images,
+        "images are missing for some labels": labels - images,
+        "some images have a split and some have none": "" in images and len(images) > 1,
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            wanted = "use images and labels, or x_train, y_train, x_test, y_test and so on"
+            raise Unreadable(f"has the arrays {some(names, 20)}: {fault}; {wanted}")
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
-    """Return an array of an .npz; ValueError for one that memory cannot hold, or of objects."""
+    """Return an array of an .npz.
+
+    Raises Unreadable for one that half of the machine's memory cannot hold, and ValueError for one
+    of objects, which only pickle could read.
+    """
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     size = archive.getinfo(f"{name}.npy").file_size
     if size > most:
-        raise ValueError(f"{name} has {size:,} bytes, more than half of this machine's memory")
+        raise Unreadable(f"{name!r} has {size:,} bytes, more than half of this machine's memory")
     with archive.open(f"{name}.npy") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _items(name: str, split: str, x: Array, y: Array, path: str) -> Iterator[Item]:
-    """Yield the images of an array, [N, H, W], [N, H, W, C] or [N, C, H, W], as [H, W, C]."""
-    if x.ndim == 3:
-        x = x[..., None]
-    if x.ndim == 4 and x.shape[-1] not in MODES and x.shape[1] in MODES:
-        x = x.transpose(0, 2, 3, 1)
-    if x.ndim != 4 or x.shape[-1] not in MODES or not math.prod(x.shape):
-        wanted = "[N, H, W], [N, H, W, C] or [N, C, H, W], with 1 to 4 channels"
-        raise refusal(path, f"{name!r} has the shape {x.shape}; images are {wanted}")
-    if y.shape[1:] == (1,):
-        y = y[:, 0]
-    if y.shape != x.shape[:1] or y.dtype.kind not in "biuSU":
-        labels = f"labels are {y.dtype} of the shape {y.shape}"
-        raise refusal(path, f"{name!r} has {len(x)} images, its {labels}: one whole number each")
-    for row, (values, label) in enumerate(zip(x, y.tolist(), strict=True)):
-        text = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
-        yield Item(f"{name}[{row}]", text, split, values)
+def _pictures(name: str, x: Array) -> Array:
+    """Return images [N, H, W], [N, H, W, C] or [N, C, H, W] as [N, H, W, C].
+
+    Raises Unreadable for another shape. Where both ends could be channels, the last is.
+    """
+    arranged = {3: x[..., None], 4: x}.get(x.ndim, x)
+    if x.ndim == 4 and x.shape[-1] > MOST_CHANNELS:
+        arranged = np.moveaxis(x, 1, -1)
+    is_right = arranged.ndim == 4 and arranged.shape[-1] <= MOST_CHANNELS
+    if is_right and arranged.size:
+        return arranged
+    wanted = "[N, H, W], [N, H, W, C] or [N, C, H, W], with 1 to 4 channels"
+    raise Unreadable(f"{name!r} has the shape {x.shape}; images are {wanted}")
+
+
+def _labels(name: str, y: Array, number: int) -> Array:
+    """Return the labels of that many images as words [N]; Unreadable for another shape or type."""
+    if y.size != number or len(y) != number or y.dtype.kind not in NUMBERS:
+        wanted = f"one whole number or word for each of {number} images"
+        raise Unreadable(f"{name!r} is {y.dtype} of the shape {y.shape}; labels are {wanted}")
+    return y.reshape(number).astype(str)
+
+
+def _items(name: str, split: str, x: Array, y: Array) -> Iterator[Item]:
+    """Yield images [N, H, W, C] with their labels [N]."""
+    for row, label in enumerate(y.tolist()):
+        yield Item(
+            name=f"{name}[{row}]",
+            label=label,
+            split=split,
+            source=x[row],
+        )

@@ -7,11 +7,13 @@ can be cut and continued anywhere.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +23,19 @@ from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
 from lthray.config.vocabulary import data_facts
 from lthray.core.random import generator
-from lthray.task import brought, factories, pictures
+from lthray.task import arrays, brought, factories, folders, lists, look, pictures
 from lthray.task.augment import AUGMENTS, heads
+from lthray.task.brought import Raw
+from lthray.task.found import Found, Item, Unreadable
+from lthray.task.splits import split
 
-
-class Raw(NamedTuple):
-    """A data set as it was read."""
-
-    images: np.ndarray  # [N, C, H, W] uint8
-    labels: np.ndarray  # [N] int64
-    test: np.ndarray | None = None  # rows of the official test part, where there is one
-    own: tuple[str, ...] = ()  # the split of each image, where the user has split them
-    names: tuple[str, ...] = ()  # of each image of the user's, to speak of it
-    classes: tuple[str, ...] = ()  # of the user's labels
-    notes: tuple[str, ...] = ()  # lines on how the user's images were read
+FILES: Mapping[str, Callable[[str, Found], list[Item]]] = {
+    ".npz": arrays.read,
+    ".csv": lists.read,
+    ".tsv": lists.read,
+    ".jsonl": lists.read,
+}
+"""Ending of a file that may be given in the place of a folder -> what reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +160,8 @@ def read(data: Data) -> Images:
     row = DATA_SETS.get(data.name, OWN)
     raw = row.read(data)
     x = pictures.fitted(raw.images, data.side, data.width or data.side, data.channels)
-    splits = _own_split(raw.own) if any(raw.own) else _split(raw.labels, raw.test)
-    twins = brought.twins(x, splits, raw.names) if raw.names else ()
+    splits = split(len(raw.labels), raw.test, raw.own)
+    twins = look.twins(x, splits, raw.names) if raw.names else ()
     digest = hashlib.sha256(f"{row.white} {tuple(x.shape)}".encode())
     for array in (x, raw.labels, *splits.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -174,42 +175,6 @@ def read(data: Data) -> Images:
         notes=(*raw.notes, *twins),
         classes=raw.classes,
     )
-
-
-def _split(labels: np.ndarray, test: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Return the rows of each split, in one fixed shuffled order.
-
-    To test: the official part, or a sixth. To validate: a tenth of the rest, a twelfth where it
-    has 60 000 images; or a sixth of all where there is no official part.
-    """
-    order = np.random.default_rng(0).permutation(len(labels))
-    if test is None:
-        sixth = len(labels) // 6 + 1
-        held_out = {"test": order[:sixth], "validation": order[sixth : 2 * sixth]}
-        return held_out | {"train": order[2 * sixth :]}
-    official = np.isin(order, test)
-    rest = order[~official]
-    part = len(rest) // 10 if len(rest) < 60_000 else len(rest) // 12
-    return {"test": order[official], "validation": rest[:part], "train": rest[part:]}
-
-
-def _own_split(own: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the rows of each split that the user has made, in one fixed shuffled order.
-
-    A split that is not there is a tenth of the training images; both, if neither is, are drawn as
-    they are of images that nobody has split.
-    """
-    named = np.array(own)
-    if {*own} == {"train"}:
-        return _split(named, None)
-    order = np.random.default_rng(0).permutation(len(own))
-    splits = {name: order[named[order] == name] for name in ("test", "validation", "train")}
-    for name, rows in splits.items():
-        if not len(rows):
-            train = splits["train"]
-            part = len(train) // 10 + 1
-            splits |= {name: train[:part], "train": train[part:]}
-    return splits
 
 
 def _digits(data: Data, first: int = 0, classes: int = 10) -> Raw:
@@ -226,13 +191,63 @@ def _digits(data: Data, first: int = 0, classes: int = 10) -> Raw:
 
 
 def _folder(data: Data) -> Raw:
-    """Read the user's images; ConfigError where they are split and none is to train on."""
-    found = brought.read(data)
-    own, notes = tuple(found.splits), (found.how, *found.notes)
-    if any(own) and "train" not in own:
-        raise brought.refusal(data.root, f"has the splits {sorted({*own})}, but nothing to train on")
-    names, classes = tuple(found.names), tuple(found.classes)
-    return Raw(found.images, found.labels, None, own, names, classes, notes)
+    """Read the user's own images, where `_find` finds them."""
+    return brought.read(_find(data.root), _wanted(data))
+
+
+def _wanted(data: Data) -> brought.Wanted:
+    """Return how the user's own images are to be read."""
+    return brought.Wanted(
+        root=data.root,
+        height=data.side,
+        width=data.width or data.side,
+        channels=data.channels,
+        classes=data.classes,
+        ground=data.ground,
+        skip_bad=data.skip_bad,
+    )
+
+
+def _find(root: str) -> Found:
+    """Return the pictures at a place, none of them opened.
+
+    A place is a folder, an .npz, or a list as .csv, .tsv or .jsonl. Raises ConfigError for any
+    other, without opening it.
+    """
+    found = Found()
+    try:
+        found.items = _reader(root)(root, found)
+    except Unreadable as error:
+        raise brought.refusal(root, str(error)) from None
+    found.demand(lambda item: item.label, "is of no class, as others are")
+    found.demand(lambda item: item.split, "is in no split, as others are")
+    return found
+
+
+def _reader(root: str) -> Callable[[str, Found], list[Item]]:
+    """Return what finds the pictures at a place; Unreadable where nothing does."""
+    needs = "data.name = 'folder' needs a folder of images, an .npz or a list"
+    try:
+        mode = os.stat(root).st_mode
+    except (OSError, ValueError) as error:  # ValueError: no name that a file could have
+        why = getattr(error, "strerror", "no name of a file") if root else "nothing is given"
+        raise Unreadable(f"{why}; {needs}") from None
+    if stat.S_ISDIR(mode):
+        return _in_folder
+    ending = Path(root).suffix.lower()
+    if ending not in FILES or not stat.S_ISREG(mode):
+        raise Unreadable(f"is neither a folder nor a file as {', '.join(FILES)}; {needs}")
+    return FILES[ending]
+
+
+def _in_folder(root: str, found: Found) -> list[Item]:
+    """Return the pictures of a folder, as its metadata lists them where it has some."""
+    walk = folders.Walk(root, found)
+    found.items = folders.in_folders(walk)
+    if walk.tables:
+        found.items = lists.described(walk.tables, walk.root, found)
+    found.notes += walk.unread(FILES)
+    return found.items
 
 
 def _flowers(data: Data) -> Raw:
@@ -242,8 +257,8 @@ def _flowers(data: Data) -> Raw:
     facts = data_facts(data.name)
     side, channels = data.side or facts.side, data.channels or facts.channels
     images, labels = [], []
-    for split in ("train", "val", "test"):
-        for picture, label in _opened(datasets.Flowers102, data, split=split):
+    for part in ("train", "val", "test"):
+        for picture, label in _opened(datasets.Flowers102, data, split=part):
             images.append(pictures.square(picture, side, channels))
             labels.append(label)
     return Raw(np.stack(images), np.array(labels, dtype=np.int64))
@@ -277,22 +292,12 @@ def _opened(kind: Any, data: Data, **options: Any) -> Any:
 
 def _own(data: Data) -> Raw:
     """Read what a user's factory gives; ConfigError where it raises or gives something else."""
-    x, y = _made(data)
-    for fault in _faults(x, y, data):
+    x, y = factories.images(data.name, data.root)
+    shape = (data.channels, data.side, data.width or data.side)
+    for fault in factories.faults(x, y, shape, data.classes):
         raise ConfigError([f"data.name = {data.name!r}: {fault}"])
     names = tuple(f"image {row}" for row in range(len(x)))
     return Raw(np.ascontiguousarray(x), y.astype(np.int64), names=names)
-
-
-def _made(data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a user's factory gives, images [N, C, H, W] and labels, not looked at yet."""
-    make = factories.factory("data.name", data.name)
-    try:
-        images, labels = make(data.root)
-        x, y = np.array(images), np.array(labels)
-    except Exception as error:
-        raise factories.import_error("data.name", data.name, error) from None
-    return (x[:, None] if x.ndim == 3 else x), y
 
 
 def asked(data: Data) -> dict[str, int]:
@@ -301,34 +306,14 @@ def asked(data: Data) -> dict[str, int]:
     Only words that `data` leaves at 0 are answered. Raises ConfigError where they cannot be read.
     """
     if data.name in DATA_SETS:
-        return brought.asked(data)
-    x, y = _made(data)
-    answers = {}
-    if x.ndim == 4:
-        _, channels, height, width = x.shape
-        answers = {"data.channels": channels} if channels in pictures.MODES else {}
-        square = data.side or height == width
-        answers |= {"data.side": height, "data.width": 0 if square else width}
-    if y.dtype.kind in "iu" and y.size:
-        answers["data.classes"] = int(y.max()) + 1
-    return brought.unanswered(answers, data)
-
-
-def _faults(x: np.ndarray, y: np.ndarray, data: Data) -> Iterator[str]:
-    """Yield what is wrong with a user's images and labels; each check assumes those before it."""
-    wanted = (data.channels, data.side, data.width or data.side)
-    if x.dtype != np.uint8:
-        yield f"images are {x.dtype}, not uint8"
-    if x.shape[1:] != wanted:
-        yield f"images are {x.shape[1:]}, data.channels and data.side say {wanted}"
-    if len(x) < pictures.FEWEST:
-        yield f"has {len(x)} images, {pictures.FEWEST} are needed"
-    if y.shape != x.shape[:1]:
-        yield f"has {len(x)} images and labels {y.shape}"
-    if y.dtype.kind not in "iu":
-        yield f"labels are {y.dtype}, not integers"
-    if y.min() < 0 or 0 < data.classes <= y.max():
-        yield f"labels are {y.min()} to {y.max()}, data.classes = {data.classes}"
+        answers = brought.asked(_find(data.root), _wanted(data))
+    else:
+        answers = factories.asked(*factories.images(data.name, data.root))
+    if data.side:  # which alone says that the images are square
+        answers["data.width"] = 0
+    given = {f"data.{name}": value for name, value in asdict(data).items()}
+    left = {word: value for word, value in answers.items() if not given[word]}
+    return {word: value for word, value in left.items() if value}
 
 
 OWN = DataSet(read=_own)

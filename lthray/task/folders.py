@@ -5,29 +5,13 @@ followed as long as they stay in the folder; what is no ordinary file is named.
 """
 
 import os
-import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import Any
 
-import numpy as np
-
-from lthray.config.fields import ConfigError
 from lthray.task import pictures
+from lthray.task.found import OUTSIDE, Found, Item, fault_of, split_of
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""Names of folders, in small letters, and the split that each means."""
 JUNK = {
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "@eadir"),
     *("__pycache__", "lost+found", "system volume information"),
@@ -35,208 +19,162 @@ JUNK = {
 """What operating systems and programs leave in folders, in small letters."""
 COPY = "-checkpoint"  # end of the name of a copy that a notebook keeps
 TABLES = ("metadata.csv", "metadata.jsonl")  # of a Hugging Face imagefolder
-LISTS = (".csv", ".tsv", ".jsonl", ".npz")
 MOST_LINKS = 3  # linked folders within linked folders
 DEEPEST = 64  # folders within folders
-SHOWN = 5  # names in a line that need not name all
-KINDS = {
-    stat.S_IFIFO: "is a pipe (FIFO)",
-    stat.S_IFSOCK: "is a socket",
-    stat.S_IFCHR: "is a device",
-    stat.S_IFBLK: "is a device",
-    stat.S_IFDIR: "is a folder",
-}
 HIDDEN = "hidden and system files or folders"
 COPIES = "copies of notebooks"
 CIRCLES = "links in a circle"
-BESIDE = "files beside the folders of the splits"
-UNLISTED = "pictures that no table lists"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture that was found, not opened yet."""
-
-    name: str
-    """Path below the root, or the place in an array."""
-    label: str
-    split: str
-    """train, validation, test; empty where nobody says."""
-    source: Path | np.ndarray[Any, Any]
-    """File, or array [H, W, C]."""
-
-
-@dataclass
-class Found:
-    """What was found at a place, before any picture is opened."""
-
-    how: str = ""
-    """What kind of collection it is, in a few words."""
-    items: list[Item] = field(default_factory=list)
-    bad: dict[str, str] = field(default_factory=dict)
-    """Name of a file -> why it cannot be used."""
-    left: dict[str, list[str]] = field(default_factory=dict)
-    """Reason -> the names of what is passed over for it."""
-    notes: list[str] = field(default_factory=list)
-    """Lines on how it was read."""
-
-    def leave(self, why: str, name: str) -> None:
-        """Pass over what is called `name`."""
-        self.left.setdefault(why, []).append(name)
-
-    def left_lines(self) -> list[str]:
-        """Return a line for every reason for which something was passed over."""
-        lines = []
-        for why, names in self.left.items():
-            lines.append(f"{len(names)} {why} left out: {some(names)}")
-        return lines
+BESIDE = "pictures beside the folders of the splits"
 
 
 class Walk:
-    """A walk through a folder: files by kind, relative to its root."""
+    """A walk through a folder, which sorts its files by kind.
+
+    `root` is the real place of the folder; names are paths below it. What is bad, and what is
+    passed over, goes into `found`.
+    """
 
     def __init__(self, root: str, found: Found):
         self.root, self.found = os.path.realpath(root), found
         self.pictures: list[Path] = []
         self.tables: list[Path] = []
+        """Metadata of an imagefolder."""
         self.others: Counter[str] = Counter()
-        """Ending -> number of files that are neither pictures nor tables."""
-        self._into(PurePath(), (self.root,))
+        """Ending -> number of files that are neither."""
+        self._into(Path(), (self.root,), links=0)
         self.pictures.sort()
 
     def path(self, name: PurePath) -> Path:
         """Return the place of what is called `name` below the root."""
         return Path(self.root) / name
 
-    def _into(self, folder: PurePath, above: tuple[str, ...], links: int = 0) -> None:
-        """Sort what lies in `folder`; `above` are the real places of the folders around it."""
-        if len(above) > DEEPEST:
-            self.found.bad[str(folder)] = f"lies more than {DEEPEST} folders deep"
-            return
+    def unread(self, files: Collection[str]) -> list[str]:
+        """Return lines on what is no picture.
+
+        `files` are the endings of what a user may give instead of the folder.
+        """
+        lines = []
+        if self.others:
+            counts = [f"{ascii(ending)[1:-1]} {count}" for ending, count in self.others.items()]
+            lines.append(f"files that are no pictures: {', '.join(sorted(counts))}")
+        useful = self.others.keys() & files
+        if useful:
+            given = " or ".join(sorted(useful))
+            lines.append(f"to use a {given} of the folder, give the file itself as data.root")
+        return lines
+
+    def _into(self, folder: Path, above: tuple[str, ...], links: int) -> None:
+        """Sort what lies in `folder`.
+
+        `above` are the real places of the folders around it, of which `links` were come to by a
+        link.
+        """
         try:
             names = sorted(os.listdir(self.path(folder)))
         except OSError as error:
-            self.found.bad[str(folder)] = str(error.strerror).lower()
+            self.found.bad[str(folder)] = f"cannot be entered ({error.strerror})"
             return
         for name in names:
-            if name.startswith(".") or name.lower() in JUNK:
-                self.found.leave(HIDDEN, str(folder / name))
-            elif _is_copy(name, names):
-                self.found.leave(COPIES, str(folder / name))
+            why = _needless(name, names)
+            if why:
+                self.found.leave(why, str(folder / name))
+            elif os.path.isdir(self.path(folder / name)):
+                self._enter(folder / name, above, links)
             else:
-                self._sort(folder / name, above, links)
+                self._sort(folder / name)
 
-    def _sort(self, name: PurePath, above: tuple[str, ...], links: int) -> None:
+    def _enter(self, name: Path, above: tuple[str, ...], links: int) -> None:
+        """Go into the folder `name`, unless a link to it leads out of the root or in a circle."""
         path = self.path(name)
-        is_picture = name.suffix.lower() in pictures.suffixes()
         real = os.path.realpath(path)
-        fault = fault_of(path, self.root)
-        if os.path.isdir(path):
-            is_link = os.path.islink(path)
-            if fault == OUTSIDE:
-                self.found.bad[str(name)] = fault
-            elif real in above or links + is_link > MOST_LINKS:
-                self.found.leave(CIRCLES, str(name))
-            else:
-                self._into(name, (*above, real), links + is_link)
-        elif is_picture and fault:
-            self.found.bad[str(name)] = fault
-        elif is_picture:
-            self.pictures.append(Path(name))
-        elif name.name.lower() in TABLES and not fault:
-            self.tables.append(Path(name))
+        links += os.path.islink(path)
+        if fault_of(path, self.root) == OUTSIDE:
+            self.found.bad[str(name)] = OUTSIDE
+        elif real in above or links > MOST_LINKS:
+            self.found.leave(CIRCLES, str(name))
+        elif len(above) > DEEPEST:
+            self.found.bad[str(name)] = f"lies more than {DEEPEST} folders deep"
         else:
+            self._into(name, (*above, real), links)
+
+    def _sort(self, name: Path) -> None:
+        """Put a file among the pictures, the tables or the others, or say what is wrong with it."""
+        files = self._files_like(name)
+        if files is None:
             self.others[name.suffix.lower() or "no ending"] += 1
+            return
+        fault = fault_of(self.path(name), self.root)
+        if fault:
+            self.found.bad[str(name)] = fault
+        else:
+            files.append(name)
+
+    def _files_like(self, name: Path) -> list[Path] | None:
+        """Return the files among which one of this name belongs; None if it is of no use."""
+        if name.suffix.lower() in pictures.suffixes():
+            return self.pictures
+        return self.tables if name.name.lower() in TABLES else None
 
 
-def _is_copy(name: str, beside: Iterable[str]) -> bool:
-    """Return whether a file is a notebook's copy of one that lies beside it."""
+def _needless(name: str, beside: Collection[str]) -> str:
+    """Return why a file or folder is passed over, by its name and those beside it; empty if not."""
+    if name.startswith(".") or name.lower() in JUNK:
+        return HIDDEN
     stem, suffix = os.path.splitext(name)
-    return stem.endswith(COPY) and stem.removesuffix(COPY) + suffix in beside
-
-
-OUTSIDE = "links out of the folder, which is not followed; copy what it leads to"
-
-
-def fault_of(path: Path, root: str) -> str:
-    """Return why the file at `path` may not be opened; empty for an ordinary file in `root`."""
-    real = os.path.realpath(path)
-    if real != root and not real.startswith(os.path.join(root, "")):
-        return OUTSIDE if os.path.islink(path) or os.path.exists(path) else "leads to nothing"
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return "leads to nothing" if os.path.islink(path) else "is not there"
-    if not stat.S_ISREG(facts.st_mode):
-        return KINDS.get(stat.S_IFMT(facts.st_mode), "is no ordinary file")
-    return "" if facts.st_size else "is empty (0 bytes)"
-
-
-def some(names: Iterable[object], most: int = SHOWN) -> str:
-    """Return names in quotes, free of control characters: `most` of them and how many more."""
-    shown = [repr(str(name)) for name in names]
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + more
+    original = stem.removesuffix(COPY) + suffix
+    return COPIES if original != name and original in beside else ""
 
 
 def in_folders(walk: Walk) -> list[Item]:
-    """Return the pictures of a walk; what is wrong with their places goes into what was found.
+    """Return the pictures of a walk, by its folders.
 
     The class is the first folder. Where the first folders are train, val and test in any spelling,
-    they are the splits, and the folders in them the classes; or the folders in those of the
-    classes are the splits.
+    they are the splits, and the folders in them the classes; or the folders in those of the classes
+    are the splits. Pictures beside the splits are passed over.
     """
     level = _split_level(walk.pictures)
+    walk.found.how = "own splits, " * (level is not None)
     items = []
-    for name in walk.pictures:
-        folders, split = list(name.parts[:-1]), ""
-        if level is not None:
-            split = split_of(folders.pop(level)) if len(folders) > level else ""
-            if not split:
-                walk.found.leave(BESIDE, str(name))
-                continue
-        items.append(Item(str(name), folders[0] if folders else "", split, walk.path(name)))
-    _describe(items, walk.found, level)
+    for name, split, folders in _parted(walk.pictures, level):
+        if level is None or split:
+            item = Item(
+                name=str(name),
+                label=folders[0],
+                split=split,
+                source=walk.path(name),
+            )
+            items.append(item)
+        else:
+            walk.found.leave(BESIDE, str(name))
+    classes = {item.label for item in items}
+    walk.found.how += "flat: one class" if classes == {""} else "a class a folder"
     return items
 
 
-def split_of(word: str) -> str:
-    """Return the split that a word means; empty for any other word."""
-    return SPLITS.get(word.strip().lower(), "")
+def _parted(
+    names: Sequence[Path], level: int | None
+) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
+    """Yield each picture with its split and its other folders, the last of them empty.
+
+    `level` is that of the folders that are splits, None where there are none.
+    """
+    for name in names:
+        folders = (*name.parts[:-1], "")
+        if level is None:
+            yield name, "", folders
+        else:
+            yield name, split_of(folders[level]), folders[:level] + folders[level + 1 :] + ("",)
 
 
-def _split_level(names: Iterable[Path]) -> int | None:
-    """Return the level of folders that are splits: 0, 1 below those of the classes, or None."""
-    tops = {name.parts[0] for name in names if len(name.parts) > 1}
-    splits = {split_of(top) for top in tops} - {""}
-    if "train" in splits and (len(splits) > 1 or all(map(split_of, tops))):
+def _split_level(names: Sequence[Path]) -> int | None:
+    """Return the level of the folders that are splits: 0, 1 below those of the classes, or None.
+
+    One folder called train among classes of other names is a class; beside one called test it is a
+    split, and so it is alone.
+    """
+    in_folder = [name for name in names if len(name.parts) > 1]
+    first = {split_of(name.parts[0]) for name in in_folder}
+    if "train" in first and first != {"train", ""}:
         return 0
-    inner = {name.parts[1] if len(name.parts) > 2 else "" for name in names}
-    if inner and all(map(split_of, inner)) and "train" in map(split_of, inner):
-        return 1
-    return None
-
-
-def _describe(items: list[Item], found: Found, level: int | None) -> None:
-    """Say what the folders mean, and name pictures that lie in no class while others do."""
-    classes = {item.label for item in items}
-    found.how = "flat: one class" if classes == {""} else "a class a folder"
-    if level is not None:
-        found.how += ", own splits"
-    if "" not in classes or len(classes) == 1:
-        return
-    for item in list(items):
-        if not item.label:
-            found.bad[item.name] = "lies in no folder of a class, as others do"
-            items.remove(item)
-
-
-def unread(others: Mapping[str, int]) -> str:
-    """Return in a few words which files are not read, by ending; empty where there are none."""
-    counts = [f"{ascii(ending)[1:-1]} {count}" for ending, count in sorted(others.items())]
-    return ", ".join(counts)
-
-
-def refusal(root: str, why: str) -> ConfigError:
-    """Return the one-line error of what was given as data.root."""
-    return ConfigError([f"data.root = {root!r}: {why}"])
+    second = {split_of((*name.parts[1:-1], "")[0]) for name in names}
+    return 1 if "train" in second and "" not in second else None

@@ -8,11 +8,11 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from lthray.config.fields import ConfigError
-from lthray.task.folders import UNLISTED, Found, Item, Walk, fault_of, refusal, some, split_of
+from lthray.task.found import Found, Item, Unreadable, fault_of, some, split_of
 from lthray.task.pictures import suffixes
 
 PATHS = ("file_name", "filename", "file", "filepath", "path", "image_path", "image", "img")
@@ -20,92 +20,106 @@ LABELS = ("label", "labels", "class", "class_name", "category", "target", "y")
 SPLIT_COLUMNS = ("split", "subset", "partition", "set")
 PLAIN = ("path", "label", "split")  # columns of a list whose first row names none
 MOST_BYTES = 2**28  # of a list: some million rows
+UNLISTED = "pictures that no table lists"
+ABSENT: tuple[Any, ...] = (None, "", [], {})  # labels that are none
 Row = dict[str, Any]
 
 
 def read(path: str, found: Found) -> list[Item]:
     """Return the pictures of the list at `path`; what is wrong with a row goes into `found`.
 
-    Paths in it begin at its folder, which none may leave. Raises ConfigError for no list.
+    Paths in it begin at its folder, which none may leave. Raises Unreadable for no list.
     """
     place = Path(os.path.realpath(path))
-    items = list(Listed(place, path).items(str(place.parent), place.parent, found))
+    items = list(Listed(place, place.name).items(str(place.parent), found))
     found.how = "a list"
+    found.counted = True
     return items
 
 
-def described(walk: Walk, plain: list[Item]) -> list[Item]:
+def described(tables: Sequence[Path], root: str, found: Found) -> list[Item]:
     """Return the pictures of a folder as its metadata tables list them.
 
-    A table's label stands in the place of the folder's where it has one; pictures that no table
-    lists are passed over. `plain` are the pictures by their folders alone.
+    `tables` are paths below the real place `root`; the items of `found` are the pictures by their
+    folders, which say the class and the split where a table does not. Pictures that no table lists
+    are passed over.
     """
-    by_folder = {item.name: item for item in plain}
+    by_folder = {item.name: item for item in found.items}
     items: list[Item] = []
-    has_labels = False
-    for name in walk.tables:
-        listed = Listed(walk.path(name), str(name))
-        has_labels = has_labels or bool(listed.label)
-        for item in listed.items(walk.root, walk.path(name).parent, walk.found):
+    labels = set()
+    for name in tables:
+        listed = Listed(Path(root) / name, str(name))
+        labels.add(listed.label)
+        for item in listed.items(root, found):
             own = by_folder.pop(item.name, item)
             label = item.label if listed.label else own.label
-            items.append(Item(item.name, label, item.split or own.split, item.source))
+            items.append(replace(item, label=label, split=item.split or own.split))
     for left in by_folder:
-        walk.found.leave(UNLISTED, left)
-    labels = "its labels" if has_labels else "no column of labels, so the folders are the classes"
-    walk.found.how = f"an imagefolder with {some(walk.tables)}, {labels}"
+        found.leave(UNLISTED, left)
+    said = "without labels, so the folders are the classes" if labels == {""} else "with labels"
+    found.how = f"an imagefolder with {some(tables)} {said}"
+    found.counted = labels != {""}
     return items
 
 
 class Listed:
-    """The rows of a list, and which column is what."""
+    """The rows of a list, and which column is what.
+
+    `name` is how the user knows the list. Raises Unreadable where it is none.
+    """
 
     def __init__(self, path: Path, name: str):
-        self.name = name
+        self.name, self.folder = name, path.parent
         self.rows = list(_rows(path, name))
-        columns = list(dict.fromkeys(column for row in self.rows[:100] for column in row))
+        columns = list(dict.fromkeys(column for row in self.rows for column in row))
         self.path = _column(columns, PATHS)
         self.label = _column(columns, LABELS)
         self.split = _column(columns, SPLIT_COLUMNS)
         if not self.path:
-            wanted = f"one must name the files: {', '.join(PATHS)}"
-            raise refusal(name, f"has the columns {some(columns) or 'of no row'}; {wanted}")
+            wanted = f"one of them must name the files: {', '.join(PATHS)}"
+            raise Unreadable(f"{name!r} has the columns {some(columns)}; {wanted}")
 
-    def items(self, root: str, folder: Path, found: Found) -> Iterator[Item]:
+    def items(self, root: str, found: Found) -> Iterator[Item]:
         """Yield the pictures of all rows; what is wrong with a row goes into `found`.
 
-        `root` is the real place of the whole collection, `folder` that of the list.
+        `root` is the real place of the whole collection, which no path may leave. A row that says
+        again what another has said is passed over.
         """
         seen: dict[str, Item] = {}
         for number, row in enumerate(self.rows, 1):
-            item = self._item(row, root, folder)
-            fault = self._fault(row) or fault_of(Path(item.source), root)
+            item = self._item(row, root)
+            fault = self._fault(row) or fault_of(Path(root) / item.name, root)
             before = seen.setdefault(item.name, item)
-            if not fault and before is not item and before != item:
+            if not fault and before != item:
                 fault = "is listed before as something else"
             if fault:
                 found.bad[f"{self.name}, row {number}: {item.name}"] = fault
             elif before is item:
                 yield item
 
-    def _item(self, row: Row, root: str, folder: Path) -> Item:
-        text = str(row.get(self.path) or "").replace("\0", "")
-        place = folder / text
-        name = os.path.relpath(place, root) if text else ""
-        label = str(row.get(self.label, "")).strip() if self.label else ""
-        split = split_of(str(row.get(self.split) or ""))
-        return Item(name, label, split, place)
+    def _item(self, row: Row, root: str) -> Item:
+        """Return the picture of a row, whatever may be wrong with it."""
+        place = self.folder / str(row.get(self.path)).replace("\0", "")
+        label = str(row.get(self.label, "")).strip()
+        split = split_of(row.get(self.split, ""))
+        return Item(
+            name=os.path.relpath(place, root),
+            label=label,
+            split=split,
+            source=place,
+        )
 
     def _fault(self, row: Row) -> str:
         """Return what is wrong with the words of a row; empty if nothing is."""
-        if not row.get(self.path):
-            return "names no file"
-        if self.label and row.get(self.label) in (None, "", [], {}):
-            return f"has no {self.label}"
-        word = row.get(self.split)
-        if self.split and not split_of(str(word or "")):
-            return f"has the {self.split} {word!r}, which is none of train, validation, test"
-        return ""
+        split = row.get(self.split)
+        faults = {
+            "names no file": not row.get(self.path),
+            f"has no {self.label}": self.label and row.get(self.label) in ABSENT,
+            f"is of no split, train, validation or test, but {split!r}": (
+                self.split and not split_of(split)
+            ),
+        }
+        return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
 def _column(columns: Sequence[str], wanted: Sequence[str]) -> str:
@@ -114,46 +128,43 @@ def _column(columns: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def _rows(path: Path, name: str) -> Iterator[Row]:
-    """Yield the rows of a list by column, in small letters; ConfigError where it cannot be read."""
+    """Yield the rows of a list, each as column in small letters -> value.
+
+    Raises Unreadable where the list is no ordinary file of sane size, or no table.
+    """
     fault = fault_of(path, str(path.parent))
-    if fault:
-        raise refusal(name, fault)
-    if path.stat().st_size > MOST_BYTES:
-        raise refusal(name, f"is no list: it has more than {MOST_BYTES:,} bytes")
+    if fault or path.stat().st_size > MOST_BYTES:
+        raise Unreadable(f"{name!r} {fault or f'has more than {MOST_BYTES:,} bytes'}")
     read_rows = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        yield from read_rows(text)
-    except UnicodeDecodeError:
-        raise refusal(name, "is no text in UTF-8") from None
-    except ConfigError:
-        raise
+        yield from read_rows(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError, csv.Error, OSError) as error:
-        raise refusal(name, f"cannot be read as a list: {ascii(str(error))[1:-1]}") from None
+        why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
+        raise Unreadable(f"{name!r} cannot be read as a list ({why})") from None
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
+    """Yield the rows of a table whose cells are parted by commas, semicolons or tabs.
+
+    The first row names the columns, unless it begins with the path of a picture.
+    """
     first, _, _ = text.partition("\n")
     delimiter = max(",;\t", key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns: list[str] = []
-    for row in rows:
-        if not any(row):
-            continue
-        if columns:
-            yield dict(zip(columns, row, strict=False))
-        elif PurePath(row[0]).suffix.lower() in suffixes():
-            columns = list(PLAIN[: len(row)])
-            yield dict(zip(columns, row, strict=False))
-        else:
-            columns = [column.strip().lower() for column in row]
+    columns = [column.strip().lower() for column in next(rows, ())]
+    if columns and PurePath(columns[0]).suffix in suffixes():
+        columns = list(PLAIN[: len(columns)])
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for cells in filter(any, rows):
+        row = dict(zip(columns, cells, strict=False))
+        row.pop("", None)  # the numbers of rows that some programs write
+        yield row
 
 
 def _json_rows(text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+    """Yield the objects of a text that has one a line; ValueError for anything else."""
+    for line in filter(str.strip, text.splitlines()):
         row = json.loads(line)
         if not isinstance(row, dict):
-            raise ValueError(f"line {number} is no object")
+            raise ValueError(f"a line holds a {type(row).__name__}, not an object")
         yield {str(column).lower(): value for column, value in row.items()}

@@ -25,7 +25,6 @@ FORMATS = (
 """Formats of Pillow that are read: pictures of pixels, none that runs another program."""
 MOST_PIXELS = 10**8
 """Pixels of the largest picture that is opened: 10,000 x 10,000."""
-HALF = 2**15  # 16-bit pictures with values from here on are taken to fill the sixteen bits
 ORIENTATION = 0x0112  # number of the orientation among the EXIF facts
 Values = np.ndarray[Any, Any]
 
@@ -47,10 +46,18 @@ class Shown:
     frames: int = 1
 
     @property
-    def is_grey(self) -> bool:
-        """Whether the picture has no colour, however it is stored."""
+    def facts(self) -> dict[str, bool]:
+        """What is worth a line of the picture, each as whether it is so."""
         colours = self.values[..., :3]
-        return colours.shape[-1] < 3 or bool((colours == colours[..., :1]).all())
+        is_deep = self.values.dtype != np.uint8
+        return {
+            "colour": bool((colours != colours[..., :1]).any()),
+            "turned": self.is_turned,
+            "transparent": self.is_transparent,
+            "animated": self.frames > 1,
+            "deep": is_deep,
+            "fractional": is_deep and not self.is_whole,
+        }
 
 
 @cache
@@ -102,14 +109,13 @@ def of_array(values: Values, ground: str = "white", *, transparent: bool = False
 
 def reason(error: Exception) -> str:
     """Return why a picture cannot be read, in a few words without control characters."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    for name, words in REASONS.items():
-        if name in names:
-            return words
-    said = " ".join(str(error).split())
     if isinstance(error, BadPicture):
-        return said
-    return f"{names[0]}: {ascii(said)[1:-1][:80]}"
+        return str(error)
+    for kind in type(error).__mro__:
+        if kind.__name__ in REASONS:
+            return REASONS[kind.__name__]
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {ascii(said)[1:-1][:80]}"
 
 
 @contextmanager
@@ -121,26 +127,37 @@ def _quiet() -> Iterator[None]:
 
 
 def _shown(picture: Any, ground: str, transparent: bool) -> Shown:
+    """Return a PIL image as a viewer shows it on a `ground`, or `transparent` as it is.
+
+    Of several frames it is the first. Grey is returned as three equal colours.
+    """
     from PIL import Image, ImageOps
 
     frames = getattr(picture, "n_frames", 1)
     is_turned = _orientation(picture) > 1
     upright = ImageOps.exif_transpose(picture) if is_turned else picture
     if upright.mode[0] in "IF":
-        values = _finite(np.asarray(upright)[..., None])
-        is_whole = upright.mode[0] == "I"
-        return Shown(values, is_whole=is_whole, is_turned=is_turned, frames=frames)
+        return Shown(
+            values=_finite(np.asarray(upright)[..., None]),
+            is_whole=upright.mode[0] == "I",
+            is_turned=is_turned,
+            frames=frames,
+        )
     clear = upright.has_transparency_data
     if not (clear or transparent):
-        mode = "L" if upright.mode in ("1", "L") else "RGB"
-        return Shown(_array(upright.convert(mode)), is_turned=is_turned, frames=frames)
+        values = _array(upright.convert("RGB"))
+        return Shown(values, is_turned=is_turned, frames=frames)
     layer = upright.convert("RGBA")
-    is_transparent = layer.getextrema()[3][0] < 255
+    is_transparent = bool((np.asarray(layer)[..., 3] < 255).any())
     if not transparent:
         below = Image.new("RGBA", layer.size, ground)
         layer = Image.alpha_composite(below, layer).convert("RGB")
-    values = _array(layer)
-    return Shown(values, is_turned=is_turned, is_transparent=is_transparent, frames=frames)
+    return Shown(
+        values=_array(layer),
+        is_turned=is_turned,
+        is_transparent=is_transparent,
+        frames=frames,
+    )
 
 
 def _orientation(picture: Any) -> int:
@@ -153,6 +170,7 @@ def _orientation(picture: Any) -> int:
 
 
 def _array(picture: Any) -> Values:
+    """Return a PIL image of bytes as an array [H, W, C]."""
     return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
@@ -192,31 +210,33 @@ def square(picture: Any, side: int, channels: int) -> Values:
 
 
 def _coloured(bands: Values, channels: int) -> Values:
-    """Return bands [C, H, W] float32 with that many channels: grey repeated, colour by its luma."""
-    if len(bands) == channels:
-        return bands
-    if len(bands) == 1 and channels == 3:
-        return np.repeat(bands, 3, axis=0)
-    if len(bands) == 3 and channels == 1:
-        weights = np.array(LUMA, dtype=np.float32)[:, None, None]
-        return (bands * weights).sum(0, keepdims=True)
+    """Return bands [C, H, W] float32 with that many channels: grey repeated, colour by its luma.
+
+    Raises BadPicture where neither helps.
+    """
+    changed = {
+        len(bands): bands,
+        3: np.repeat(bands[:1], 3, axis=0),
+        1: _luma(bands[None, :3])[0],
+    }
+    if len(bands) == channels or {len(bands), channels} == {1, 3}:
+        return changed[channels]
     had = f"has {len(bands)} channels of more than eight bits"
     raise BadPicture(f"{had}, which data.channels = {channels} cannot show")
 
 
-def kept_share(shape: tuple[int, int], height: int, width: int) -> float:
-    """Return the share of a picture of `shape` (height, width) that `cut` keeps."""
-    ratio = (shape[1] / shape[0]) / (width / height)
-    return min(ratio, 1 / ratio)
+def _luma(x: Values) -> Values:
+    """Return the grey [N, 1, H, W] of colours [N, 3, H, W]."""
+    weights = np.array(LUMA[: x.shape[1]])[None, :, None, None]
+    return (x * weights).sum(1, keepdims=True)
 
 
-def as_bytes(images: Sequence[Values], ends: tuple[float, float] | None) -> Values:
+def as_bytes(images: Sequence[Values], ends: tuple[float, float]) -> Values:
     """Return images [C, H, W] as one array of uint8.
 
-    Those of more bits than eight go from black to white between `ends`, by default over the range
-    that they have together.
+    Those of more bits than eight go from black to white between `ends`.
     """
-    low, high = ends or together(images)
+    low, high = ends
     scale = 255 / max(high - low, 1e-9)
     parts = []
     for x in images:
@@ -227,11 +247,10 @@ def as_bytes(images: Sequence[Values], ends: tuple[float, float] | None) -> Valu
 
 
 def together(images: Iterable[Values]) -> tuple[float, float]:
-    """Return the least and the largest value of the images that are not of bytes; 0 and 1 of none.
-    """
-    deep = [x for x in images if x.dtype != np.uint8]
-    low = min((float(x.min()) for x in deep), default=0.0)
-    return low, max((float(x.max()) for x in deep), default=1.0)
+    """Return the least and the largest value of images that are not of bytes; 0 and 1 of none."""
+    ends = [(x.min(), x.max()) for x in images if x.dtype != np.uint8]
+    lows, highs = zip(*ends, strict=True) if ends else ([0], [1])
+    return float(min(lows)), float(max(highs))
 
 
 def fitted(x: Values, height: int, width: int, channels: int) -> Values:
@@ -240,8 +259,7 @@ def fitted(x: Values, height: int, width: int, channels: int) -> Values:
     Colour becomes grey by its luma; scaling is bilinear and antialiased.
     """
     if channels == 1 and x.shape[1] == 3:
-        weighted = x * np.array(LUMA)[None, :, None, None]
-        x = np.rint(weighted.sum(1, keepdims=True)).astype(np.uint8)
+        x = np.rint(_luma(x)).astype(np.uint8)
     if height and (height, width) != x.shape[-2:]:
         x = _resized(x, height, width)
     return x

@@ -25,14 +25,21 @@ OLDER = "of an older lthray"
 _TASK = (
     "core.random",
     "core.task",
+    "task.arrays",
     "task.augment",
+    "task.brought",
     "task.classifiers",
     "task.data",
     "task.factories",
+    "task.folders",
+    "task.found",
     "task.inputs",
+    "task.lists",
+    "task.look",
     "task.networks",
     "task.objectives",
     "task.pictures",
+    "task.splits",
 )
 _PRUNE = ("core.ticket", "prune.coupling", "prune.channels", "trial.state")
 _CUT = (
