@@ -192,12 +192,7 @@ def data(argv: Sequence[str]) -> int:
     images, words = survey.survey(of_data | brought)
     say("\n".join(survey.lines(images, words)))
     name = chosen.name or presets.slug(Path(os.path.abspath(place)).stem)
-    path = presets.save(name, chosen.out, words)
-    sheet = presets.write(path.with_suffix(".png"), survey.sheet(images))
-    say(f"preset:  {path}")
-    say(f"look:    {sheet}")
-    out = "" if chosen.out == options.Root().out else f" --out {shlex.quote(chosen.out)}"
-    return say(f"use it:  python studies/layerwise_search.py --preset {name}{out}")
+    return say("\n".join(survey.keep(name, chosen.out, images, words)))
 
 
 def explain(argv: Sequence[str]) -> int:

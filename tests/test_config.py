@@ -22,7 +22,7 @@ BAD = {
     "stream": (2**31, "less than"),
     "data.name": ("mnits", "did you mean 'mnist'?"),
     "data.side": (-1, "greater than or equal to 0"),
-    "data.channels": (2, "must be one of 0, 1, 3"),
+    "data.channels": (5, "must be one of 0, 1, 2, 3, 4"),
     "data.classes": (-1, "greater than or equal to 0"),
     "data.root": (3, "valid string"),
     "data.download": ("perhaps", "valid boolean"),
@@ -390,7 +390,7 @@ def test_every_word_has_one_role():
 
 def test_places_are_the_words_that_say_where_a_given_file_lies():
     files = {"model.pretrained", "latent.pretrained", "measure.inception", "origin"}
-    assert set(PLACES) == files | {"data.root", "data.download"}
+    assert set(PLACES) == files | {"data.root", "data.download", "data.skip_bad"}
 
 
 def test_a_word_that_depends_on_another_says_so_in_help():
@@ -407,6 +407,8 @@ def test_a_word_that_depends_on_another_says_so_in_help():
 LENET = {"model.name": "lenet5", "objective.name": "classify"}
 # every word that depends on another: a value that is not its default, and what takes its use away
 USELESS = {
+    "data.ground": ("black", {}),
+    "data.skip_bad": (True, {}),
     "model.dropout": (0.1, LENET),
     "model.conditional": (True, LENET),
     "model.latent": (5, {}),

@@ -260,7 +260,7 @@ def test_bad_folders_are_one_line(tmp_path, fault):
             (root / "kind1" / f"{i}.png").write_bytes(b"\x89PNG no more")
     said = {
         "broken": "2 files cannot be read (--data.skip_bad goes on without): 'kind1/1.png' is ",
-        "few": "has 6 images, 12 are needed (files that are no pictures: .txt 1)",
+        "few": "has 6 images, 12 are needed; files that are no pictures: .txt 1",
         "classes": "data.classes = 4: ",
         "none": "needs a folder of images",
     }[fault]

@@ -2,6 +2,7 @@
 the words of a preset that fit them."""
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from lthray.config import presets
 from lthray.config.fields import ConfigError
+from lthray.config.options import Root
 from lthray.config.parts import Data, Prune, Train
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import FEATURES
@@ -70,6 +73,22 @@ def _class_lines(images: Images) -> Iterator[str]:
     untaught = names[numbers[:, 0] == 0]
     if len(untaught):
         yield f"note: no training image is of class {some(untaught)}"
+
+
+def keep(name: str, out: str, images: Images, words: Mapping[str, Any]) -> list[str]:
+    """Write the preset `name` of the root `out`, and a contact sheet beside it.
+
+    Returns lines on where they are and how the preset is used. Raises ConfigError where the preset
+    cannot be written; then there is no new sheet either.
+    """
+    path = presets.save(name, out, words)
+    picture = presets.write(path.with_suffix(".png"), sheet(images))
+    root = f" --out {shlex.quote(out)}" * (out != Root().out)
+    return [
+        f"preset:  {path}",
+        f"look:    {picture}",
+        f"use it:  python studies/layerwise_search.py --preset {name}{root}",
+    ]
 
 
 def preset_words(images: Images, data: Data) -> dict[str, Any]:
