@@ -214,20 +214,19 @@ def _coloured(bands: Values, channels: int) -> Values:
 
     Raises BadPicture where neither helps.
     """
-    changed = {
-        len(bands): bands,
-        3: np.repeat(bands[:1], 3, axis=0),
-        1: _luma(bands[None, :3])[0],
-    }
-    if len(bands) == channels or {len(bands), channels} == {1, 3}:
-        return changed[channels]
+    if len(bands) == channels:
+        return bands
+    if len(bands) == 1 and channels == 3:
+        return np.repeat(bands, 3, axis=0)
+    if len(bands) == 3 and channels == 1:
+        return _luma(bands[None])[0].astype(np.float32)
     had = f"has {len(bands)} channels of more than eight bits"
     raise BadPicture(f"{had}, which data.channels = {channels} cannot show")
 
 
 def _luma(x: Values) -> Values:
     """Return the grey [N, 1, H, W] of colours [N, 3, H, W]."""
-    weights = np.array(LUMA[: x.shape[1]])[None, :, None, None]
+    weights = np.array(LUMA)[None, :, None, None]
     return (x * weights).sum(1, keepdims=True)
 
 
