@@ -74,10 +74,12 @@ for _ in range(60):
     time.sleep(.5)
 print("asked for", len(asked))
 page = Grid(name="list", about="Tiny.", seeds=(0,), points=lambda config: [{}])
+store = Store("asked")
+store.put("0" * 64, facts={})
 for cpus, wait in (("3", "1.5"), ("7", "100")):
     argv = ["--address", sys.argv[1], "--cpus-per-trial", cpus, "--node-wait", wait]
     call = resolve(page, argv)
-    with handshake.greeting(Store("asked"), call.config) as greeting:
+    with handshake.greeting(store, call.config) as greeting:
         try:
             cluster.Site(call, greeting, Watch(None, "list")).open(lambda: False)
         except cluster.ClusterError as error:
