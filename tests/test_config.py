@@ -37,7 +37,7 @@ BAD = {
     "model.hidden": ((3.5,), "valid integer"),
     "model.pretrained": (1, "valid string"),
     "objective.name": ("denoize", "did you mean 'denoise'?"),
-    "objective.timesteps": (0, "greater than or equal to 1"),
+    "objective.timesteps": (1, "greater than or equal to 2"),
     "objective.schedule": ("liner", "did you mean 'linear'?"),
     "train.steps": (-1, "greater than or equal to 0"),
     "train.batch": (0, "greater than or equal to 1"),

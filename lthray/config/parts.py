@@ -106,8 +106,9 @@ class Objective:
     kl: Annotated[AtLeastZero, Only("objective.name", "autoencode")] = 1e-4
     """Weight of the divergence of a latent from the standard normal, each term being a mean over
     its own elements."""
-    timesteps: Count = 1000
-    """Length of the noise schedule."""
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    """Length of the noise schedule; the shorter, the more noise is added at each timestep, so that
+    nothing of an image is left at the last."""
     schedule: vocabulary.NoiseSchedule = "linear"
     """Noise schedule: linear (Ho et al. 2020), squaredcos_cap_v2 (cosine; Nichol and Dhariwal 2021)
     or sigmoid (Xu et al. 2022)."""
@@ -145,7 +146,7 @@ class Train:
     """Momentum of sgd, or the first beta of adam and adamw."""
     weight_decay: AtLeastZero = 0.0
     """Weight decay (decoupled in adamw)."""
-    lr: Positive = 4e-3
+    lr: Positive = 6e-3
     """Peak learning rate."""
     warmup: Whole = 0
     """Steps of linear warm-up."""

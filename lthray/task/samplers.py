@@ -123,10 +123,18 @@ def _ddpm(config: Any, steps: int, device: torch.device) -> Any:
 def _trailing(kind: Any, config: Any, steps: int, device: torch.device) -> Any:
     """Return a scheduler whose steps are even in t and begin at the last timestep of training.
 
-    For some numbers of steps, such as 61 of 1000, diffusers rounds its way to one timestep more, a
-    level of -1 that there is not.
+    Of latents they begin at the last usable level: these have no bounds at which a prediction of
+    the clean image could be cut. At the last level of the cosine schedule that prediction is 20,000
+    times the error of a predicted noise. For some numbers of steps, such as 61 of 1000, diffusers
+    rounds its way to one timestep more, a level of -1 that there is not.
     """
     scheduler = kind.from_config(config, timestep_spacing="trailing")
+    if not config.clip_sample:
+        levels = _usable_levels(scheduler.alphas_cumprod, steps)
+        betas = scheduler.betas[:levels].tolist()
+        scheduler = kind.from_config(
+            scheduler.config, num_train_timesteps=levels, trained_betas=betas
+        )
     scheduler.set_timesteps(steps, device=device)
     scheduler.timesteps = scheduler.timesteps[:steps]
     return scheduler
@@ -188,7 +196,7 @@ def _karras_timesteps(scheduler: Any, steps: int) -> list[int]:
 
 
 def _usable_levels(alphas_cumprod: Tensor, steps: int) -> int:
-    """Return how many levels of training, from the lowest, a sampler of higher order uses.
+    """Return how many levels of training, from the lowest, are of use to a sampler.
 
     Levels at which nothing is left of the image are left out, unless so many steps need them. Only
     the cosine schedule has such: the noise of its last four is 200 to 20 000 times the signal. A
