@@ -76,7 +76,7 @@ BAD = {
     "latent.groups": (0, "greater than or equal to 1"),
     "latent.steps": (0, "greater than or equal to 1"),
     "latent.pretrained": (1, "valid string"),
-    "prune.scored": ("later", "must be one of trained, rewound"),
+    "prune.scored": ("later", "must be one of trained, average, rewound"),
     "prune.scoring_steps": (0, "greater than or equal to 1"),
     "prune.images": (7, "greater than or equal to 8"),
     "prune.terms": (0, "greater than or equal to 1"),
@@ -242,6 +242,7 @@ TOGETHER = [
         {"objective.name": "classify", "model.name": "lenet5", "prune.terms": 33},
         "prune.terms = 33: at most a quarter of",
     ),
+    ({"prune.scored": "average", "train.ema": 0.0}, "keeps no average; use 'trained'"),
     ({"train.ema": 0.995}, "at most 0.5; a decay of 0.995 is as wide as 0.5 of 400 steps"),
     (
         {"train.ema": 0.999, "train.steps": 20_000},

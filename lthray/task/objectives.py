@@ -20,7 +20,6 @@ from lthray.config.parts import Objective
 from lthray.core.random import generator, seed_of
 from lthray.core.task import Inputs, Task
 
-
 MOST_NOISE = 0.999  # largest beta, that of the cosine schedule (Nichol and Dhariwal 2021)
 
 
