@@ -35,6 +35,7 @@ LENET: Words = {
     "objective.name": "classify",
     "train.steps": 1500,
     "train.lr": 1.2e-3,
+    "train.decay": "constant",
     "train.batch": 60,
     "train.clip": 0.0,
     "train.ema": 0.0,

@@ -279,8 +279,8 @@ def test_help_names_every_option_what_it_may_be_and_its_default():
     text = help_text("usage", "About.", {"study": words(Options), "config": words(TrialConfig)})
     for word in [*words(TrialConfig), *(w.replace("_", "-") for w in words(Options))]:
         assert f"--{word}" in text
-    assert "--prune.scored {trained,rewound} [trained]" in text
-    assert "--train.lr NUMBER [0.004]" in text
+    assert "--prune.scored {trained,average,rewound} [trained]" in text
+    assert "--train.lr NUMBER [0.006]" in text
     assert "exit codes" in text
     assert max(map(len, text.splitlines())) <= 128
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, hessian
 
 from lthray.config.parts import Model
 from lthray.core.random import generator
-from lthray.core.ticket import Mask, Probe
+from lthray.core.ticket import Mask, Probe, top
 from lthray.core.ticket_file import read_ticket
 from lthray.prune import criteria, responses
 from lthray.task import networks
@@ -406,6 +406,21 @@ def test_what_is_scored_may_be_what_will_be_trained(store):
     mask = read_ticket(last.files["ticket"])[0].mask
     threshold = w.flatten().sort(descending=True).values[int(mask[name].sum()) - 1]
     assert torch.equal(mask[name], w >= threshold)
+
+
+def test_the_moving_average_may_be_scored(store):
+    config = tiny(prune__scored="average", prune__ladder=(0.3,), prune__budget="uniform")
+    making, chosen = making_of(config, store)
+    end = making.make(chosen.rungs[0].chain).final
+    mask = making.make(chosen.rungs[1].mask).mask
+    others = 0
+    for name, bits in mask.items():
+        kept = int(bits.sum())
+        assert torch.equal(bits, top(end.average[name].abs().flatten(), kept).reshape(bits.shape))
+        others += int(
+            (bits != top(end.weights[name].abs().flatten(), kept).reshape(bits.shape)).sum()
+        )
+    assert others > 10
 
 
 def test_masks_of_different_scores_are_different_steps():

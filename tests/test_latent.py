@@ -14,11 +14,12 @@ from lthray.measure import quality
 from lthray.study.preview import pace
 from lthray.task import data, networks
 from lthray.task.samplers import sample
+from lthray.trial import makers
 from lthray.trial.points import given_digests
 from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
 from lthray.trial.sources import autoencoder_config, small_config
-from lthray.trial.steps import Step
+from lthray.trial.steps import Step, walk
 from lthray.trial.workshop import Encoded, workshop_of
 
 from .conftest import making_of, resumed, rounds, same, tiny
@@ -174,6 +175,29 @@ def test_samplers_work_in_latents(store):
     for sampler in ("ddim", "ddpm"):
         made = sample(workshop.twin, workshop.objective, sampler, 3, noise)
         assert images.decode(made).shape == (4, 1, 8, 8)
+
+
+def test_samples_have_the_range_of_the_latents_that_were_learnt(store):
+    """An untrained network is wrong by far; uncut, its samples are in the hundreds."""
+    images, workshop = encoded(latent(), store), workshop_of(latent())
+    train = images.splits["train"]
+    assert images.bound == float(images.images[0][train].abs().max()) < 10
+    making, chosen = making_of(latent(measure__samples=320, measure__sampling_steps=(4,)), store)
+    drawn = [step for step in walk(chosen.wanted) if step.kind == "sample"]
+    assert drawn
+    bounds = []
+
+    def noted(*arguments, bound: float):
+        made = sample(*arguments, bound=bound)
+        bounds.append((bound, float(made.abs().max())))
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(makers, "sample", noted)
+        making.make(drawn[0])
+    ((bound, largest),) = bounds
+    assert bound == images.bound
+    assert largest < 1.01 * bound
 
 
 def test_a_small_dense_network_works_in_the_same_latents(store):

@@ -11,7 +11,7 @@ from lthray.config.parts import Model, Objective
 from lthray.config.vocabulary import NoiseSchedule, Prediction
 from lthray.task import networks
 from lthray.task.data import load
-from lthray.task.objectives import OBJECTIVES, Autoencode, Classify, Denoise
+from lthray.task.objectives import OBJECTIVES, Autoencode, Classify, Denoise, alphas_cumprod
 from lthray.task.samplers import sample, trained_scheduler
 
 from .conftest import tiny
@@ -49,6 +49,24 @@ def test_targets_are_those_of_diffusers(prediction):
     ]
     assert torch.allclose(target, wanted, atol=1e-6)
     assert torch.allclose(x_t, scheduler.add_noise(x, eps, t), atol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
+@pytest.mark.parametrize("timesteps", [2, 3, 10, 20, 100, 250, 1000, 4000])
+def test_nothing_of_an_image_is_left_at_the_last_timestep(schedule, timesteps):
+    """Sampling begins with noise alone, so training must end there, however short the schedule."""
+    abar = alphas_cumprod(Objective(schedule=schedule, timesteps=timesteps)).double()
+    assert len(abar) == timesteps
+    assert 0 < float(abar[-1]) < (1e-4 if timesteps >= 20 else 5e-3)
+    assert bool((abar.diff() < 0).all())
+
+
+def test_a_short_schedule_has_the_noise_of_a_long_one_at_the_same_share_of_it():
+    """beta x 1000 / T, as guided-diffusion has it."""
+    short, long = (alphas_cumprod(Objective(timesteps=t)).double() for t in (100, 1000))
+    assert torch.allclose(short, long[9::10], atol=0.01)
+    theirs = DDPMScheduler(100, beta_start=1e-3, beta_end=0.2).alphas_cumprod.double()
+    assert torch.allclose(short, theirs)
 
 
 def test_a_network_that_is_told_the_class_samples_all_in_turn():

@@ -183,7 +183,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "train.steps": 400,
     "train.batch": 32,
     "train.optimizer": "adam",
-    "train.lr": 0.004,
+    "train.lr": 0.006,
     "train.warmup": 0,
     "train.decay": "cosine",
     "train.floor": 0.1,

@@ -136,6 +136,60 @@ def test_pixels_have_bounds_and_latents_have_none(name):
 # the reference: diffusers' own loops
 
 
+class Erring(torch.nn.Module):
+    """The exact network of latents ~ N(0, 1), but for a small error that is always the same."""
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.abar = trained_scheduler(objective).alphas_cumprod
+        self.prediction = objective.prediction
+        self.error = 0.2 * torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(2))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        abar = self.abar[t][:, None, None, None]
+        exact = {
+            "epsilon": (1 - abar).sqrt() * x_t,
+            "v_prediction": torch.zeros_like(x_t),
+            "sample": abar.sqrt() * x_t,
+        }
+        return exact[self.prediction] + self.error
+
+
+@pytest.mark.parametrize("timesteps", [100, 1000])
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_latents_stay_in_their_range_whatever_error_a_network_makes(
+    prediction, schedule, name, timesteps
+):
+    """Uncut, the clean latent that a noise implies is off by the error / sqrt(abar_T)."""
+    objective = Objective(
+        name="latent_denoise", prediction=prediction, schedule=schedule, timesteps=timesteps
+    )
+    x_T = torch.randn(256, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    network = Erring(objective)
+    found = sample(network, objective, name, 20, x_T, bound=4.0)
+    assert float(found.abs().max()) < 4.2
+    assert 0.5 < float(found.std()) < 2.6
+    if (name, prediction) == ("ddim", "epsilon"):
+        assert float(sample(network, objective, name, 20, x_T).abs().max()) > 6.0
+
+
+@pytest.mark.parametrize("name", ["ddpm", "dpm_solver", "heun"])
+@pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_a_bound_of_latents_is_what_diffusers_has_for_pixels(prediction, schedule, name):
+    """DDIM alone keeps the noise that a cut image no longer goes with."""
+    words = {"prediction": prediction, "schedule": schedule}
+    network = Erring(Objective(name="latent_denoise", **words))
+    x_T = torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    pixels = sample(network, Objective(name="denoise", **words), name, 20, x_T)
+    latents = Objective(name="latent_denoise", **words)
+    assert torch.allclose(sample(network, latents, name, 20, x_T, bound=1.0), pixels, atol=2e-3)
+    far = sample(network, latents, name, 20, x_T, bound=1e9)
+    assert torch.equal(far, sample(network, latents, name, 20, x_T))
+
+
 def test_ddim_samples_are_those_of_the_diffusers_pipeline(network):
     pipe = DDIMPipeline(network, DDIMScheduler(clip_sample=True, **WORDS))
     pipe.set_progress_bar_config(disable=True)

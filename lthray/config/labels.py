@@ -53,6 +53,8 @@ def _scoring(prune: Prune) -> Iterator[str]:
         yield prune.criterion
     if prune.scored == "rewound":
         yield "at start"
+    if prune.scored == "average":
+        yield "of average"
     if prune.scoring_steps > 1:
         yield f"in {prune.scoring_steps}"
     if prune.early:

@@ -130,6 +130,11 @@ BUDGET = (
         lambda c: "compares networks of two seeds, and given weights have none",
     ),
     Rule(
+        "prune.scored",
+        lambda c: c.prune.scored == "average" and not c.train.ema,
+        lambda c: "train.ema = 0 keeps no average; use 'trained'",
+    ),
+    Rule(
         "prune.looks",
         lambda c: changed(c, "prune.looks") and not c.prune.early,
         lambda c: "only for prune.early > 0",

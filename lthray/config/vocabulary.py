@@ -27,6 +27,7 @@ Criterion = Literal[
 Budget = Literal[
     "uniform", "overall", "erk", "lamp", "ramp", "sampled", "sensitivity", "hsic", "cka"
 ]
+Scored = Literal["trained", "average", "rewound"]
 Granularity = Literal["layer", "block", "level"]
 Unit = Literal["weight", "channel", "n_of_m"]
 RegimeName = Literal["static", "set", "rigl", "gradual", "rst"]

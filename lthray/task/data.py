@@ -66,6 +66,11 @@ class Images:
         return tuple(self.images.shape[1:])  # type: ignore[return-value]
 
     @property
+    def bound(self) -> float:
+        """Bound of a prediction of clean numbers; infinite where the objective itself has one."""
+        return math.inf
+
+    @property
     def mirrors(self) -> bool:
         """Whether some images are mirrored in training."""
         return AUGMENTS[self.augment].mirrors
@@ -109,6 +114,11 @@ class Latents(Images):
     `images` are float32 latents of unit variance, [1, N, c, h, w]; or [2, N, c, h, w], the second
     of mirrored images, where some are to be seen mirrored.
     """
+
+    @property
+    def bound(self) -> float:
+        """Largest absolute number of a training latent."""
+        return float(self.scaled(self.splits["train"]).abs().max())
 
     @classmethod
     def of(cls, pixels: Images, latents: Tensor) -> "Latents":

@@ -20,6 +20,8 @@ from lthray.config.parts import Objective
 from lthray.core.random import generator, seed_of
 from lthray.core.task import Inputs, Task
 
+MOST_NOISE = 0.999  # largest beta, that of the cosine schedule (Nichol and Dhariwal 2021)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
@@ -199,14 +201,18 @@ def answer(network: nn.Module, *inputs: Tensor) -> Tensor:
 def schedule_words(objective: Objective) -> dict[str, Any]:
     """Return the noise schedule of an objective as arguments of any diffusers scheduler.
 
-    Every value is named, since diffusers' from_config drops those that are left at their defaults.
+    The ends are those of Ho et al. for 1000 timesteps, and as much larger as there are fewer
+    (Nichol and Dhariwal 2021): as much noise in all, so that nothing of an image is left at the
+    last. Every value is named, since diffusers' from_config drops those that are left at their
+    defaults.
     """
     from diffusers import DDPMScheduler
 
+    scale = 1000 / objective.timesteps
     words: dict[str, Any] = {
         "num_train_timesteps": objective.timesteps,
-        "beta_start": 1e-4,
-        "beta_end": 0.02,
+        "beta_start": 1e-4 * scale,
+        "beta_end": min(0.02 * scale, MOST_NOISE),
         "beta_schedule": objective.schedule,
         "trained_betas": None,
     }

@@ -4,6 +4,7 @@ All samplers begin with equal noise, so that the images of two networks, or of t
 compared one by one. A sampler's budget is its number of network calls.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,13 @@ from torch import Tensor, nn
 
 from lthray.config.parts import Objective
 from lthray.core.random import generator
-from lthray.task.objectives import OBJECTIVES, answer, schedule_words
+from lthray.task.objectives import (
+    OBJECTIVES,
+    PREDICTIONS,
+    alphas_cumprod,
+    answer,
+    schedule_words,
+)
 
 CHUNK = 512  # images a forward pass
 RHO = 7  # exponent of the noise levels of Karras et al. (2022)
@@ -37,13 +44,23 @@ class Sampler:
 
 
 def sample(
-    network: nn.Module, objective: Objective, sampler: str, calls: int, x_T: Tensor
+    network: nn.Module,
+    objective: Objective,
+    sampler: str,
+    calls: int,
+    x_T: Tensor,
+    *,
+    bound: float = math.inf,
 ) -> Tensor:
     """Return the images in [-1, 1], or latents, that `network` makes of noise `x_T` [n, C, H, W].
 
     Each takes `calls` calls of the network, or as many of them as whole steps of `sampler` take.
-    Fresh noise is equal for every network. A conditional network makes all classes in turn.
-    Raises ValueError for too few calls, and for more steps than the noise schedule has.
+    Predictions of clean latents are cut at +-`bound`, the largest number in those of training: what
+    a network should predict is a mean over them. Uncut, an error of a predicted noise counts
+    sqrt(1 / abar_T) times, 20,000 at the end of the cosine schedule.
+
+    Fresh noise is equal for every network. A conditional network makes all classes in turn. Raises
+    ValueError for too few calls, and for more steps than the noise schedule has.
     """
     row = SAMPLERS[sampler]
     steps = row.steps_of_calls(calls)
@@ -55,14 +72,37 @@ def sample(
     scheduler = row.scheduler(trained_scheduler(objective).config, steps, x_T.device)
     x = x_T * scheduler.init_noise_sigma
     classes = _classes_in_turn(network, x)
+    cut = Cut(objective, bound, x.device)
     with torch.no_grad():
         for i, t in enumerate(scheduler.timesteps):
-            answers = _answers(network, scheduler.scale_model_input(x, t), t, *classes)
+            x_t = scheduler.scale_model_input(x, t)
+            answers = cut(_answers(network, x_t, t, *classes), x_t, t)
             options: dict[str, Any] = {"return_dict": False}
             if row.fresh_noise:
                 options["generator"] = generator("ancestral", i, device=x.device)
             x = scheduler.step(answers, t, x, **options)[0]
     return x
+
+
+class Cut:
+    """Cuts what a network says so that the clean image it implies is within +-`bound`."""
+
+    def __init__(self, objective: Objective, bound: float, device: torch.device):
+        abar = alphas_cumprod(objective).to(device)  # [T]
+        self.signal, self.noise = abar.sqrt(), (1 - abar).sqrt()  # [T]
+        self.prediction, self.bound = PREDICTIONS[objective.prediction], bound
+        self.clean = CLEAN[objective.prediction]
+
+    def __call__(self, answers: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the answers at timestep `t`, others only where their clean image is cut."""
+        if math.isinf(self.bound):
+            return answers
+        signal, noise = self.signal[t.to(torch.int64)], self.noise[t.to(torch.int64)]
+        clean = self.clean(answers, x_t, signal, noise)
+        bounded = clean.clamp(-self.bound, self.bound)
+        eps = (x_t - signal * bounded) / noise
+        again = self.prediction(bounded, eps, signal, noise)
+        return torch.where(clean.abs() > self.bound, again, answers)
 
 
 def trained_scheduler(objective: Objective) -> Any:
@@ -200,6 +240,12 @@ def _usable_levels(alphas_cumprod: Tensor, steps: int) -> int:
     return max(int((log_signal >= LEAST_SIGNAL).sum()), steps)
 
 
+CLEAN: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda eps, x_t, signal, noise: (x_t - noise * eps) / signal,
+    "v_prediction": lambda v, x_t, signal, noise: signal * x_t - noise * v,
+    "sample": lambda x, x_t, signal, noise: x,
+}
+"""Prediction -> the clean image that an answer implies, by (answer, x_t, signal, noise)."""
 SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler(scheduler=_ddim, steps_of_calls=_one_call_a_step, label="DDIM"),
     "ddpm": Sampler(

@@ -121,11 +121,12 @@ class Cutting:
         return masks[-1], {"counts": counts, "rules": dict(self.rules), "step": look}
 
     def scored(self, look: int) -> Weights:
-        """Return the weights that the criterion scores: as trained until step `look`, or those of
-        the rung's begin."""
+        """Return the weights that the criterion scores: as trained until step `look`, their
+        average, or those of the rung's begin."""
         if self.rewound is not None:
             return self.rewound.state.weights
-        return self.trained.state(look).weights
+        state = self.trained.state(look)
+        return state.average if self.prune.scored == "average" else state.weights
 
     def seen(self) -> list[tuple[Inputs, Tensor]]:
         """Return inputs and targets of the training images that the criterion or the budget sees;

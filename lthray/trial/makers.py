@@ -157,7 +157,8 @@ def samples(step: Step, parents: Parents, implied: Implied, work: Work) -> Sampl
     draw = generator("bank", device=work.device)
     bank = torch.randn(spec["samples"], *images.shape, generator=draw, device=work.device)
     objective = trained.workshop.objective
-    made = sample(trained.network(), objective, spec["sampler"], spec["calls"], bank)
+    sampler, calls, bound = spec["sampler"], spec["calls"], images.bound
+    made = sample(trained.network(), objective, sampler, calls, bank, bound=bound)
     pictures = images.decode(made) if isinstance(images, Encoded) else made
     return Samples(to_bytes(pictures).cpu())
 

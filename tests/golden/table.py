@@ -109,6 +109,7 @@ def _criteria() -> dict[str, Words]:
             "prune.least": 0.05,
         }
     table["scored rewound late"] = UNET | {"prune.scored": "rewound"}
+    table["scored average"] = UNET | {"prune.scored": "average"}
     table["scored rewound previous"] = UNET | {
         "prune.scored": "rewound",
         "rewind.anchor": "previous",
