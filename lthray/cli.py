@@ -28,7 +28,7 @@ from lthray.config import options
 from lthray.config.fields import words
 from lthray.config.trial import PLACES, TrialConfig, facts_of
 from lthray.config.vocabulary import NETWORKS
-from lthray.study.call import OURS, Call, resolve
+from lthray.study.call import OURS, Call, preview, resolve
 from lthray.study.page import Study
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = ["analysis", "asked", "configured", "guarded", "study"]
 
 PATIENCE = 60.0  # seconds that a finished study waits for MLflow
 HURRY = 5.0  # seconds that an interrupted one waits
+THIN = 1 / 64  # density below which a built-in network may have a layer without weights
 PORT = 5000  # of the `mlflow ui` that users are told to start
 
 Execute = Callable[["Queue", "Run", "Watch"], bool]
@@ -154,12 +155,12 @@ def _check(call: Call) -> str:
     from lthray.task import data
     from lthray.trial import preflight
 
-    config = call.config
-    images = data.load(config.data)
+    images = data.load(call.config.data)
     for line in images.notes:
         say(f"data: {line}")
-    if _needs_check(config):
-        preflight.check(config)
+    trials = [config for config in (call.config, *preview(call)) if _needs_check(config)]
+    if trials:
+        preflight.check(call.config, trials)
     for network in call.beside:
         preflight.check(call.config_of(0, network))
     return images.digest
@@ -167,6 +168,9 @@ def _check(call: Call) -> str:
 
 def _needs_check(config: TrialConfig) -> bool:
     """Return whether a config names what only a look at files or layers can tell to be right."""
+    prune = config.prune
+    if prune.unit != "weight" or min(prune.ladder, default=1.0) < THIN:
+        return True
     if config.model.name not in NETWORKS or facts_of(config.data).brought:
         return True
     flat = config.flat()

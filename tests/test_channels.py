@@ -472,7 +472,7 @@ def test_scores_are_those_of_the_smaller_network(store):
             inside[name] = torch.ones(parameter.shape, dtype=torch.bool)
     seen = cutting.seen()
     by_hand = criteria.score("taylor", left, Mask(inside), cutting.probe(left, seen))
-    scores = cutting.scores(weights, mask, seen)
+    scores = cutting.scores(trained.final, mask, seen)
     assert scores.keys() == mask.keys()
     for name, values in scores.items():
         assert torch.equal(values > -torch.inf, mask[name])

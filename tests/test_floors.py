@@ -50,7 +50,7 @@ BANNED_CALLS = {
     *("torch.load", "torch.save", "torch.manual_seed", "np.load", "numpy.load", "yaml.load"),
     *("eval", "exec", "compile"),
 }
-SEEDED = ("task.networks", "torch.manual_seed")
+SEEDED = ("core.random", "torch.manual_seed")
 """The one exception: a user's network is built in a fork of the global random state."""
 LIBRARIES = {"ray", "mlflow", "torch", "diffusers", "torchvision", "optuna"}
 DEPTH = 8

@@ -143,11 +143,6 @@ NETWORKS = {
         "mine:network",
         "answers with (2, 8, 8), not with a tensor of (2, 1, 8, 8)",
     ),
-    "BatchNorm": (
-        NORMED,
-        "mine:network",
-        "has buffers that change with every batch, as BatchNorm's",
-    ),
     "frozen": (
         MINE.replace("self.told =", "self.first.requires_grad_(False); self.told ="),
         "mine:network",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lthray.config.parts import Model
+from lthray.core.random import drawing
 from lthray.task import networks
 
 SHAPE = (1, 8, 8)
@@ -58,7 +59,7 @@ def test_what_is_drawn_inside_is_a_function_of_the_seed_and_touches_nothing_outs
     before = torch.random.get_rng_state()
     found = []
     for seed in (1, 1, 2):
-        with networks.drawing(seed, torch.device("cpu")):
+        with drawing(seed, torch.device("cpu")):
             found.append(torch.nn.functional.dropout(torch.ones(50), 0.5))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])

@@ -3,7 +3,9 @@
 What ran before never matters, so a run that is cut and continued draws the same numbers.
 """
 
+import contextlib
 import hashlib
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -17,3 +19,28 @@ def seed_of(*words: object) -> int:
 def generator(*words: object, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator on `device` seeded by `words`; CPU and GPU streams differ."""
     return torch.Generator(device).manual_seed(seed_of(*words))
+
+
+@contextlib.contextmanager
+def drawing(seed: int, device: torch.device) -> Iterator[None]:
+    """Make all that torch's global generators draw inside, as for dropout, a function of `seed`."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def draws(call: Callable[[], object], device: torch.device) -> bool:
+    """Return whether `call` draws from torch's global generators, which are left as they were."""
+    with drawing(0, device), torch.no_grad():
+        before = _generator_states(device)
+        call()
+        after = _generator_states(device)
+    return not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def _generator_states(device: torch.device) -> list[torch.Tensor]:
+    """Return the states of torch's global generators: the CPU's and that of `device`."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states

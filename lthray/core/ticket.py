@@ -7,7 +7,7 @@ lthray.core.ticket_file reads it.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -132,6 +132,10 @@ class Mask(Mapping[str, Tensor]):
             most += min(first, second)
         return (both - chance) / (most - chance) if most > chance else 0.0
 
+    def among(self, names: Container[str]) -> "Mask":
+        """Return what this mask says of the tensors that `names` lists."""
+        return Mask({name: mask for name, mask in self.items() if name in names})
+
     def apply_(self, weights: Mapping[str, Tensor]) -> None:
         """Set every cut weight to zero in place; tensors that have no mask stay as they are."""
         self._check_fits(weights, exact=False)
@@ -203,6 +207,8 @@ class Ticket:
     """Parameter -> weights at the start, zero where cut; empty where they are stored elsewhere."""
     start: int
     """Step of the schedule at which training begins."""
+    buffers: Weights = field(default_factory=dict)
+    """What the network keeps beside its weights; none where weights are stored elsewhere."""
 
     def to_bytes(self, facts: Mapping[str, Any], *, with_weights: bool = False) -> bytes:
         """Return the ticket file; without weights, `facts` must name their store key."""
@@ -211,6 +217,8 @@ class Ticket:
             for name, weight in self.weights.items():
                 kept = weight[self.mask[name]] if name in self.mask else weight
                 tensors[f"weights.{name}"] = kept.detach().cpu().contiguous()
+            for name, buffer in self.buffers.items():
+                tensors[f"buffers.{name}"] = buffer.detach().cpu().contiguous()
         shapes = {name: list(mask.shape) for name, mask in self.mask.items()}
         header = {**facts, "shapes": shapes, "start": self.start}
         return save_tensors(tensors, {"lthray": json.dumps(header, separators=(",", ":"))})

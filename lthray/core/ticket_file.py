@@ -37,7 +37,10 @@ def read_ticket(data: bytes, shapes: Shapes | None = None) -> tuple[Ticket, dict
     named = {str(name): tuple(shape) for name, shape in facts["shapes"].items()}
     _check_same(named, named if shapes is None else shapes)
     mask = _mask(tensors.pop("mask", torch.empty(0)), named)
-    return Ticket(mask, _unfold(tensors, mask), facts["start"]), facts
+    buffers = {}
+    for key in [key for key in tensors if key.startswith("buffers.")]:
+        buffers[key.removeprefix("buffers.")] = tensors.pop(key)
+    return Ticket(mask, _unfold(tensors, mask), facts["start"], buffers), facts
 
 
 def fitted(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:

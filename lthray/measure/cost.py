@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from lthray.core import metrics
+from lthray.core import layers, metrics
 from lthray.core.ticket import Mask
 
 
@@ -58,8 +58,7 @@ def macs(network: nn.Module, mask: Mask, example: tuple[Tensor, ...]) -> dict[st
     """
     weights = dict(network.named_parameters())
     dense, masked = 0, 0
-    for layer, uses in _uses_of_layers(network, example).items():
-        name = f"{layer}.weight"
+    for name, uses in _uses_of_weights(network, example).items():
         size = weights[name].numel()
         kept = int(mask[name].sum()) if name in mask else size
         dense += uses * size
@@ -72,31 +71,18 @@ def _size(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _uses_of_layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, int]:
+def _uses_of_weights(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, int]:
     """Return how often each weight of a layer is used in one forward pass of `example`."""
-    layers: dict[nn.Module, str] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            layers[module] = name
+    names = {module: name for name, module in layers.weights_of(network)}
     uses: dict[str, int] = {}
 
-    def count(module: nn.Module, _inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        name = layers[module]
-        uses[name] = uses.get(name, 0) + _uses(module, out)
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        name = names[module]
+        uses[name] = uses.get(name, 0) + layers.uses(module, inputs[0], out)
 
-    hooks = [module.register_forward_hook(count) for module in layers]
+    hooks = [module.register_forward_hook(count) for module in names]
     with torch.no_grad():
         network(*example)
     for hook in hooks:
         hook.remove()
     return uses
-
-
-def _uses(module: nn.Module, out: Tensor) -> int:
-    """Return how often each weight is used for the outputs `out` of one call of a layer.
-
-    These are the output pixels of a convolution, or the rows of a linear layer, of all images.
-    """
-    if isinstance(module, nn.Conv2d):
-        return out.shape[0] * out.shape[2] * out.shape[3]
-    return out.numel() // out.shape[-1]

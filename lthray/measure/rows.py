@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lthray.config.parts import Measure as Words
 from lthray.core.metrics import Metric
-from lthray.core.ticket import Mask
+from lthray.core.ticket import Mask, Weights
 
 Spec = Mapping[str, Any]
 Roles = Mapping[str, Any]
@@ -81,6 +81,11 @@ class Network(Protocol):
 
     def network(self) -> nn.Module:
         """Return the network with the averaged weights of its end."""
+        ...
+
+    def fill(self, network: nn.Module, weights: Weights, buffers: Weights) -> None:
+        """Put weights and buffers into a network of this run, and estimate its running statistics
+        anew for these weights."""
         ...
 
     def mask(self, layers: Any) -> Mask:

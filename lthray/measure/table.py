@@ -71,7 +71,8 @@ def size(spec: Spec, trained: Network) -> Measured:
     layers = _layers(spec)
     mask, cover = trained.mask(layers), trained.cut.cover
     free = trained.workshop.free(layers)
-    gone = cover.size - cover.kept
+    parameters = cover.among(trained.workshop.sizes)
+    gone = parameters.size - parameters.kept
     found = cost.parameters(trained.workshop.twin, mask, free, gone=gone)
     return Measured(found, facts={"densities": mask.densities})
 
@@ -98,11 +99,10 @@ def initial(spec: Spec, trained: Network, begin: Any) -> Measured:
 def _losses(trained: Network, words: Words) -> Callable[[Weights], Tensor]:
     network, task, x, y = _panel(trained, words)
     cover = trained.cut.cover
+    buffers = small(trained.final.buffers, cover)
 
     def losses(weights: Weights) -> Tensor:
-        with torch.no_grad():
-            for name, parameter in network.named_parameters():
-                parameter.copy_(small({name: weights[name]}, cover)[name])
+        trained.fill(network, small(weights, cover), buffers)
         return loss.glance(network, task, x, y, words.timesteps)
 
     return losses

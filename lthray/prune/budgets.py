@@ -264,6 +264,8 @@ class Budget:
     """Whether it is defined for sizes of weights alone, |w|, whatever the criterion ranks by."""
     between_seeds: bool = False
     """Whether dials are made of a comparison between networks of two seeds."""
+    by_scores: bool = False
+    """Whether densities follow from the scores."""
     cut_first: Callable[[float, float], tuple[float, ...]] | None = None
     """Sort key of a cut of whole channels, lowest first: (share of the group left before the cut,
     mean score of the channels that go). None: the budget is not for channels."""
@@ -273,10 +275,15 @@ class Budget:
         """Whether densities follow from what is measured of networks."""
         return self.evidence is not None or self.between_seeds
 
+    @property
+    def follows_shapes(self) -> bool:
+        """Whether densities follow from the shapes of the layers alone, whatever is learnt."""
+        return not (self.asks or self.by_scores or self.by_size)
+
 
 BUDGETS: dict[str, Budget] = {
     "uniform": Budget(uniform, cut_first=lambda share_left, worth: (-share_left, worth)),
-    "overall": Budget(overall, cut_first=lambda share_left, worth: (worth,)),
+    "overall": Budget(overall, by_scores=True, cut_first=lambda share_left, worth: (worth,)),
     "erk": Budget(erk),
     "lamp": Budget(lamp, by_size=True),
     "ramp": Budget(ramp),

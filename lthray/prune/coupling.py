@@ -8,8 +8,8 @@ along each dimension,
     kept[i, j] = a[i] b[j],
 
 so `small` takes a tensor to the smaller network by what is kept, and `full` takes it back. A cover
-is what a mask leaves of every parameter that channels run through, norms and biases too. Where no
-channel is cut the cover is empty, and both functions leave tensors as they are.
+is what a mask leaves of every tensor that channels run through, norms and their running statistics
+too. Where no channel is cut the cover is empty, and both functions leave tensors as they are.
 """
 
 import math
@@ -50,6 +50,8 @@ class Group:
     """Channels cut at a time: as many as one group of their norms has, so that the norms keep
     groups of that size."""
     slices: tuple[Slices, ...]
+    dim: int = 0
+    """Dimension of that weight along which its outputs lie; 1 in a transposed convolution."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,15 @@ class Coupling:
     """All groups of channels that may be cut, in forward order; none for single weights."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    """Shape of every parameter."""
+    """Shape of every parameter and buffer."""
     groups: tuple[Group, ...] = ()
 
     def channels(self, mask: Mask) -> Mask:
         """Return the channels that a mask of weights leaves, group -> [channels]."""
-        return Mask({group.name: mask[group.name].flatten(1).any(1) for group in self.groups})
+        left = {}
+        for group in self.groups:
+            left[group.name] = mask[group.name].movedim(group.dim, 0).flatten(1).any(1)
+        return Mask(left)
 
     def cover(self, mask: Mask) -> Mask:
         """Return the cover of a mask of whole channels; empty where the mask cuts nothing."""

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from lthray.core import layers
 from lthray.core.random import generator
 from lthray.core.ticket import Mask, Probe, Scores
 from lthray.prune.responses import channel_hsic, layer_rises, still
@@ -148,7 +149,7 @@ class LinearPaths(TorchFunctionMode):
     """Skip norms, activations and the softmax of attention in every call inside the block."""
 
     SKIPPED = (
-        *(F.group_norm, F.layer_norm, F.batch_norm),
+        *(F.group_norm, F.layer_norm, F.batch_norm, F.instance_norm),
         *(F.silu, F.relu, torch.relu, Tensor.relu, F.gelu),
         F.dropout,
     )
@@ -238,8 +239,10 @@ def _shared_out(network: nn.Module, names: Sequence[str], values: Mapping[str, T
     """Scores that sum to the value of each layer ([]) or output channel ([channels]), 0 if none."""
     scores = {}
     tiny = torch.finfo(torch.float64).tiny
-    for name, weight in _weights(network, names).items():
-        squares = weight.detach().cpu().double().square()
+    turned = layers.turned_groups(network)
+    weights = {name: weight.detach() for name, weight in _weights(network, names).items()}
+    for name, weight in layers.outputs_first(weights, turned).items():
+        squares = weight.cpu().double().square()
         value = values.get(name, torch.tensor(0.0)).cpu().double()
         if value.dim():
             per_square = value / squares.flatten(1).sum(1).clamp_min(tiny)
@@ -247,7 +250,7 @@ def _shared_out(network: nn.Module, names: Sequence[str], values: Mapping[str, T
         else:
             per_square = value / squares.sum().clamp_min(tiny)
         scores[name] = squares * per_square
-    return scores
+    return layers.as_stored(scores, turned)
 
 
 def score(criterion: str, network: nn.Module, within: Mask, probe: Probe) -> Scores:

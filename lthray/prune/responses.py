@@ -17,6 +17,8 @@ from lthray.core.kernels import gaussian, linear, normalised
 from lthray.core.ticket import Probe, largest
 
 POOL = 4  # side to which an activation is averaged before channels are compared
+POOLS = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+"""Number of sides of a convolution's output -> how it is averaged."""
 
 
 def layer_rises(network: nn.Module, names: Sequence[str], probe: Probe) -> dict[str, float]:
@@ -81,14 +83,14 @@ def activations(
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """Yield, for each term of the probe, the outputs of all layers and the target.
 
-    Outputs are [images, channels, positions], positions pooled to 4 x 4. A layer whose outputs are
-    not one for each image is left out.
+    Outputs are [images, channels, positions], positions of a convolution pooled to 4 a side. A
+    layer whose outputs are not one for each image is left out.
     """
     modules = dict(network.named_modules())
     latest: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        latest[name] = _pooled(output.detach())
+        latest[name] = _pooled(module, output.detach())
 
     with contextlib.ExitStack() as hooks, torch.no_grad(), still(network):
         for name in names:
@@ -112,13 +114,13 @@ def still(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def _pooled(output: Tensor) -> Tensor:
-    """A convolution's or linear layer's output as [images, channels, positions]."""
-    if output.dim() == 4:
-        return F.adaptive_avg_pool2d(output, min(POOL, output.shape[-1])).flatten(2)
-    if output.dim() > 2:
-        return output.movedim(-1, 1).flatten(2)
-    return output[:, :, None]
+def _pooled(module: nn.Module, output: Tensor) -> Tensor:
+    """A layer's output as [images, channels, positions]."""
+    if isinstance(module, nn.Linear):
+        return output.movedim(-1, 1)[..., None].flatten(2)
+    sides = [min(POOL, side) for side in output.shape[2:]]
+    pool = POOLS[len(sides)]
+    return pool(output, sides).flatten(2)  # type: ignore[arg-type]
 
 
 def _loss(probe: Probe) -> float:

@@ -90,9 +90,8 @@ class ResNet(nn.Module):
     """ResNet-20, -32, ... and -18 for small images: `layers` blocks a stage, each stage but the
     first halves the side.
 
-    GroupNorm stands in place of BatchNorm (Wu and He 2018, arXiv 1803.08494). Running statistics
-    are neither weights that could be rewound nor part of the average that is measured, and every
-    mask would need new ones.
+    GroupNorm stands in place of BatchNorm (Wu and He 2018, arXiv 1803.08494), so that nothing need
+    be estimated anew for every mask.
     """
 
     def __init__(

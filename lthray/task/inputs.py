@@ -154,16 +154,24 @@ def autoencoder_faults(
         yield f"has {depth} levels, latent.widths = {widths}"
 
 
-def weights_of(source: str, part: str, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Return the weights behind `source` by the names of a network whose parameters have `shapes`.
+def weights_of(
+    source: str,
+    part: str,
+    shapes: Mapping[str, torch.Size],
+    own_names: Mapping[str, str] | None = None,
+) -> dict[str, Tensor]:
+    """Return the tensors behind `source` by the names of a network whose tensors have `shapes`.
 
-    Raises ConfigError for a file that is not safetensors, and for another name or shape.
+    `own_names` maps each name that a file may have to the one in `shapes`: layers that share a
+    weight have several. Raises ConfigError for a file that is not safetensors, and for another name
+    or shape.
     """
     try:
         stored = load_file(source_files(source, part).weights)
     except Exception as error:  # whatever safetensors raises, the file cannot be used
         raise wrong(source, part, f"{type(error).__name__}: {error}") from None
-    weights = {name if name in shapes else _todays_name(name): w for name, w in stored.items()}
+    known = own_names or {name: name for name in shapes}
+    weights = {known.get(name) or _todays_name(name): w for name, w in stored.items()}
     shared = shapes.keys() & weights.keys()
     misfits = {
         "lacks": shapes.keys() - weights.keys(),

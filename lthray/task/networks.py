@@ -1,10 +1,9 @@
 """The networks: U-Net, autoencoder, classifiers, a user's own; fresh or with given weights."""
 
 import bisect
-import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,13 +13,12 @@ from torch import Tensor, nn
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Model
 from lthray.config.vocabulary import FEATURES
-from lthray.core.random import seed_of
+from lthray.core.layers import refuse_transformed, weights_of
+from lthray.core.random import drawing, seed_of
 from lthray.task import factories, inputs
 from lthray.task.classifiers import LeNet5, LeNet300, ResNet
 
 Shape = tuple[int, int, int]  # channels, height, width
-
-PLAIN = (nn.Conv2d, nn.Linear)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +40,26 @@ class Network:
 def build(model: Model, shape: Shape, classes: int, seed: int, *, fresh: bool = False) -> nn.Module:
     """Return a network for images of `shape` (channels, height, width) and that many `classes`.
 
-    Its weights are a function of `seed` alone, or those of model.pretrained unless `fresh`.
+    Its weights and buffers are a function of `seed` alone, or those of model.pretrained unless
+    `fresh`. Buffers that no file keeps (persistent=False) are those that the network is built with.
     """
     with drawing(seed_of("init", seed), torch.device("cpu")):
         network = _row(model).build(model, shape, classes)
     if model.pretrained and not fresh:
-        shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-        set_weights(network, inputs.weights_of(model.pretrained, part_of(model), shapes))
+        _load(network, model)
     return network
+
+
+def _load(network: nn.Module, model: Model) -> None:
+    """Put the tensors of model.pretrained into a network: all parameters and persistent buffers."""
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    names = {tensor: name for name, tensor in tensors.items()}
+    own_names = {name: names[tensor] for name, tensor in network.state_dict(keep_vars=True).items()}
+    shapes = {name: tensors[name].shape for name in own_names.values()}
+    given = inputs.weights_of(model.pretrained, part_of(model), shapes, own_names)
+    set_weights(network, given)
+    buffers = dict(network.named_buffers())
+    set_buffers(network, {name: given[name] for name in given if name in buffers})
 
 
 def source_of(model: Model) -> str:
@@ -65,17 +75,16 @@ def part_of(model: Model) -> str:
 def layers(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[int, ...]]:
     """Return weight name -> shape of every prunable layer, in the order that `example` meets them.
 
-    Raises ValueError for a layer that transforms its weight before use, such as weight
+    Prunable are convolutions, transposed ones and linear layers; layers that share a weight count
+    as one. Raises ValueError for a layer that transforms its weight before use, such as weight
     standardisation: a zero that is stored there is no zero in use, so a mask would mean nothing.
     """
+    refuse_transformed(network)
     order: list[str] = []
     hooks = []
-    for name, module in network.named_modules():
-        if isinstance(module, PLAIN):
-            _refuse_transformed(name, module)
-            weight_name = f"{name}.weight"
-            note = lambda _module, _inputs, seen=weight_name: order.append(seen)  # noqa: E731
-            hooks.append(module.register_forward_pre_hook(note))
+    for weight_name, module in weights_of(network):
+        note = lambda _module, _inputs, seen=weight_name: order.append(seen)  # noqa: E731
+        hooks.append(module.register_forward_pre_hook(note))
     with torch.no_grad():
         network(*example)
     for hook in hooks:
@@ -98,22 +107,14 @@ def told(network: nn.Module, example: tuple[Tensor, ...]) -> set[str]:
             names.add(weight_name)
 
     hooks = []
-    for name, module in network.named_modules():
-        if isinstance(module, PLAIN):
-            hook = functools.partial(note, f"{name}.weight")
-            hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    for weight_name, module in weights_of(network):
+        hook = functools.partial(note, weight_name)
+        hooks.append(module.register_forward_pre_hook(hook, with_kwargs=True))
     with torch.no_grad():
         network(torch.full_like(example[0], torch.nan), *example[1:])
     for handle in hooks:
         handle.remove()
     return names
-
-
-def _refuse_transformed(name: str, module: nn.Module) -> None:
-    own_names = dict(module.named_parameters(recurse=False))
-    if type(module) not in PLAIN or "weight" not in own_names:
-        kind = type(module).__name__
-        raise ValueError(f"{name}: {kind} transforms its weight, so it cannot be pruned")
 
 
 @functools.cache
@@ -122,9 +123,8 @@ def sizes(model: Model, shape: Shape, classes: int) -> tuple[int, dict[str, int]
     with torch.device("meta"):
         network = _row(model).build(model, shape, classes)
     layer_sizes = {}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            layer_sizes[f"{name}.weight"] = module.weight.numel()
+    for name, module in weights_of(network):
+        layer_sizes[name] = module.get_parameter("weight").numel()
     return sum(parameter.numel() for parameter in network.parameters()), layer_sizes
 
 
@@ -158,19 +158,26 @@ def _scaled(model: Model, k: int) -> Model:
     return replace(model, **changes)
 
 
-@contextlib.contextmanager
-def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """Make all that torch's global generators draw inside, as for dropout, a function of `seed`."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
 def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy `weights`, with every parameter by name, into `network`, on whatever device it is."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(weights[name])
+
+
+def set_buffers(network: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """Copy `buffers` by name into `network`, on whatever device it is."""
+    own = dict(network.named_buffers())
+    for name, buffer in buffers.items():
+        own[name].copy_(buffer)
+
+
+def buffers_of(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies of all buffers of `network` by name, those that no file keeps too."""
+    copies = {}
+    for name, buffer in network.named_buffers():
+        copies[name] = buffer.detach().clone(memory_format=torch.contiguous_format)
+    return copies
 
 
 @torch.no_grad()

@@ -5,9 +5,9 @@ from typing import Any
 
 from lthray.config.parts import Measure
 from lthray.config.spec import part_of
+from lthray.core.random import drawing, seed_of
 from lthray.measure import loss
 from lthray.prune import channels
-from lthray.task import networks
 from lthray.trial.state import State
 from lthray.trial.steps import Step, marks
 from lthray.trial.workshop import Run
@@ -37,9 +37,10 @@ class Along:
         if live.step not in self.points:
             return
         began = time.perf_counter()
-        networks.set_weights(self.network, live.average)
+        self.run.fill(self.network, live.average, live.buffers)
         task = self.run.workshop.task
-        held_out = loss.along(self.network, task, self.x, self.y, self.timesteps)
+        with drawing(seed_of("made", "curve"), self.x.device):
+            held_out = loss.along(self.network, task, self.x, self.y, self.timesteps)
         seconds = time.perf_counter() - began
         self.measured.append([live.step, live.loss_sum, live.losses, seconds, *held_out])
 

@@ -30,7 +30,7 @@ def init(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:
         model, shape, spec.get("classes", 10), spec["seed"], fresh=spec["seed"] != 0
     )
     weights = {name: p.detach().clone() for name, p in network.named_parameters()}
-    return Begin(State.begin(weights, 0))
+    return Begin(State.begin(weights, 0, networks.buffers_of(network)))
 
 
 def rewind(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:
@@ -44,13 +44,14 @@ def from_anchor(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
     rewound too."""
     state = source.begin.state if spec["at"] == source.start else source.state(spec["at"])
     if spec["state"] == "reset":
-        return State.begin(state.weights, state.step)
-    return State(state.step, state.age, state.weights, state.average, state.moments)
+        return State.begin(state.weights, state.step, state.buffers)
+    moments, buffers = state.moments, state.buffers
+    return State(state.step, state.age, state.weights, state.average, moments, buffers=buffers)
 
 
 def from_trained(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
     """Return the weights at the end of a run."""
-    return State.begin(source.final.weights, source.end)
+    return State.begin(source.final.weights, source.end, source.final.buffers)
 
 
 def from_fresh(spec: Spec, source: Begin, cut: Cut, implied: Implied) -> State:
@@ -62,7 +63,8 @@ def from_signs(spec: Spec, source: Run, cut: Cut, implied: Implied) -> State:
     """Return the signs of the initial weights, at one size a layer."""
     layers = tuple(spec.get("prune.layers", ()))
     mask = cut.mask or source.workshop.whole(layers)
-    return State.begin(signs(source.begin.state.weights, mask), 0)
+    state = source.begin.state
+    return State.begin(signs(state.weights, mask), 0, state.buffers)
 
 
 def from_ticket(spec: Spec, source: GivenFile, cut: Cut, implied: Implied) -> State:
@@ -74,8 +76,9 @@ def from_ticket(spec: Spec, source: GivenFile, cut: Cut, implied: Implied) -> St
     def brought(tensors: Mapping[str, Tensor]) -> Weights:
         return stretched(tensors, workshop.sizes, origin, workshop, spec)
 
-    if origin.ticket.weights:
-        return State.begin(brought(origin.ticket.weights), origin.ticket.start)
+    ticket = origin.ticket
+    if ticket.weights:
+        return State.begin(brought(ticket.weights), ticket.start, ticket.buffers)
     return implied["begin"].state.mapped(brought)
 
 

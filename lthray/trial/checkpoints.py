@@ -16,6 +16,8 @@ from lthray.trial.steps import Step
 
 STATE = re.compile(r"(?:anchor|step)-(\d{8})")
 FINAL = "final"
+GROUPS = ("weights", "average", "moments", "mask", "buffers")
+"""Groups of tensors that a stored state may have; a network without buffers has no such group."""
 Check = Callable[[Item], None]
 Curve = list[list[float]]
 """Points along a run: (step, sum of training losses, their number, seconds of measuring, held-out
@@ -85,6 +87,7 @@ def save(
         "average": live.average,
         "moments": {} if final else live.moments,
         "mask": dict(live.mask or {}),
+        "buffers": live.buffers,
     }
     tensors = {}
     for group, named in groups.items():
@@ -107,7 +110,7 @@ def save(
 
 def decode(item: Item) -> State:
     """Return the state that a stored object holds."""
-    groups: dict[str, Weights] = {"weights": {}, "average": {}, "moments": {}, "mask": {}}
+    groups: dict[str, Weights] = {name: {} for name in GROUPS}
     for key, tensor in item.tensors.items():
         group, name = key.split("/", 1)
         groups[group][name] = tensor
@@ -124,4 +127,5 @@ def decode(item: Item) -> State:
         loss_sum=facts["loss_sum"],
         losses=facts["losses"],
         mask=mask,
+        buffers=groups["buffers"],
     )

@@ -23,6 +23,7 @@ OLDER = "of an older lthray"
 """Kind of an object that does not say by which code it was made."""
 
 _TASK = (
+    "core.layers",
     "core.random",
     "core.task",
     "task.arrays",
@@ -40,6 +41,7 @@ _TASK = (
     "task.objectives",
     "task.pictures",
     "task.splits",
+    "task.statistics",
 )
 _PRUNE = ("core.ticket", "prune.coupling", "prune.channels", "trial.state")
 _CUT = (
@@ -72,7 +74,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "findings.stats",
         *_LOSS,
     ),
-    "ticket": ("core.ticket", "trial.state", "prune.coupling", "prune.regimes"),
+    "ticket": ("core.random", "core.ticket", "trial.state", "prune.coupling", "prune.regimes"),
 }
 """Kind of a stored step -> modules of the package through which its numbers run."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lthray.config.parts import Prune
 from lthray.config.spec import part_of
+from lthray.core import layers
 from lthray.core.kernels import hsic, normalised
 from lthray.core.random import generator, seed_of
 from lthray.core.task import Inputs
@@ -120,13 +121,15 @@ class Cutting:
             raise AssertionError(f"masks do not nest at round {self.index}")
         return masks[-1], {"counts": counts, "rules": dict(self.rules), "step": look}
 
-    def scored(self, look: int) -> Weights:
-        """Return the weights that the criterion scores: as trained until step `look`, their
-        average, or those of the rung's begin."""
+    def scored(self, look: int) -> State:
+        """Return the state whose weights the criterion scores: as trained until step `look`, with
+        their average in their place, or that of the rung's begin."""
         if self.rewound is not None:
-            return self.rewound.state.weights
+            return self.rewound.state
         state = self.trained.state(look)
-        return state.average if self.prune.scored == "average" else state.weights
+        if self.prune.scored == "average":
+            return State.begin(state.average, state.step, state.buffers)
+        return state
 
     def seen(self) -> list[tuple[Inputs, Tensor]]:
         """Return inputs and targets of the training images that the criterion or the budget sees;
@@ -146,7 +149,7 @@ class Cutting:
         """Return layer -> debiased CKA between the networks of the pair, mean over timesteps."""
         kernels = []
         for run in self.pair:
-            networks.set_weights(self.network, run.final.weights)
+            run.fill(self.network, run.final.weights, run.final.buffers)
             probe = self.probe(self.network, seen)
             kernels.append(responses.kernels(self.network, self.free, probe))
         values: dict[str, list[float]] = {name: [] for name in self.free}
@@ -162,13 +165,13 @@ class Cutting:
 
     def cut(
         self,
-        weights: Weights,
+        scored: State,
         within: Mask,
         seen: list[tuple[Inputs, Tensor]],
         agreement: Mapping[str, float],
     ) -> tuple[Mask, Counts]:
-        """Return the mask that `weights` give, a subset of `within`, and how many weights each
-        layer keeps.
+        """Return the mask that `scored` weights give, a subset of `within`, and how many weights
+        each layer keeps.
 
         The cut is made in prune.scoring_steps steps, by equal factors of density, with new scores
         at each.
@@ -177,10 +180,10 @@ class Cutting:
         size = self.workshop.free_size(self.prune.layers)
         first = sum(int(within[name].sum()) for name in self.free) / size
         for step in range(1, steps + 1):
-            scores = self.scores(weights, mask, seen)
+            scores = self.scores(scored, mask, seen)
             dials = self.dials(seen, agreement)
             density = first ** (1 - step / steps) * self.density ** (step / steps)
-            shared_by = self.sizes(weights, mask) if self.budget.by_size else scores
+            shared_by = self.sizes(scored.weights, mask) if self.budget.by_size else scores
             mask, counts = self.kept(scores, shared_by, density, dials)
             empty = [name for name, count in counts.items() if count == 0]
             if empty:
@@ -188,15 +191,15 @@ class Cutting:
                 raise Collapsed(f"no weight left at {where}: {', '.join(empty)}")
         return mask, counts
 
-    def scores(self, weights: Weights, mask: Mask, seen: list[tuple[Inputs, Tensor]]) -> Scores:
-        """Return the scores of all weights under `mask`; the network then has these weights.
+    def scores(self, scored: State, mask: Mask, seen: list[tuple[Inputs, Tensor]]) -> Scores:
+        """Return the scores of all weights of `scored` under `mask`, which the network then has.
 
         Where channels are cut, the smaller network is scored.
         """
         cover = self.coupling.cover(mask)
         network = channels.shrink(self.network, cover)
-        masked = State.begin(weights, 0).masked(mask).weights
-        networks.set_weights(network, small(masked, cover))
+        masked = State.begin(scored.weights, 0, scored.buffers).masked(mask).smaller(cover)
+        self.trained.fill(network, masked.weights, masked.buffers)
         before: Weights = {}
         if criteria.CRITERIA[self.prune.criterion].traces:
             before = small(self.trained.masked_begin().weights, cover)
@@ -264,8 +267,12 @@ class Cutting:
         prune, coupling = self.prune, self.coupling
         unit = UNITS[prune.unit]
         if not coupling.groups:
+            turned = self.workshop.turned
+            scores = layers.outputs_first(scores, turned)
+            shared_by = layers.outputs_first(shared_by, turned)
             counts = budgets.allot(shared_by, self.rules, density, prune, dials)
-            return unit.keep(scores, counts, prune.group), counts
+            kept = unit.keep(scores, counts, prune.group)
+            return Mask(layers.as_stored(kept, turned)), counts
         by_channel = coupling.scores(scores)
         steps = {group.name: group.step for group in coupling.groups}
         keep = round(density * self.workshop.free_size(prune.layers))

@@ -187,7 +187,7 @@ def ticket(step: Step, parents: Parents, implied: Implied, work: Work) -> Measur
     lineage = {"mask": spec["mask"], "weights": trained.step.key, "dense": spec["dense"]}
     words = dict(sorted(spec["config"].items()))  # the bytes must not depend on the order of fields
     facts = {"config": words, "round": spec["round"], **lineage}
-    made = Ticket(trained.cut.mask, begin.weights, begin.step)
+    made = Ticket(trained.cut.mask, begin.weights, begin.step, begin.buffers)
     file = made.to_bytes(facts)
     whole = made.to_bytes(facts, with_weights=True)
     sizes = {"cost/ticket_bytes": len(file), "cost/ticket_bytes_with_weights": len(whole)}

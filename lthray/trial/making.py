@@ -10,11 +10,12 @@ import torch
 
 from lthray.config.parts import Model, Objective, Regime, Train
 from lthray.config.spec import part_of
+from lthray.core.random import drawing, seed_of
 from lthray.core.record import Progress
 from lthray.core.store import Item, Store
 from lthray.core.ticket import Mask, TrialFailed
 from lthray.measure.rows import Measured
-from lthray.prune.coupling import full, small
+from lthray.prune.coupling import small
 from lthray.trial import checkpoints, code
 from lthray.trial.along import Along
 from lthray.trial.state import State
@@ -110,7 +111,7 @@ class Making:
         kind = self.kinds[step.kind]
         parents, implied = Objects(self.make, step.parents), Named(self.make, step.implied)
         if kind.pack is None or self.store is None:
-            return kind.make(step, parents, implied, self)
+            return self._call(step, parents, implied)
         item = self.find(step)
         if item is None and kind.shared:
             with self.store.lock(step.key):
@@ -136,13 +137,18 @@ class Making:
         for parent in parents:  # parents first, so that their time is not counted here
             _ = parent
         began = time.perf_counter()
-        made = kind.make(step, parents, implied, self)
+        made = self._call(step, parents, implied)
         packed = kind.pack(made)
         _check_finite(step, packed["facts"].get("metrics", {}))
         spent = time.perf_counter() - began
         packed["facts"] = {"seconds": spent, **packed["facts"], **self.facts(step)}
         self.store.put(step.key, **packed)
         return replace(made, facts=packed["facts"]) if isinstance(made, Measured) else made
+
+    def _call(self, step: Step, parents: Objects, implied: Named) -> Any:
+        """Call a maker; what its network draws is drawn alike for all, so rounds are paired."""
+        with drawing(seed_of("made", step.kind), self.device):
+            return self.kinds[step.kind].make(step, parents, implied, self)
 
     def find(self, step: Step) -> Item | None:
         """Return the stored object of a step, made by this code; None where there is none."""
@@ -266,8 +272,7 @@ class Making:
                 facts = {**along.facts(live), **self.facts(along.curve)}
                 self.store.put(along.key, facts=facts)
             if live.step in keep or self._due():
-                whole = live.mapped(lambda tensors: full(tensors, cover))
-                self._commit(run, whole, anchors, along.so_far)
+                self._commit(run, live.larger(cover), anchors, along.so_far)
 
     def _states(self, run: Run, state: State, stops: list[int]) -> Iterator[State]:
         """Yield the live states of a run in training; of the smaller network for channels."""
@@ -275,7 +280,7 @@ class Making:
         learner = self.learner(run)
         if cover:
             learner = learner.smaller(cover)
-        state = state.mapped(lambda tensors: small(tensors, cover))
+        state = state.smaller(cover)
         mask = Mask(small(run.first_mask, cover))
         before = state.step
         for live in learner.run(

@@ -1,27 +1,61 @@
 """Preflight: what only the data, the network and the given files can refuse, before anything is
-trained."""
+trained.
 
+One trial cut is made of each distinct recipe, and a training step of what it leaves. The makers are
+those of a trial, but nothing is trained and nothing is stored: a run ends with the weights that it
+began with. What depends on scores may come out otherwise after training; then only what holds for
+every score is refused.
+"""
+
+import logging
 from collections.abc import Iterable
-
-import torch
+from dataclasses import replace
+from typing import Any
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import TrialConfig
+from lthray.config.trial import TrialConfig, input_shape, shape_of
 from lthray.config.vocabulary import FEATURES, NETWORKS, OBJECTIVES
-from lthray.core.ticket import TicketError
+from lthray.core.layers import never_cut
+from lthray.core.ticket import TicketError, TrialFailed
 from lthray.measure import quality
 from lthray.prune import budgets
 from lthray.prune.controls import CONTROLS
 from lthray.prune.transfer import Origin
 from lthray.prune.units import UNITS
-from lthray.task import data, factories, inputs, networks
-from lthray.task.objectives import SCHEDULES, answer
+from lthray.task import data, inputs, networks
+from lthray.task.objectives import SCHEDULES
 from lthray.task.samplers import trained_scheduler
 from lthray.trial.begins import stretched, taken_mask
+from lthray.trial.makers import KINDS
+from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory
 from lthray.trial.sources import autoencoder_config
-from lthray.trial.workshop import Workshop, workshop_of
+from lthray.trial.state import State
+from lthray.trial.trajectory import Rung
+from lthray.trial.tryout import try_out
+from lthray.trial.workshop import Run, Workshop, workshop_of
 
+log = logging.getLogger("lthray")
+LITTLE = {
+    "prune.images": 8,
+    "prune.terms": 2,
+    "prune.scoring_steps": 1,
+    "prune.early": 0.0,
+    "control": "none",
+    "fork": 0,
+    "rungs": (),
+    "measure.samples": 0,
+    "measure.rounds": (0,),
+}
+"""Words of a rehearsal: as little as shows whether a cut can be made."""
+RECIPE = (
+    *("data.", "model.", "objective.", "latent.", "regime.name", "rewind.rule", "origin"),
+    *("prune.criterion", "prune.budget", "prune.granularity", "prune.between", "prune.scored"),
+    *("prune.unit", "prune.group", "prune.ladder", "prune.least", "prune.layers"),
+)
+"""Beginnings of the words in which recipes must differ to be rehearsed one by one."""
+SAID = (ConfigError, TicketError, OSError, MemoryError)
+"""Errors that say themselves what is wrong."""
 ENDS = ("beta_start", "beta_end")
 WORDS = {
     "num_train_timesteps": "objective.timesteps",
@@ -33,12 +67,18 @@ WORDS = {
 """Word of a diffusers scheduler -> the word of the config that it must agree with."""
 
 
-def check(config: TrialConfig) -> None:
-    """Refuse what only the data and the network can show; raises ConfigError or TicketError."""
+def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
+    """Refuse what only the data and the network can show; raises ConfigError or TicketError.
+
+    One trial cut is made of each distinct recipe of `config` and `further` ones.
+    """
     images = data.load(config.data)
-    workshop = workshop_of(config)
+    rehearsal = Rehearsal()
+    shape, classes = input_shape(config), shape_of(config.data)[2]
+    workshop = rehearsal.workshop(config.model, config.objective, shape, classes)
     if config.model.name not in NETWORKS:
-        _try_out(workshop, config)
+        try_out(workshop, config.model.name, config.seed)
+        _tell_never_cut(workshop, config.model.name)
     _check_images(config, images)
     objective = OBJECTIVES[config.objective.name]
     if config.model.pretrained and objective.denoises:
@@ -51,6 +91,18 @@ def check(config: TrialConfig) -> None:
     _check_origin(workshop, config)
     if config.measure.inception:
         quality.inception(config.measure.inception)
+    rehearsal.rehearse((config, *further))
+
+
+def _tell_never_cut(workshop: Workshop, name: str) -> None:
+    """Say which share of the weights of the user's network `name` no mask can cut."""
+    share, weights = never_cut(workshop.twin, workshop.shapes)
+    if weights:
+        where = ", ".join(weights[:3]) + (", ..." if len(weights) > 3 else "")
+        why = "which are never cut: only convolutions and linear layers that are called can be"
+        log.warning(
+            "model.name = %r: %.3g %% of its weights are in %s, %s", name, 100 * share, where, why
+        )
 
 
 def _check_images(config: TrialConfig, images: data.Images) -> None:
@@ -140,36 +192,80 @@ def _check_scheduler(config: TrialConfig) -> None:
         raise ConfigError(faults)
 
 
-def _try_out(workshop: Workshop, config: TrialConfig) -> None:
-    """Refuse a user's own network that cannot be called, or that is more than weights which follow
-    from the seed."""
-    name, seed = config.model.name, config.seed
-    network, again = workshop.network(seed).train(), workshop.network(seed)
-    before = [buffer.clone() for buffer in network.buffers()]
-    given = workshop.task.example(torch.zeros(2, *workshop.shape))
-    classifies = workshop.task.classifies
-    wanted = (2, workshop.classes) if classifies else tuple(given[0].shape)
-    try:
-        output = network(*given) if classifies else answer(network, *given)
-        networks.layers(network, given)
-    except Exception as error:  # whatever a user's network raises
-        raise factories.import_error("model.name", name, error) from None
-    is_tensor = isinstance(output, torch.Tensor)
-    answered = tuple(output.shape) if is_tensor else type(output).__name__
-    faults = {
-        f"answers with {answered}, not with a tensor of {wanted}": answered != wanted,
-        "has buffers that change with every batch, as BatchNorm's; GroupNorm has none": not _equal(
-            before, network.buffers()
-        ),
-        "has frozen parameters": not all(p.requires_grad for p in network.parameters()),
-        "gives other weights at every call; draw them with torch": not _equal(
-            again.parameters(), workshop.network(seed).parameters()
-        ),
-    }
-    for fault, is_so in faults.items():
-        if is_so:
-            raise ConfigError([f"model.name = {name!r}: {fault}"])
+class Rehearsal(Making):
+    """Makes steps as a trial does, but nothing is trained; on the CPU, without a store."""
+
+    def __init__(self) -> None:
+        super().__init__(KINDS, None, "cpu")
+
+    def reach(self, run: Run, at: int) -> State:
+        """Return the state from which a run begins, as that of step `at`."""
+        return replace(run.masked_begin(), step=at)
+
+    def rehearse(self, configs: Iterable[TrialConfig]) -> None:
+        """Cut once by each distinct recipe of `configs`; ConfigError where that cannot be done."""
+        recipes: dict[Any, TrialConfig] = {}
+        for config in configs:
+            recipes.setdefault(_recipe(config), config)
+        for config in recipes.values():
+            if config.prune.ladder or config.origin:
+                self._cut(config)
+
+    def _cut(self, config: TrialConfig) -> None:
+        """Cut the dense network to the last density of the ladder, and make a training step."""
+        words = {**LITTLE, "prune.ladder": config.prune.ladder[-1:]}
+        rung = trajectory(TrialConfig.from_flat(words, config)).rungs[-1]
+        try:
+            self._cut_and_learn(rung)
+        except SAID:
+            raise
+        except FloatingPointError:
+            pass  # scores of initial weights need not be finite
+        except TrialFailed as error:
+            dense: Run = self.make(trajectory(config).rungs[0].chain)
+            _refuse_empty(config, dense.workshop, error)
+        except Exception as error:  # whatever a library or a user's network raises
+            raise _refused(config, error) from None
+        finally:
+            self.forget()
+
+    def _cut_and_learn(self, rung: Rung) -> None:
+        self.make(rung.mask)
+        run: Run = self.make(rung.chain)
+        state = run.masked_begin()
+        cover = run.begin.cut.cover
+        learner = self.learner(run).smaller(cover)
+        learner.try_step(state.smaller(cover))
 
 
-def _equal(one: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> bool:
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def _recipe(config: TrialConfig) -> str:
+    """Return what recipes share that are cut in the same way."""
+    words = config.canonical().items()
+    return repr(sorted((word, value) for word, value in words if word.startswith(RECIPE)))
+
+
+def _refuse_empty(config: TrialConfig, workshop: Workshop, error: Exception) -> None:
+    """Raise ConfigError where the last density leaves a layer without weights, whatever the scores.
+
+    `error` is what a trial cut has raised, whose scores are those of initial weights. By other
+    scores a ranking over all layers may leave none empty, so it is not refused for that.
+    """
+    prune = config.prune
+    free = workshop.free(prune.layers)
+    keep = round(prune.ladder[-1] * workshop.free_size(prune.layers))
+    if keep < len(free):
+        left = f"{keep} weights are fewer than the {len(free)} layers that may be cut"
+        raise ConfigError([f"prune.ladder = {prune.ladder}: {left}, so one would be empty"])
+    if budgets.BUDGETS[prune.budget].follows_shapes:
+        out = "prune.least keeps a share of every layer"
+        raise ConfigError([f"prune.ladder = {prune.ladder}: {error}; {out}"])
+
+
+def _refused(config: TrialConfig, error: Exception) -> ConfigError:
+    """Return the ConfigError that says which cut of which network has failed."""
+    prune = config.prune
+    words = [f"prune.criterion = {prune.criterion!r}", f"prune.budget = {prune.budget!r}"]
+    lines = str(error).splitlines() or [""]
+    why = f"{type(error).__name__}: {lines[0]}"
+    what = f"cannot cut model.name = {config.model.name!r} with {' and '.join(words)}"
+    return ConfigError([f"prune.unit = {prune.unit!r}: {what} ({why})"])

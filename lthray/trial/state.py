@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lthray.core.ticket import Mask, TrialFailed, Weights
-from lthray.prune.coupling import Coupling
+from lthray.prune.coupling import Coupling, full, small
 
 
 class NonFinite(TrialFailed):
@@ -36,24 +36,49 @@ class State:
     """Number of the training losses so far."""
     mask: Mask | None = None
     """The mask as it stands, where a regime moves it."""
+    buffers: Weights = field(default_factory=dict)
+    """What a network keeps beside its weights, such as running statistics: no gradient moves it."""
 
     @classmethod
-    def begin(cls, weights: Weights, step: int) -> "State":
-        """Return the state of a run that starts from `weights`, with moments and average anew."""
-        return cls(step, 0, weights, weights)
+    def begin(cls, weights: Weights, step: int, buffers: Weights | None = None) -> "State":
+        """Return the state of a run that starts from `weights` and `buffers`, with moments and
+        average anew."""
+        return cls(step, 0, weights, weights, buffers=buffers or {})
 
     def masked(self, mask: Mask) -> "State":
-        """Return a copy whose weights, average and moments are zero wherever `mask` cuts."""
-        weights, average = _copied(self.weights), _copied(self.average)
-        moments = _copied(self.moments)
-        mask.apply_(weights)
-        mask.apply_(average)
-        for slot in slots_of(moments):
-            mask.apply_({name: moments[f"{slot}/{name}"] for name in mask})
-        return State(self.step, self.age, weights, average, moments, mask=self.mask)
+        """Return a copy whose weights, average, moments and buffers are zero wherever `mask`
+        cuts."""
+        copied = self._changed(_copied)
+        groups = [copied.weights, copied.average, copied.buffers]
+        groups.extend(group for _, group in by_slot(copied.moments))
+        for group in groups:
+            mask.among(group).apply_(group)
+        return State(
+            self.step,
+            self.age,
+            copied.weights,
+            copied.average,
+            copied.moments,
+            mask=self.mask,
+            buffers=copied.buffers,
+        )
+
+    def smaller(self, cover: Mask) -> "State":
+        """Return the state of the smaller network that `cover` leaves of the whole one."""
+        return self._changed(lambda tensors: small(tensors, cover))
+
+    def larger(self, cover: Mask) -> "State":
+        """Return the state of the whole network, given that of the smaller one; zeros elsewhere."""
+        return self._changed(lambda tensors: full(tensors, cover))
+
+    def _changed(self, change: Callable[[Weights], Weights]) -> "State":
+        return replace(self.mapped(change), buffers=change(self.buffers))
 
     def mapped(self, change: Callable[[Weights], Weights]) -> "State":
-        """Return the state with `change` applied to weights, average and each slot of moments."""
+        """Return the state with `change` applied to weights, average and each slot of moments.
+
+        Buffers stay as they are.
+        """
         moments: Weights = {}
         for slot, group in by_slot(self.moments):
             for name, tensor in change(group).items():

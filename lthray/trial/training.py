@@ -10,18 +10,19 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from lthray.config.parts import Train
-from lthray.core.random import seed_of
+from lthray.core.random import drawing, draws, seed_of
 from lthray.core.task import Task
 from lthray.core.ticket import Mask, Weights
 from lthray.prune import channels
 from lthray.prune.regimes import Schedule
 from lthray.task.data import Images
-from lthray.task.networks import drawing, set_weights
+from lthray.task.networks import buffers_of, set_buffers, set_weights
 from lthray.trial.state import NonFinite, State
 
 CHUNK = 25  # steps between looks at the loss
@@ -158,9 +159,24 @@ class Learner:
         self.format = formats[train.channels_last]
         self.network = network.to(self.device).to(memory_format=self.format).train()
         self.images, self.task, self.train = images, task, train
+        self.draws = draws(self._try, self.device)
+        """Whether the network draws when it trains, as dropout does."""
         self.loss: Callable[..., Tensor] = self._loss
         if train.compile != "none":
             self.loss = torch.compile(self._loss, mode=train.compile, dynamic=False)
+
+    def _try(self) -> Tensor:
+        """Return the loss of two images, in a call as that of a training step."""
+        x, y = self.images.batch(0, 0, 2)
+        x = x.contiguous(memory_format=self.format)
+        return self.task.errors(self.network, *self.task.draw(x, y, 0, 0)).mean()
+
+    def try_step(self, state: State) -> None:
+        """Make the forward and backward pass of a training step with the weights of `state`."""
+        set_weights(self.network, state.weights)
+        set_buffers(self.network, state.buffers)
+        self._try().backward()
+        self.network.zero_grad()
 
     def smaller(self, cover: Mask) -> "Learner":
         """Return the learner of the smaller network that `cover` leaves of the parameters."""
@@ -202,6 +218,7 @@ class Learner:
             live.seconds += time.perf_counter() - began
             if live.step in stops or due():
                 live.moments = _moments(session.optimizer, self.network)
+                live.buffers = buffers_of(self.network)
                 live.check(live.mask or mask)
                 yield live
             first, began = live.step, time.perf_counter()
@@ -222,6 +239,7 @@ class _Session:
         network, train = learner.network, learner.train
         self.parameters = dict(network.named_parameters())
         set_weights(network, state.weights)
+        set_buffers(network, state.buffers)
         average = {}
         for name, parameter in self.parameters.items():
             average[name] = parameter.detach().clone().copy_(state.average[name])
@@ -229,22 +247,13 @@ class _Session:
         self.everything = list(self.parameters.values())
         self.optimizer = OPTIMIZERS[train.optimizer](self.everything, train)
         _restore(self.optimizer, network, state)
-        self.live = State(
-            state.step,
-            state.age,
-            weights,
-            average,
-            seconds=state.seconds,
-            loss_sum=state.loss_sum,
-            losses=state.losses,
-        )
+        self.live = replace(state, weights=weights, average=average, moments={}, mask=None)
         if moves:
             self.live.mask = (state.mask or moves.first).to(learner.device)
         factors = self._factors(self.live.mask or mask, bool(moves))
         self.cut = [self.parameters[name] for name in factors]
         self.factors: list[Tensor] = list(factors.values())
         self.averages, self.weights = list(average.values()), list(weights.values())
-        self.draws = any(isinstance(m, nn.Dropout) and m.p > 0 for m in network.modules())
         self.mover = None
         if moves:
             self.mover = Mover(moves, self.parameters, average, self.optimizer, factors)
@@ -281,8 +290,9 @@ class _Session:
         return loss.detach()
 
     def _drawing(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context in which the network draws, such as what dropout leaves out."""
-        if not self.draws:
+        """Return the context of a training step's call, in which all that the network draws from
+        torch's global generators, as dropout does, is a function of stream and step."""
+        if not self.learner.draws:
             return contextlib.nullcontext()
         seed = seed_of("dropout", self.stream, self.live.step)
         return drawing(seed, self.learner.device)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from lthray.config.parts import Model, Objective, Regime, Train
 from lthray.config.trial import TrialConfig, input_shape, shape_of
 from lthray.config.vocabulary import network_facts
+from lthray.core.layers import turned_groups
+from lthray.core.random import drawing
 from lthray.core.store import Item
 from lthray.core.task import Task
 from lthray.core.ticket import Mask, Weights
 from lthray.prune import budgets, channels
 from lthray.prune.coupling import Coupling, small
 from lthray.prune.regimes import REGIMES, Schedule
-from lthray.task import networks
+from lthray.task import networks, statistics
 from lthray.task.data import Images, Latents
 from lthray.task.objectives import OBJECTIVES
 from lthray.trial.state import Begin, Cut, State
@@ -77,7 +79,13 @@ class Workshop:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Weight name -> shape of every layer that could be pruned, in forward order."""
-        return networks.layers(self.twin, self.example)
+        with drawing(0, self.device):  # looked at once, whatever is drawn around it
+            return networks.layers(self.twin, self.example)
+
+    @cached_property
+    def turned(self) -> dict[str, int]:
+        """Weight name -> groups of every transposed convolution, whose inputs lie first."""
+        return turned_groups(self.twin)
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, ...]]:
@@ -87,7 +95,8 @@ class Workshop:
     @cached_property
     def told(self) -> set[str]:
         """Layers that tell the network the time or the class, and never see the image."""
-        return networks.told(self.twin, self.example)
+        with drawing(0, self.device):
+            return networks.told(self.twin, self.example)
 
     def rules(self, layers: Layers) -> Rules:
         """Return layer -> fixed density or "free" under prune.layers; empty = the network's own
@@ -112,9 +121,10 @@ class Workshop:
         """Return the groups of channels that can only be cut together."""
         if layers not in self._couplings:
             told = set() if layers else self.told
-            rules = self.rules(layers).items()
+            rules, shapes = self.rules(layers).items(), self.shapes
             fixed = [name for name, rule in rules if rule != "free" and name not in told]
-            groups = channels.find(self.twin, self.example, self.shapes, fixed, told)
+            with drawing(0, self.device):
+                groups = channels.find(self.twin, self.example, shapes, fixed, told)
             self._couplings[layers] = groups
         return self._couplings[layers]
 
@@ -226,7 +236,28 @@ class Run:
         cover = self.cut.cover
         network = channels.shrink(self.workshop.twin, cover)
         networks.set_weights(network, small(self.final.average, cover))
+        networks.set_buffers(network, self._buffers)
         return network
+
+    @cached_property
+    def _buffers(self) -> Weights:
+        """The buffers with which the averaged weights of its end are measured."""
+        state = self.final.smaller(self.cut.cover)
+        network = channels.shrink(self.workshop.twin, self.cut.cover)
+        self.fill(network, state.average, state.buffers)
+        return networks.buffers_of(network)
+
+    def fill(self, network: nn.Module, weights: Weights, buffers: Weights) -> None:
+        """Put weights and buffers into a network of this run, and estimate its running statistics
+        anew for these weights.
+
+        Given weights that are neither trained nor cut keep the statistics that they came with.
+        """
+        networks.set_weights(network, weights)
+        networks.set_buffers(network, buffers)
+        if self.end > self.start or self.begin.cut.mask:
+            batch = partial(self.images.batch, size=self.train.batch)
+            statistics.estimate(network, self.workshop.task, batch)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,272 @@
+"""Networks as users have them, for model.name = tests.nets:NAME: layers of many kinds, buffers,
+norms with running statistics, and whatever is drawn in a call."""
+
+import random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+OWN = {"data.name": "tests.nets:images", "data.side": 8, "data.channels": 1, "data.classes": 2}
+
+
+def images(root: str) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    return draw.integers(0, 255, (600, 8, 8), dtype=np.uint8), np.arange(600) % 2
+
+
+class Plain(nn.Module):
+    """Three convolutions, told the timestep as one more channel; others change the middle."""
+
+    width = 8
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.first = nn.Conv2d(shape[0] + 1, self.width, 3, padding=1)
+        self.middle = nn.Conv2d(self.width, self.width, 3, padding=1)
+        self.last = nn.Conv2d(self.width, shape[0], 3, padding=1)
+
+    def inner(self, h: Tensor) -> Tensor:
+        return self.middle(h)
+
+    def forward(self, x, t):
+        time = (t / 1000)[:, None, None, None].expand_as(x[:, :1])
+        h = self.first(torch.cat([x, time], 1)).relu()
+        return self.last(self.inner(h).relu())
+
+
+class Norm(Plain):
+    """A batch norm after the middle."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.norm = nn.BatchNorm2d(self.width)
+
+    def inner(self, h):
+        return self.norm(self.middle(h))
+
+
+class FrozenNorm(Norm):
+    """Its norm stays in evaluation, as that of a given network often does."""
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+class Fourier(Plain):
+    """Frequencies are drawn once, and are no parameter."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.register_buffer("frequencies", 4 * torch.randn(4))
+        self.told = nn.Linear(8, self.width)
+
+    def forward(self, x, t):
+        phase = 6.28 * (t / 1000)[:, None] * self.frequencies
+        told = self.told(torch.cat([phase.sin(), phase.cos()], 1))
+        h = self.first(torch.cat([x, torch.zeros_like(x[:, :1])], 1))
+        return self.last(self.middle((h + told[:, :, None, None]).relu()).relu())
+
+
+class Depthwise(Plain):
+    """A block of a MobileNet."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.Conv2d(self.width, self.width, 3, padding=1, groups=self.width)
+        self.wide = nn.Conv2d(self.width, 12, 1)
+        self.narrow = nn.Conv2d(12, self.width, 1)
+
+    def inner(self, h):
+        return h + self.narrow(self.wide(self.middle(h)).relu())
+
+
+class Grouped(Plain):
+    """A convolution of two groups, beside two that are whole."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.Conv2d(self.width, self.width, 3, padding=1, groups=2)
+        self.more = nn.Conv2d(self.width, 6, 1)
+        self.less = nn.Conv2d(6, self.width, 1)
+
+    def inner(self, h):
+        return self.middle(h) + self.less(self.more(h).relu())
+
+
+class LayerNorm(Plain):
+    """A block of a ConvNeXt: channels last, a norm, two linear layers."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.norm = nn.LayerNorm(self.width)
+        self.wide, self.narrow = nn.Linear(self.width, 12), nn.Linear(12, self.width)
+
+    def inner(self, h):
+        z = self.norm(self.middle(h).permute(0, 2, 3, 1))
+        return h + self.narrow(self.wide(z).relu()).permute(0, 3, 1, 2)
+
+
+class Up(Plain):
+    """Down by a strided convolution and up by a transposed one."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.down = nn.Conv2d(self.width, 12, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(12, self.width, 4, stride=2, padding=1)
+
+    def inner(self, h):
+        return self.up(self.down(self.middle(h)).relu())
+
+
+class Slope(Plain):
+    """A rectifier with a slope for each channel."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.slope = nn.PReLU(self.width)
+
+    def inner(self, h):
+        return self.slope(self.middle(h))
+
+
+class Shared(Plain):
+    """Two layers with one weight."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.again = nn.Conv2d(self.width, self.width, 3, padding=1)
+        self.again.weight = self.middle.weight
+
+    def inner(self, h):
+        return self.again(self.middle(h).relu())
+
+
+class Attention(Plain):
+    """Attention over all pixels, whose weights are in no layer."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.attention = nn.MultiheadAttention(self.width, 2, batch_first=True)
+
+    def inner(self, h):
+        z = h.flatten(2).mT
+        return self.middle(h) + self.attention(z, z, z)[0].mT.reshape(h.shape)
+
+
+class Drops(Plain):
+    """Dropout without a module."""
+
+    def inner(self, h):
+        return self.middle(F.dropout(h, 0.2, training=self.training))
+
+
+class DropsAlways(Plain):
+    """The default of F.dropout, which does not ask whether the network is in training."""
+
+    def inner(self, h):
+        return self.middle(F.dropout(h, 0.2))
+
+
+class Noisy(Plain):
+    """Noise in training."""
+
+    def inner(self, h):
+        return self.middle(h + 0.1 * torch.randn_like(h) * float(self.training))
+
+
+class ByNumpy(Plain):
+    """Noise of numpy."""
+
+    def inner(self, h):
+        return self.middle(h) * float(np.random.rand())
+
+
+class ByPython(Plain):
+    """A choice of Python's random."""
+
+    def inner(self, h):
+        return self.middle(h) if random.random() < 2 else h
+
+
+class ByItself(Plain):
+    """Has a generator of its own, which no state holds."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def inner(self, h):
+        return self.middle(h) * torch.rand((), generator=self.generator)
+
+
+class Counts(Plain):
+    """A count that is in no buffer."""
+
+    calls = 0
+
+    def inner(self, h):
+        self.calls += 1
+        return self.middle(h) / self.calls
+
+
+class Hides(Plain):
+    """Draws a tensor that is neither parameter nor buffer."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.scale = torch.rand(())
+
+    def inner(self, h):
+        return self.middle(h) * self.scale
+
+
+class Grows(Plain):
+    """A buffer that the first call makes."""
+
+    def inner(self, h):
+        self.register_buffer("seen", torch.ones(1))
+        return self.middle(h)
+
+
+class Lazy(Plain):
+    """A layer without sizes."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.LazyConv2d(self.width, 3, padding=1)
+
+
+class Reshaped(nn.Conv2d):
+    """A convolution that computes with another weight than it stores."""
+
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight - weight.mean(), bias)
+
+
+class Standardised(Plain):
+    """A layer that computes with another weight than it stores."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = Reshaped(self.width, self.width, 3, padding=1)
+
+
+class Classifier(nn.Sequential):
+    """A published kind of classifier: convolution, norm, rectifier, mean, linear layer."""
+
+    def __init__(self, shape, classes):
+        super().__init__(
+            nn.Conv2d(shape[0], 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, classes),
+        )
