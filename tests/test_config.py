@@ -185,6 +185,10 @@ TOGETHER = [
     ({"data.name": "folder", "data.side": 8, "data.width": 8}, "is data.side = 8; leave it out"),
     ({"data.name": "folder", "data.side": 8, "data.width": 9}, "2 levels, but 9 is no multiple"),
     (
+        {"data.name": "folder", "data.side": 8, "data.channels": 4, "measure.inception": "x"},
+        "Inception sees 1 or 3 channels, not data.channels = 4",
+    ),
+    (
         {"data.name": "folder", "data.side": 8, "data.channels": 1, "data.classes": 1},
         "which learns nothing of one class (data.classes = 1); give 0 samples",
     ),

@@ -161,6 +161,7 @@ def test_transparency_may_be_a_channel(tmp_path, channels, mode):
     root = folder_of(tmp_path / "files", {"": values})
     found = read(root, channels=channels)
     assert found.shape == (channels, SIDE, SIDE)
+    assert "laid on" not in told(root, channels=channels)
     assert np.array_equal(found.images.numpy().transpose(0, 2, 3, 1), values)
     np.savez(tmp_path / "images.npz", images=values.transpose(0, 3, 1, 2))
     assert read(tmp_path / "images.npz", channels=channels).digest == found.digest

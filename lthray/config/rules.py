@@ -160,6 +160,11 @@ DATA_OF_THE_USER = (
         ),
     ),
     Rule(
+        "measure.inception",
+        lambda c: c.measure.inception and c.data.channels in TRANSPARENT,
+        lambda c: f"Inception sees 1 or 3 channels, not data.channels = {c.data.channels}",
+    ),
+    Rule(
         "measure.samples",
         lambda c: c.measure.samples and c.data.classes == 1,
         lambda c: (

@@ -43,6 +43,7 @@ class Shown:
     """Whether the values of a picture with more bits are whole numbers."""
     is_turned: bool = False
     is_transparent: bool = False
+    """Whether something of it was laid on the ground."""
     frames: int = 1
 
     @property
@@ -148,8 +149,9 @@ def _shown(picture: Any, ground: str, transparent: bool) -> Shown:
         values = _array(upright.convert("RGB"))
         return Shown(values, is_turned=is_turned, frames=frames)
     layer = upright.convert("RGBA")
-    is_transparent = bool((np.asarray(layer)[..., 3] < 255).any())
+    is_transparent = False
     if not transparent:
+        is_transparent = bool((np.asarray(layer)[..., 3] < 255).any())
         below = Image.new("RGBA", layer.size, ground)
         layer = Image.alpha_composite(below, layer).convert("RGB")
     return Shown(
