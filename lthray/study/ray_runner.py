@@ -13,18 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lthray.study import handshake, resources
-
-resources.before_ray()
-
-import ray
-from ray import tune
-from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
-
 from lthray.core.record import Round
 from lthray.core.store import Store
-from lthray.study.cluster import Site
+from lthray.study import handshake
+from lthray.study.cluster import Site, ray, tune
 from lthray.study.cluster import cluster as cluster
 from lthray.study.handshake import Greeting
 from lthray.study.ledger import FAILED
@@ -158,7 +150,7 @@ def prepare(queue: Source, run: Run, site: Site, stop: Stop) -> None:
         site.watch.update()
 
 
-class Searching(Searcher):
+class Searching(tune.search.Searcher):
     """Tune's way to ask the queue for the next trial; it knows nothing of its own."""
 
     def __init__(self, queue: Source, share: float, watch: Watch):
@@ -188,7 +180,7 @@ class Searching(Searcher):
         """Restore nothing."""
 
 
-class Rungs(FIFOScheduler):
+class Rungs(tune.schedulers.FIFOScheduler):
     """Early stopping at rungs of the ladder, by the excess over the trial's own dense network.
 
     The queue decides, so a study that goes on decides with all that it knew.
