@@ -179,7 +179,7 @@ def test_samplers_work_in_latents(store):
 
 def test_samples_have_the_range_of_the_latents_that_were_learnt(store):
     """An untrained network is wrong by far; uncut, its samples are in the hundreds."""
-    images, workshop = encoded(latent(), store), workshop_of(latent())
+    images = encoded(latent(), store)
     train = images.splits["train"]
     assert images.bound == float(images.images[0][train].abs().max()) < 10
     making, chosen = making_of(latent(measure__samples=320, measure__sampling_steps=(4,)), store)
