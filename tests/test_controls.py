@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from lthray.config.parts import Model
 from lthray.config.trial import TrialConfig
@@ -33,7 +34,7 @@ STEPS = {
     "complement": 6 + 6,
     "perturb": 6 + 6,
     "dense": 0,  # late rewinding with moments and average: the dense run itself
-    "small_dense": 8 + 8,
+    "small_dense": 8,  # the nearest narrower network of both rungs is one
     "tuned": 6 + 6,
     "lr": 6 + 6,
     "one_shot": 0 + 6,  # its first rung is the ticket's own
@@ -218,13 +219,14 @@ def family_of(model: Model, shape: tuple[int, int, int], classes: int) -> list[i
     """Return the parameters of all networks whose widths are those of `model`, narrowed alike."""
     word = "hidden" if model.name == "lenet300" else "channels"
     widths: tuple[int, ...] = getattr(model, word)
-    whole = math.gcd(*widths)
+    whole = model.groups if model.name == "unet" else math.gcd(*widths)
     counts = []
     for k in range(1, whole + 1):
         narrow: tuple[int, ...] = tuple(width * k // whole for width in widths)
         words: dict[str, Any] = {word: narrow}
         if model.name == "unet":
-            words["groups"] = math.gcd(model.groups, *narrow)
+            words["groups"] = k
+        if model.attention:
             words["head"] = math.gcd(model.head, *narrow)
         counts.append(networks.sizes(replace(model, **words), shape, classes)[0])
     return counts
@@ -254,7 +256,38 @@ def test_the_narrower_network_is_the_nearest_of_its_family(name, words):
         wanted = round(share * whole)
         narrower = networks.narrower(model, shape, classes, wanted)
         found = networks.sizes(narrower, shape, classes)[0]
-        assert abs(found - wanted) == min(abs(n - wanted) for n in family)
+        heads = narrower.head == model.head
+        near = 0.3 * wanted if model.attention and heads else 0
+        assert abs(found - wanted) <= max(near, min(abs(n - wanted) for n in family))
+
+
+def group_sizes(model: Model) -> set[int]:
+    """Channels in a group of each GroupNorm of a network."""
+    network = networks.build(model, (1, 8, 8), 10, 0)
+    norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    return {norm.num_channels // norm.num_groups for norm in norms}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"channels": (64, 128), "groups": 32, "layers": 2},
+        {"name": "resnet", "channels": (16, 32, 64)},
+        {"channels": (32, 64), "attention": (1,), "head": 16},
+    ],
+)
+def test_a_narrower_network_keeps_groups_and_heads_and_has_the_parameters(words):
+    """With one channel a group, a U-Net of a quarter of the weights is 13 % worse by that alone."""
+    model = Model(**words)
+    whole = networks.sizes(model, (1, 8, 8), 10)[0]
+    for density in (0.5, 0.25, 0.125, 0.0625):
+        narrow = networks.narrower(model, (1, 8, 8), 10, round(density * whole))
+        found = networks.sizes(narrow, (1, 8, 8), 10)[0]
+        assert group_sizes(narrow) == group_sizes(model)
+        assert found / whole == pytest.approx(density, rel=0.3)
+        if density == 0.25:
+            assert narrow.head == model.head
 
 
 @pytest.mark.parametrize("density", [0.5, 0.1])

@@ -20,6 +20,8 @@ from lthray.task.classifiers import LeNet5, LeNet300, ResNet
 
 Shape = tuple[int, int, int]  # channels, height, width
 
+MISSED = 0.3  # share of the parameters by which a narrower network may miss and keep its heads
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -29,8 +31,8 @@ class Network:
     """(model, shape of an image, classes) -> network with weights of torch's global generator."""
     widths: Literal["channels", "hidden"] = "channels"
     """Field of `Model` that holds its widths."""
-    divisors: tuple[str, ...] = ("groups", "head")
-    """Fields of `Model` that must divide every width."""
+    groups: bool = False
+    """Whether its norms are GroupNorm, of model.groups groups."""
     part: Literal["unet", "vae"] = "unet"
     """Part of a diffusers pipeline that holds such a network."""
     classifier: type[LeNet300] | type[LeNet5] | type[ResNet] | None = None
@@ -129,33 +131,44 @@ def sizes(model: Model, shape: Shape, classes: int) -> tuple[int, dict[str, int]
 
 
 def narrower(model: Model, shape: Shape, classes: int, parameters: int) -> Model:
-    """Return `model` narrowed in all widths alike, until it has about as many `parameters`."""
+    """Return `model` narrowed in all widths alike, with as near to `parameters` as that comes.
 
-    def count(k: int) -> int:
-        return sizes(_scaled(model, k), shape, classes)[0]
+    Each GroupNorm keeps the channels of a group, since smaller groups alone cost loss; so widths
+    come in as many steps as there are groups. Attention keeps the width of a head, unless no such
+    width is within a share MISSED of `parameters`.
+    """
 
-    def distance(k: int) -> int:
-        return abs(count(k) - parameters)
+    def count(narrow: Model) -> int:
+        return sizes(narrow, shape, classes)[0]
 
-    widest = math.gcd(*_widths(model))
-    too_narrow = bisect.bisect_left(range(1, widest + 1), parameters, key=count)
-    above = min(too_narrow + 1, widest)
-    below = max(above - 1, 1)
-    return _scaled(model, min((below, above), key=distance))
+    def distance(narrow: Model) -> int:
+        return abs(count(narrow) - parameters)
+
+    def nearest(models: list[Model]) -> Model:
+        above = min(bisect.bisect_left(models, parameters, key=count), len(models) - 1)
+        return min(models[max(above - 1, 0) : above + 1], key=distance)
+
+    scaled = _scaled(model)
+    chosen = nearest([narrow for narrow in scaled if narrow.head == model.head])
+    near_enough = distance(chosen) <= MISSED * parameters
+    return chosen if near_enough else nearest(scaled)
 
 
-def _widths(model: Model) -> tuple[int, ...]:
-    return getattr(model, _row(model).widths)
-
-
-def _scaled(model: Model, k: int) -> Model:
-    """Return the network with widths k / gcd as large, and groups and heads that divide them."""
-    row, unit = _row(model), math.gcd(*_widths(model))
-    widths = tuple(k * width // unit for width in _widths(model))
-    changes: dict[str, Any] = {row.widths: widths}
-    for word in row.divisors:
-        changes[word] = math.gcd(getattr(model, word), *widths)
-    return replace(model, **changes)
+def _scaled(model: Model) -> list[Model]:
+    """Return the network at all its widths, the narrowest first, with the groups that it has."""
+    row = _row(model)
+    widths = getattr(model, row.widths)
+    steps = model.groups if row.groups else math.gcd(*widths)
+    scaled = []
+    for k in range(1, steps + 1):
+        narrow = tuple(k * width // steps for width in widths)
+        changes: dict[str, Any] = {row.widths: narrow}
+        if row.groups:
+            changes["groups"] = k
+        if model.attention:
+            changes["head"] = math.gcd(model.head, *narrow)
+        scaled.append(replace(model, **changes))
+    return scaled
 
 
 def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -317,11 +330,11 @@ def _own(model: Model, shape: Shape, classes: int) -> nn.Module:
 
 OWN = Network(build=_own)
 NETWORKS: dict[str, Network] = {
-    "unet": Network(build=_unet),
-    "lenet300": Network(build=_lenet300, widths="hidden", divisors=(), classifier=LeNet300),
+    "unet": Network(build=_unet, groups=True),
+    "lenet300": Network(build=_lenet300, widths="hidden", classifier=LeNet300),
     "lenet5": Network(build=_lenet5, classifier=LeNet5),
-    "resnet": Network(build=_resnet, classifier=ResNet),
-    "autoencoder": Network(build=_autoencoder, part="vae"),
+    "resnet": Network(build=_resnet, groups=True, classifier=ResNet),
+    "autoencoder": Network(build=_autoencoder, groups=True, part="vae"),
 }
 GRANULARITIES: dict[str, Callable[[str, int], str]] = {
     "layer": lambda layer, _levels: layer,

@@ -156,7 +156,10 @@ def _rules(config: TrialConfig) -> dict[str, float | str]:
 
 def small_config(config: TrialConfig, density: float) -> TrialConfig:
     """Return the dense network of the same family with about as many parameters as a ticket of
-    `density` keeps."""
+    `density` keeps.
+
+    It has groups and heads of the same width, so that only its size differs.
+    """
     shape, classes = input_shape(config), shape_of(config.data)[2]
     total, layers = networks.sizes(config.model, shape, classes)
     cut = 0.0
