@@ -21,8 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lthray.cli import asked, guarded
+from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
-from lthray.config.options import Asked, redacted
+from lthray.config.options import Asked
 from lthray.core.record import TrialRecord
 from lthray.findings import html
 from lthray.findings.evidence import comparable, worse

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `lthray COMMAND [OPTIONS]`, by default the command line's; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     name, *rest = argv or ["--help"]
-    return guarded(lambda: _command(name)(rest))
+    return guarded(lambda: _command(name)(rest), argv)
 
 
 def _command(name: str) -> "Command":
@@ -91,8 +91,8 @@ def trial(argv: Sequence[str]) -> int:
     try:
         code = _run(config, store, ledger, given_out, out.print, chosen.allow_code_change)
     except KeyboardInterrupt:
-        again = options.redacted(shlex.join(argv))
-        out.print(f"interrupted; to go on, the same command:  lthray trial {again}")
+        again = f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}"
+        out.print(again, soft_wrap=True)
         return options.INTERRUPTED
     write.replay(store, chosen.uri, chosen.artifacts, only=ledger, sentences=sentences)
     return code
@@ -109,7 +109,7 @@ def record(argv: Sequence[str]) -> int:
 
     store = _existing(chosen)
     number = write.replay(store, chosen.uri, chosen.artifacts, sentences=sentences)
-    return say(f"{number} trials recorded in {options.redacted(chosen.uri)}")
+    return say(f"{number} trials recorded in {chosen.uri}")
 
 
 def store(argv: Sequence[str]) -> int:

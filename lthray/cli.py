@@ -24,7 +24,7 @@ from lthray.command import (
     say,
     store_of,
 )
-from lthray.config import options
+from lthray.config import addresses, options
 from lthray.config.fields import words
 from lthray.config.trial import PLACES, TrialConfig, facts_of
 from lthray.config.vocabulary import NETWORKS
@@ -57,7 +57,7 @@ def study(page: Study, argv: Sequence[str] | None = None) -> int:
         usage = f"python studies/{page.name}.py [OPTIONS]"
         groups = {"study": words(options.Options), **config_groups(hidden=OURS)}
         return guarded(lambda: say(options.help_text(usage, page.about, groups)))
-    return guarded(lambda: _study(resolve(page, argv)))
+    return guarded(lambda: _study(resolve(page, argv)), argv)
 
 
 def analysis(
@@ -296,19 +296,23 @@ def _end(call: Call, phases: Sequence[Phase]) -> int:
     from lthray.study import terminal
     from lthray.tracking import views
 
-    out, chosen, last = terminal.console(), call.options, phases[-1]
+    chosen, last = call.options, phases[-1]
+    lines = []
     if last.ending.behind:
         later = f"lthray record --out {shlex.quote(chosen.out)}"
-        out.print(f"MLflow is behind ({last.ending.behind}); later:  {later}")
+        lines.append(f"MLflow is behind ({last.ending.behind}); later:  {later}")
     if not chosen.tracking_uri:
-        out.print(f"look:  mlflow ui --port {PORT} --backend-store-uri {chosen.uri}")
+        address = shlex.quote(chosen.uri)
+        lines.append(f"look:  mlflow ui --port {PORT} --backend-store-uri {address}")
     if last.ending.experiment:
-        is_server = chosen.tracking_uri.startswith("http")
-        base = chosen.tracking_uri if is_server else f"http://127.0.0.1:{PORT}"
-        out.print(f"then:  {views.link(base, last.ending.experiment)}")
+        is_server = chosen.tracking_uri.startswith(addresses.SERVERS)
+        base = addresses.page_of(chosen.uri) if is_server else f"http://127.0.0.1:{PORT}"
+        lines.append(f"then:  {views.link(base, last.ending.experiment)}")
     if last.ending.interrupted or last.left:
         state = "interrupted" if last.ending.interrupted else "unfinished"
-        out.print(f"{state}; to go on, the same command:  {command_line(call.argv)}")
+        lines.append(f"{state}; to go on, the same command:  {command_line(call.argv)}")
+    for line in lines:
+        terminal.console().print(line, soft_wrap=True)  # a broken line cannot be pasted
     return max(phase.code for phase in phases)
 
 

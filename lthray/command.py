@@ -4,17 +4,21 @@ Imports are late on purpose: bad words are refused, and --help is printed, befor
 loaded.
 """
 
+import contextlib
+import io
 import logging
 import os
 import shlex
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from lthray import __version__
-from lthray.config import options
+from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.presets import collection, words_of
 from lthray.config.trial import TrialConfig
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PRIVATE = 0o077  # umask: folders are 0700, files 0600
+GIT = 10.0  # seconds that git has to name the commit
+
 OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial", "allow_code_change")
 """Options of a study that a command for a single config has too."""
 OF_IMAGES = (
@@ -54,12 +60,52 @@ EXIT_OF: Mapping[str, int] = {
 """Exit code of an error by the name of its class, so that telling it imports nothing."""
 
 
-def guarded(run: Callable[[], int]) -> int:
+def guarded(run: Callable[[], int], argv: Sequence[str] | None = None) -> int:
     """Return what `run` returns, or the exit code of what went wrong outside a trial.
 
     A fault that EXIT_OF knows is one line on stderr; any other error is raised. What is written
-    meanwhile can be read by this user alone.
+    meanwhile can be read by this user alone. Whatever is printed is without the secrets of `argv`
+    (default: the command line's).
     """
+    secrets = addresses.secrets_of(sys.argv if argv is None else argv)
+    with (
+        contextlib.redirect_stdout(Redacting(sys.stdout, secrets)),
+        contextlib.redirect_stderr(Redacting(sys.stderr, secrets)),
+    ):
+        return _guarded(run, secrets)
+
+
+class Redacting(io.TextIOBase):
+    """A stream that writes to another one, without `secrets` and what else `redacted` hides."""
+
+    def __init__(self, stream: TextIO, secrets: Sequence[str]):
+        self.stream, self.secrets = stream, secrets
+
+    def write(self, text: str) -> int:
+        """Write `text` without secrets; returns its length."""
+        self.stream.write(addresses.redacted(text, self.secrets))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the other stream."""
+        self.stream.flush()
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the other stream."""
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return whether the other stream is a terminal."""
+        return self.stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Encoding of the other stream."""
+        return self.stream.encoding
+
+
+def _guarded(run: Callable[[], int], secrets: Sequence[str]) -> int:
+    """Return what `run` returns, or an exit code, as `guarded` does."""
     logging.basicConfig(format="warning: %(message)s")
     shared = os.umask(PRIVATE)
     try:
@@ -76,6 +122,7 @@ def guarded(run: Callable[[], int]) -> int:
             if kind.__name__ in EXIT_OF:
                 _print_faults(error)
                 return EXIT_OF[kind.__name__]
+        sys.excepthook = partial(_print_trace, secrets)
         raise
     finally:
         os.umask(shared)
@@ -85,6 +132,11 @@ def _print_faults(error: Exception) -> None:
     faults = error.faults if isinstance(error, ConfigError) else [str(error)]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
+
+
+def _print_trace(secrets: Sequence[str], _: object, error: BaseException, *__: object) -> None:
+    """Print the traceback of an error that nobody foresaw, without secrets."""
+    traceback.print_exception(error, file=Redacting(sys.stderr, secrets))
 
 
 def say(text: str) -> int:
@@ -186,10 +238,6 @@ def about_of(
 
     `config` is what its trials share, `varied` are the words in which they differ.
     """
-    here = Path(__file__).parent
-    revision = subprocess.run(
-        ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
     return {
         "study": name,
         "preset": chosen.preset,
@@ -198,11 +246,24 @@ def about_of(
         "question": question,
         "varied": list(varied),
         "command": command_line(argv),
-        "commit": revision.stdout.strip(),
+        "commit": _commit(),
         "lthray": __version__,
     }
 
 
+def _commit() -> str:
+    """Return the commit of this code; unknown without git, and where it is no checkout."""
+    here = Path(__file__).parent
+    try:
+        ask = ["git", "-C", str(here), "rev-parse", "HEAD"]
+        told = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=GIT)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.stdout.strip()
+
+
 def command_line(argv: Sequence[str]) -> str:
-    """Return the command that was given, without passwords: the program and its `argv`."""
-    return options.redacted(shlex.join(["python", os.path.relpath(sys.argv[0]), *argv]))
+    """Return the command that was given, without secrets: the program and its `argv`."""
+    secrets = addresses.secrets_of(argv)
+    shown = [addresses.redacted(word, secrets) for word in argv]
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *shown])

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from lthray.__main__ import main
-from lthray.config.options import Root, redacted
+from lthray.config.addresses import redacted
+from lthray.config.options import Root
 from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.findings import html as pages
 from lthray.findings.html import About, Chapter

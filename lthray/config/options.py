@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from lthray.config import addresses
+
 DONE = 0
 BAD_INPUT = 2
 INTEGRITY = 3
@@ -28,51 +30,27 @@ EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file,
 75 interrupted and resumable, 130 second Ctrl-C"""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-SQLITE = "sqlite:///"
-TRACKERS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 Words = Mapping[str, tuple[Any, Any, str]]  # word -> (type, default, description)
 
 
-def redacted(text: str) -> str:
-    """Return `text` without passwords of addresses, so that it may be printed or recorded."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
-
-
 # validators: each returns the value that it was given, or raises ValueError
 
 
 def _readable(out: str) -> str:
-    place = _existing(out)
+    place = addresses.existing(out)
     if not os.path.isdir(place):
         raise ValueError(f"out = {out!r}: {place} is a file")
     return out
 
 
 def _writable(out: str) -> str:
-    place = _existing(_readable(out))
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ValueError(f"out = {out!r}: {place} cannot be written")
+    fault = addresses.unwritable(out)
+    if fault:
+        raise ValueError(f"out = {out!r}: {fault}")
     return out
-
-
-def _existing(out: str) -> str:
-    """Return `out` in full, or the nearest folder above it that is there."""
-    place = os.path.abspath(out)
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    return place
-
-
-def _tracker(uri: str) -> str:
-    scheme, separator, _ = uri.partition("://")
-    is_known = bool(separator) and scheme.partition("+")[0] in TRACKERS
-    if uri and not is_known:
-        allowed = "://, ".join(TRACKERS) + "://"
-        raise ValueError(f"tracking_uri = {redacted(uri)!r}: must begin with one of {allowed}")
-    return uri
 
 
 def _share(gpus: float | None) -> float | None:
@@ -99,20 +77,24 @@ class Root:
 
     out: Annotated[str, AfterValidator(_writable)] = "runs"
     """Folder that holds everything: store, mlflow.db, artifacts, reports."""
-    tracking_uri: Annotated[str, AfterValidator(_tracker)] = ""
-    """MLflow server or database; empty = sqlite in --out."""
+    tracking_uri: Annotated[str, AfterValidator(addresses.checked)] = ""
+    """MLflow server or database; empty = mlflow.db in --out."""
 
     @property
     def uri(self) -> str:
         """Address of the MLflow that is recorded to."""
-        return self.tracking_uri or f"sqlite:///{os.path.abspath(self.out)}/mlflow.db"
+        return addresses.in_full(self.tracking_uri or addresses.database(self.database))
+
+    @property
+    def database(self) -> Path:
+        """File of the MLflow that a root holds itself."""
+        return Path(self.out) / "mlflow.db"
 
     @property
     def artifacts(self) -> Path:
         """Folder where MLflow keeps files, unless a server decides: beside a database file."""
-        if self.tracking_uri.startswith(SQLITE):
-            return Path(self.tracking_uri.removeprefix(SQLITE)).parent / "artifacts"
-        return Path(self.out) / "artifacts"
+        file = addresses.file_of(self.uri) or self.database
+        return file.parent / "artifacts"
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)

@@ -64,7 +64,7 @@ def _join(address: str, scratch: str) -> None:
     private: dict[str, Any] = {}
     if not address:
         resources.private_token(scratch)
-        private = {"_temp_dir": scratch, "include_dashboard": False, "num_cpus": os.cpu_count()}
+        private = {"_temp_dir": scratch, "include_dashboard": False, "num_cpus": resources.cpus()}
     try:
         resources.knock(address)
         with _unreachable(alone=not address):

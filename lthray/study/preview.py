@@ -1,15 +1,16 @@
 """What a study would do: its trials, the steps they share, bytes to expect and time."""
 
-import os
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from lthray.config.labels import name_of
+from lthray.config.options import Options
 from lthray.config.parts import Measure
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.core.ticket import Mask
+from lthray.study import resources
 from lthray.study.call import Call, preview
 from lthray.study.terminal import duration
 from lthray.task import data
@@ -31,9 +32,25 @@ def lines(call: Call) -> Iterator[str]:
     cpus = call.options.cpus_per_trial
     torch.set_num_threads(cpus)
     parameters, per_step = pace(call.config)
-    slots = call.options.max_concurrent or max(1, (os.cpu_count() or 1) // cpus)
+    slots = min(slots_here(call.options), len(configs))
     trials = [trajectory(config) for config in [*configs, *confirmed]]
     yield from plan_lines(trials, parameters, per_step, slots)
+
+
+def slots_here(options: Options) -> int:
+    """Return how many trials run at a time on a machine like this one, as a study counts them.
+
+    Raises ClusterError if not even one does. What a cluster has, only a study that joins it asks;
+    of one the answer is what the user wants, or one.
+    """
+    if options.local or options.address:
+        return (options.address and options.max_concurrent) or 1
+    devices = torch.cuda.device_count()
+    share = resources.SHARE if devices else 0.0
+    if options.gpus_per_trial is not None:
+        share = options.gpus_per_trial
+    here = {"CPU": float(resources.cpus()), "GPU": float(devices)}
+    return resources.slots(options, share, [(here, 1)])
 
 
 def _trial_lines(

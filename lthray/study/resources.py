@@ -1,5 +1,7 @@
 """Where trials run: what a node carries, and how a cluster is reached. Nothing here imports Ray."""
 
+import contextlib
+import math
 import os
 import secrets
 import socket
@@ -76,9 +78,40 @@ def slots(options: Options, share: float, alive: Nodes, startable: Nodes = ()) -
         wanted = f"--cpus-per-trial {cpus} --gpus-per-trial {share:g}"
         raise ClusterError(f"{wanted}: no node has that much (nodes: {'; '.join(seen)})")
     if not options.address and not share:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        fitting = max(1, min(fitting, int(free / MEMORY)))
+        fitting = max(1, min(fitting, int(free_memory() / MEMORY)))
     return min(fitting, options.max_concurrent or fitting)
+
+
+CGROUP = Path("/sys/fs/cgroup")
+CPU = (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"])
+RAM = (
+    ["memory.max", "memory.current"],
+    ["memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"],
+)
+"""Files of a control group with a limit and a second number: of version 2, and of version 1."""
+
+
+def cpus() -> int:
+    """Return the CPUs that this process may use: of its affinity, within the quota of its group."""
+    quota, period = _limits(CPU)
+    return int(max(1, min(len(os.sched_getaffinity(0)), quota / period)))
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that are free: of the machine, and within the group's limit."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit, used = _limits(RAM)
+    return max(0.0, min(free, limit - used))
+
+
+def _limits(versions: Sequence[Sequence[str]]) -> tuple[float, float]:
+    """Return the two numbers in files of this process's control group: inf and 1 without them."""
+    for names in versions:
+        with contextlib.suppress(OSError, ValueError):
+            text = " ".join((CGROUP / name).read_text() for name in names)
+            limit, other = text.replace("max", "inf").replace("-1", "inf").split()
+            return float(limit), float(other)
+    return math.inf, 1.0
 
 
 def _fitting(nodes: Nodes, cpus: int, share: float) -> int:

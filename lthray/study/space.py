@@ -9,9 +9,8 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from lthray.core.keys import canonical
+from lthray.core.keys import canonical, key_of
 from lthray.core.metrics import EXCESS, HELDOUT
-from lthray.core.random import seed_of
 
 if TYPE_CHECKING:
     import optuna
@@ -240,7 +239,7 @@ class Sampler:
 
     def _attempt(self, number: int, attempt: int, past: Sequence[Past]) -> dict[str, Any]:
         """Draw the words of trial `number` for the `attempt`-th time, whether new or not."""
-        seed = seed_of("search", self.seed, number, attempt) % 2**32
+        seed = int(key_of("draw", 1, [self.seed, number, attempt])[:8], 16)
         study = memory(self.space, seed, self.startup, past)
         if number < len(self.first):
             study.enqueue_trial(dict(self.first[number]))

@@ -16,7 +16,9 @@ def console() -> Console:
     """Return a console on stdout, as wide as the terminal; in a log, as wide as tables."""
     is_terminal = sys.stdout.isatty()
     width = None if is_terminal else 180
-    return Console(width=width, highlight=False, soft_wrap=not is_terminal)
+    wraps = not is_terminal
+    # [x] and :x: are parts of names here
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=wraps)
 
 
 def table(

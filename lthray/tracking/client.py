@@ -4,6 +4,9 @@ import logging
 import os
 from typing import Any
 
+from lthray.config.addresses import redacted
+from lthray.config.fields import ConfigError
+
 ENVIRON = {
     # MLflow's own retries would block for minutes; ours start again from the store
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -16,11 +19,17 @@ ENVIRON = {
 def client(uri: str) -> Any:
     """Return an MlflowClient for the server or database at `uri`.
 
-    Sets MLflow's environment variables in this process and silences its loggers.
+    Sets MLflow's environment variables in this process and silences its loggers. ConfigError where
+    the driver of a database is not installed.
     """
     os.environ.update(ENVIRON)
     from mlflow import MlflowClient
+    from sqlalchemy.exc import ArgumentError
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(uri)
+    try:
+        return MlflowClient(uri)
+    except (ImportError, ArgumentError) as error:
+        needed = f"the driver of this database cannot be loaded ({error}); install it with pip"
+        raise ConfigError([f"--tracking-uri {redacted(uri)}: {needed}"]) from None

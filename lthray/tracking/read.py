@@ -11,8 +11,9 @@ from typing import Any
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from lthray.config.addresses import file_of, redacted
 from lthray.config.fields import ConfigError
-from lthray.config.options import NAME, redacted
+from lthray.config.options import NAME
 from lthray.core import metrics
 from lthray.core.keys import parsed
 from lthray.core.record import RecordError, TrialRecord
@@ -37,8 +38,8 @@ def _studies(mlflow: Any) -> list[Any]:
 
 
 def _client(uri: str) -> Any:
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():  # MLflow would make it
+    file = file_of(uri)
+    if file and not file.is_file():  # MLflow would make it
         reason = f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"
         raise ConfigError([reason])
     return client(uri)

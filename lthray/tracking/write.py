@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lthray.config.options import redacted
+from lthray.config.addresses import file_of, redacted
 from lthray.core import metrics
 from lthray.core.keys import canonical, key_of
 from lthray.core.record import Round, TrialRecord
@@ -55,6 +55,7 @@ class Recorder:
     """
 
     def __init__(self, uri: str, artifacts: Path):
+        (file_of(uri) or artifacts).parent.mkdir(parents=True, exist_ok=True)
         self.client = client(uri)
         self.artifacts = None if uri.startswith("http") else artifacts.absolute()
         self.shown: dict[str, views.Shown] = {}  # by name of the experiment

@@ -1,0 +1,352 @@
+"""Addresses: a folder of any name becomes one and comes back, and no secret is ever told."""
+
+import logging
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from lthray.__main__ import main
+from lthray.config import options
+from lthray.config.addresses import checked, database, file_of, page_of, redacted, secrets_of
+from lthray.config.options import Root
+from lthray.core.store import Store
+from lthray.study.ledger import Ledger
+
+from .conftest import TINY
+
+FOLDERS = [
+    "plain",
+    "a b%25c",
+    "x?y",
+    "x#y",
+    'it\'s "so"',
+    "größe 京",
+    "a@b:c",
+    "[bold]:cat:",
+    "a&b;c=d+e",
+]
+SMALL = [
+    part
+    for word, value in TINY.items()
+    for part in (f"--{word}", *map(str, value if isinstance(value, tuple) else [value]))
+]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_database_of_any_name_comes_back_as_the_file_that_it_is(tmp_path, name):
+    file = tmp_path / name / "mlflow.db"
+    address = database(file)
+    assert make_url(address).database == str(file)  # as SQLAlchemy reads it
+    assert file_of(address) == file
+    assert Root(out=str(tmp_path / name)).uri == address
+    assert shlex.split(shlex.quote(address)) == [address]
+    if name == "plain":
+        assert address == f"sqlite:///{file}"
+
+
+@pytest.mark.parametrize("name", FOLDERS[1:4])
+def test_mlflow_lies_inside_a_root_of_any_name_and_is_read_again(
+    tmp_path, monkeypatch, capsys, name
+):
+    from lthray.tracking.client import client
+    from lthray.tracking.write import Recorder
+
+    out = tmp_path / name
+    out.mkdir()
+    root = Root(out=str(out))
+    recorder = Recorder(root.uri, root.artifacts)
+    about = {"study": "s", "preset": "digits", "smoke": False, "question": "Which?"}
+    experiment = recorder.experiment(about)
+    run = recorder.client.create_run(experiment)
+    recorder._files(run.info.run_id, {"trial.json": {"a": 1}})
+    again = client(root.uri)
+    assert [found.name for found in again.search_experiments(filter_string="name = 's.digits'")]
+    local = again.download_artifacts(run.info.run_id, "trial.json", str(tmp_path))
+    assert Path(local).read_text().split() == ["{", '"a":', "1", "}"]
+    assert sorted(path.name for path in out.iterdir()) == ["artifacts", "mlflow.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "trial.json"])
+
+
+def test_a_relative_database_is_told_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Root(tracking_uri="sqlite:///my.db").uri == f"sqlite:///{tmp_path}/my.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite://", "names no file, so all would be lost at the end; use sqlite:////absolute"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///file::memory:?cache=shared&uri=true", "names no file"),
+        ("sqlite+pysqlite://", "names no file"),
+        ("sqlite:///a.db?mode=memory", "must be a path and nothing else"),
+        ("sqlite:///file:a.db", "must be a path and nothing else"),
+        ("sqlite://a.db", "must be a path and nothing else"),
+        ("sqlite:////proc/version/a.db", "/proc/version is a file"),
+        ("sqlite:////tmp", "is a folder; use sqlite:////absolute/path/mlflow.db"),
+        ("file:///tmp/mlruns", "must begin with one of http://"),
+        ("./mlruns", "must begin with one of http://"),
+        ("postgres://me@host/db", "must begin with one of http://"),
+        ("oracle://host/db", "must begin with one of http://"),
+        ("databricks", "must begin with one of http://"),
+        ("http://", "names no server, such as http://127.0.0.1:5000"),
+        ("http://:5000", "names no server"),
+        ("http://host:port", "names no server"),
+        ("http://host/?token=canary", "a token goes into MLFLOW_TRACKING_TOKEN"),
+        ("http://me:ca/nary@host", "write / as %2F"),
+        ("http://me:ca@nary@host", "write / as %2F, @ as %40"),
+        ("postgresql://me:ca nary@host/db", "a blank as %20"),
+        ("http://me:ca?nary@host/db", "? as %3F"),
+    ],
+)
+def test_an_address_that_would_lose_what_is_recorded_is_refused(uri, said):
+    with pytest.raises(ValueError, match=r"^tracking_uri = ") as raised:
+        checked(uri)
+    assert said in str(raised.value)
+    assert "nary" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "http://host",
+        "https://me:a%2Fb%40c@host:5000/base",
+        "postgresql://me:pw@host:5432/db?sslmode=require",
+        "postgresql:///db",
+        "mysql+pymysql://me:pw@host/db",
+        "sqlite:///my.db",
+        "sqlite:////tmp/my%3Fdb",
+    ],
+)
+def test_an_address_that_mlflow_takes_is_taken(uri):
+    assert checked(uri) == uri
+
+
+CANARY = "cAnArY7"
+ADDRESSES = {
+    "password": f"http://me:{CANARY}@127.0.0.1:9",
+    "token for a name": f"http://{CANARY}@127.0.0.1:9",
+    "a slash": f"http://me:{CANARY}/{CANARY}@127.0.0.1:9",
+    "an at": f"http://me:{CANARY}@{CANARY}@127.0.0.1:9",
+    "a blank": f"http://me:x {CANARY}@127.0.0.1:9",
+    "quoted": f"http://me:a%2F{CANARY}%40b@127.0.0.1:9",
+    "a query of a server": f"http://127.0.0.1:9/?token={CANARY}",
+    "more of a query": f"http://127.0.0.1:9/?a=b&api_key={CANARY}",
+    "a database": f"postgresql://me:{CANARY}@127.0.0.1:9/db",
+    "its query": f"postgresql://127.0.0.1:9/db?password={CANARY}",
+    "an unknown one": f"htp://me:{CANARY}@host",
+    "no driver": f"mssql+nix://me:{CANARY}@host/db",
+}
+STUDY = """
+import sys
+from lthray.cli import analysis, study
+from lthray.study.page import Grid
+PAGE = Grid(name="page", about="Tiny.", seeds=(0,), points=lambda config: [{}])
+sys.exit(study(PAGE) if sys.argv.pop(1) == "study" else analysis("x", "Tiny.", lambda *_: []))
+"""
+COMMANDS = {
+    "trial": ["trial", *SMALL],
+    "record": ["record"],
+    "preset": ["preset", "mine", "--experiment", "a.b"],
+    "study": ["study", "--local", *SMALL],
+    "dry": ["study", "--local", "--dry-run", *SMALL],
+    "analysis": ["analysis", "--experiment", "a.b"],
+}
+
+
+def written(root: Path) -> str:
+    """Return the names and the bytes of all files below a folder."""
+    texts = []
+    for path in root.rglob("*"):
+        texts.append(str(path))
+        if path.is_file():
+            texts.append(path.read_bytes().decode("latin-1"))
+    return "\n".join(texts)
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """Make an MLflow that does not answer give up at once, and a page to run in this process."""
+    from lthray import cli
+    from lthray.tracking import client
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "PATIENCE", 0.5)
+    monkeypatch.setitem(client.ENVIRON, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setitem(client.ENVIRON, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "1")
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN", raising=False)
+
+    def go(*argv: str) -> None:
+        if argv[0] in ("study", "analysis"):
+            monkeypatch.setattr(sys, "argv", ["page.py", *argv])
+            with pytest.raises(SystemExit):
+                exec(compile(STUDY, "page.py", "exec"), {"__name__": "page"})
+        else:
+            monkeypatch.setattr(sys, "argv", ["lthray", *argv])
+            main(argv)
+
+    return go
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_secret_leaves_the_program(quick, command, capfd, caplog, tmp_path):
+    rows = ADDRESSES if command == "record" else {"password": ADDRESSES["password"]}
+    if command == "record":
+        main(["trial", *SMALL])
+    for address in rows.values():
+        quick(*COMMANDS[command], "--tracking-uri", address)
+    shown = capfd.readouterr()
+    assert shown.err or shown.out
+    for text in (shown.out, shown.err, caplog.text, written(tmp_path)):
+        assert CANARY not in text
+
+
+@pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
+def test_an_error_and_what_caused_it_are_told_without_secrets(address, capsys, monkeypatch):
+    from lthray.command import guarded
+
+    def fails() -> int:
+        logging.getLogger("lthray.test").warning("cannot reach %s", address)
+        print(f"asking {address}")
+        try:
+            raise ValueError(
+                f"Max retries exceeded with url: {address.partition('9')[2]} {address}"
+            )
+        except ValueError as error:
+            raise OSError(f"{address}: {error!r}") from error
+
+    argv = ["record", f"--tracking-uri={address}"]
+    assert guarded(fails, argv) == options.ENVIRONMENT
+    shown = capsys.readouterr()
+    assert "asking " in shown.out
+    assert "***" in shown.err
+    assert CANARY not in shown.out + shown.err
+
+
+def test_an_unforeseen_error_leaves_as_it_is_but_is_printed_without_secrets(capsys, monkeypatch):
+    from lthray.command import guarded
+
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+
+    def fails() -> int:
+        raise KeyError(ADDRESSES["password"])
+
+    with pytest.raises(KeyError) as raised:
+        guarded(fails, [ADDRESSES["password"]])
+    sys.excepthook(raised.type, raised.value, raised.tb)
+    err = capsys.readouterr().err
+    assert "KeyError: 'http://***@127.0.0.1:9'" in err
+    assert CANARY not in err
+
+
+def test_secrets_of_a_command_line_and_of_the_environment(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "from-the-environment")
+    argv = ["--tracking-uri", "http://me:pass%2Fword@host/?token=abcdef&page=12345", "--out", "a"]
+    found = secrets_of(argv)
+    assert {"from-the-environment", "pass%2Fword", "pass/word", "abcdef"} <= set(found)
+    assert "12345" not in found
+    assert secrets_of(["--tracking-uri", f"sqlite:///{os.getcwd()}/a@b.db"]) == secrets_of([])
+
+
+def test_what_is_no_secret_stays():
+    for text in (
+        "sqlite:////home/a@b/mlflow.db",
+        "look:  http://127.0.0.1:5000/#/experiments/1?viewStateShareKey=lthray-tickets"[:40],
+        "mail me@host",
+        "--out 'x?y=1'",
+    ):
+        assert redacted(text) == text
+    assert redacted("see http://a/b and http://me:x@c/d") == "see http://a/b and http://***@c/d"
+    assert redacted("url: /?token=abc&page=1") == "url: /?token=***&page=1"
+    assert page_of("https://me:x@host:5/base/?token=y#z") == "https://host:5/base/"
+    assert redacted("short", ["short"]) == "***"
+    assert quote("a/b", safe="") in secrets_of(["http://me:a/bc@host"])[0]
+
+
+def test_the_link_to_the_charts_keeps_its_words():
+    from lthray.tracking.views import link
+
+    address = link("http://127.0.0.1:5000", "1")
+    assert redacted(address) == address
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["trial", *SMALL]) == options.DONE
+    (call,) = Ledger.all(Store("runs/store"))
+    assert call.about["commit"] == "unknown"
+    monkeypatch.undo()
+    from lthray.command import about_of
+
+    about = about_of("x", "?", chosen=options.Options(), argv=[])
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", about["commit"])
+
+
+def test_lines_of_a_study_in_an_odd_folder_can_be_pasted(quick, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("lthray.cli.PATIENCE", 60.0)
+    out = tmp_path / "it's a b%25c?[x]"
+    quick("study", "--local", *SMALL, "--out", str(out))
+    shown = capsys.readouterr().out
+    (look,) = re.findall("look:  (.*)", shown)
+    *command, address = shlex.split(look)
+    assert command == ["mlflow", "ui", "--port", "5000", "--backend-store-uri"]
+    assert make_url(address).database == str(out / "mlflow.db")
+    assert re.search(
+        r"then:  http://127.0.0.1:5000/#/experiments/\d+/runs\?.*=lthray-tickets$", shown
+    )
+    assert {path.name for path in out.iterdir()} >= {"artifacts", "mlflow.db", "store"}
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    (out / "mlflow.db").unlink()
+    assert main(["record", "--out", str(out)]) == options.DONE
+    assert capsys.readouterr().out == f"1 trials recorded in {address}\n"
+
+
+# estimates ask the machine
+
+
+def test_a_dry_run_counts_the_cpus_that_it_may_use(monkeypatch, tmp_path):
+    from lthray.study import preview, resources
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    monkeypatch.setattr(resources, "free_memory", lambda: 64e9)
+    many = options.Options(max_concurrent=99, cpus_per_trial=2, gpus_per_trial=0.0)
+    assert preview.slots_here(many) == 3
+    (tmp_path / "cpu.max").write_text("250000 100000\n")
+    assert resources.cpus() == 2
+    assert preview.slots_here(many) == 1
+    assert preview.slots_here(options.Options(cpus_per_trial=1, local=True)) == 1
+    with pytest.raises(resources.ClusterError, match=r"--cpus-per-trial 3 .*no node has that much"):
+        preview.slots_here(options.Options(cpus_per_trial=3, gpus_per_trial=0.0))
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert resources.cpus() == 6
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert resources.cpus() == 6
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("50000\n")
+    assert resources.cpus() == 1
+
+
+def test_free_memory_is_that_of_the_group(monkeypatch, tmp_path):
+    from lthray.study import preview, resources
+
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    machine = resources.free_memory()
+    (tmp_path / "memory.max").write_text("5000000000\n")
+    (tmp_path / "memory.current").write_text("1900000000\n")
+    assert resources.free_memory() == min(machine, 3.1e9)
+    monkeypatch.setattr(resources, "free_memory", lambda: 3.1e9)
+    monkeypatch.setattr(resources, "cpus", lambda: 16)
+    assert preview.slots_here(options.Options(gpus_per_trial=0.0)) == 2
