@@ -1,8 +1,15 @@
-"""The MLflow client of reader and writer: quiet, and soon to give up."""
+"""The MLflow client of reader and writer: quiet, soon to give up, and one line for its faults."""
 
+import contextlib
 import logging
 import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from lthray.config.options import SQLITE, redacted
 
 ENVIRON = {
     # MLflow's own retries would block for minutes; ours start again from the store
@@ -11,16 +18,65 @@ ENVIRON = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+PATIENCE = 10.0  # seconds that a locked database file is waited for
+LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "alembic", "psycopg", "psycopg2")
+AGAIN = "move it away, and `lthray record` makes it again from the store"
+WAYS_OUT = {
+    "locked": "another process holds it; end that one, or try again",
+    "not a database": AGAIN,
+    "malformed": AGAIN,
+    "unable to open": f"is it a file, and may you read it? if not, {AGAIN}",
+    "full": "make room, then `lthray record`",
+}
+"""Words in a fault -> what can be done about it."""
+
+
+class TrackingError(RuntimeError):
+    """MLflow cannot be reached, or its database cannot be used."""
 
 
 def client(uri: str) -> Any:
     """Return an MlflowClient for the server or database at `uri`.
 
-    Sets MLflow's environment variables in this process and silences its loggers.
+    Sets MLflow's environment variables in this process and silences its loggers. Raises
+    TrackingError for a database file that cannot be used, for which MLflow itself would wait long.
     """
+    if uri.startswith(SQLITE):
+        _check_file(Path(uri.removeprefix(SQLITE).partition("?")[0]))
     os.environ.update(ENVIRON)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(uri)
+
+
+@contextlib.contextmanager
+def one_line(uri: str) -> Iterator[None]:
+    """Raise what MLflow, or a library below it, raises as a TrackingError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in LIBRARIES:
+            raise
+        raise _told(uri, error) from None
+
+
+def _check_file(path: Path) -> None:
+    """Raise TrackingError where a database file is there and cannot be read as one."""
+    if not path.exists():
+        return
+    try:
+        address = f"file:{quote(str(path.absolute()))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, PATIENCE, uri=True)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise _told(str(path), error) from None
+
+
+def _told(place: str, error: Exception) -> TrackingError:
+    """Return the error that says in one line what is wrong at `place`, and what can be done."""
+    text = " ".join(str(error).partition("\n")[0].split())
+    ways = [way for words, way in WAYS_OUT.items() if words in text]
+    hint = ways[0] if ways else "everything is kept in the store; `lthray record` tries again"
+    return TrackingError(f"{redacted(place)}: {redacted(text)[:200]}; {hint}")

@@ -38,7 +38,7 @@ def _studies(mlflow: Any) -> list[Any]:
 
 def _client(uri: str) -> Any:
     file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():  # MLflow would make it
+    if file != uri and not Path(file).exists():  # MLflow would make it
         reason = f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"
         raise ConfigError([reason])
     return client(uri)
