@@ -182,10 +182,8 @@ def trained(root: Path) -> list:
 def test_nodes_come_and_are_used_by_a_head_that_carries_nothing(live, tmp_path):
     code, text = end(begin(tmp_path / "used", live))
     assert code == 0, text
-    assert (
-        "waiting for 30 min at most (--node-wait) for the cluster to start a node with 1 CPUs 0 GPUs"
-        in text
-    )
+    assert "waiting for 30 min at most (--node-wait) for the cluster to start a node" in text
+    assert "a node with 1 CPUs 0 GPUs" in text
     assert "as many trials at a time as the cluster carries (now 1)" in text
     (ledger,) = Ledger.all(Store(tmp_path / "used" / "runs" / "store"))
     assert [entry.end and entry.end.status for entry in ledger] == [DONE, DONE]
