@@ -364,6 +364,15 @@ def test_train_among_other_classes_is_a_class(tmp_path):
     assert "own splits" not in told(tmp_path)
 
 
+def test_a_folder_around_all_of_it_is_no_class(tmp_path):
+    classes = {f"set/{split}/{name}": PETS[name] for split in ("train", "test") for name in PETS}
+    wrapped = read(folder_of(tmp_path / "a", classes))
+    assert wrapped.classes == ("cat", "dog")
+    assert wrapped.digest == read(tmp_path / "a" / "set").digest
+    folder_of(tmp_path / "b" / "pets", PETS)
+    assert "there is one class, 'pets'; if the folders in it are" in told(tmp_path / "b")
+
+
 def test_what_lies_beside_the_splits_is_said(tmp_path):
     folder_of(tmp_path, {"train": pictures(12), "test": pictures(3, seed=1)})
     folder_of(tmp_path, {"extra": pictures(2, seed=2)})
@@ -514,8 +523,8 @@ def test_a_bad_row_of_a_list_is_named(plain, digest, row):
 
 
 LISTS = {
-    "no column": (b"a,b\n1,2\n", "has the columns 'a', 'b'; one of them must name the files"),
-    "nothing": (b"\n", "has the columns "),
+    "no column": (b"a,b\n1,2\n", "has 1 rows and the columns 'a', 'b'; one of them must name"),
+    "nothing": (b"path,label\n", "has 0 rows"),
     "bytes": (b"\xff\xfe\x00", "cannot be read as a list (UnicodeDecodeError"),
     "empty": (b"", "is empty (0 bytes)"),
 }

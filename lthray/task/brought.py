@@ -4,6 +4,7 @@ All that are bad are named at once, and what was done is said. Side, channels an
 asked of them.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from lthray.task.found import Found, Item, some
 from lthray.task.pictures import Shown, Values
 
 MOST_NAMED = 100  # bad files in one line
+DIGITS = 20  # of the largest number of a class
 
 
 class Wanted(NamedTuple):
@@ -147,10 +149,14 @@ def _check(wanted: Wanted, classes: Sequence[str], splits: Sequence[str]) -> Non
 
 
 def _classes(items: Sequence[Item], *, counted: bool) -> list[str]:
-    """Return the names of the classes by letter; or by size, if `counted` and all are numbers."""
-    names = sorted({item.label for item in items})
-    is_number = [name.removeprefix("-").isdecimal() for name in names]
-    return sorted(names, key=int) if counted and all(is_number) else names
+    """Return the names of the classes by letter; with `counted` numbers in them by their size."""
+    names = {item.label for item in items}
+    return sorted(names, key=_by_size if counted else str)
+
+
+def _by_size(name: str) -> str:
+    """Return a word whose place in the alphabet is that of a number by its size."""
+    return re.sub(r"-?[0-9]+", lambda number: number[0].zfill(DIGITS), name)
 
 
 def _notes(found: Found) -> Iterator[str]:

@@ -5,6 +5,7 @@ followed as long as they stay in the folder; what is no ordinary file is named.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -12,11 +13,12 @@ from pathlib import Path, PurePath
 from lthray.task import pictures
 from lthray.task.found import OUTSIDE, Found, Item, fault_of, split_of
 
-JUNK = {
+JUNK = (
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "@eadir"),
     *("__pycache__", "lost+found", "system volume information"),
-}
+)
 """What operating systems and programs leave in folders, in small letters."""
+HIDDEN_NAME = re.compile(rf"\..*|{'|'.join(map(re.escape, JUNK))}", re.IGNORECASE | re.DOTALL)
 COPY = "-checkpoint"  # end of the name of a copy that a notebook keeps
 TABLES = ("metadata.csv", "metadata.jsonl")  # of a Hugging Face imagefolder
 MOST_LINKS = 3  # linked folders within linked folders
@@ -53,15 +55,13 @@ class Walk:
 
         `files` are the endings of what a user may give instead of the folder.
         """
-        lines = []
-        if self.others:
-            counts = [f"{ascii(ending)[1:-1]} {count}" for ending, count in self.others.items()]
-            lines.append(f"files that are no pictures: {', '.join(sorted(counts))}")
-        useful = self.others.keys() & files
-        if useful:
-            given = " or ".join(sorted(useful))
-            lines.append(f"to use a {given} of the folder, give the file itself as data.root")
-        return lines
+        if not self.others:
+            return []
+        counts = [f"{ascii(ending)[1:-1]} {count}" for ending, count in self.others.items()]
+        line = f"files that are no pictures: {', '.join(sorted(counts))}"
+        given = " or ".join(sorted(self.others.keys() & files))
+        hint = f"to use a {given} of the folder, give the file itself as data.root"
+        return [line, hint] if given else [line]
 
     def _into(self, folder: Path, above: tuple[str, ...], links: int) -> None:
         """Sort what lies in `folder`.
@@ -118,7 +118,7 @@ class Walk:
 
 def _needless(name: str, beside: Collection[str]) -> str:
     """Return why a file or folder is passed over, by its name and those beside it; empty if not."""
-    if name.startswith(".") or name.lower() in JUNK:
+    if HIDDEN_NAME.fullmatch(name):
         return HIDDEN
     stem, suffix = os.path.splitext(name)
     original = stem.removesuffix(COPY) + suffix
@@ -130,16 +130,19 @@ def in_folders(walk: Walk) -> list[Item]:
 
     The class is the first folder. Where the first folders are train, val and test in any spelling,
     they are the splits, and the folders in them the classes; or the folders in those of the classes
-    are the splits. Pictures beside the splits are passed over.
+    are the splits. Pictures beside the splits are passed over. A folder around all the others is no
+    class where the splits lie in it.
     """
     level = _split_level(walk.pictures)
+    tops = {name.parts[0] for name in walk.pictures}
+    is_wrapped = level == 1 and len(tops) == 1  # no class, but a folder around all of it
     walk.found.how = "own splits, " * (level is not None)
     items = []
     for name, split, folders in _parted(walk.pictures, level):
         if level is None or split:
             item = Item(
                 name=str(name),
-                label=folders[0],
+                label=folders[is_wrapped],
                 split=split,
                 source=walk.path(name),
             )
@@ -148,7 +151,21 @@ def in_folders(walk: Walk) -> list[Item]:
             walk.found.leave(BESIDE, str(name))
     classes = {item.label for item in items}
     walk.found.how += "flat: one class" if classes == {""} else "a class a folder"
+    walk.found.notes += _doubts(walk.pictures, classes) * (level is None)
     return items
+
+
+def _doubts(names: Sequence[Path], classes: Collection[str]) -> list[str]:
+    """Return a line where all pictures lie in one folder, and in several folders of that one.
+
+    Then there is one class, but the user may have meant the folders in it.
+    """
+    inner = {name.parts[1] for name in names if len(name.parts) > 2}
+    if len(classes) > 1 or len(inner) < 2:
+        return []
+    only = min(classes)
+    hint = f"if the folders in it are the classes, give {only!r} of it as data.root"
+    return [f"there is one class, {only!r}; {hint}"]
 
 
 def _parted(

@@ -84,12 +84,9 @@ class Found:
         `has` returns what is looked at, such as the label of a picture.
         """
         having = list(filter(has, self.items))
-        if not having:
-            return
-        for item in self.items:
-            if not has(item):
-                self.bad[item.name] = why
-        self.items = having
+        if having:
+            self.bad |= {item.name: why for item in self.items if not has(item)}
+            self.items = having
 
 
 def fault_of(path: Path, root: str) -> str:

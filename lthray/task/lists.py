@@ -77,7 +77,8 @@ class Listed:
         self.split = _column(columns, SPLIT_COLUMNS)
         if not self.path:
             wanted = f"one of them must name the files: {', '.join(PATHS)}"
-            raise Unreadable(f"{name!r} has the columns {some(columns)}; {wanted}")
+            has = f"has {len(self.rows)} rows and the columns {some(columns) or 'of none'}"
+            raise Unreadable(f"{name!r} {has}; {wanted}")
 
     def items(self, root: str, found: Found) -> Iterator[Item]:
         """Yield the pictures of all rows; what is wrong with a row goes into `found`.
