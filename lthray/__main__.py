@@ -216,7 +216,7 @@ def _begin(
 
     from lthray.study.ledger import Ledger
     from lthray.task.data import load
-    from lthray.trial.points import given_digests
+    from lthray.trial.given import given_digests
     from lthray.trial.preflight import check
 
     torch.set_num_threads(chosen.cpus_per_trial)

@@ -204,7 +204,7 @@ def _phase(
     from lthray.study.ledger import Ledger
     from lthray.study.queue import Queue
     from lthray.study.terminal import Tally, Watch
-    from lthray.trial.points import given_digests
+    from lthray.trial.given import given_digests
 
     began, chosen, page = time.time(), call.options, call.study
     _check_code(call)

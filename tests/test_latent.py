@@ -15,7 +15,7 @@ from lthray.study.preview import pace
 from lthray.task import data, networks
 from lthray.task.samplers import sample
 from lthray.trial import makers
-from lthray.trial.points import given_digests
+from lthray.trial.given import given_digests
 from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
 from lthray.trial.sources import autoencoder_config, small_config

@@ -182,7 +182,10 @@ def trained(root: Path) -> list:
 def test_nodes_come_and_are_used_by_a_head_that_carries_nothing(live, tmp_path):
     code, text = end(begin(tmp_path / "used", live))
     assert code == 0, text
-    assert "waiting for 30 min at most for the cluster to start a node with 1 CPUs 0 GPUs" in text
+    assert (
+        "waiting for 30 min at most (--node-wait) for the cluster to start a node with 1 CPUs 0 GPUs"
+        in text
+    )
     assert "as many trials at a time as the cluster carries (now 1)" in text
     (ledger,) = Ledger.all(Store(tmp_path / "used" / "runs" / "store"))
     assert [entry.end and entry.end.status for entry in ledger] == [DONE, DONE]
@@ -219,7 +222,10 @@ def test_what_does_not_come_is_asked_for_as_long_as_is_said_and_by_nobody_who_ha
     studies = {n: begin(tmp_path / n, live, "--cpus-per-trial", "3") for n in ("killed", "stopped")}
     for process in studies.values():
         said = until(process, "waiting for")
-        assert "30 min at most for the cluster to start a node with 3 CPUs 0 GPUs" in said
+        assert (
+            "30 min at most (--node-wait) for the cluster to start a node with 3 CPUs 0 GPUs"
+            in said
+        )
     studies["killed"].kill()
     studies["stopped"].send_signal(signal.SIGINT)
     end(studies["killed"])

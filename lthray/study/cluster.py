@@ -130,16 +130,19 @@ def is_scaled() -> bool:
     those that were started by hand have none, or one that Ray has made of their ids.
     """
     until = time.monotonic() + REPORT
-    while time.monotonic() < until:
-        status, report = _status(), _report()
-        kinds = [node.ray_node_type_name for node in status.cluster_resource_state.node_states]
-        kinds += dict(report.get("node_type_mapping") or {}).values()
-        if any(kind and not kind.startswith(MANUAL) for kind in kinds):
-            return True
-        if report or status.autoscaling_state.autoscaler_state_version:
-            return False
+    kinds = _kinds()
+    while not kinds and time.monotonic() < until:
         time.sleep(LOOK / 2)
-    return False
+        kinds = _kinds()
+    return not all(kind.startswith(MANUAL) for kind in kinds)
+
+
+def _kinds() -> list[str]:
+    """Return the types of the nodes that are there, as far as they have one."""
+    nodes = _status().cluster_resource_state.node_states
+    named = [node.ray_node_type_name for node in nodes]
+    reported = dict(_report().get("node_type_mapping") or {}).values()
+    return list(filter(None, [*named, *reported]))
 
 
 def _status() -> Any:
@@ -175,7 +178,8 @@ class Site:
         """Which node was refused, and why; empty while none was."""
         self.known: dict[str, Member] = {}
         self.asked: dict[Any, tuple[Member, float]] = {}
-        self.looked = 0.0
+        self.due = 0.0
+        """Time of the next look at the nodes."""
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -207,7 +211,7 @@ class Site:
     @property
     def counted(self) -> str:
         """How many trials run at a time, in words."""
-        if self.slots > self.room and self.slots == UNBOUNDED:
+        if self.slots == UNBOUNDED:
             return f"as many trials at a time as the cluster carries (now {self.room})"
         return f"{self.slots} trials at a time"
 
@@ -224,9 +228,9 @@ class Site:
             return
         began, patience = time.monotonic(), self.call.options.node_wait
         wanted = resources.shown(self.bundle["CPU"], self.share)
-        hint = "" if self.share else "; --gpus-per-trial says whether it must have a GPU"
-        within = f"for {duration(patience)} at most"
-        self.watch.say(f"waiting {within} for the cluster to start a node with {wanted}{hint}")
+        within = f"for {duration(patience)} at most (--node-wait)"
+        words = "(--cpus-per-trial, --gpus-per-trial)"
+        self.watch.say(f"waiting {within} for the cluster to start a node with {wanted} {words}")
         request = placement_group([self.bundle])
         try:
             while not (request.wait(LOOK) or stopped()):
@@ -240,60 +244,59 @@ class Site:
 
     def _wait_for_answers(self, stopped: Callable[[], bool]) -> None:
         """Greet the nodes that are there and hear them; ClusterError where one is unfit."""
-        self.look(again=True)
+        self.look()
         while self.asked and not stopped():
             ray.wait([*self.asked], timeout=LOOK)
-            self.look(again=True)
-            self.check()
+            self.due = 0.0
+            self.look()
+        self.check()
 
     def check(self) -> None:
         """Raise ClusterError where a node was refused."""
         if self.refusal:
             raise ClusterError(self.refusal)
 
-    def look(self, *, again: bool = False) -> None:
+    def look(self) -> None:
         """Greet nodes that have come, tell which have gone, and hear those that have answered.
 
-        Does nothing within a second of the last time, unless `again`; nor on one's own machine.
+        Does nothing where it has looked just now, nor on one's own machine.
         """
         now = time.monotonic()
-        if not self.call.options.address or (now - self.looked < LOOK and not again):
+        if not self.call.options.address or now < self.due:
             return
-        self.looked = now
+        self.due = now + LOOK
         there = {node.name: node for node in members() if self._carried(node)}
         for name in self.known.keys() - there.keys():
-            gone = self.known.pop(name)
+            gone = self.known[name]
             self.watch.say(f"node {gone} is gone; its trials go on elsewhere from what is stored")
         for name in there.keys() - self.known.keys():
-            self.known[name] = there[name]
             on_it = NodeAffinitySchedulingStrategy(name, soft=False)
             asked = _greet.options(scheduling_strategy=on_it).remote(self.greeting)
-            self.asked[asked] = there[name], now
+            self.asked[asked] = there[name], now + ANSWER
+        self.known = there
         self.watch.slots = min(self.slots, max(self.watch.slots, self.room))
-        for asked, (node, since) in list(self.asked.items()):
-            self._hear(asked, node, since)
+        for asked, (node, until) in list(self.asked.items()):
+            self._hear(asked, node, late=now > until)
 
-    def _hear(self, asked: Any, node: Member, since: float) -> None:
-        """Take the answer of a node, if it is there."""
+    def _hear(self, asked: Any, node: Member, *, late: bool) -> None:
+        """Take the answer of a node if it is there, or that it is late."""
         done, _ = ray.wait([asked], timeout=0)
-        if done:
-            del self.asked[asked]
-            fault = _fault(asked, self.greeting)
-        elif time.monotonic() - since > ANSWER:
-            fault = f"does not answer within {duration(ANSWER)}: does --out hang there?"
-        else:
+        if not done and not late:
             return
-        if fault and node.name in {each.name for each in members()}:
-            self.refusal = self.refusal or f"node {node} {fault}"
+        del self.asked[asked]
+        fault = _fault(asked, self.greeting)
+        if fault and node.name in self.known:
+            self.refusal = f"node {node} {fault}"
 
 
 def _fault(asked: Any, greeting: Greeting) -> str:
     """Return what keeps trials off a node that has answered; empty if nothing."""
     try:
-        nonce, fault = ray.get(asked)
+        nonce, fault = ray.get(asked, timeout=0)
+    except ray.exceptions.GetTimeoutError:
+        return f"does not answer within {duration(ANSWER)}: does --out hang there?"
     except ray.exceptions.RayError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        return f"cannot run lthray: {lines[-1].strip()[:200]}"
+        return f"cannot run lthray: {str(error).strip().splitlines()[-1][:200]}"
     return fault or handshake.heard(greeting, nonce)
 
 

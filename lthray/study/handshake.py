@@ -22,7 +22,7 @@ from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import NETWORKS
 from lthray.core.store import Store
 from lthray.task import data, factories
-from lthray.trial.points import given_digests, places_of
+from lthray.trial.given import given_digests, places_of
 
 FOLDER = "greetings"
 CODE = "code of lthray"
@@ -63,10 +63,8 @@ def greeting(store: Store, config: TrialConfig, *, alone: bool = False) -> Itera
     """
     nonce = secrets.token_hex(16)
     words = json.dumps({**config.canonical(), **places_of(config)})
-    wanted = versions()
-    if alone:
-        del wanted[CODE]
-    made = Greeting(str(store.root), nonce, words, _pairs(wanted), _pairs(contents(config)))
+    compared = [pair for pair in versions().items() if not (alone and pair[0] == CODE)]
+    made = Greeting(str(store.root), nonce, words, tuple(compared), tuple(contents(config).items()))
     store.backend.write_file(f"{made.place}/driver", nonce.encode())
     try:
         yield made
@@ -120,11 +118,7 @@ def check(asked: Greeting) -> None:
 
 
 def _differences(asked: Greeting) -> Iterator[str]:
-    try:
-        read = Store(asked.root).backend.read(f"{asked.place}/driver")
-    except (OSError, ValueError):
-        read = b""
-    if read != asked.nonce.encode():
+    if not _is_there(asked, "driver", asked.nonce):
         yield f"does not share --out with the driver: {asked.root} there is another folder"
     yield from unlike(dict(asked.versions), versions())
     try:
@@ -147,13 +141,16 @@ def unlike(here: Mapping[str, str], there: Mapping[str, str]) -> Iterator[str]:
 
 def heard(asked: Greeting, nonce: str) -> str:
     """Return what keeps trials off a node that says it has written `nonce`; empty if nothing."""
-    try:
-        read = Store(asked.root).backend.read(f"{asked.place}/{nonce}")
-    except (OSError, ValueError):
-        read = b""
-    if read == nonce.encode():
+    if _is_there(asked, nonce, nonce):
         return ""
     return f"does not share --out with the driver: what it writes to {asked.root} is not seen here"
+
+
+def _is_there(asked: Greeting, name: str, nonce: str) -> bool:
+    """Return whether a nonce can be read in the store, under the name it was written to."""
+    with contextlib.suppress(OSError, ValueError):
+        return Store(asked.root).backend.read(f"{asked.place}/{name}") == nonce.encode()
+    return False
 
 
 @functools.cache
@@ -165,7 +162,3 @@ def _code() -> str:
         digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _pairs(values: Mapping[str, str]) -> Pairs:
-    return tuple(values.items())

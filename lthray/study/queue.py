@@ -10,7 +10,8 @@ from lthray.study.call import Call
 from lthray.study.ledger import DONE, FAILED, STOPPED, Entry, Ledger
 from lthray.study.space import Past, State, Words, promoted, score_of
 from lthray.study.worker import DenseRun, Job
-from lthray.trial.points import places_of, point
+from lthray.trial.given import places_of
+from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 from lthray.trial.trajectory import Trajectory, place_of
 from lthray.trial.view import assemble, is_stored

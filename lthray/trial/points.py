@@ -1,14 +1,12 @@
 """A trial as it is given out: enough to run it, to find its rounds and to record it, without the
 data at hand."""
 
-import os
 import time
 from typing import Any
 
 from lthray.config.labels import name_of, recipe_of
-from lthray.config.trial import PLACES, TrialConfig
 from lthray.core.record import Point
-from lthray.task import inputs, networks
+from lthray.trial.given import places_of
 from lthray.trial.trajectory import Trajectory, place_of
 
 
@@ -34,27 +32,3 @@ def point(chosen: Trajectory, words: dict[str, Any], phase: str) -> Point:
         runs={key: list(run.span) for key, run in chosen.runs.items()},
         at=time.time(),
     )
-
-
-def places_of(config: TrialConfig) -> dict[str, Any]:
-    """Return where given files lie, in full: whoever runs the trial stands elsewhere."""
-    flat = config.flat()
-    return {word: _absolute(flat[word]) for word in PLACES if flat[word]}
-
-
-def given_digests(config: TrialConfig) -> dict[str, str]:
-    """Return word -> digest of the content of every file that a config names."""
-    digests = {
-        "origin": inputs.file_digest("origin", config.origin),
-        "measure.inception": inputs.file_digest("measure.inception", config.measure.inception),
-        "model.pretrained": inputs.digest_of(
-            config.model.pretrained, networks.part_of(config.model)
-        ),
-        "latent.pretrained": inputs.digest_of(config.latent.pretrained, "vae"),
-    }
-    return {word: digest for word, digest in digests.items() if digest}
-
-
-def _absolute(place: Any) -> Any:
-    """A path in full; what is no path here (a Hub id) as it is."""
-    return os.path.abspath(place) if isinstance(place, str) and os.path.exists(place) else place
