@@ -511,7 +511,6 @@ DAMAGES = {
     "not a database": (b"not a database at all" * 100, "not a database"),
     "cut in half": (0.5, "malformed"),
     "zeros": (b"\0" * 8192, "not a database"),
-    "a folder": (None, "unable to open database file; is it a file"),
     "locked": (1.0, "database is locked; another process holds it"),
 }
 
@@ -530,11 +529,8 @@ def test_a_database_that_cannot_be_used_is_one_line_with_what_to_do(
     data = place.read_bytes()
     place.unlink()
     monkeypatch.setattr(tracking_client, "PATIENCE", 0.3)
-    if damage is None:
-        place.mkdir()
-    else:
-        part = data[: int(damage * len(data))] if isinstance(damage, float) else damage
-        place.write_bytes(part)
+    part = data[: int(damage * len(data))] if isinstance(damage, float) else damage
+    place.write_bytes(part)
     holder = sqlite3.connect(place, isolation_level=None) if name == "locked" else None
     if holder:
         holder.execute("BEGIN EXCLUSIVE")
@@ -547,4 +543,18 @@ def test_a_database_that_cannot_be_used_is_one_line_with_what_to_do(
         assert (code, err.count("\n")) == (options.ENVIRONMENT, 1), err
         assert said in err
         assert "`lthray record`" in err or name == "locked"
+    assert time.monotonic() - began < 30  # MLflow alone waits for 100 s
+
+
+def test_a_folder_in_the_place_of_the_database_is_one_line(tmp_path, capsys):
+    from lthray.__main__ import main
+    from lthray.config import options
+
+    Store(tmp_path / "store").put("0" * 64, facts={})
+    (tmp_path / "mlflow.db").mkdir()
+    began = time.monotonic()
+    assert main(["record", "--out", str(tmp_path)]) == options.ENVIRONMENT
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "mlflow.db: unable to open database file; is it a file" in err
     assert time.monotonic() - began < 30  # MLflow alone waits for 100 s
