@@ -1,16 +1,13 @@
 """The `lthray` command: one trial without Ray, the record, the store, a tuned preset."""
 
-import contextlib
 import inspect
 import itertools
 import os
 import shlex
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -22,7 +19,6 @@ from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 
 if TYPE_CHECKING:
-    from lthray.core.record import Point, Progress
     from lthray.core.store import Store
     from lthray.study.ledger import Ledger
 
@@ -41,6 +37,14 @@ class Named(options.Root):
 
     name: str = ""
     """Name of the preset; empty = that of the folder or file."""
+
+
+@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
+class Retried(options.Root):
+    """Options of `lthray retry`: which of the failed trials."""
+
+    kind: Literal["", "resource", "device", "deterministic"] = ""
+    """Only trials whose failure is of this class; empty = all that have failed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,15 +85,23 @@ def trial(argv: Sequence[str]) -> int:
     config, chosen = configured(argv, "lthray trial", _about(trial))
     from lthray.findings.wording import sentences
     from lthray.study import terminal
+    from lthray.study.single import progress_line, work_alone
     from lthray.tracking import write
     from lthray.trial.points import point
     from lthray.trial.recipe import trajectory
+    from lthray.trial.run import run
 
     store, ledger = _begin(config, chosen, argv)
     given_out = ledger.begin(0, point(trajectory(config), {}, "single"))
     out = terminal.console()
     try:
-        code = _run(config, store, ledger, given_out, out.print, chosen.allow_code_change)
+        rounds = run(
+            config,
+            store,
+            progress=lambda reached: out.print(progress_line(reached)),
+            allow_code_change=chosen.allow_code_change,
+        )
+        code = work_alone(rounds, ledger, given_out, out.print)
     except KeyboardInterrupt:
         again = f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}"
         out.print(again, soft_wrap=True)
@@ -147,6 +159,29 @@ def _conflicts(store: "Store") -> int:
 
 def _sweep(store: "Store") -> int:
     return say(f"{store.sweep()} abandoned or damaged objects removed")
+
+
+def retry(argv: Sequence[str]) -> int:
+    """Put failed trials in line again: `lthray retry [STUDY|CALL] [NUMBER ...]`.
+
+    Then the study's own command goes on with them. How they had ended stays on record.
+    """
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    usage = "lthray retry [STUDY|CALL] [NUMBER ...]"
+    chosen = asked(Retried, argv[len(names) :], usage, _about(retry), hidden=("tracking_uri",))
+    from lthray.study.ledger import retry as put_in_line
+
+    name = names.pop(0) if names and not names[0].isdigit() else ""
+    wrong = [word for word in names if not word.isdigit()]
+    if wrong:
+        raise ConfigError([f"lthray retry: {wrong[0]!r} is no number of a trial"])
+    count = 0
+    for call, entries in put_in_line(_existing(chosen), name, list(map(int, names)), chosen.kind):
+        for entry in entries:
+            say(f"trial {entry.number} {entry.point.name}: {entry.ended.reason}")
+        say(f"in line again; to go on:  {call.about['command']}")
+        count += len(entries)
+    return say(f"{count} failed trials were put in line again")
 
 
 def preset(argv: Sequence[str]) -> int:
@@ -238,65 +273,6 @@ def _begin(
     return store, Ledger.freeze(store, plan, about)
 
 
-def _run(
-    config: TrialConfig,
-    store: "Store",
-    ledger: "Ledger",
-    point: "Point",
-    show: Callable[[str], None],
-    allow_code_change: bool,
-) -> int:
-    """Run a trial, show how it goes and enter the end in the ledger; returns the exit code."""
-    from lthray.core.ticket import TrialFailed
-    from lthray.study.ledger import DONE, FAILED
-    from lthray.study.results import round_line
-    from lthray.trial.run import run
-
-    last = len(point.rounds) - 1
-    try:
-        with _interruptible():
-            trial = run(
-                config,
-                store,
-                progress=lambda progress: show(_progress_line(progress)),
-                allow_code_change=allow_code_change,
-            )
-            for r in trial:
-                show(round_line(point.name, r.index, last, r.metrics))
-    except TrialFailed as error:
-        reason = f"{type(error).__name__}: {error}"
-        ledger.finish(0, FAILED, reason, trace=traceback.format_exc())
-        print(f"error: {reason}", file=sys.stderr)
-        return options.PARTIAL
-    ledger.finish(0, DONE)
-    return options.DONE
-
-
-def _progress_line(progress: "Progress") -> str:
-    loss = f"loss {progress.loss:.4f}, {progress.seconds:.0f} s"
-    return f"  round {progress.round}, step {progress.step}/{progress.of}, {loss}"
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGTERM and at SIGINT while this is open.
-
-    Also where whoever started this process had set SIGINT to be ignored, as shells do for
-    background jobs.
-    """
-
-    def interrupt(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _existing(chosen: options.Root) -> "Store":
     store = store_of(chosen)
     if not store.exists:
@@ -311,6 +287,7 @@ COMMANDS: Mapping[str, Command] = {
     "trial": trial,
     "record": record,
     "store": store,
+    "retry": retry,
     "preset": preset,
     "data": data,
     "explain": explain,

@@ -128,10 +128,12 @@ class Cluster:
 def _study(call: Call) -> int:
     """Run a call and, of a search, its confirmation; returns the exit code."""
     from lthray.study import results
+    from lthray.study.preview import check_room
 
     digest = _check(call)
     if call.options.dry_run:
         return _dry_run(call)
+    check_room(call, store_of(call.options))
     with contextlib.ExitStack() as stack:
         execute = _runner(call, stack)
         phases = [_phase(call, digest, execute, varied=call.varied)]

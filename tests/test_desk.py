@@ -92,8 +92,8 @@ def test_points_and_ends_are_written_once(store):
     ledger.finish(0, DONE)
     (entry,) = ledger
     assert entry.end.status == STOPPED
-    assert ledger.first_time(0, "oom")
-    assert not ledger.first_time(0, "oom")
+    assert [ledger.happened(0, "resource") for _ in range(3)] == [1, 2, 3]
+    assert ledger.happened(1, "resource") == ledger.happened(0, "device") == 1
     ledger.begin(1, first)
     ledger.finish(1, FAILED, "broken", trace="Traceback: ...")
     assert ledger.traceback(1) == {"traceback.txt": b"Traceback: ..."}

@@ -108,6 +108,17 @@ def test_the_navigation_has_every_page():
     assert set(re.findall(r"([\w/]+\.md)$", navigation, re.M)) == pages
 
 
+def test_every_promise_names_a_test_that_exists():
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", page)
+    assert len(named) > 55
+    for path, name in named:
+        functions = ast.walk(ast.parse((ROOT / path).read_text()))
+        assert name in {node.name for node in functions if isinstance(node, ast.FunctionDef)}, name
+    rows = re.findall(r"^\| ([FB]\d\d)\S* \|.*\|$", page, re.M)
+    assert len(rows) == len(named)
+
+
 # terms and sentences
 
 

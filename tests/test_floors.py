@@ -28,7 +28,7 @@ LOWER = {
 """Module that stands lower than its wing -> the highest wing that it may import."""
 HOMES = {
     "ray": {"study.cluster"},
-    "mlflow": {"tracking.client", "tracking.write"},
+    "mlflow": {"tracking.client", "tracking.recorder"},
     "diffusers": {"task.networks", "task.objectives", "task.samplers"},
     "torch_fidelity": {"measure.quality"},
     "torch_pruning": {"prune.channels"},

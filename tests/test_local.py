@@ -12,10 +12,10 @@ from lthray.core.store import Store
 from lthray.core.ticket import TrialFailed
 from lthray.study import local_runner
 from lthray.study.call import preview
-from lthray.study.ledger import DONE, FAILED, STOPPED
+from lthray.study.failures import CLASSES, DEVICE, RETRIES, class_of
+from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger, retry
 from lthray.study.queue import Queue
 from lthray.study.results import trials
-from lthray.study.worker import RETRIES
 from lthray.trial.run import run
 from lthray.trial.view import assemble
 
@@ -150,7 +150,9 @@ def test_outside_the_main_thread_signals_are_left_alone(store):
     assert [t.status for t in found(store, ledger)] == [DONE]
 
 
-NEVER = [OSError("no space left")] * (1 + RETRIES)
+NEVER = [OSError("no route to host")] * (1 + RETRIES)
+CUDA = RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA")
+ALWAYS = [CUDA] * (1 + CLASSES[DEVICE].tries)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +163,21 @@ NEVER = [OSError("no space left")] * (1 + RETRIES)
         ([OSError("the disk")], DONE, "", 1),
         ([MemoryError()], DONE, "", 1),
         ([torch.OutOfMemoryError("CUDA out of memory")], DONE, "", 1),
-        ([MemoryError(), MemoryError()], FAILED, "out of memory, twice", 1),
+        ([MemoryError(), MemoryError()], FAILED, "MemoryError (resource, 2 times)", 1),
+        ([CUDA], DONE, "", 1),
+        ([CUDA, MemoryError(), CUDA], DONE, "", 3),
+        (
+            ALWAYS,
+            FAILED,
+            "RuntimeError: CUDA error: unspecified launch failure (device, 4 times)",
+            3,
+        ),
         (NEVER, "unfinished", None, RETRIES),
     ],
-    ids=["itself", "any", "disk", "memory", "gpu memory", "memory twice", "disk for good"],
+    ids=[
+        *("itself", "any", "disk", "memory", "gpu memory", "memory twice"),
+        *("device once", "device and memory", "device for good", "disk for good"),
+    ],
 )
 def test_failures_are_the_trials_own_or_tried_again_and_the_study_goes_on(
     store, errors, status, reason, retries
@@ -200,3 +213,110 @@ def test_a_failed_trial_of_a_search_never_counts_as_a_good_one(store):
     assert [past[t.number].state == "complete" for t in others] == [
         t.status == DONE for t in others
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "resource"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "resource"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "resource"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "resource"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "device"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError("No CUDA GPUs are available"), "device"),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error"), "device"),
+        (OSError(5, "Input/output error"), "environment"),
+        (ConnectionResetError(), "environment"),
+        (TimeoutError("the lock"), "environment"),
+        (TrialFailed("CUDA error is what it says"), "deterministic"),
+        (ValueError("out of memory"), "deterministic"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "deterministic"),
+        (KeyError("conv"), "deterministic"),
+    ],
+    ids=repr,
+)
+def test_an_error_has_a_class(error, kind):
+    assert class_of(error) == kind
+
+
+def test_failed_trials_are_put_in_line_again_by_class_or_number_and_go_on(store, tmp_path):
+    call, ledger = opened(LIST, store)
+    errors = [TrialFailed("broken"), MemoryError(), MemoryError()]
+    execute(call, ledger, failing(*errors, after=1))
+    assert [t.status for t in found(store, ledger)] == [FAILED, FAILED, DONE, DONE]
+    assert [t.end.kind for t in found(store, ledger)[:2]] == ["deterministic", "resource"]
+
+    def again(*words) -> list[list[int]]:
+        return [[entry.number for entry in some] for _, some in retry(store, *(words or [""]))]
+
+    assert again("nobody") == again("list", [2]) == again("list", (), "device") == []
+    assert again("list.digits", (), "resource") == [[1]]
+    assert [t.status for t in found(store, ledger)] == [FAILED, "unfinished", DONE, DONE]
+    assert Queue(call, ledger).left == 1
+    assert again(ledger.key[:8], [0, 2]) == [[0]]
+    assert again() == []  # nothing has failed now
+    execute(call, ledger, failing(MemoryError(), TrialFailed("broken"), after=1))
+    first, second, *_ = found(store, ledger)  # its budget is a new one
+    assert (first.status, second.status) == (DONE, FAILED) or (first.status, second.status) == (
+        FAILED,
+        DONE,
+    )
+    assert again() == [[first.number if first.status == FAILED else second.number]]
+    execute(call, ledger)
+    whole = Store(tmp_path / "whole" / "store")
+    other_call, other = opened(LIST, whole)
+    execute(other_call, other)
+    for one, another in zip(found(store, ledger), found(whole, other), strict=True):
+        assert one.status == another.status == DONE
+        assert all(map(same, one.rounds, another.rounds))
+
+
+def test_a_running_study_is_not_put_in_line(store):
+    call, ledger = opened(LIST, store, "--trials", "1")
+    execute(call, ledger, failing(TrialFailed("broken")))
+    with Store(store.root).lock(ledger.key), pytest.raises(BlockingIOError, match="is running"):
+        list(retry(store, "list"))
+    assert [t.status for t in found(store, ledger)] == [FAILED]
+
+
+def test_a_gpu_that_only_a_fresh_process_can_use_ends_the_study_resumable(store, monkeypatch):
+    monkeypatch.setattr(local_runner, "device_answers", lambda: False)
+    call, ledger = opened(LIST, store, "--trials", "1")
+    interrupted, watch = execute(call, ledger, failing(CUDA, after=1))
+    assert interrupted
+    assert "only a fresh process can use the GPU again" in watch.said
+    assert [t.status for t in found(store, ledger)] == ["unfinished"]
+    assert not execute(call, Ledger(store, ledger.key))[0]
+    assert [t.status for t in found(store, ledger)] == [DONE]
+
+
+def test_a_full_disk_ends_the_study_with_one_line(store, monkeypatch):
+    """Whatever was recorded stays, and with room again the study ends as it would have."""
+    from lthray.core import backends
+
+    call, ledger = opened(LIST, store, "--trials", "2")
+    real, room = backends._write, [60]
+
+    def write(path, data):
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(backends, "_write", write)
+    with pytest.raises(
+        OSError, match=r"No space left on device: [0-9,]+ MB are free below "
+    ) as full:
+        execute(call, ledger)
+    assert str(store.root) in str(full.value)
+    assert "everything recorded so far is kept" in str(full.value)
+    stored = sorted(store)
+    assert stored
+    assert list((store.root / "tmp").iterdir()) == []
+    assert all(store.find(*name) for name in stored)
+    room[0] = 10**6
+    assert not execute(call, ledger)[0]
+    assert [t.status for t in found(store, ledger)] == [DONE, DONE]

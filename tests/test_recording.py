@@ -1,6 +1,7 @@
 """MLflow is a projection: recording twice changes nothing, an outage loses nothing, it refills."""
 
 import base64
+import contextlib
 import http.server
 import json
 import os
@@ -407,3 +408,153 @@ def test_the_ledger_alone_is_enough_to_record(made, tmp_path):
     assert TINY["measure.samples"] == 0
     (ledger,) = Ledger.all(made[0])
     assert replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", only=ledger) == 4
+
+
+# what was deleted or damaged in MLflow
+
+
+@pytest.fixture
+def again(recorded, made, tmp_path, capsys, caplog):
+    """A copy of the recorded MLflow, its client, and what records into it once more."""
+    import shutil
+
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()  # by run, and this copy has the same runs elsewhere
+    folder = tmp_path / "copy"
+    shutil.copytree(recorded[0], folder)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            moved = f"replace({column}, '{recorded[0]}', '{folder}')"
+            database.execute(f"UPDATE {table} SET {column} = {moved}")
+        database.commit()
+    client = MlflowClient(uri_of(folder))
+
+    def record() -> int:
+        return replay(made[0], uri_of(folder), folder / "artifacts", sentences=sentences)
+
+    return folder, client, record
+
+
+def run_ids(client: MlflowClient) -> list[str]:
+    (experiment,) = (e for e in client.search_experiments() if e.name == "list.digits")
+    return [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+
+
+def test_a_deleted_experiment_is_restored(again, recorded, caplog):
+    folder, client, record = again
+    client.delete_experiment(client.get_experiment_by_name("list.digits").experiment_id)
+    assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
+    assert record() == 4
+    assert contents(uri_of(folder)) == recorded[1]
+    assert "list.digits was deleted in MLflow; it is restored" in caplog.text
+
+
+def test_an_experiment_that_cannot_be_restored_is_made_anew_and_that_is_said(
+    again, recorded, caplog, monkeypatch
+):
+    folder, client, record = again
+    client.delete_experiment(client.get_experiment_by_name("list.digits").experiment_id)
+
+    def forbidden(self, experiment_id):
+        raise MlflowException("Permission denied")
+
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setattr(MlflowClient, "restore_experiment", forbidden)
+    for _ in range(2):
+        assert record() == 4
+    assert "cannot be restored (MlflowException); recorded as list.digits.2" in caplog.text
+    found = contents(uri_of(folder))
+    assert list(found) == ["list.digits.2"]
+    assert found["list.digits.2"][1] == recorded[1]["list.digits"][1]
+
+
+def test_deleted_runs_files_and_tags_come_back(again, recorded, caplog):
+    import shutil
+
+    folder, client, record = again
+    first, second, third, fourth = sorted(run_ids(client))
+    client.delete_run(first)
+    shutil.rmtree(folder / "artifacts" / "list.digits" / second)
+    for name in ("rounds/00", "images"):
+        shutil.rmtree(folder / "artifacts" / "list.digits" / third / "artifacts" / name)
+    (cut,) = (folder / "artifacts" / "list.digits" / fourth).rglob("trial.json")
+    cut.write_bytes(cut.read_bytes()[:-1])
+    client.delete_tag(fourth, "status")
+    client.delete_tag(fourth, "recipe")
+    assert record() == 4
+    assert client.get_run(first).info.lifecycle_stage == "deleted"
+    experiment = client.get_experiment_by_name("list.digits")
+    active = client.search_runs([experiment.experiment_id])
+    assert len(active) == 4
+    wanted = recorded[1]["list.digits"][1]
+    for run in active:
+        place = Path(run.info.artifact_uri.removeprefix("file://"))
+        files = {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+        key = run.data.tags["lthray.trial"]
+        assert files == wanted[key][3]
+        assert run.data.tags == wanted[key][1]
+    assert "files were gone from MLflow; sent again" in caplog.text
+
+
+def test_an_emptied_bin_and_no_artifacts_at_all(again, recorded):
+    import shutil
+
+    folder, _, record = again
+    shutil.rmtree(folder / "artifacts")
+    assert record() == 4
+    assert contents(uri_of(folder)) == recorded[1]
+
+
+DAMAGES = {
+    "not a database": (b"not a database at all" * 100, "not a database"),
+    "cut in half": (0.5, "malformed"),
+    "zeros": (b"\0" * 8192, "not a database"),
+    "locked": (1.0, "database is locked; another process holds it"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_database_that_cannot_be_used_is_one_line_with_what_to_do(
+    again, capsys, monkeypatch, name
+):
+    from lthray.__main__ import main
+    from lthray.config import options
+    from lthray.tracking import client as tracking_client
+
+    folder, _, _ = again
+    damage, said = DAMAGES[name]
+    place = folder / "mlflow.db"
+    data = place.read_bytes()
+    place.unlink()
+    monkeypatch.setattr(tracking_client, "PATIENCE", 0.3)
+    part = data[: int(damage * len(data))] if isinstance(damage, float) else damage
+    place.write_bytes(part)
+    holder = sqlite3.connect(place, isolation_level=None) if name == "locked" else None
+    if holder:
+        holder.execute("BEGIN EXCLUSIVE")
+    root = folder.parent / "root"
+    Store(root / "store").put("0" * 64, facts={})
+    began = time.monotonic()
+    for argv in (["record"], ["preset", "mine"]):
+        code = main([*argv, "--out", str(root), "--tracking-uri", uri_of(folder)])
+        err = capsys.readouterr().err
+        assert (code, err.count("\n")) == (options.ENVIRONMENT, 1), err
+        assert said in err
+        assert "`lthray record`" in err or name == "locked"
+    assert time.monotonic() - began < 30  # MLflow alone waits for 100 s
+
+
+def test_a_folder_in_the_place_of_the_database_is_one_line(tmp_path, capsys):
+    from lthray.__main__ import main
+    from lthray.config import options
+
+    Store(tmp_path / "store").put("0" * 64, facts={})
+    (tmp_path / "mlflow.db").mkdir()
+    began = time.monotonic()
+    assert main(["record", "--out", str(tmp_path)]) == options.ENVIRONMENT
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "mlflow.db: unable to open database file; is it a file" in err
+    assert time.monotonic() - began < 30  # MLflow alone waits for 100 s

@@ -412,6 +412,9 @@ class Memory:
     def size(self, prefix: str) -> int:
         return sum(len(data) for name, data in self.files.items() if name.startswith(f"{prefix}/"))
 
+    def latest(self, prefix: str) -> float:
+        return float(len(self.files))
+
     def sweep(self, older: float) -> int:
         swept = len({name.rpartition("/")[0] for name in self.aside})
         self.aside = {}

@@ -270,6 +270,18 @@ def test_a_killed_worker_is_retried_and_a_killed_driver_is_run_again(page, refer
     assert equal(results(page), reference)
 
 
+def test_a_lost_raylet_is_said_and_left_with_75(page):
+    process = begin(page, "list", *LONG)
+    wait_for(page, r"trial-0000-point")
+    search = ["pgrep", "-P", str(process.pid), "-f", "raylet/raylet"]
+    raylet = subprocess.run(search, capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(raylet[0]), signal.SIGKILL)
+    text = process.communicate(timeout=100)[0]
+    assert process.returncode == 75, text
+    assert "Ray has lost its raylet; ending, and everything committed so far is kept" in text
+    assert "to go on, the same command:" in text
+
+
 def test_trials_that_fail_by_themselves_are_not_retried_and_the_study_goes_on(page):
     text = go(page, "broken", code=5)
     store, ledger = opened(page)

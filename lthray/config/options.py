@@ -152,6 +152,9 @@ class Options(Root):
     """Seconds to wait for a cluster to start its first node, where it starts them on demand."""
     local: bool = False
     """Run in this process without Ray: for a debugger, a notebook or a test."""
+    silence: Annotated[float, Field(gt=0)] = 60.0
+    """Minutes without any event or step after which a study on Ray is ended, resumable: more than
+    the longest measure takes."""
     smoke: bool = False
     """The whole pipeline in under 90 seconds; proves that it runs, says nothing about tickets."""
     allow_code_change: bool = False

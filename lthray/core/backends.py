@@ -22,8 +22,16 @@ log = logging.getLogger("lthray")
 
 PRIVATE = 0o700  # mode of the root: nobody else sees below it
 POLL = 0.1  # seconds between two looks at a lock that another process holds
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 TRIES = 20  # renames before a failure is believed, while others may remove the folder above
+
+
+class DiskFull(OSError):
+    """There is no space left where results are stored."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class LeadsOutside(ValueError):
@@ -73,6 +81,10 @@ class Backend(Protocol):
 
     def size(self, prefix: str) -> int:
         """Return the bytes of all files below `prefix`."""
+        ...
+
+    def latest(self, prefix: str) -> float:
+        """Return when something was last added two levels below `prefix`; 0 where nothing was."""
         ...
 
     def sweep(self, older: float) -> int:
@@ -130,8 +142,9 @@ class Folder:
         self.root.mkdir(PRIVATE, parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{uuid.uuid4().hex}"
-        _write(temporary, data)
-        os.replace(temporary, path)
+        with _telling_full(self.root):
+            _write(temporary, data)
+            os.replace(temporary, path)
 
     def write_group(self, name: str, files: Mapping[str, bytes]) -> bool:
         """Write all files below `name`, whole or absent; False where the name is taken already.
@@ -142,7 +155,7 @@ class Folder:
         """
         target = self.root / name
         self._check_inside(target)
-        with self._temporary() as folder:
+        with _telling_full(self.root), self._temporary() as folder:
             for file, data in files.items():
                 _write(folder / file, data)
             _sync(folder)
@@ -178,19 +191,21 @@ class Folder:
         Where nothing may be written there is nothing to exclude, so that is as if it were held.
         """
         path = self.root / "locks" / name
-        try:
-            self._check_inside(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = open(path, "a")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
+        with contextlib.ExitStack() as stack:
             handle = None
-        if handle is None:
-            yield True
-            return
-        with handle:
-            yield self._acquire(handle, wait)
+            try:
+                self._check_inside(path)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle = stack.enter_context(open(path, "a"))
+            except OSError as error:
+                if error.errno not in READ_ONLY:
+                    raise
+            yield handle is None or self._acquire(handle, wait)
+
+    def latest(self, prefix: str) -> float:
+        """Return when something was last added two levels below `prefix`; 0 where nothing was."""
+        shelves = [self.root / prefix / name for name in self.names(prefix)]
+        return max((shelf.stat().st_mtime for shelf in shelves), default=0.0)
 
     def size(self, prefix: str) -> int:
         """Return the bytes of all files below `prefix`."""
@@ -236,6 +251,27 @@ class Folder:
             except OSError as error:  # no locks here: work may be done twice, never wrongly
                 log.warning("no locks on %s (%s): shared work may be done twice", self.root, error)
                 return True
+
+
+def free(place: str | os.PathLike[str]) -> int:
+    """Return the free bytes of the disk of `place`, which need not exist yet."""
+    there = Path(place).absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+@contextlib.contextmanager
+def _telling_full(root: Path) -> Iterator[None]:
+    """Raise DiskFull, with the place and its free space, where the system says that it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        space = f"{free(root) / 1e6:,.0f} MB are free below {root}"
+        kept = "everything recorded so far is kept; make room, and the same command goes on"
+        raise DiskFull(error.errno, f"{error.strerror}: {space}; {kept}") from None
 
 
 def _renamed(folder: Path, target: Path) -> bool:

@@ -20,7 +20,7 @@ class RecordError(ValueError):
 Key = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
 """Name of a study or a preset; it becomes a part of paths."""
-TrialId = Annotated[str, Field(pattern="^[0-9a-f]{16}-[0-9]{4,}$")]
+TrialId = Annotated[str, Field(pattern="^[0-9a-z]{1,64}-[0-9]{1,9}$")]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Span = Annotated[Sequence[Whole], Field(min_length=2, max_length=2)]
@@ -212,6 +212,8 @@ class Outcome:
     """Last round, where the trial ended before its ladder did."""
     at: Number = 0.0
     """Unix time of the end."""
+    kind: str = ""
+    """Class of the failure; see lthray.study.failures."""
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Self:

@@ -187,8 +187,12 @@ class Store:
         That is its `key` and `part`, the names of what is `unlike`, and what was `made` with: that
         of the writer whose object stays, then that of the other.
         """
-        found = [self.facts(CONFLICTS, part) for part in self.parts(CONFLICTS)]
-        return [facts for facts in found if facts]
+        parts = self.parts(CONFLICTS)
+        return [facts for part in parts if (facts := self.facts(CONFLICTS, part))]
+
+    def latest(self) -> float:
+        """Return when an object of a new key was stored last, as the backend's clock has it."""
+        return self.backend.latest("objects")
 
     def size(self) -> int:
         """Return the bytes of all objects."""

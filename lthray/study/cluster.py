@@ -5,9 +5,7 @@ Only this file imports Ray, for Ray reads its environment when it is imported.
 
 import contextlib
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
@@ -32,6 +30,7 @@ from lthray.study.handshake import Greeting
 from lthray.study.resources import ClusterError, Member, Nodes, trials_on
 from lthray.study.terminal import Watch, duration
 
+VITAL = {"raylet", "gcs_server"}  # processes without which Ray does nothing
 UNBOUNDED = 1000  # nodes of a type whose number nobody has told
 REPORT = 10.0  # seconds for an autoscaler to say that it is there
 ANSWER = 180.0  # seconds for a node to answer the greeting, with the imports that it takes
@@ -46,17 +45,15 @@ def cluster(call: Call) -> Iterator[str]:
     Yields a folder for Tune's own files. Raises ClusterError where it cannot be reached.
     """
     address = call.options.address
-    base = "/tmp" if os.path.isdir("/tmp") else None
-    scratch = tempfile.mkdtemp(prefix="lthray-", dir=base)  # short: Ray's sockets live below it
     common = Path(call.options.out).absolute() / "tune"  # where every node of a cluster can write
-    try:
-        _join(address, scratch)
-        yield str(common if address else Path(scratch) / "tune")
-    finally:
-        ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
-        if address:
-            shutil.rmtree(common, ignore_errors=True)
+    with resources.private_folder() as scratch:
+        try:
+            _join(address, scratch)
+            yield str(common if address else Path(scratch) / "tune")
+        finally:
+            ray.shutdown()
+            if address:
+                shutil.rmtree(common, ignore_errors=True)
 
 
 def _join(address: str, scratch: str) -> None:
@@ -69,7 +66,7 @@ def _join(address: str, scratch: str) -> None:
         resources.knock(address)
         with _unreachable(alone=not address):
             ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **private)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of no class of their own where a node does not start in time
         raise resources.refused(address, error) from None
 
 
@@ -86,6 +83,13 @@ def _unreachable(*, alone: bool) -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def lost() -> str:
+    """Return in words what a private Ray has lost; empty while all of it is there."""
+    node = ray._private.worker._global_node  # Ray has no public way to ask
+    dead = [kind for kind, _ in node.dead_processes()] if node else []
+    return f"Ray has lost its {' and '.join(dead)}" if VITAL & set(dead) else ""
 
 
 # what there is

@@ -8,7 +8,7 @@ by what the point says of them.
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 INDEX = key_of("index of calls", 1, {})
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
+UNFINISHED = Outcome("unfinished")
 
 
 GIVEN_OUT = re.compile(r"trial-(\d{4,9})-point")
@@ -51,6 +52,11 @@ class Entry:
     """The trial as it was given out."""
     end: Outcome | None
     """How it ended; None while it is unfinished."""
+
+    @property
+    def ended(self) -> Outcome:
+        """How it ended; of a trial that has not, an outcome of that status."""
+        return self.end or UNFINISHED
 
     @property
     def rounds(self) -> Sequence[Mapping[str, Any]]:
@@ -108,22 +114,18 @@ class Ledger:
         reason: str = "",
         *,
         trace: str = "",
+        kind: str = "",
         last: int | None = None,
     ) -> None:
         """Enter how trial `number` ended: DONE, STOPPED or FAILED, and why.
 
-        `trace` is the traceback of a failure, `last` the last round of a trial that ended before
-        its ladder did. What was entered first stays.
+        `trace` is the traceback of a failure and `kind` its class, `last` the last round of a trial
+        that ended before its ladder did. What was entered first stays.
         """
-        outcome = Outcome(status, reason, last, time.time())
+        outcome = Outcome(status, reason, last, time.time(), kind)
         files = {"traceback": trace.encode()} if trace else {}
-        end = _part(number, "end")
+        end = self._end(number)
         self.store.put(self.key, end, facts=asdict(outcome), files=files, repeatable=False)
-
-    def end(self, number: int) -> Outcome | None:
-        """Return how trial `number` ended; None while it is unfinished."""
-        item = self.store.find(self.key, _part(number, "end"))
-        return _read(self._name(number), Outcome.of, item.facts) if item else None
 
     def promote(self, number: int, rung: int, score: float) -> None:
         """Enter that trial `number` goes on after `rung` with `score`: it is never asked again."""
@@ -136,32 +138,88 @@ class Ledger:
 
     def traceback(self, number: int) -> dict[str, bytes]:
         """Return {"traceback.txt": text} of a trial that failed, else an empty dict."""
-        item = self.store.find(self.key, _part(number, "end"))
+        item = self.store.find(self.key, self._end(number))
         if item is None or "traceback" not in item.files:
             return {}
         return {"traceback.txt": item.files["traceback"]}
 
-    def first_time(self, number: int, what: str) -> bool:
-        """Return whether `what` has not happened to trial `number` before; from now on it has."""
-        part = _part(number, what)
-        happened = part in self.store.parts(self.key)
+    def end(self, number: int) -> Outcome | None:
+        """Return how trial `number` has ended; None while it is unfinished."""
+        item = self.store.find(self.key, self._end(number))
+        return _read(self._name(number), Outcome.of, item.facts) if item else None
+
+    def happened(self, number: int, what: str) -> int:
+        """Enter that `what` has happened to trial `number`.
+
+        Returns how often it has, this time too, since the trial was put in line.
+        """
+        before = self._count(number, f"{self._tried(number)}{what}-")
+        part = _part(number, f"{self._tried(number)}{what}-{before:02d}")
         self.store.put(self.key, part, facts={"at": time.time()})
-        return not happened
+        return before + 1
+
+    def retry(self, number: int) -> None:
+        """Put trial `number`, which has ended, in line again; how it ended stays on record."""
+        times = self._count(number, "again-")
+        self.store.put(self.key, _part(number, f"again-{times:02d}"), facts={"at": time.time()})
+
+    def _end(self, number: int) -> str:
+        """Return the part that holds how a trial ended, the last time that it was in line."""
+        return _part(number, f"{self._tried(number)}end")
+
+    def _tried(self, number: int) -> str:
+        """Return what marks the parts of a trial that was put in line again: "2-", or nothing."""
+        times = self._count(number, "again-")
+        return f"{times}-" if times else ""
+
+    def _count(self, number: int, what: str) -> int:
+        count = 0
+        while self.store.facts(self.key, _part(number, f"{what}{count:02d}")) is not None:
+            count += 1
+        return count
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield every trial that was given out, in order."""
         for part in self.store.parts(self.key):
             match = GIVEN_OUT.fullmatch(part)
-            point = self.store.find(self.key, part) if match else None
-            if match is None or point is None:
-                continue
-            number = int(match[1])
-            given_out = _read(self._name(number), _point, point.facts)
-            yield Entry(number, given_out, self.end(number))
+            point = match and self.store.find(self.key, part)
+            if match and point:
+                number = int(match[1])
+                given_out = _read(self._name(number), _point, point.facts)
+                yield Entry(number, given_out, self.end(number))
 
     def _name(self, number: int) -> str:
         """Return how a line names a trial."""
         return f"call {self.key[:16]}, trial {number}"
+
+
+def retry(
+    store: Store, name: str, numbers: Collection[int] = (), kind: str = ""
+) -> Iterator[tuple[Ledger, list[Entry]]]:
+    """Put failed trials of every call of a study in line again, and yield each call with them.
+
+    `name` is that of the study, with or without its preset, or the beginning of a call's key; empty
+    is every call. Without `numbers` and `kind`, a class of failures, all failed trials are meant.
+    Raises BlockingIOError while a call is running.
+    """
+    for ledger in Ledger.all(store):
+        about = ledger.about
+        names = (about["study"], f"{about['study']}.{about['preset']}", "")
+        if name not in names and not ledger.key.startswith(name):
+            continue
+        chosen = [entry for entry in ledger if _is_meant(entry, numbers, kind)]
+        with store.lock(ledger.key, wait=False) as is_ours:
+            if chosen and not is_ours:
+                raise BlockingIOError(f"{about['study']} is running; stop it first")
+            for entry in chosen:
+                ledger.retry(entry.number)
+        if chosen:
+            yield ledger, chosen
+
+
+def _is_meant(entry: Entry, numbers: Collection[int], kind: str) -> bool:
+    is_of_kind = entry.ended.status == FAILED and entry.ended.kind.startswith(kind)
+    return is_of_kind and (not numbers or entry.number in numbers)
 
 
 def _part(number: int, what: str) -> str:

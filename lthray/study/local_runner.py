@@ -6,15 +6,15 @@ Ledger, queue, search decisions and failures are those of a study on Ray with on
 import contextlib
 from collections.abc import Callable
 
+from lthray.core.backends import DiskFull
 from lthray.core.record import Progress, Round
 from lthray.core.store import Store
+from lthray.study.failures import RETRIES, class_of, described, device_answers
 from lthray.study.results import round_line
 from lthray.study.signals import STOPPING, handled, interrupt
 from lthray.study.space import score_of
 from lthray.study.terminal import Watch
 from lthray.study.worker import (
-    INFRASTRUCTURE,
-    RETRIES,
     Job,
     Run,
     Source,
@@ -84,10 +84,15 @@ class _Runner:
             try:
                 work(job, self.run, self.reporter(job), self.progress)
                 return
-            except INFRASTRUCTURE as error:
+            except DiskFull:
+                raise
+            except Exception as error:  # `work` raises what is to be tried again
                 then = "trying again" if more else "left unfinished"
-                fault = f"{type(error).__name__}: {error}"
+                fault = f"{described(error)} ({class_of(error)})"
                 self.watch.say(f"trial {job.number} {job.name}: {fault}; {then}")
+                if not device_answers():
+                    self.watch.say("only a fresh process can use the GPU again")
+                    raise KeyboardInterrupt from None
 
     def reporter(self, job: Job) -> Callable[[Round], bool]:
         """Return what is told each round of a trial, and says whether it goes on."""

@@ -1,6 +1,7 @@
 """What a study would do: its trials, the steps they share, bytes to expect and time."""
 
-from collections.abc import Iterator, Sequence
+import errno
+from collections.abc import Container, Iterator, Sequence
 
 import torch
 
@@ -9,6 +10,8 @@ from lthray.config.options import Options
 from lthray.config.parts import Measure
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
+from lthray.core.backends import DiskFull, free
+from lthray.core.store import Store
 from lthray.core.ticket import Mask
 from lthray.study import resources
 from lthray.study.call import Call, preview
@@ -81,19 +84,13 @@ def plan_lines(
     run at a time.
     """
     runs: dict[str, Step] = {}
-    rounds: dict[str, Measure] = {}
-    alone = alone_steps = anchors = 0
+    alone = alone_steps = 0
     for trial in trials:
         runs |= trial.runs
-        rounds |= {rung.round: trial.config.measure for rung in trial.shown}
         alone += len(trial.runs)
         alone_steps += sum(run.length for run in trial.runs.values())
-    for steps_kept in anchors_of(step for trial in trials for step in trial.wanted).values():
-        anchors += len(steps_kept)
     steps = sum(run.length for run in runs.values())
-    size = 8 * parameters * len(runs) + 16 * parameters * anchors
-    for measure in rounds.values():
-        size += parameters // 8 + 4 * measure.images * measure.timesteps + 20_000
+    size = stored_bytes(trials, parameters)
     share = f"{steps / max(alone_steps, 1):.0%}"
     pace = f"{per_step * 1e3:.0f} ms a step, {slots} at a time"
     return [
@@ -102,6 +99,40 @@ def plan_lines(
         f"store           about {size / 1e6:,.0f} MB",
         f"training time   at most {duration(steps * per_step / slots)}: {pace}",
     ]
+
+
+def stored_bytes(trials: Sequence[Trajectory], parameters: int, stored: Container[str] = ()) -> int:
+    """Return the bytes that trials of networks with so many `parameters` will store.
+
+    What has one of the keys `stored` is there already. Of a run its weights and their average are
+    kept, at an anchor the moments of the optimizer too, of a round mask, losses and facts.
+    """
+    runs: set[str] = set()
+    rounds: dict[str, Measure] = {}
+    anchors = anchors_of(step for trial in trials for step in trial.wanted)
+    for trial in trials:
+        runs |= trial.runs.keys()
+        rounds |= {rung.measures["loss"].key: trial.config.measure for rung in trial.shown}
+    missing = [key for key in runs if key not in stored]
+    size = 8 * parameters * len(missing)
+    size += 16 * parameters * sum(len(anchors.get(key, ())) for key in missing)
+    for key, measure in rounds.items():
+        images = measure.images * measure.timesteps
+        size += (key not in stored) * (parameters // 8 + 4 * images + 20_000)
+    return size
+
+
+def check_room(call: Call, store: Store) -> None:
+    """Raise DiskFull where a call would store more than there is room for, before it begins."""
+    trials = [trajectory(config) for config in preview(call)]
+    weights = workshop_of(call.config).weights(0, fresh=True)
+    parameters = sum(weight.numel() for weight in weights.values())
+    stored = {key for key, _ in store}
+    wanted, room = stored_bytes(trials, parameters, stored), free(store.root)
+    if wanted > room:
+        need = f"the trials will store about {wanted / 1e6:,.0f} MB below {store.root}"
+        way_out = "make room, choose another --out, or fewer --trials"
+        raise DiskFull(errno.ENOSPC, f"{need}, where {room / 1e6:,.0f} MB are free; {way_out}")
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:

@@ -5,77 +5,67 @@ commits each round to the store before it reports it; going on is giving a new T
 says is unfinished.
 """
 
-import contextlib
+import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lthray.core.backends import DiskFull
 from lthray.core.record import Round
 from lthray.core.store import Store
 from lthray.study import handshake
-from lthray.study.cluster import Site, ray, tune
+from lthray.study.cluster import Site, lost, ray, tune
 from lthray.study.cluster import cluster as cluster
+from lthray.study.failures import RETRIES, device_answers
 from lthray.study.handshake import Greeting
 from lthray.study.ledger import FAILED
 from lthray.study.results import round_line
-from lthray.study.signals import STOPPING, handled
+from lthray.study.signals import Ending
 from lthray.study.space import score_of
 from lthray.study.terminal import Watch
-from lthray.study.worker import RETRIES, DenseRun, Job, Run, Source, settle, train_dense, work
+from lthray.study.watchdog import watched
+from lthray.study.worker import DenseRun, Job, Run, Source, settle, train_dense, work
 
 
 class Stop(tune.Stopper):
-    """Ctrl-C and SIGTERM: the first ends the study at once and leaves everything resumable.
-
-    A second one leaves without waiting. A node that is refused ends it too.
-    """
+    """Tells Tune that the study ends: at a signal, by a fault, or where a node is refused."""
 
     def __init__(self, site: Site) -> None:
-        self.site, self.signalled = site, threading.Event()
+        self.site, self.ending = site, Ending(site.watch.say)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        """Return whether a signal has come, or a node was refused."""
-        return self.signalled.is_set() or bool(self.site.refusal)
+        """Return whether the study ends."""
+        return self.ending.told.is_set() or bool(self.site.refusal)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that is never asked of it
-
-    @contextlib.contextmanager
-    def listening(self, watch: Watch) -> Iterator["Stop"]:
-        """Let signals end the study while this is open."""
-
-        def handle() -> None:
-            if self.signalled.is_set():
-                raise KeyboardInterrupt
-            self.signalled.set()
-            watch.say(STOPPING)
-
-        with handled(handle):
-            yield self
 
 
 def execute(queue: Source, run: Run, watch: Watch, *, scratch: str) -> bool:
     """Run what is unfinished of a call, inside `cluster`; returns whether it was interrupted.
 
     `run` is the function that runs a trial; `scratch` is a folder for Tune's own files. Raises
-    ClusterError where no node is fit for a trial, or one of them is not.
+    ClusterError where no node is fit for a trial, or one of them is not, and DiskFull where a
+    worker has met a full disk.
     """
     call = queue.call
     alone = not call.options.address
     with handshake.greeting(Store(queue.root), call.config, alone=alone) as greeting:
         site = Site(call, greeting, watch)
-        with Stop(site).listening(watch) as stop:  # after the cluster: Ray takes SIGTERM for itself
+        stop = Stop(site)
+        with stop.ending.listening():  # after the cluster: Ray takes SIGTERM for itself
             site.open(stop.stop_all)
             if not stop.stop_all():
-                _run_on(site, queue, run, stop, scratch)
+                with watched(watch, lost, 60 * call.options.silence):
+                    _run_on(site, queue, run, stop, scratch)
             site.check()
-            return stop.signalled.is_set()
+            stop.ending.check()
+            return stop.ending.told.is_set()
 
 
 def _run_on(site: Site, queue: Source, run: Run, stop: Stop, scratch: str) -> None:
@@ -122,7 +112,14 @@ def _trainable(run: Run, greeting: Greeting) -> Callable[[dict[str, Any]], None]
             tune.report({"round": last, "score": score, "metrics": metrics})
             return True  # where the search stops it, Tune ends this process's work
 
-        if work(Job(**config["task"]), run, report) == FAILED:
+        try:
+            ended = work(Job(**config["task"]), run, report)
+        except DiskFull as error:  # nothing that is tried again finds more room
+            tune.report({"round": last, "score": float("nan"), "fault": str(error)})
+            return
+        if not device_answers():
+            raise RuntimeError("this process has lost its GPU")  # Tune goes on in a fresh one
+        if ended == FAILED:
             tune.report({"round": last, "score": float("nan")})
 
     return trial
@@ -200,8 +197,8 @@ class Rungs(tune.schedulers.FIFOScheduler):
 class Telling(tune.Callback):
     """Tune's events as progress, and a look at the nodes at each of its steps."""
 
-    def __init__(self, rungs: int, site: Site):
-        self.rungs, self.site, self.watch = rungs, site, site.watch
+    def __init__(self, rungs: int, site: Site, ending: Ending):
+        self.rungs, self.site, self.watch, self.ending = rungs, site, site.watch, ending
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -214,7 +211,9 @@ class Telling(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Show a line for a round."""
+        """Show a line for a round; end the study where a worker tells of a full disk."""
+        if "fault" in result:
+            self.ending.fail(DiskFull(errno.ENOSPC, result["fault"]))
         task = trial.config["task"]
         if "metrics" in result:
             name = f"trial {task['number']} {task['name']}"
@@ -245,7 +244,7 @@ def _tuner(queue: Source, run: Run, site: Site, stop: Stop, scratch: str) -> tun
             name="tune",
             storage_path=scratch,
             verbose=0,
-            callbacks=[Telling(call.rungs, site)],
+            callbacks=[Telling(call.rungs, site, stop.ending)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             stop=stop,
         ),

@@ -4,12 +4,17 @@ import contextlib
 import math
 import os
 import secrets
+import shutil
 import socket
-from collections.abc import Mapping, Sequence
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lthray.config.options import Options
+from lthray.core.backends import Folder
 
 RAY = {
     "RAY_AUTH_MODE": "token",
@@ -23,6 +28,10 @@ RAY = {
 """What Ray reads from the environment when it is imported."""
 MEMORY = 1.5e9  # bytes of host memory a worker may need before it has done anything
 SHARE = 0.25  # of a GPU, for a trial that names none where there is one
+BASE = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
+PREFIX = "lthray-"  # of private folders
+ALIVE = "study"  # lock of a private folder, held while its study lives
+DAY = 86_400.0  # seconds
 PATIENCE = 10.0  # seconds for a cluster's address to answer
 HINT = (
     "is it running, is the token right (RAY_AUTH_TOKEN_PATH), "
@@ -133,6 +142,40 @@ def trials_on(node: Node, cpus: int, share: float) -> int:
     return min(by_cpu, devices // int(share))
 
 
+@contextlib.contextmanager
+def private_folder(base: str = BASE) -> Iterator[str]:
+    """Make a folder that nobody else can read, for as long as this is open.
+
+    Folders of studies that were killed are removed first, with their tokens.
+    """
+    sweep_private(base)
+    scratch = tempfile.mkdtemp(prefix=PREFIX, dir=base)  # short: Ray's sockets live below it
+    try:
+        with Folder(scratch).lock(ALIVE, wait=False):
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sweep_private(base: str = BASE) -> int:
+    """Remove private folders that no process holds any more; returns how many.
+
+    Only this user's are looked at. A folder without a lock is from an older lthray, or holds files
+    on their way into MLflow: it goes when it is a day old.
+    """
+    swept = 0
+    for folder in Path(base).glob(f"{PREFIX}*"):
+        status = folder.lstat()
+        is_ours = (status.st_uid, stat.S_IFMT(status.st_mode)) == (os.getuid(), stat.S_IFDIR)
+        is_old = time.time() - status.st_mtime > DAY
+        if is_ours and (is_old or (folder / "locks" / ALIVE).exists()):
+            with Folder(folder).lock(ALIVE, wait=False) as dead:
+                if dead:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    swept += 1
+    return swept
+
+
 def private_token(folder: str) -> None:
     """Make the token without which nobody speaks to a private Ray, below `folder`."""
     token = Path(folder, "token")
@@ -151,4 +194,6 @@ def knock(address: str) -> None:
 def refused(address: str, error: Exception) -> ClusterError:
     """Return the error of a cluster at `address` that cannot be joined, with what may be wrong."""
     reason = str(error).splitlines()[0][:200]
+    if not address:
+        return ClusterError(f"Ray does not start here ({reason}); try again, or --local")
     return ClusterError(f"--address {address!r}: cannot join ({HINT}) {reason}")

@@ -33,3 +33,36 @@ def handled(handle: Callable[[], None]) -> Iterator[None]:
 def interrupt() -> None:
     """Raise KeyboardInterrupt: what Ctrl-C does by itself."""
     raise KeyboardInterrupt
+
+
+class Ending:
+    """How a study is told to end: the first signal ends it, a second one leaves at once.
+
+    `say` is given the line that tells so. All that was committed is kept.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.told = threading.Event()
+        self.fault: Exception | None = None
+        """Why nothing of the study can go on."""
+
+    def fail(self, fault: Exception) -> None:
+        """End the study because of a fault."""
+        self.fault = fault
+        self.told.set()
+
+    def check(self) -> None:
+        """Raise the fault for which the study was ended, if there is one."""
+        if self.fault:
+            raise self.fault
+
+    def listening(self) -> contextlib.AbstractContextManager[None]:
+        """Let signals end the study while this is open."""
+        return handled(self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self.told.is_set():
+            raise KeyboardInterrupt
+        self.told.set()
+        self.say(STOPPING)

@@ -82,6 +82,7 @@ class Watch:
         self.tally, self.every = tally, every
         self.left = ""  # time left, in words
         self.slots = 1  # trials at a time
+        self.lines = 0  # that were told
         self.began: tuple[float, int] | None = None  # when it first looked, and the steps done then
         self.looked = 0.0
         self.console = console()
@@ -119,8 +120,17 @@ class Watch:
             self.left = f"{duration((total - done) / rate)} left at most"
         self.bar.update(self.task, completed=done, total=total, left=self.left)
 
+    def signs(self) -> object:
+        """Return what changes while the study gets on: lines told, steps trained, objects stored.
+
+        May be called from another thread.
+        """
+        tally = Tally(self.tally.store, self.tally.ledger, self.tally.trials)
+        return self.lines, tally(), tally.store.latest()
+
     def say(self, text: str) -> None:
         """Print a line above the bar, or in the log."""
+        self.lines += 1
         left = f"  ({self.left})" if self.left else ""
         self.console.print(f"{time.strftime('%H:%M:%S')}  {text}{left}")
 

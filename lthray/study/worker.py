@@ -14,15 +14,12 @@ import torch
 
 from lthray.config.trial import TrialConfig
 from lthray.core.record import Progress, Round
-from lthray.core.store import CodeChanged, Store
+from lthray.core.store import Store
 from lthray.study.call import Call
 from lthray.study.comparators import pruned
+from lthray.study.failures import CLASSES, class_of, described
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.study.space import Words
-
-RETRIES = 3  # of a trial that lost its worker or its node, not of one that fails by itself
-INFRASTRUCTURE = (OSError, CodeChanged, MemoryError, torch.OutOfMemoryError)
-"""Errors that `work` raises: not the trial's own, so that it is tried again."""
 
 
 class Run(Protocol):
@@ -120,13 +117,15 @@ def work(
     """Run one trial, enter in the ledger how it ended, and return that: DONE, STOPPED or FAILED.
 
     `report` is told each round once it is stored (of a trial with a ladder, those after the dense
-    one) and returns whether the trial goes on; whoever says no has entered why. Raises one of
-    INFRASTRUCTURE where the trial should be tried again: a lost disk or network, or the first time
-    that memory ran out.
+    one) and returns whether the trial goes on; whoever says no has entered why. Raises what ended
+    the trial where it should be tried again; see lthray.study.failures. A trial that has ended is
+    not run.
     """
     settle(job.threads, job.gpus)
     store = Store(job.root)
     ledger = Ledger(store, job.call)
+    if end := ledger.end(job.number):
+        return end.status
     try:
         config = TrialConfig.from_flat(job.words)
         for r in run(config, store, progress=progress):
@@ -134,16 +133,14 @@ def work(
                 return STOPPED
         ledger.finish(job.number, DONE)
         return DONE
-    except (OSError, CodeChanged):
-        raise
-    except (MemoryError, torch.OutOfMemoryError):
-        if ledger.first_time(job.number, "oom"):
+    except Exception as error:
+        kind = class_of(error)
+        row = CLASSES[kind]
+        if not row.stays or (row.tries and ledger.happened(job.number, kind) <= row.tries):
             raise
-        reason = "out of memory, twice"
-        ledger.finish(job.number, FAILED, reason, trace=traceback.format_exc())
-    except Exception as error:  # everything else would fail again the same way
-        reason = f"{type(error).__name__}: {error}"
-        ledger.finish(job.number, FAILED, reason, trace=traceback.format_exc())
+        times = f" ({kind}, {1 + row.tries} times)" if row.tries else ""
+        trace, reason = traceback.format_exc(), f"{described(error)}{times}"
+        ledger.finish(job.number, FAILED, reason, trace=trace, kind=kind)
     return FAILED
 
 

@@ -1,10 +1,15 @@
-"""The MLflow client of reader and writer: quiet, and soon to give up."""
+"""The MLflow client of reader and writer: quiet, soon to give up, and one line for its faults."""
 
+import contextlib
 import logging
 import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from lthray.config.addresses import redacted
+from lthray.config.addresses import file_of, redacted
 from lthray.config.fields import ConfigError
 
 ENVIRON = {
@@ -14,14 +19,33 @@ ENVIRON = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+PATIENCE = 10.0  # seconds that a locked database file is waited for
+LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "alembic", "psycopg", "psycopg2")
+AGAIN = "move it away, and `lthray record` makes it again from the store"
+WAYS_OUT = {
+    "locked": "another process holds it; end that one, or try again",
+    "not a database": AGAIN,
+    "malformed": AGAIN,
+    "unable to open": f"is it a file, and may you read it? if not, {AGAIN}",
+    "full": "make room, then `lthray record`",
+}
+"""Words in a fault -> what can be done about it."""
+
+
+class TrackingError(RuntimeError):
+    """MLflow cannot be reached, or its database cannot be used."""
 
 
 def client(uri: str) -> Any:
     """Return an MlflowClient for the server or database at `uri`.
 
-    Sets MLflow's environment variables in this process and silences its loggers. ConfigError where
-    the driver of a database is not installed.
+    Sets MLflow's environment variables in this process and silences its loggers. Raises
+    TrackingError for a database file that cannot be used, for which MLflow itself would wait long,
+    and ConfigError where the driver of a database is not installed.
     """
+    file = file_of(uri)
+    if file:
+        _check_file(file)
     os.environ.update(ENVIRON)
     from mlflow import MlflowClient
     from sqlalchemy.exc import ArgumentError
@@ -33,3 +57,34 @@ def client(uri: str) -> Any:
     except (ImportError, ArgumentError) as error:
         needed = f"the driver of this database cannot be loaded ({error}); install it with pip"
         raise ConfigError([f"--tracking-uri {redacted(uri)}: {needed}"]) from None
+
+
+@contextlib.contextmanager
+def one_line(uri: str) -> Iterator[None]:
+    """Raise what MLflow, or a library below it, raises as a TrackingError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in LIBRARIES:
+            raise
+        raise _told(uri, error) from None
+
+
+def _check_file(path: Path) -> None:
+    """Raise TrackingError where a database file is there and cannot be read as one."""
+    if not path.exists():
+        return
+    try:
+        address = f"file:{quote(str(path.absolute()))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, PATIENCE, uri=True)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise _told(str(path), error) from None
+
+
+def _told(place: str, error: Exception) -> TrackingError:
+    """Return the error that says in one line what is wrong at `place`, and what can be done."""
+    text = " ".join(str(error).partition("\n")[0].split())
+    ways = [way for words, way in WAYS_OUT.items() if words in text]
+    hint = ways[0] if ways else "everything is kept in the store; `lthray record` tries again"
+    return TrackingError(f"{redacted(place)}: {redacted(text)[:200]}; {hint}")

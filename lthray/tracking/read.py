@@ -39,7 +39,7 @@ def _studies(mlflow: Any) -> list[Any]:
 
 def _client(uri: str) -> Any:
     file = file_of(uri)
-    if file and not file.is_file():  # MLflow would make it
+    if file and not file.exists():  # MLflow would make it
         reason = f"there is no {file}: nothing was recorded there (--out, --tracking-uri)"
         raise ConfigError([reason])
     return client(uri)
