@@ -24,7 +24,7 @@ from lthray.cli import asked, guarded
 from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
 from lthray.config.options import Asked
-from lthray.core.record import TrialRecord
+from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import html
 from lthray.findings.evidence import comparable, worse
 from lthray.findings.html import About, Chapter
@@ -81,7 +81,9 @@ def report(recorded: Recorded, wanted: Asked, pages: Sequence[Analysis]) -> str:
     question, _, page_text = recorded.question.strip().partition("\n")
     day = datetime.fromtimestamp(max(map(ended, trials)), UTC).strftime("%Y-%m-%d")
     about = About(recorded.name, question or recorded.name, verdicts[0].text[0], day)
-    return html.study(about, f"{day} · {counted(recorded.trials)}", verdicts, page_text, chapters)
+    compared = (r for trial in trials for r in trial.rounds)
+    facts = " · ".join([day, counted(recorded.trials), *machine_lines(compared)])
+    return html.study(about, facts, verdicts, page_text, chapters)
 
 
 def ended(trial: TrialRecord) -> float:

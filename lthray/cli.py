@@ -272,12 +272,14 @@ def _account(
     call: Call, trials: "Sequence[TrialRecord]", recipes: "Sequence[TrialRecord]"
 ) -> "Iterator[Table | str]":
     """Yield the table of trials, then the best recipe, or the verdict on confirmed `recipes`."""
+    from lthray.core.record import machine_lines
     from lthray.findings import wording
     from lthray.findings.evidence import gather
     from lthray.study import tables
 
     yield ""
     yield tables.trial_table(trials)
+    yield from machine_lines(r for trial in trials for r in trial.rounds)
     yield ""
     if call.study.surface:
         yield tables.surface_table(trials, *call.study.surface)

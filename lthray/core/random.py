@@ -1,13 +1,16 @@
 """All randomness: a random stream is a function of the words that name it.
 
-What ran before never matters, so a run that is cut and continued draws the same numbers.
+What ran before never matters, so a run that is cut and continued draws the same numbers. What is
+drawn for a training step is drawn where training is, and streams of two kinds of devices differ.
+What networks are measured with is drawn on the CPU, so that it is equal wherever they are measured.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 
 def seed_of(*words: object) -> int:
@@ -21,10 +24,16 @@ def generator(*words: object, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device).manual_seed(seed_of(*words))
 
 
+def fixed_noise(shape: Sequence[int], *words: object, device: torch.device | str) -> Tensor:
+    """Return the standard normal noise of `words`, float32 of `shape`: equal on every `device`."""
+    return torch.randn(*shape, generator=generator(*words)).to(device)
+
+
 @contextlib.contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
     """Make all that torch's global generators draw inside, as for dropout, a function of `seed`."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    others = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=others, device_type=device.type):
         torch.manual_seed(seed)
         yield
 
@@ -41,6 +50,6 @@ def draws(call: Callable[[], object], device: torch.device) -> bool:
 def _generator_states(device: torch.device) -> list[torch.Tensor]:
     """Return the states of torch's global generators: the CPU's and that of `device`."""
     states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state(device))
     return states

@@ -1,8 +1,9 @@
 """Records of trials: Progress, Round and TrialRecord, alike from the store and from MLflow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -114,7 +115,8 @@ class Round:
     created: float = 0.0
     """Unix time at which the round was complete."""
     made: Mapping[str, Any] = field(default_factory=dict)
-    """What the bits depend on beside the keys: torch, device, threads."""
+    """What the bits depend on beside the keys: torch, device, threads, modes. Where the round
+    comes from what was made on several, their values are joined by `BOTH`."""
     arrays: Mapping[str, "Tensor"] = field(default_factory=dict, repr=False)
     """Tensors, such as loss [images, timesteps] and correct [images]; not in `facts`."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -134,6 +136,11 @@ class Round:
         return cls(**_fields_of(cls, checked(RoundFacts, facts)))
 
 
+BOTH = " and "
+"""Joins what a round was made on, where that is not one."""
+MIXED = "mixed code"
+"""Word of `Round.made` that names kinds of steps which other code has made."""
+UNSAID = "as usual"  # of a word that is recorded only where it is not at its default
 FACTS = (
     *("index", "density", "metrics", "densities", "seconds", "keys", "created", "made"),
     "curve",
@@ -285,3 +292,25 @@ class TrialRecord:
 def _fields_of(record: type[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `facts` that the dataclass `record` has a field for."""
     return {each.name: facts[each.name] for each in fields(record) if each.name in facts}
+
+
+def unlike(rounds: Iterable[Round]) -> str:
+    """Return in what the machines differ that rounds which are compared were made on.
+
+    Such as "device cpu AVX512, cuda NVIDIA A100; threads 1, 2"; empty where they are alike.
+    """
+    made = [r.made for r in rounds if r.made]
+    lines = []
+    for word in dict.fromkeys(chain.from_iterable(made)):
+        values: dict[str, None] = {}
+        for each in made:
+            values |= dict.fromkeys(str(each.get(word, UNSAID)).split(BOTH))
+        if len(values) > 1 and word != MIXED:
+            lines.append(f"{word} {', '.join(values)}")
+    return "; ".join(lines)
+
+
+def machine_lines(rounds: Iterable[Round]) -> list[str]:
+    """Return a line that says so where rounds which are compared were made on unlike machines."""
+    words = unlike(rounds)
+    return [f"Measured on unlike machines ({words}): they differ by that, too."] if words else []

@@ -76,6 +76,8 @@ class Evidence:
     """Recipe as JSON -> density -> cell."""
     given: dict[str, Round] = field(default_factory=dict)
     """Name -> round of a trained network that was only measured."""
+    rounds: list[Round] = field(default_factory=list)
+    """All rounds of its trials."""
 
     @property
     def accurate(self) -> bool:
@@ -263,6 +265,7 @@ def _beside(evidence: Evidence, only_measured: Sequence[TrialRecord]) -> dict[st
 def _enter(evidence: Evidence, trial: TrialRecord) -> None:
     """Put the rounds of a trial where they belong."""
     point, (dense, *rungs) = trial.point, trial.rounds
+    evidence.rounds += trial.rounds
     recorded = evidence.dense.get(point.seed)
     if recorded is None or len(recorded.metrics) < len(dense.metrics):  # not every trial samples it
         evidence.dense[point.seed] = dense

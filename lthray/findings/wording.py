@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lthray.core import metrics
-from lthray.core.record import Round
+from lthray.core.record import Round, machine_lines
 from lthray.findings import claims
 from lthray.findings.claims import FEW, GRADES, MATCHING, Claim
 from lthray.findings.evidence import Cell, Evidence, seeds_of, worse
@@ -129,7 +129,7 @@ def sentences(evidence: Evidence, margin: float | None = None) -> list[str]:
     beside."""
     margin = evidence.margin if margin is None else margin
     lines = [_verdict(evidence, recipe, margin) for recipe in evidence.recipes]
-    lines += _noise(evidence)
+    lines += [*_noise(evidence), *machine_lines(evidence.rounds)]
     share = f"{claims.worth(evidence, margin):.0%}"
     steps = f"{evidence.steps} steps"
     lines.append(f"The margin of {margin:.1%} is worth {share} of the dense network's {steps}.")

@@ -2,7 +2,8 @@
 
 FID, precision and recall come from torch-fidelity. Metrics carry the sampler and the extractor that
 saw the images: quality/ddim/fid_lenet is not quality/ddim/fid_inception. Images are uint8 of shape
-[n, C, H, W] unless a docstring says otherwise.
+[n, C, H, W] unless a docstring says otherwise. Extractors take them to their own device and give
+features on the CPU, where all metrics are computed: torch-fidelity places nothing.
 """
 
 import io
@@ -35,21 +36,30 @@ class Referee:
     Features are standardised by those of the real images.
     """
 
-    def __init__(self, name: str, features: Callable[[Tensor], Tensor], real: Tensor):
+    def __init__(
+        self,
+        name: str,
+        features: Callable[[Tensor], Tensor],
+        real: Tensor,
+        device: torch.device | str = "cpu",
+    ):
         """Take the extractor's `name`, its `features` and the `real` images.
 
-        `features` maps float images in [-1, 1] to [n, d].
+        `features` maps float images in [-1, 1] on `device` to [n, d].
         """
         self.name, self.real = name, real[:REAL].cpu()
-        with torch.no_grad():
-            seen = torch.cat([features(_floats(part)) for part in self.real.split(SPLIT)])
+        self.features, self.device = features, torch.device(device)
+        seen = torch.cat([self._raw(part) for part in self.real.split(SPLIT)])
         self.mean, self.scale = seen.mean(0), seen.std(0).clamp_min(1e-6)
-        self.features, self.width = features, seen.shape[1]
+        self.width = seen.shape[1]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the standardised features of `images`, [n, d] on the CPU."""
+        return (self._raw(images) - self.mean) / self.scale
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the standardised features of `images`, [n, d]."""
-        return (self.features(_floats(images)) - self.mean) / self.scale
+    def _raw(self, images: Tensor) -> Tensor:
+        return self.features(_floats(images.to(self.device))).cpu()
 
 
 def sample_metrics(fakes: Tensor, referee: Referee) -> Named:
@@ -69,8 +79,10 @@ def sample_metrics(fakes: Tensor, referee: Referee) -> Named:
     yield _name(metrics.RECALL, referee.name), fidelity["recall"]
 
 
-def inception_metrics(fakes: Tensor, real: Tensor, weights: str) -> Named:
-    """Yield FID and KID by the Inception-v3 of torch-fidelity, of the samples `fakes`.
+def inception_metrics(
+    fakes: Tensor, real: Tensor, weights: str, device: torch.device | str = "cpu"
+) -> Named:
+    """Yield FID and KID by the Inception-v3 of torch-fidelity, on `device`, of the samples `fakes`.
 
     Each is the last part of a metric's name and a number. `weights` is the path of a safetensors
     file (never a pickle). KID is the mean over 100 subsets of at most 1000 images.
@@ -78,7 +90,7 @@ def inception_metrics(fakes: Tensor, real: Tensor, weights: str) -> Named:
     real = real[:REAL].cpu()
     subset = min(len(fakes), len(real), SUBSET)
     wanted = {"kid": True, "kid_subset_size": subset}
-    fidelity = _fidelity(_rgb(fakes), _rgb(real), inception(weights), **wanted)
+    fidelity = _fidelity(_rgb(fakes), _rgb(real), inception(weights, device), **wanted)
     yield _name(metrics.FID, "inception"), fidelity["frechet_inception_distance"]
     yield _name(metrics.KID, "inception"), fidelity["kernel_inception_distance_mean"]
 
@@ -137,10 +149,11 @@ def grid(images: Tensor, columns: int = 8) -> bytes:
     return file.getvalue()
 
 
-def inception(path: str) -> str:
+def inception(path: str, device: torch.device | str = "cpu") -> str:
     """Register Inception-v3 with the weights of a safetensors file, and return its name.
 
-    The name is one in torch-fidelity's registry. Raises ConfigError for another file.
+    The name is one in torch-fidelity's registry; the network works on `device`. Raises ConfigError
+    for another file.
     """
     from unittest.mock import patch
 
@@ -153,6 +166,10 @@ def inception(path: str) -> str:
             # torch-fidelity would unpickle a path; its download function takes tensors instead
             with patch.object(module, "load_state_dict_from_url", lambda *_a, **_k: weights):
                 super().__init__(name, features_list)
+            self.to(device)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            return tuple(features.cpu() for features in super().forward(x.to(device)))
 
     try:
         weights = load_file(path)
@@ -207,7 +224,7 @@ def _fidelity(fakes: Tensor, real: Tensor, extractor: str, **wanted: Any) -> dic
         batch_size=SPLIT,
         fid=True,
         prc_neighborhood=NEIGHBOURS,
-        cuda=torch.cuda.is_available(),
+        cuda=False,  # the extractors place their own work
         cache=False,  # its cache knows neither the images nor the extractor's weights
         save_cpu_ram=True,  # no loader processes inside a worker
         verbose=False,

@@ -165,7 +165,7 @@ def memorised(spec: Spec, samples: Any, trained: Network, pixels: Any) -> Measur
 
 def inception(spec: Spec, samples: Any, judge: quality.Referee, weights: Any) -> Measured:
     """Judge samples by FID and KID of Inception-v3."""
-    named = dict(quality.inception_metrics(samples.images, judge.real, weights.path))
+    named = dict(quality.inception_metrics(samples.images, judge.real, weights.path, judge.device))
     return Measured({f"quality/{spec['sampler']}/{name}": value for name, value in named.items()})
 
 

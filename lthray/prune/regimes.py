@@ -17,7 +17,8 @@ rst its very mask.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -58,6 +59,20 @@ class Schedule:
     """Mask of the rung."""
     stream: int
     """Seed of what is drawn."""
+
+    def on(self, device: torch.device) -> "Schedule":
+        """Return this with its masks on a device, so that no training step has to bring them."""
+        moved = replace(self, before=self.before.to(device), target=self.target.to(device))
+        _ = moved.counts  # known from now on: a step would wait for the device to count
+        return moved
+
+    @cached_property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Layer -> weights kept by the mask of the round before, and by that of the rung."""
+        counts = {}
+        for name, bits in self.target.items():
+            counts[name] = int(self.before[name].sum()), int(bits.sum())
+        return counts
 
     @property
     def row(self) -> "Moving":
@@ -141,8 +156,7 @@ def target(moves: Schedule, step: int, layer: Layer) -> Tensor:
 
 def shrunk(moves: Schedule, step: int, layer: Layer) -> Tensor:
     """Keep the largest weights, as many as the cubic leaves at a step (Zhu and Gupta 2017)."""
-    first = int(moves.before[layer.name].sum())
-    last = int(moves.target[layer.name].sum())
+    first, last = moves.counts[layer.name]
     passed = (step - moves.start) / (moves.cut - moves.start)
     count = last + math.ceil((first - last) * (1 - passed) ** 3)
     return top(layer.sizes, count).reshape(layer.kept.shape)
@@ -150,10 +164,10 @@ def shrunk(moves: Schedule, step: int, layer: Layer) -> Tensor:
 
 def grown_at_random(moves: Schedule, step: int, layer: Layer) -> Tensor:
     """Drop the smallest weights and grow as many at random (Mocanu et al. 2018)."""
-    draws = torch.rand(
-        layer.kept.numel(), generator=generator("grow", moves.stream, step, layer.name)
-    )
-    return _exchanged(moves, step, layer, draws.to(layer.weight.device))
+    device = layer.weight.device
+    g = generator("grow", moves.stream, step, layer.name, device=device)
+    draws = torch.rand(layer.kept.numel(), generator=g, device=device)
+    return _exchanged(moves, step, layer, draws)
 
 
 def grown_by_gradient(moves: Schedule, step: int, layer: Layer) -> Tensor:
@@ -163,7 +177,7 @@ def grown_by_gradient(moves: Schedule, step: int, layer: Layer) -> Tensor:
 
 def _exchanged(moves: Schedule, step: int, layer: Layer, growth: Tensor) -> Tensor:
     """Drop the smallest, then grow the highest of `growth`; a dropped weight may come back."""
-    count = int(moves.target[layer.name].sum())
+    count = moves.counts[layer.name][1]
     angle = math.pi * (step - moves.start) / (moves.cut - moves.start)
     share = moves.regime.share / 2 * (1 + math.cos(angle))
     room = layer.kept.numel() - count

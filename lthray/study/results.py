@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
-from lthray.core.record import Point, Round, TrialRecord
+from lthray.core.record import Point, Round, TrialRecord, machine_lines
 from lthray.core.store import Store
 from lthray.findings.evidence import margin_of, matches, worse
 from lthray.study.comparators import pruned as pruned
@@ -82,6 +82,7 @@ def _rungs_in_markdown(trial: TrialRecord) -> list[str]:
     if trial.older:
         steps = "Its weights have seen more optimizer steps than the dense network's"
         lines.append(f"{steps}, which flatters it.")
+    lines += machine_lines(trial.rounds)
     lines.append("A grade needs controls and fresh seeds.")
     return lines
 

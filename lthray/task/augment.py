@@ -19,9 +19,10 @@ class Augmentation:
     """Whether some images are mirrored, so that latents of mirrored images are needed too."""
 
 
-def heads(n: int, stream: int, step: int) -> Tensor:
+def heads(n: int, stream: int, step: int, device: torch.device) -> Tensor:
     """Return for each of `n` images whether it is mirrored, [n] bool: each with probability 1/2."""
-    return torch.rand(n, generator=generator("flip", stream, step)) < 0.5
+    g = generator("flip", stream, step, device=device)
+    return torch.rand(n, generator=g, device=device) < 0.5
 
 
 def _plain(x: Tensor, stream: int, step: int) -> Tensor:
@@ -30,7 +31,7 @@ def _plain(x: Tensor, stream: int, step: int) -> Tensor:
 
 def _flip(x: Tensor, stream: int, step: int) -> Tensor:
     """Mirror each image with probability 1/2."""
-    mirrored = heads(len(x), stream, step).to(x.device)
+    mirrored = heads(len(x), stream, step, x.device)
     return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 
@@ -38,8 +39,8 @@ def _shift(x: Tensor, stream: int, step: int) -> Tensor:
     """Move each image by up to an eighth of its side, background moving in."""
     n, _, height, width = x.shape
     pad = width // 8
-    g = generator("shift", stream, step)
-    moves = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=g).to(x.device)
+    g = generator("shift", stream, step, device=x.device)
+    moves = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=g, device=x.device)
     rows = torch.arange(height, device=x.device) + moves[0]  # [n, H]
     columns = torch.arange(width, device=x.device) + moves[1]  # [n, W]
     images = torch.arange(n, device=x.device)[:, None, None]  # [n, 1, 1]

@@ -98,7 +98,7 @@ class Images:
         """
         train = self.splits["train"]
         epoch, place = divmod(step, max(1, len(train) // size))
-        order = _order(len(train), stream, epoch, str(train.device))
+        order = _order(len(train), stream, epoch, train.device)
         index = train[order[place * size : (place + 1) * size]]
         return self.augmented(index, stream, step), self.labels[index]
 
@@ -138,13 +138,14 @@ class Latents(Images):
         """Return the latents at `index`, mirrored where the pixels of that step would be."""
         if not AUGMENTS[self.augment].mirrors:
             return self.scaled(index)
-        mirrored = heads(len(index), stream, step).long().to(index.device)
+        mirrored = heads(len(index), stream, step, index.device).long()
         return self.images[mirrored, index]
 
 
 @lru_cache(maxsize=4)
-def _order(n: int, stream: int, epoch: int, device: str) -> Tensor:
-    return torch.randperm(n, generator=generator("order", stream, epoch)).to(device)
+def _order(n: int, stream: int, epoch: int, device: torch.device) -> Tensor:
+    g = generator("order", stream, epoch, device=device)
+    return torch.randperm(n, generator=g, device=device)
 
 
 def load(data: Data) -> Images:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config.parts import Objective
-from lthray.core.random import generator, seed_of
+from lthray.core.random import fixed_noise, generator, seed_of
 from lthray.core.task import Inputs, Task
 
 MOST_NOISE = 0.999  # largest beta, that of the cosine schedule (Nichol and Dhariwal 2021)
@@ -174,10 +174,9 @@ class Denoise:
         return [int((k + 0.5) * self.timesteps / columns) for k in range(columns)]
 
     def _columns(self, x: Tensor, y: Tensor, columns: int, *words: object) -> Iterator[Inputs]:
-        """Yield the images at each of the stratified timesteps, with noise named by `words`."""
+        """Yield the images at each of the stratified timesteps, with fixed noise of `words`."""
         for k, timestep in enumerate(self.strata(columns)):
-            g = generator(*words, k, device=x.device)
-            eps = torch.randn(x.shape, generator=g, device=x.device)
+            eps = fixed_noise(x.shape, *words, k, device=x.device)
             t = torch.full((len(x),), timestep, device=x.device)
             yield self._noised(x, y, t, eps)
 

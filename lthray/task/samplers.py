@@ -79,7 +79,7 @@ def sample(
             answers = cut(_answers(network, x_t, t, *classes), x_t, t)
             options: dict[str, Any] = {"return_dict": False}
             if row.fresh_noise:
-                options["generator"] = generator("ancestral", i, device=x.device)
+                options["generator"] = generator("ancestral", i)  # on the CPU: equal everywhere
             x = scheduler.step(answers, t, x, **options)[0]
     return x
 

@@ -16,7 +16,7 @@ from lthray.config.fields import ConfigError
 from lthray.config.options import NAME
 from lthray.core import metrics
 from lthray.core.keys import parsed
-from lthray.core.record import RecordError, TrialRecord
+from lthray.core.record import RecordError, TrialRecord, machine_lines
 from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, pruned
 from lthray.tracking.client import client
@@ -137,7 +137,8 @@ class Recorded:
             f"data {', '.join(sorted(data))}",
             f"seeds {' '.join(map(str, seeds))}",
         ]
-        return f"Recorded: {'; '.join(parts)}."
+        compared = (r for trial in trials for r in trial.rounds)
+        return " ".join([f"Recorded: {'; '.join(parts)}.", *machine_lines(compared)])
 
     def file(self, trial: TrialRecord, path: str) -> bytes | None:
         """Return the artifact at `path` of a trial's run; None where there is none."""

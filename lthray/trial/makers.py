@@ -16,7 +16,7 @@ from torch import Tensor
 from lthray.config.parts import Data, Model, Objective
 from lthray.config.spec import part_of
 from lthray.config.trial import shape_of
-from lthray.core.random import generator
+from lthray.core.random import fixed_noise
 from lthray.core.store import Item
 from lthray.core.task import to_bytes
 from lthray.core.ticket import Mask, Ticket
@@ -145,8 +145,8 @@ def judge(step: Step, parents: Parents, implied: Implied, work: Work) -> quality
     classifier, pixels = parents
     first = pixels.splits["train"][: quality.REAL]
     real = to_bytes(pixels.scaled(first))
-    network = copy.deepcopy(classifier.network()).cpu()
-    return quality.Referee("lenet", networks.features_of(network), real)
+    network = copy.deepcopy(classifier.network())
+    return quality.Referee("lenet", networks.features_of(network), real, work.device)
 
 
 def samples(step: Step, parents: Parents, implied: Implied, work: Work) -> Samples:
@@ -154,8 +154,7 @@ def samples(step: Step, parents: Parents, implied: Implied, work: Work) -> Sampl
     spec = step.spec
     trained: Run = parents[0]
     images = trained.images
-    draw = generator("bank", device=work.device)
-    bank = torch.randn(spec["samples"], *images.shape, generator=draw, device=work.device)
+    bank = fixed_noise((spec["samples"], *images.shape), "bank", device=work.device)
     objective = trained.workshop.objective
     sampler, calls, bound = spec["sampler"], spec["calls"], images.bound
     made = sample(trained.network(), objective, sampler, calls, bank, bound=bound)

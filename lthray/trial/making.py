@@ -18,6 +18,7 @@ from lthray.measure.rows import Measured
 from lthray.prune.coupling import small
 from lthray.trial import checkpoints, code
 from lthray.trial.along import Along
+from lthray.trial.fingerprint import Machines, fingerprint
 from lthray.trial.state import State
 from lthray.trial.steps import STORED, Step, describe
 from lthray.trial.training import Learner
@@ -84,6 +85,7 @@ class Making:
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.device = torch.device(chosen)
         self.kinds, self.store = kinds, store
+        self.machines = Machines(store) if store else None
         self.commit, self.progress = commit, progress
         self.allow_code_change = allow_code_change
         self.anchors: dict[str, set[int]] = {}
@@ -170,9 +172,11 @@ class Making:
 
     def facts(self, step: Step) -> dict[str, Any]:
         """Return what is recorded with an object: what it is, when, on what and by which code."""
-        mixed = {"mixed": sorted(self.mixed)} if self.mixed else {}
-        moment = {"created": time.time(), "made": fingerprint(self.device)}
-        return {**mixed, **moment, **self._lasting(step)}
+        assert self.machines is not None
+        made = fingerprint(self.device)
+        moment = {"created": time.time(), "made": made}
+        others = {"beside": self.machines.beside(step, made), "mixed": sorted(self.mixed)}
+        return {**moment, **others, **self._lasting(step)}
 
     def _lasting(self, step: Step) -> dict[str, Any]:
         """Return the facts of a step that stay as they are, however often it commits."""
@@ -314,16 +318,3 @@ def _check_finite(step: Step, metrics: Mapping[str, float]) -> None:
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         raise TrialFailed(f"not finite: {', '.join(wrong)} (step {step.key[:12]})")
-
-
-def fingerprint(device: torch.device) -> dict[str, Any]:
-    """Return what bits depend on beside the key: recorded with every object, never hashed."""
-    if device.type == "cuda":
-        chip = torch.cuda.get_device_name(device)
-    else:
-        chip = torch.backends.cpu.get_cpu_capability()
-    return {
-        "torch": torch.__version__,
-        "device": f"{device.type} {chip}",
-        "threads": torch.get_num_threads(),
-    }

@@ -200,7 +200,7 @@ class Learner:
         loss.
         """
         mask = mask.to(self.device)
-        session = _Session(self, state, mask, stream, moves)
+        session = _Session(self, state, mask, stream, moves and moves.on(self.device))
         live, last = session.live, max(stops, default=0)
         if stops and live.step == last:  # given weights, which are only to be measured
             live.check(mask)

@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lthray.core import metrics
-from lthray.core.record import Round
+from lthray.core.record import BOTH, MIXED, Round
 from lthray.core.store import DamagedStore, Item, Store
 from lthray.measure import loss
 
@@ -40,7 +40,6 @@ def _assemble(store: Store, place: Mapping[str, Any]) -> Round | None:
     seconds = _seconds(items)
     found[metrics.TRAIN_SECONDS.name] = seconds["train"]
     found[metrics.MEASURE_SECONDS.name] = seconds["along"] + seconds["measure"]
-    first = items["loss"].facts
     return Round(
         index=place["index"],
         density=place["density"],
@@ -50,16 +49,31 @@ def _assemble(store: Store, place: Mapping[str, Any]) -> Round | None:
         seconds=seconds,
         keys={"round": place["key"], "mask": place["mask"], "weights": place["weights"]},
         created=max(item.facts["created"] for item in items.values()),
-        made={**first["made"], **_mixed(items)},
+        made={**_made(items), **_mixed(items)},
         arrays=_arrays(items),
         files=_files(items),
     )
 
 
+def _made(items: Mapping[str, Item]) -> dict[str, Any]:
+    """Return what the measures of a round, and all that they come from, were made on.
+
+    A word has one value, or several joined by `BOTH` where that differs.
+    """
+    made: dict[str, Any] = {}
+    for item in (items["loss"], *items.values()):
+        for each in (item.facts["made"], *item.facts.get("beside", ())):
+            for word, value in each.items():
+                known = made.setdefault(word, value)
+                if str(value) not in str(known).split(BOTH):
+                    made[word] = f"{known}{BOTH}{value}"
+    return made
+
+
 def _mixed(items: Mapping[str, Item]) -> dict[str, str]:
     """Return which kinds of other code had a part in a round, where that was allowed."""
     kinds = sorted({kind for item in items.values() for kind in item.facts.get("mixed", ())})
-    return {"mixed code": ", ".join(kinds)} if kinds else {}
+    return {MIXED: ", ".join(kinds)} if kinds else {}
 
 
 def is_stored(store: Store, place: Mapping[str, Any]) -> bool:
