@@ -2,9 +2,9 @@
 
 Tensors on it say that they are there, and not on the CPU: torch sends every operation on them to
 `_run`, which computes it on a CPU tensor held inside. What a real accelerator refuses is refused
-alike: operations on tensors of two devices, a generator of another device, `numpy()`. What makes
-the host wait for a real one, or sends it data, is noted in `EVENTS`, with the line of the package
-that asked for it.
+alike: operations on tensors of two devices, a generator of another device, `numpy()`. Its
+generators draw other numbers than the CPU's of the same seed. What makes the host wait for a real
+one, or sends it data, is noted in `EVENTS`, with the line of the package that asked for it.
 
 It stands on torch's own device for backends that are written in Python (PrivateUse1), so nothing
 of torch is replaced but `torch.Generator`, which knows only devices that are compiled in.
@@ -28,6 +28,7 @@ DEVICE = torch.device("cpu")
 EVENTS: Counter[str] = Counter()
 """What a real accelerator would have made the host wait for, or copy: kind and place -> times."""
 PACKAGE = "/lthray/"
+OTHER = 0x5EED  # tells the device's streams from the CPU's
 
 # operations whose result is a number or a size on the host, so that the host waits for the device
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "bincount")
@@ -85,7 +86,7 @@ class Pretended(torch.Tensor):
 
 
 class Generator(torch.Generator):
-    """A generator on any device; one on the pretended device draws the CPU's numbers."""
+    """A generator on any device; one on the pretended device draws other numbers than the CPU's."""
 
     def __new__(cls, device: Any = "cpu") -> "Generator":
         """Return a generator of `device`."""
@@ -104,6 +105,16 @@ class Generator(torch.Generator):
     def device(self) -> torch.device:
         """The device on which it draws."""
         return self.own
+
+    def manual_seed(self, seed: int) -> "Generator":
+        """Seed it, on the pretended device for another stream than the CPU's."""
+        self.given = seed
+        super().manual_seed(seed ^ OTHER if self.own.type == NAME else seed)
+        return self
+
+    def initial_seed(self) -> int:
+        """Return the seed that was given."""
+        return self.given
 
 
 class Module:
@@ -171,6 +182,17 @@ def install() -> torch.device:
 
 
 @contextlib.contextmanager
+def unnoted() -> Iterator[None]:
+    """Note nothing in the block."""
+    kept = EVENTS.copy()
+    try:
+        yield
+    finally:
+        EVENTS.clear()
+        EVENTS.update(kept)
+
+
+@contextlib.contextmanager
 def noted() -> Iterator[Counter[str]]:
     """Yield what is noted from now to the end of the block."""
     before, found = EVENTS.copy(), Counter[str]()
@@ -233,19 +255,10 @@ def _drawn(op: Any, args: Any, kwargs: Any, on_device: bool) -> Any:
     host = torch.get_rng_state()
     torch.set_rng_state(_MODULE.default.get_state())
     try:
-        return DRAWN.get(op._schema.name, op)(*args, **kwargs)
+        return op(*args, **kwargs)
     finally:
         _MODULE.default.set_state(torch.get_rng_state())
         torch.set_rng_state(host)
-
-
-def _native_dropout(x: torch.Tensor, p: float, train: bool | None) -> Any:
-    """Drop out as the CPU does outside of the fused operation, so that numbers are equal."""
-    kept = torch.empty_like(x).bernoulli_(1 - p)
-    return x * kept.div(1 - p), kept.bool()
-
-
-DRAWN = {"aten::native_dropout": _native_dropout}
 
 
 def _check_devices(name: str, args: Any, flat: list[Any], here: list[Pretended]) -> None:
