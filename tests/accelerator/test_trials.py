@@ -4,6 +4,7 @@
 objective and measure. All trials of the golden table are walked with `-m walk`.
 """
 
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,3 +134,14 @@ def test_a_trial_of_the_golden_table_is_on_a_device_what_it_is_on_the_cpu(
     name, accelerator, places, quick_judge
 ):
     compare(accelerator, trials.words(name, places / "tickets"), places)
+
+
+@pytest.mark.walk
+@pytest.mark.parametrize("density", [0.1, None])
+def test_the_throughput_page_trains_on_a_device(density, accelerator):
+    page = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "throughput.py"))
+    config = TrialConfig.from_flat(UNET)
+    images = page["images_of"](config, accelerator.device)
+    with accelerator.twins():
+        next(page["ours"](config, images, density))
+    next(page["plain"](config, images))
