@@ -29,6 +29,7 @@ LOWER = {
 HOMES = {
     "ray": {"study.cluster"},
     "mlflow": {"tracking.client", "tracking.recorder"},
+    "sqlalchemy": {"tracking.client"},
     "diffusers": {"task.networks", "task.objectives", "task.samplers"},
     "torch_fidelity": {"measure.quality"},
     "torch_pruning": {"prune.channels"},
