@@ -89,7 +89,7 @@ def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:
     return list(run(config, store, device="cpu", **options))
 
 
-def making_of(config: TrialConfig, store: Store | None, **options) -> tuple[Making, Trajectory]:
+def making_of(config: TrialConfig, store: Store, **options) -> tuple[Making, Trajectory]:
     """Return what makes the steps of a trial, and the trial's steps."""
     chosen = trajectory(config)
     making = Making(KINDS, store, "cpu", **options)

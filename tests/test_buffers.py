@@ -127,10 +127,10 @@ def test_estimated_statistics_are_those_of_torchs_update_bn(store):
         assert not torch.equal(run.final.buffers["1.running_var"], measured["1.running_var"])
 
 
-def test_statistics_do_not_depend_on_those_of_before_and_momentum_stays():
+def test_statistics_do_not_depend_on_those_of_before_and_momentum_stays(store):
     network = nets.Norm(SHAPE, 2)
     config = own("Norm")
-    making, chosen = making_of(config, None)
+    making, chosen = making_of(config, store)
     run = making.make(chosen.rungs[0].chain)
     weights = {name: p.detach() for name, p in network.named_parameters()}
     seen = []

@@ -8,6 +8,7 @@ from torch import nn
 from lthray.config.parts import Model
 from lthray.core.random import drawing
 from lthray.task import networks
+from lthray.task.blocks import block_of
 
 SHAPE = (1, 8, 8)
 EXAMPLE = (torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64))
@@ -122,7 +123,7 @@ def test_every_layer_of_a_classifier_sees_the_image(name):
 
 def test_forward_order_is_what_hooks_see():
     found = list(networks.layers(networks.build(Model(attention=(1,)), SHAPE, 10, 0), EXAMPLE))
-    blocks = list(dict.fromkeys(networks.block_of(name) for name in found))
+    blocks = list(dict.fromkeys(block_of(name) for name in found))
     assert blocks == [
         "time_embedding",
         "conv_in",

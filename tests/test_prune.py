@@ -16,6 +16,7 @@ from lthray.core.random import generator
 from lthray.core.ticket import Mask
 from lthray.prune import budgets, controls, criteria, rewinds, units
 from lthray.task import networks
+from lthray.task.blocks import block_of, group_of
 
 from .conftest import probe_of
 
@@ -49,8 +50,8 @@ def free_scores(network, layers, within=None, criterion="magnitude", rung=0):
 
 
 def dials_of(layers) -> dict[str, float]:
-    blocks = list(dict.fromkeys(networks.block_of(n) for n in layers))
-    return {n: (-1.0, 0.7, 0.0, 1.3, -0.4)[blocks.index(networks.block_of(n))] for n in layers}
+    blocks = list(dict.fromkeys(block_of(n) for n in layers))
+    return {n: (-1.0, 0.7, 0.0, 1.3, -0.4)[blocks.index(block_of(n))] for n in layers}
 
 
 def cut(network, layers, budget, density, within=None, criterion="magnitude", slope=1.5, rung=0):
@@ -271,7 +272,7 @@ def test_a_fixed_layer_keeps_its_own_density_at_every_rung(network, layers):
 
 
 def test_dials_must_be_one_a_block(layers):
-    blocks = {n: networks.block_of(n) for n in layers}
+    blocks = {n: block_of(n) for n in layers}
     found = budgets.dial_of(blocks, Prune(budget="sampled", dials=(1.0, 2.0, 3.0, 4.0, 5.0)))
     assert found["mid_block.resnets.0.conv1.weight"] == 3.0
     with pytest.raises(ConfigError, match=r"needs 5, one each for down_blocks.0, .*up_blocks.1"):
@@ -492,12 +493,12 @@ def test_groups_of_layers():
         "mid_block.resnets.0.conv1.weight",
         "up_blocks.0.resnets.1.conv2.weight",
     ]
-    assert [networks.group_of(n, "layer", 2) for n in names] == names
-    assert [networks.group_of(n, "block", 2) for n in names] == [
+    assert [group_of(n, "layer", 2) for n in names] == names
+    assert [group_of(n, "block", 2) for n in names] == [
         "down_blocks.1",
         "mid_block",
         "up_blocks.0",
     ]
-    assert {networks.group_of(n, "level", 2) for n in names} == {"level 1"}
-    assert networks.group_of("up_blocks.1.resnets.0.conv1.weight", "level", 2) == "level 0"
-    assert networks.group_of("hidden.0.weight", "level", 2) == "hidden.0"
+    assert {group_of(n, "level", 2) for n in names} == {"level 1"}
+    assert group_of("up_blocks.1.resnets.0.conv1.weight", "level", 2) == "level 0"
+    assert group_of("hidden.0.weight", "level", 2) == "hidden.0"

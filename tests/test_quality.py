@@ -23,8 +23,8 @@ from lthray.task import networks
 from lthray.task.data import load, taken
 from lthray.task.objectives import Classify, Denoise
 from lthray.trial.sources import judge_config
+from lthray.trial.state import Samples
 from lthray.trial.steps import marks
-from lthray.trial.workshop import Samples
 
 from .conftest import rounds, tiny
 

@@ -23,7 +23,7 @@ from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
 from lthray.config.vocabulary import data_facts
 from lthray.core.random import generator
-from lthray.task import arrays, brought, factories, folders, lists, look, pictures
+from lthray.task import arrays, brought, factories, folders, inputs, lists, look, pictures
 from lthray.task.augment import AUGMENTS, heads
 from lthray.task.brought import Raw
 from lthray.task.found import Found, Item, Unreadable
@@ -267,9 +267,10 @@ def _flowers(data: Data) -> Raw:
 
     facts = data_facts(data.name)
     side, channels = data.side or facts.side, data.channels or facts.channels
+    given = (data.name, data.root, data.download)
     images, labels = [], []
     for part in ("train", "val", "test"):
-        for picture, label in _opened(datasets.Flowers102, data, split=part):
+        for picture, label in inputs.opened(datasets.Flowers102, given, split=part):
             images.append(pictures.square(picture, side, channels))
             labels.append(label)
     return Raw(np.stack(images), np.array(labels, dtype=np.int64))
@@ -279,26 +280,13 @@ def _torchvision(data: Data, kind: str) -> Raw:
     """Read the training and the test part of a torchvision data set, whose class is `kind`."""
     from torchvision import datasets
 
-    parts = [_opened(getattr(datasets, kind), data, train=train) for train in (True, False)]
+    given = (data.name, data.root, data.download)
+    parts = [inputs.opened(getattr(datasets, kind), given, train=train) for train in (True, False)]
     x = np.concatenate([np.asarray(part.data) for part in parts])
     x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
     y = np.concatenate([np.asarray(part.targets) for part in parts]).astype(np.int64)
     test = np.arange(len(parts[0].data), len(x))
     return Raw(np.ascontiguousarray(x), y, test)
-
-
-def _opened(kind: Any, data: Data, **options: Any) -> Any:
-    """Return a torchvision data set; ConfigError where its files are not there."""
-    name = kind.__name__
-    if not data.root:
-        why = f"{data.name} needs the folder that holds torchvision's {name} (--data-root)"
-        raise ConfigError([f"data.root = '': {why}"])
-    try:
-        return kind(data.root, download=data.download, **options)
-    except (RuntimeError, OSError) as error:
-        hint = "" if data.download else "; --data.download true fetches it"
-        why = f"no usable {name} below {Path(data.root).absolute()}{hint} ({error})"
-        raise ConfigError([f"data.root = {data.root!r}: {why}"]) from None
 
 
 def _own(data: Data) -> Raw:

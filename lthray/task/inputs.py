@@ -286,3 +286,20 @@ INPUTS: dict[str, Input] = {
     "model.pretrained": Input(part="unet", accepts=_FORMS),
     "latent.pretrained": Input(part="vae", accepts=_FORMS),
 }
+
+
+def opened(kind: Any, given: tuple[str, str, bool], **options: Any) -> Any:
+    """Return a torchvision data set of class `kind`; ConfigError where its files are not there.
+
+    `given` are data.name, data.root and data.download.
+    """
+    name, root, download = given
+    if not root:
+        why = f"{name} needs the folder that holds torchvision's {kind.__name__} (--data-root)"
+        raise ConfigError([f"data.root = '': {why}"])
+    try:
+        return kind(root, download=download, **options)
+    except (RuntimeError, OSError) as error:
+        hint = "" if download else "; --data.download true fetches it"
+        why = f"no usable {kind.__name__} below {Path(root).absolute()}{hint} ({error})"
+        raise ConfigError([f"data.root = {root!r}: {why}"]) from None

@@ -217,33 +217,6 @@ def features_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
     raise TypeError(f"{type(network).__name__} has no hidden layer to look at")
 
 
-def block_of(layer: str) -> str:
-    """Return the block of a layer, such as down_blocks.0, mid_block or a classifier's hidden.0."""
-    first, second, *_ = (*layer.split("."), "")
-    return f"{first}.{second}" if second.isdigit() else first
-
-
-def group_of(layer: str, granularity: str, levels: int) -> str:
-    """Return the name of what shares one density with `layer`: all layers of one name do.
-
-    At `granularity` layer that is the layer alone; at block, its block; at level, its level of a
-    U-Net of that many `levels`, on the way down and on the way up, where the middle block belongs
-    to the lowest level.
-    """
-    return GRANULARITIES[granularity](layer, levels)
-
-
-def _level(layer: str, levels: int) -> str:
-    block = block_of(layer)
-    part, _, number = block.partition(".")
-    level_of_part = {
-        "down_blocks": int(number or 0),
-        "mid_block": levels - 1,
-        "up_blocks": levels - 1 - int(number or 0),
-    }
-    return f"level {level_of_part[part]}" if part in level_of_part else block
-
-
 def _row(model: Model) -> Network:
     """Return the row of a network; a user's own is known by its import path alone."""
     return NETWORKS.get(model.name, OWN)
@@ -335,9 +308,4 @@ NETWORKS: dict[str, Network] = {
     "lenet5": Network(build=_lenet5, classifier=LeNet5),
     "resnet": Network(build=_resnet, groups=True, classifier=ResNet),
     "autoencoder": Network(build=_autoencoder, groups=True, part="vae"),
-}
-GRANULARITIES: dict[str, Callable[[str, int], str]] = {
-    "layer": lambda layer, _levels: layer,
-    "block": lambda layer, _levels: block_of(layer),
-    "level": _level,
 }

@@ -15,9 +15,9 @@ from lthray.prune.controls import MASKS, moved
 from lthray.prune.coupling import Coupling
 from lthray.prune.rewinds import signs
 from lthray.task import networks
-from lthray.trial.state import Begin, Cut, State
+from lthray.trial.state import Begin, Cut, GivenFile, State
 from lthray.trial.steps import Step
-from lthray.trial.workshop import GivenFile, Implied, Parents, Run, Spec, Work, Workshop, cut_of
+from lthray.trial.workshop import Implied, Parents, Run, Spec, Work, Workshop, cut_of
 
 
 def init(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:

@@ -28,6 +28,7 @@ _TASK = (
     "core.task",
     "task.arrays",
     "task.augment",
+    "task.blocks",
     "task.brought",
     "task.classifiers",
     "task.data",

@@ -21,7 +21,7 @@ from lthray.prune import budgets, channels, criteria, responses
 from lthray.prune.coupling import Coupling, full, small
 from lthray.prune.shares import Counts
 from lthray.prune.units import UNITS
-from lthray.task import networks
+from lthray.task.blocks import block_of, group_of
 from lthray.trial.state import Begin, Cut, State
 from lthray.trial.steps import Step, marks
 from lthray.trial.workshop import Implied, Parents, Run, Work, Workshop
@@ -240,13 +240,13 @@ class Cutting:
         """
         prune, budget = self.prune, self.budget
         if not budget.asks:
-            blocks = {name: networks.block_of(name) for name in self.free}
+            blocks = {name: block_of(name) for name in self.free}
             return budgets.dial_of(blocks, prune)
         evidence = agreement
         if budget.evidence is not None:
             evidence = budget.evidence(self.network, self.free, self.probe(self.network, seen))
         levels = len(self.workshop.model.channels)
-        groups = {name: networks.group_of(name, prune.granularity, levels) for name in self.free}
+        groups = {name: group_of(name, prune.granularity, levels) for name in self.free}
         return budgets.evidence(evidence, groups, prune.gamma)
 
     def sizes(self, weights: Weights, mask: Mask) -> Scores:

@@ -27,20 +27,9 @@ from lthray.task import data, networks
 from lthray.task.samplers import sample
 from lthray.trial.begins import control, given_mask, init, pack_cut, rewind, unpack_cut
 from lthray.trial.cutting import trained_mask
-from lthray.trial.state import Cut
+from lthray.trial.state import Cut, GivenFile, Samples
 from lthray.trial.steps import Step
-from lthray.trial.workshop import (
-    Encoded,
-    GivenFile,
-    Implied,
-    Kind,
-    Parents,
-    Run,
-    Samples,
-    Work,
-    Workshop,
-    cut_of,
-)
+from lthray.trial.workshop import Encoded, Implied, Kind, Parents, Run, Work, Workshop, cut_of
 
 # what is given
 

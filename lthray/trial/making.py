@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -63,8 +64,10 @@ def _ignore(progress: Progress) -> None:
 
 
 class Making:
-    """Makes steps on one device, keeping in the store what is worth keeping. `store` None keeps
-    nothing."""
+    """Makes steps on one device, keeping in the store what is worth keeping.
+
+    Without a store nothing is kept, and nothing can be trained.
+    """
 
     def __init__(
         self,
@@ -84,8 +87,7 @@ class Making:
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.device = torch.device(chosen)
-        self.kinds, self.store = kinds, store
-        self.machines = Machines(store) if store else None
+        self.kinds, self._store = kinds, store
         self.commit, self.progress = commit, progress
         self.allow_code_change = allow_code_change
         self.anchors: dict[str, set[int]] = {}
@@ -102,6 +104,17 @@ class Making:
         self._learner: tuple[Workshop, Train, str, Learner] | None = None
         self._committed = time.monotonic()
 
+    @property
+    def store(self) -> Store:
+        """The store that keeps what is made."""
+        assert self._store is not None, "nothing is kept without a store"
+        return self._store
+
+    @cached_property
+    def machines(self) -> Machines:
+        """On what the steps in the store were made."""
+        return Machines(self.store)
+
     def make(self, step: Step) -> Any:
         """Return the object of a step: made before, found in the store, or made now."""
         name = (step.kind, step.key)
@@ -112,7 +125,7 @@ class Making:
     def _find_or_make(self, step: Step) -> Any:
         kind = self.kinds[step.kind]
         parents, implied = Objects(self.make, step.parents), Named(self.make, step.implied)
-        if kind.pack is None or self.store is None:
+        if kind.pack is None or self._store is None:
             return self._call(step, parents, implied)
         item = self.find(step)
         if item is None and kind.shared:
@@ -135,7 +148,6 @@ class Making:
     def _make(self, step: Step, parents: Objects, implied: Named) -> Any:
         kind = self.kinds[step.kind]
         assert kind.pack is not None
-        assert self.store is not None
         for parent in parents:  # parents first, so that their time is not counted here
             _ = parent
         began = time.perf_counter()
@@ -154,7 +166,6 @@ class Making:
 
     def find(self, step: Step) -> Item | None:
         """Return the stored object of a step, made by this code; None where there is none."""
-        assert self.store is not None
         item = self.store.find(step.key)
         if item is not None:
             self.check_code(item)
@@ -172,7 +183,6 @@ class Making:
 
     def facts(self, step: Step) -> dict[str, Any]:
         """Return what is recorded with an object: what it is, when, on what and by which code."""
-        assert self.machines is not None
         made = fingerprint(self.device)
         moment = {"created": time.time(), "made": made}
         others = {"beside": self.machines.beside(step, made), "mixed": sorted(self.mixed)}
@@ -219,7 +229,6 @@ class Making:
         A run that is trained to its end is measured along the way, where a curve of it is asked
         for.
         """
-        assert self.store is not None, "nothing is trained without a store"
         state = self.stored_state(run, at)
         if state is None:
             begin = run.masked_begin()
@@ -235,7 +244,6 @@ class Making:
 
     def stored_state(self, run: Run, at: int) -> State | None:
         """Return a state that the store has; None where it has none."""
-        assert self.store is not None
         return checkpoints.load(self.store, run.step, at, self.check_code)
 
     def measure_along(self, run: Run, curve: Step) -> Measured:
@@ -244,7 +252,6 @@ class Making:
         Where the run was trained with no such curve, it is trained once more: only then can it be
         seen on the way.
         """
-        assert self.store is not None
         begin = run.masked_begin()
         with self.store.lock(run.step.key):
             item = self.find(curve)
@@ -261,7 +268,6 @@ class Making:
 
         Stored are the state at `target`, those at anchors, and, at its end, the `curve` along it.
         """
-        assert self.store is not None
         along = Along(run, curve if target == run.end else None)
         found = checkpoints.nearest(
             self.store, run.step, target, along.key, along.points, self.check_code
@@ -295,7 +301,6 @@ class Making:
             yield live
 
     def _commit(self, run: Run, state: State, anchors: set[int], curves: Mapping[str, Any]) -> None:
-        assert self.store is not None
         facts = {"curves": curves, **self.facts(run.step)}
         checkpoints.save(self.store, run.step, state, anchors=anchors, facts=facts)
         self._committed = time.monotonic()

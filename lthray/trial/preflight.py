@@ -22,7 +22,8 @@ from lthray.prune import budgets
 from lthray.prune.controls import CONTROLS
 from lthray.prune.transfer import Origin
 from lthray.prune.units import UNITS
-from lthray.task import data, inputs, networks
+from lthray.task import data, inputs
+from lthray.task.blocks import block_of
 from lthray.task.objectives import SCHEDULES
 from lthray.task.samplers import trained_scheduler
 from lthray.trial.begins import stretched, taken_mask
@@ -126,7 +127,7 @@ def _check_layers(workshop: Workshop, config: TrialConfig) -> None:
     """Refuse patterns, dials and channels that do not fit the network's layers."""
     prune = config.prune
     free = workshop.free(prune.layers)
-    budgets.dial_of({name: networks.block_of(name) for name in free}, prune)
+    budgets.dial_of({name: block_of(name) for name in free}, prune)
     if not UNITS[prune.unit].coupled:
         return
     coupling = workshop.coupling(prune.layers)

@@ -64,7 +64,6 @@ def make_round(making: Making, rung: Rung, chosen: Trajectory) -> Round:
     """Make all measures of a rung and return the round that they are assembled to."""
     for step in rung.measures.values():
         making.make(step)
-    assert making.store is not None
     found = assemble(making.store, place_of(rung, chosen))
     if found is None:
         raise OSError(f"round {rung.index} was stored and cannot be read back")

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lthray.core.ticket import Mask, TrialFailed, Weights
 from lthray.prune.coupling import Coupling, full, small
@@ -132,6 +133,21 @@ class Begin:
         """Return the state with zeros wherever `mask` cuts; None is the mask that belongs to it."""
         chosen = self.cut if mask is None else replace(self.cut, mask=mask)
         return self.state.masked(chosen.cover or chosen.mask)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated images."""
+
+    images: Tensor
+    """uint8 [n, C, H, W]."""
+
+
+@dataclass(frozen=True)
+class GivenFile:
+    """A file that a user gives."""
+
+    path: str
 
 
 def by_slot(moments: Weights) -> Iterator[tuple[str, Weights]]:

@@ -261,21 +261,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Generated images."""
-
-    images: Tensor
-    """uint8 [n, C, H, W]."""
-
-
-@dataclass(frozen=True)
-class GivenFile:
-    """A file that a user gives."""
-
-    path: str
-
-
-@dataclass(frozen=True)
 class Encoded(Latents):
     """A data set as an autoencoder sees it, and the way back to pictures."""
 
