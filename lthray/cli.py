@@ -5,6 +5,7 @@ loaded.
 """
 
 import contextlib
+import itertools
 import shlex
 import sys
 import time
@@ -240,12 +241,10 @@ def _check_code(call: Call) -> None:
     store = store_of(call.options)
     if call.options.allow_code_change or not store.exists:
         return
-    shared = [trajectory(config) for config in call.shared()]
-    for trial in shared:
+    for trial in map(trajectory, call.shared()):
         code.check_steps(store, trial.rungs[0].measures.values())
-    for ledger in Ledger.all(store):
-        if ledger.about["study"] == call.study.name:
-            code.check_points(store, [entry.point for entry in ledger])
+    own = [each for each in Ledger.all(store) if each.about["study"] == call.study.name]
+    code.check_points(store, [entry.point for entry in itertools.chain(*own)])
 
 
 def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:

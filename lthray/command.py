@@ -202,7 +202,7 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
     try:
         config = TrialConfig.from_flat(answered({**base, **flat}))
     except ConfigError as error:
-        faults += [flagged(fault) for fault in error.faults]
+        faults += list(map(flagged, error.faults))
     if faults:
         raise ConfigError(faults)
     return config, chosen

@@ -3,6 +3,7 @@
 For two trials: the first step in which they part, and the words that make the difference.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,12 +47,10 @@ def _key(store: Store, start: str) -> str:
 
 def _trial(store: Store, name: str) -> Entry:
     call, _, number = name.rpartition("-")
-    for ledger in Ledger.all(store):
-        if not ledger.key.startswith(call):
-            continue
-        for entry in ledger:
-            if number.isdigit() and entry.number == int(number):
-                return entry
+    ledgers = [ledger for ledger in Ledger.all(store) if ledger.key.startswith(call)]
+    for entry in itertools.chain(*ledgers):
+        if f"{entry.number:04d}" == number.zfill(4):
+            return entry
     raise ConfigError([f"{name!r}: no trial of the store has an id that begins so"])
 
 
@@ -104,12 +103,10 @@ def _uses(store: Store, key: str) -> Iterator[str]:
 
 
 def _is_used(entry: Entry, key: str) -> bool:
-    if key in entry.point.runs:
-        return True
+    keys = {*entry.point.runs}
     for place in entry.point.rounds:
-        if key in (place["mask"], place["weights"], *place["measures"].values()):
-            return True
-    return False
+        keys |= {place["mask"], place["weights"], *place["measures"].values()}
+    return key in keys
 
 
 def _trial_lines(entry: Entry) -> Iterator[str]:
@@ -127,7 +124,7 @@ def _trial_lines(entry: Entry) -> Iterator[str]:
 
 def _parted(one: Entry, other: Entry) -> Iterator[str]:
     """Yield the first step in which two trials part, and the words that differ in it."""
-    trials = [_trajectory(entry) for entry in (one, other)]
+    trials = list(map(_trajectory, (one, other)))
     for rung, theirs in zip(trials[0].rungs, trials[1].rungs, strict=False):
         for mine, other_step in ((rung.mask, theirs.mask), (rung.shown, theirs.shown)):
             pair = parting(mine, other_step)

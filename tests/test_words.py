@@ -8,7 +8,7 @@ from lthray.config import vocabulary
 from lthray.config.parts import Data, Model
 from lthray.measure import quality
 from lthray.prune import budgets, controls, criteria, regimes, rewinds, transfer, units
-from lthray.task import augment, data, networks, objectives, samplers
+from lthray.task import augment, blocks, data, networks, objectives, samplers
 from lthray.trial import training
 
 
@@ -27,7 +27,7 @@ from lthray.trial import training
         (vocabulary.Prediction, objectives.PREDICTIONS),
         (vocabulary.Decay, training.DECAYS),
         (vocabulary.Decay, vocabulary.DECAYS),
-        (vocabulary.Granularity, networks.GRANULARITIES),
+        (vocabulary.Granularity, blocks.GRANULARITIES),
         (vocabulary.Criterion, criteria.CRITERIA),
         (vocabulary.Budget, budgets.BUDGETS),
         (vocabulary.Budget, vocabulary.BUDGETS),

@@ -240,7 +240,7 @@ def _gathered(flat: Mapping[str, Any], allowed: Mapping[str, Word]) -> dict[str,
 
 def either(allowed: Iterable[str]) -> str:
     """Return the allowed words as a phrase: "a", or "one of a, b, c"."""
-    names = [str(word) for word in allowed]
+    names = list(map(str, allowed))
     return names[0] if len(names) == 1 else "one of " + ", ".join(names)
 
 
@@ -251,7 +251,7 @@ def quoted(allowed: Sequence[str]) -> str:
 
 def meant(word: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean ...?" with the nearest allowed word, or "" if none is near `word`."""
-    near = difflib.get_close_matches(str(word), [str(each) for each in allowed], n=1)
+    near = difflib.get_close_matches(str(word), list(map(str, allowed)), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -266,7 +266,7 @@ def _kind(kind: Any) -> str:
     if tuples > 1:
         return "PATTERN DENSITY ..."
     plural = " ..." if tuples else ""
-    literals = [str(literal) for literal in _literals(kind)]
+    literals = list(map(str, _literals(kind)))
     if literals:
         comma = ", " if len(literals) > 9 else ","
         takes_path = "pattern=" in str(

@@ -93,7 +93,7 @@ def whole_or_free_layers(c: Any) -> Faults:
 
 def _budgets_of_channels() -> str:
     able = names(BUDGETS, lambda budget: budget.channels)
-    return " or ".join(repr(name) for name in able)
+    return " or ".join(map(repr, able))
 
 
 def _own_rewinds() -> str:

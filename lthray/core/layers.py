@@ -6,6 +6,7 @@ takes all weights with the outputs first.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import filterfalse
 
 from torch import Tensor, nn
 
@@ -41,14 +42,12 @@ def weights_of(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """
     names = {parameter: name for name, parameter in network.named_parameters()}
     others: set[nn.Parameter] = set()
-    for module in network.modules():
-        if not is_layer(module):
-            others.update(module.parameters(recurse=False))
-    for module in network.modules():
-        if is_layer(module) and uses_stored_weight(module):
-            weight = module.get_parameter("weight")
-            if weight not in others:
-                yield names[weight], module
+    for module in filterfalse(is_layer, network.modules()):
+        others.update(module.parameters(recurse=False))
+    for module in filter(uses_stored_weight, filter(is_layer, network.modules())):
+        weight = module.get_parameter("weight")
+        if weight not in others:
+            yield names[weight], module
 
 
 def refuse_transformed(network: nn.Module) -> None:

@@ -286,7 +286,7 @@ class TrialRecord:
             id=checked(TrialId, facts["id"]),
             point=Point.from_json(facts["point"]),
             end=Outcome.of(facts["end"]) if facts["end"] else None,
-            rounds=tuple(Round.of(r) for r in facts["rounds"]),
+            rounds=tuple(map(Round.of, facts["rounds"])),
             run=run or facts.get("run", ""),
         )
 

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +178,9 @@ class Store:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Iterate over every (key, part) in the store."""
         for shelf in self.backend.names("objects"):
-            for key in self.backend.names(f"objects/{shelf}"):
-                if KEY.fullmatch(key) and key[:2] == shelf:
-                    yield from ((key, part) for part in self.parts(key))
+            names = [name for name in self.backend.names(f"objects/{shelf}") if name[:2] == shelf]
+            for key in filter(KEY.fullmatch, names):
+                yield from zip(repeat(key), self.parts(key), strict=False)
 
     def conflicts(self) -> list[dict[str, Any]]:
         """Return what is known of each object that two writers made with unlike bytes.

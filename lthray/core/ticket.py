@@ -168,7 +168,7 @@ class Mask(Mapping[str, Tensor]):
     @classmethod
     def unpacked(cls, packed: Tensor, shapes: Shapes) -> "Mask":
         """Return the mask that `packed()` made of layers with these `shapes`."""
-        sizes = [math.prod(shape) for shape in shapes.values()]
+        sizes = list(map(math.prod, shapes.values()))
         bits = np.unpackbits(packed.numpy(), count=sum(sizes), bitorder="little").astype(bool)
         parts = torch.from_numpy(bits).split(sizes)
         masks = {}

@@ -91,7 +91,7 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _mask(packed: Tensor, shapes: Shapes) -> Mask:
-    size = sum(math.prod(shape) for shape in shapes.values())
+    size = sum(map(math.prod, shapes.values()))
     count = (size + 7) // 8
     if packed.dtype != torch.uint8 or packed.shape != (count,):
         form = f"{packed.dtype} {tuple(packed.shape)}"

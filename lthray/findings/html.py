@@ -122,7 +122,7 @@ def clean(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: clean(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(inner) for inner in value]
+        return list(map(clean, value))
     if isinstance(value, str):
         return escape(value, quote=False)
     return None if isinstance(value, float) and not math.isfinite(value) else value

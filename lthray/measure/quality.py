@@ -49,7 +49,7 @@ class Referee:
         """
         self.name, self.real = name, real[:REAL].cpu()
         self.features, self.device = features, torch.device(device)
-        seen = torch.cat([self._raw(part) for part in self.real.split(SPLIT)])
+        seen = torch.cat(list(map(self._raw, self.real.split(SPLIT))))
         self.mean, self.scale = seen.mean(0), seen.std(0).clamp_min(1e-6)
         self.width = seen.shape[1]
 

@@ -26,7 +26,7 @@ def _words(spec: Spec) -> Words:
 
 
 def _layers(spec: Spec) -> tuple[tuple[str, float | str], ...]:
-    return tuple(tuple(pair) for pair in spec.get("prune.layers", ()))
+    return tuple(map(tuple, spec.get("prune.layers", ())))
 
 
 def _panel(trained: Network, words: Words) -> tuple[nn.Module, Task, Tensor, Tensor]:

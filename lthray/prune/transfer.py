@@ -158,7 +158,7 @@ def assigned(before: int, after: int, order: str) -> list[int]:
     """Return, for each of `after` blocks of a level, the block of `before` that it is made of."""
     if after < before:
         copies = assigned(after, before, order)
-        return [copies.index(block) for block in range(after)]
+        return list(map(copies.index, range(after)))
     if before == 1:
         return [0] * after
     copy_of = ORDERS[order]

@@ -170,14 +170,14 @@ class Call:
             "smoke": self.options.smoke,
             "config": self.config.canonical(),
             "space": {word: repr(dial) for word, dial in self.space.items()},
-            "points": [dict(point) for point in self.points],
+            "points": list(map(dict, self.points)),
             "seeds": self.seeds,
             "seed": self.options.seed,
             "search": [study.startup, study.grace, study.reduction],
             "data": data,
         }
         if self.beside and self.points:
-            plan["beside"] = [dict(point) for point in self.beside]
+            plan["beside"] = list(map(dict, self.beside))
         if files:
             plan["given"] = files
         return plan
@@ -201,7 +201,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     try:
         config = TrialConfig.from_flat(answered({**_base(study, options), **user_words}))
     except ConfigError as error:
-        faults += [flagged(fault) for fault in error.faults]
+        faults += list(map(flagged, error.faults))
     faults += _unconfirmed(study, options)
     if faults:
         raise ConfigError(faults)
@@ -227,7 +227,7 @@ def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
                 words_of(value, good.get("out", default_root))
             good[word] = value
         except ConfigError as error:
-            faults += [flagged(fault) for fault in error.faults]
+            faults += list(map(flagged, error.faults))
     return from_flat(cls, good)
 
 

@@ -214,7 +214,7 @@ class Site:
     @property
     def room(self) -> int:
         """Number of trials that the nodes that are there can carry."""
-        return sum(self._carried(node) for node in members())
+        return sum(map(self._carried, members()))
 
     @property
     def counted(self) -> str:

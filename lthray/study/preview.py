@@ -36,7 +36,7 @@ def lines(call: Call) -> Iterator[str]:
     torch.set_num_threads(cpus)
     parameters, per_step = pace(call.config)
     slots = min(slots_here(call.options), len(configs))
-    trials = [trajectory(config) for config in [*configs, *confirmed]]
+    trials = list(map(trajectory, [*configs, *confirmed]))
     yield from plan_lines(trials, parameters, per_step, slots)
 
 
@@ -124,7 +124,7 @@ def stored_bytes(trials: Sequence[Trajectory], parameters: int, stored: Containe
 
 def check_room(call: Call, store: Store) -> None:
     """Raise DiskFull where a call would store more than there is room for, before it begins."""
-    trials = [trajectory(config) for config in preview(call)]
+    trials = list(map(trajectory, preview(call)))
     weights = workshop_of(call.config).weights(0, fresh=True)
     parameters = sum(weight.numel() for weight in weights.values())
     stored = {key for key, _ in store}

@@ -135,7 +135,7 @@ class Queue:
 
         First come extractors and autoencoders, then dense runs with all their checkpoints.
         """
-        trials = [trajectory(config) for config in self.call.shared()]
+        trials = list(map(trajectory, self.call.shared()))
         wanted: dict[str, tuple[Trajectory, set[int]]] = {}
         for trial in trials:
             for config in trial.served:

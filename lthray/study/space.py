@@ -111,14 +111,14 @@ def without(space: Space, user_words: Container[str], fixed: Words) -> dict[str,
     hold: it hangs on a word that is not drawn any more and that has another value in `fixed`, the
     words of the config.
     """
-    open_dials: dict[str, Dial] = {}
-    for word, dial in space.items():
-        if word not in user_words and word.rpartition(".")[0] not in user_words:
-            open_dials[word] = dial
-    left: dict[str, Dial] = {}
+    open_dials = dict(space)
+    for word in space:
+        if word in user_words or word.rpartition(".")[0] in user_words:
+            del open_dials[word]
+    left = {}
     for word, dial in open_dials.items():
-        decided_by_draw = dial.when is not None and dial.when[0] in open_dials
-        if decided_by_draw or _applies(dial, fixed):
+        other, _ = dial.when or ("", ())
+        if other in open_dials or _applies(dial, fixed):
             left[word] = dial
     return left
 
@@ -130,7 +130,7 @@ def combinations(space: Space, words: Sequence[str]) -> list[dict[str, Any]]:
         dial = space.get(word)
         if isinstance(dial, Choice):
             values.append([(word, value) for value in dial.values])
-    return [dict(pairs) for pairs in itertools.product(*values)]
+    return list(map(dict, itertools.product(*values)))
 
 
 # a design

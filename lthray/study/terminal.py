@@ -48,7 +48,7 @@ class Tally:
         Trials that were not given out yet count as much as the mean of those that were.
         """
         self._look_for_trials()
-        done = sum(self._trained(key) for key in self.runs)
+        done = sum(map(self._trained, self.runs))
         total = sum(end - start for start, end in self.runs.values())
         if self.begun < self.trials:
             total = total * self.trials // max(self.begun, 1)

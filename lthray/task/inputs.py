@@ -78,7 +78,7 @@ def digest_of(source: str, part: str = "unet") -> str:
         return ""
     files = source_files(source, part)
     paths = [path for path in (files.config, files.weights) if path]
-    return _content_digest(tuple(_version_of(path) for path in paths))
+    return _content_digest(tuple(map(_version_of, paths)))
 
 
 def file_digest(word: str, path: str) -> str:
@@ -124,7 +124,7 @@ def saved_config(source: str, part: str) -> dict[str, Any] | None:
 
 def unet_faults(config: dict[str, Any], channels: int) -> Iterator[str]:
     """Yield what keeps a saved network of this `config` from denoising images of `channels`."""
-    kind, ins, outs = (config.get(word) for word in ("_class_name", "in_channels", "out_channels"))
+    kind, ins, outs = map(config.get, ("_class_name", "in_channels", "out_channels"))
     if kind != "UNet2DModel":
         yield f"is a {kind}, not a UNet2DModel"
     if ins != channels:

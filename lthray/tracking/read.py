@@ -106,12 +106,11 @@ class Recorded:
         calls = _by_call(trials)
         wanted = {key: max(trial.point.of for trial in own) for key, own in calls.items()}
         whole = [key for key, own in calls.items() if len(own) >= wanted[key]]
-        for key, own in calls.items():
-            if key not in whole:
-                reason = f"{len(own)} of {wanted[key]} trials are finished; the study goes on"
-                if whole:
-                    reason += f" (--call names another: {', '.join(whole)})"
-                raise ConfigError([f"--experiment {self.name!r}: {reason}"])
+        for key in sorted(calls.keys() - {*whole}):
+            reason = f"{len(calls[key])} of {wanted[key]} trials are finished; the study goes on"
+            if whole:
+                reason += f" (--call names another: {', '.join(whole)})"
+            raise ConfigError([f"--experiment {self.name!r}: {reason}"])
 
     def provenance(self, trials: Sequence[TrialRecord]) -> str:
         """Return one line on when, with what and on what `trials` were made."""
@@ -221,7 +220,7 @@ def tuned(
             "no finished search of dense networks is recorded there (studies/baseline_tuning.py)"
         )
         raise ConfigError([reason])
-    if len({_measured_on(trial) for trial in dense}) > 1:
+    if len(set(map(_measured_on, dense))) > 1:
         calls = ", ".join(_by_call(dense))
         reason = "losses on several data, panels or tasks are recorded there"
         raise ConfigError([f"{reason}; name one with --call: {calls}"])

@@ -272,7 +272,7 @@ def _described_files(trial: TrialRecord) -> dict[str, Any]:
 def _closing_tags(trial: TrialRecord) -> dict[str, str]:
     """Return the tags of how a trial stands."""
     tags = {"status": trial.status, "mlflow.note.content": verdict(trial)}
-    if any(pictures_of(r) for r in trial.rounds):
+    if any(map(pictures_of, trial.rounds)):
         tags["mlflow.loggedImages"] = "true"
     return tags
 

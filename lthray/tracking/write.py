@@ -57,8 +57,8 @@ class Projector(threading.Thread):
             self.behind = self._catch_up()
             if is_last and self.behind is None:
                 return
-            failures = failures + 1 if self.behind else 0
-            pause = RETRY[min(failures, len(RETRY)) - 1] if failures else self.every
+            failures = (failures + 1) * bool(self.behind)
+            pause = (self.every, *RETRY)[min(failures, len(RETRY))]
             if self.closing.wait(pause) and failures:
                 threading.Event().wait(1.0)
 

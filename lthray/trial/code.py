@@ -197,11 +197,9 @@ def changed(facts: Mapping[str, Any]) -> set[str]:
     recorded = facts.get("code")
     if not isinstance(recorded, dict):
         return {OLDER}
-    kinds = set(facts.get("mixed", ()))
-    for kind, made_by in recorded.items():
-        if kind not in MODULES or made_by != digest(kind, facts["members"]):
-            kinds.add(kind)
-    return kinds
+    current = {kind: digest(kind, facts["members"]) for kind in recorded.keys() & MODULES.keys()}
+    changes = recorded.items() - current.items()
+    return {*facts.get("mixed", ()), *dict(changes)}
 
 
 def refuse(kinds: Iterable[str]) -> None:

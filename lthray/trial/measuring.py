@@ -137,12 +137,9 @@ class Measuring:
         Runs of this architecture have one even if they are not shown: other trials may show them.
         """
         wanted = [step for rung in rungs for step in rung.measures.values()]
-        own = {word: value for word, value in self.sources.dense.spec.items() if "." in word}
-        curves = {}
-        for key, run in runs_of(wanted).items():
-            words = {word: value for word, value in run.spec.items() if "." in word}
-            if own.items() <= words.items():
-                curves[key] = self.curve(run)
+        own = _config_words(self.sources.dense).items()
+        runs = runs_of(wanted).items()
+        curves = {key: self.curve(run) for key, run in runs if own <= _config_words(run).items()}
         shown = {step.parents[0].key: step for step in wanted if step.kind == "curve"}
         return curves | shown
 
@@ -165,6 +162,11 @@ class Measuring:
         if self.judged:
             configs.append(judge_config(self.config))
         return tuple(configs)
+
+
+def _config_words(step: Step) -> dict[str, Any]:
+    """Return the words of the config in the spec of a step."""
+    return {word: value for word, value in step.spec.items() if "." in word}
 
 
 def is_cut(run: Step) -> bool:

@@ -78,7 +78,7 @@ def _mixed(items: Mapping[str, Item]) -> dict[str, str]:
 
 def is_stored(store: Store, place: Mapping[str, Any]) -> bool:
     """Return whether all measures of a round have been stored, without reading them."""
-    return all(store.parts(key) for key in place["measures"].values())
+    return all(map(store.parts, place["measures"].values()))
 
 
 def _seconds(items: Mapping[str, Item]) -> dict[str, float]:
