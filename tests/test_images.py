@@ -26,9 +26,10 @@ from lthray.command import configured
 from lthray.config import options, presets
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
+from lthray.study.answers import asked
 from lthray.study.call import resolve
 from lthray.study.page import Grid
-from lthray.task.data import Images, asked, load
+from lthray.task.data import Images, load
 from lthray.task.data import read as once
 from lthray.task.look import sides
 from lthray.tracking.write import experiment_name

@@ -1,6 +1,7 @@
 """Words of a config that a user's own images answer where the user leaves them out."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from lthray.config.fields import ConfigError, from_flat
@@ -23,9 +24,21 @@ def answered(flat: Mapping[str, Any]) -> dict[str, Any]:
     is_told = all((data.side, data.channels, data.classes))
     if is_told or not data_facts(data.name).brought:
         return dict(flat)
-    from lthray.task.data import asked
-
     return {**flat, **asked(data)}
+
+
+def asked(data: Data) -> dict[str, int]:
+    """Return the words data.side, width, channels and classes that the user's images answer.
+
+    Only words that `data` leaves at 0 are answered. Raises ConfigError where they cannot be read.
+    """
+    from lthray.task.data import seen
+
+    given = {f"{PREFIX}{name}": value for name, value in asdict(data).items()}
+    square = {"data.width": 0} if data.side else {}  # a side alone says so
+    answers = seen(data) | square
+    left = {word: value for word, value in answers.items() if not given[word]}
+    return {word: value for word, value in left.items() if value}
 
 
 def data_of(flat: Mapping[str, Any]) -> Data:

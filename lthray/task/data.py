@@ -10,7 +10,7 @@ import math
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -208,15 +208,9 @@ def _folder(data: Data) -> Raw:
 
 def _wanted(data: Data) -> brought.Wanted:
     """Return how the user's own images are to be read."""
-    return brought.Wanted(
-        root=data.root,
-        height=data.side,
-        width=data.width or data.side,
-        channels=data.channels,
-        classes=data.classes,
-        ground=data.ground,
-        skip_bad=data.skip_bad,
-    )
+    height, width = data.side, data.width or data.side
+    shape = (height, width, data.channels, data.classes)
+    return brought.Wanted(data.root, *shape, ground=data.ground, skip_bad=data.skip_bad)
 
 
 def _find(root: str) -> Found:
@@ -299,20 +293,14 @@ def _own(data: Data) -> Raw:
     return Raw(np.ascontiguousarray(x), y.astype(np.int64), names=names)
 
 
-def asked(data: Data) -> dict[str, int]:
-    """Return the words data.side, width, channels and classes that the user's images answer.
+def seen(data: Data) -> dict[str, int]:
+    """Return what a user's images say of data.side, width, channels and classes; 0: nothing.
 
-    Only words that `data` leaves at 0 are answered. Raises ConfigError where they cannot be read.
+    Raises ConfigError where they cannot be read.
     """
     if data.name in DATA_SETS:
-        answers = brought.asked(_find(data.root), _wanted(data))
-    else:
-        answers = factories.asked(*factories.images(data.name, data.root))
-    if data.side:  # which alone says that the images are square
-        answers["data.width"] = 0
-    given = {f"data.{name}": value for name, value in asdict(data).items()}
-    left = {word: value for word, value in answers.items() if not given[word]}
-    return {word: value for word, value in left.items() if value}
+        return brought.asked(_find(data.root), _wanted(data))
+    return factories.asked(*factories.images(data.name, data.root))
 
 
 OWN = DataSet(read=_own)
