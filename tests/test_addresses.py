@@ -18,7 +18,7 @@ from lthray.config.options import Root
 from lthray.core.store import Store
 from lthray.study.ledger import Ledger
 
-from .conftest import TINY
+from .conftest import TINY, tiny
 
 FOLDERS = [
     "plain",
@@ -288,7 +288,7 @@ def test_without_git_the_commit_is_unknown(monkeypatch, tmp_path):
     monkeypatch.undo()
     from lthray.command import about_of
 
-    about = about_of("x", "?", chosen=options.Options(), argv=[])
+    about = about_of("x", "?", chosen=options.Options(), argv=[], config=tiny())
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", about["commit"])
 
 
