@@ -121,11 +121,15 @@ def _pictures(name: str, x: Array) -> Array:
 
     Raises Unreadable for another shape. Where both ends could be channels, the last is.
     """
-    arranged = {3: x[..., None], 4: x}.get(x.ndim, x)
-    if x.ndim == 4 and x.shape[-1] > MOST_CHANNELS:
-        arranged = np.moveaxis(x, 1, -1)
-    is_right = arranged.ndim == 4 and arranged.shape[-1] <= MOST_CHANNELS
-    if is_right and arranged.size:
+    is_last = x.shape[-1:] <= (MOST_CHANNELS,)
+    layouts = {
+        (3, False): lambda: x[..., None],
+        (3, True): lambda: x[..., None],
+        (4, False): lambda: np.moveaxis(x, 1, -1),
+        (4, True): lambda: x,
+    }
+    arranged = layouts.get((x.ndim, is_last), lambda: x[:0])()
+    if arranged.size and arranged.shape[-1] <= MOST_CHANNELS:
         return arranged
     wanted = "[N, H, W], [N, H, W, C] or [N, C, H, W], with 1 to 4 channels"
     raise Unreadable(f"{name!r} has the shape {x.shape}; images are {wanted}")

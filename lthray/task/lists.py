@@ -89,10 +89,9 @@ class Listed:
         seen: dict[str, Item] = {}
         for number, row in enumerate(self.rows, 1):
             item = self._item(row, root)
-            fault = self._fault(row) or fault_of(Path(root) / item.name, root)
             before = seen.setdefault(item.name, item)
-            if not fault and before != item:
-                fault = "is listed before as something else"
+            again = "is listed before as something else" * (before != item)
+            fault = self._fault(row) or fault_of(Path(root) / item.name, root) or again
             if fault:
                 found.bad[f"{self.name}, row {number}: {item.name}"] = fault
             elif before is item:

@@ -90,12 +90,10 @@ def sides(shapes: Sequence[Shape]) -> Shape:
         return side, side
     height, width = shapes[0]
     lying = [(min(shape), max(shape)) for shape in shapes]
-    tried = {}
-    for candidate in range(side, side // 2, -STEP):
-        longer = width_of(lying, candidate)
-        tried[candidate, longer] = kept_share(lying[0], candidate, longer)
-    keeping = [shape for shape, share in tried.items() if share >= 1 - ALIKE]
-    best = next(iter(keeping), next(iter(tried)))
+    candidates = range(side, side // 2, -STEP)
+    tried = [(candidate, width_of(lying, candidate)) for candidate in candidates]
+    shares = np.array([kept_share(lying[0], *shape) for shape in tried])
+    best = tried[int((shares >= 1 - ALIKE).argmax())]  # the first, which is the largest
     return best[::-1] if height > width else best
 
 

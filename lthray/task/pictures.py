@@ -110,13 +110,14 @@ def of_array(values: Values, ground: str = "white", *, transparent: bool = False
 
 def reason(error: Exception) -> str:
     """Return why a picture cannot be read, in a few words without control characters."""
-    if isinstance(error, BadPicture):
-        return str(error)
-    for kind in type(error).__mro__:
-        if kind.__name__ in REASONS:
-            return REASONS[kind.__name__]
     said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {ascii(said)[1:-1][:80]}"
+    words = {
+        BadPicture.__name__: said,
+        **REASONS,
+        Exception.__name__: f"{type(error).__name__}: {ascii(said)[1:-1][:80]}",
+    }
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    return words[next(filter(words.__contains__, kinds))]
 
 
 @contextmanager
