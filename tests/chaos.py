@@ -27,7 +27,7 @@ from .test_recording import free_port, server
 from .test_study import PAGE
 
 TARGETS = {
-    "worker": re.compile(r"ray::(?!IDLE)"),
+    "worker": re.compile(r"ray::(ImplicitFunc|_dense)"),
     "raylet": re.compile(r"\S*/raylet/raylet "),
     "driver": None,
     "server": None,
