@@ -9,6 +9,7 @@ study run in one process without a kill, and `lthray record` must find every tri
 import argparse
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -25,9 +26,14 @@ from .conftest import same
 from .test_recording import free_port, server
 from .test_study import PAGE
 
-TARGETS = {"worker": "ray::", "raylet": "raylet/raylet", "driver": "", "server": ""}
-"""What may be killed -> what its command line holds."""
-WORDS = ("--train.steps", "400", "--seeds", "0")
+TARGETS = {
+    "worker": re.compile(r"ray::(ImplicitFunc|_dense)"),
+    "raylet": re.compile(r"\S*/raylet/raylet "),
+    "driver": None,
+    "server": None,
+}
+"""What may be killed -> how its command line begins."""
+WORDS = ("--train.steps", "250", "--seeds", "0")
 RESUMABLE = (75, 4, -signal.SIGKILL)
 
 
@@ -94,13 +100,12 @@ class Study:
     def victims(self, target: str) -> list[int]:
         """Return the processes that a kill of this kind may hit."""
         assert self.driver is not None
-        if target in ("driver", "server"):
+        begin = TARGETS[target]
+        if begin is None:
             process = {"driver": self.driver, "server": self.server}[target]
             return [process.pid] if process.poll() is None else []
         alive = commands(descendants(self.driver.pid))
-        return [
-            pid for pid, text in alive.items() if TARGETS[target] in text and "IDLE" not in text
-        ]
+        return [pid for pid, text in alive.items() if begin.match(text)]
 
     def kill(self, target: str, rng: random.Random) -> bool:
         """Kill one process of a kind; return whether there was one."""

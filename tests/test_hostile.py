@@ -323,10 +323,13 @@ HOOK = ReadOnly()
 @pytest.fixture
 def read_only(root, monkeypatch) -> Iterator[Path]:
     """A root that cannot be written, whoever asks."""
-    real = os.access
-    monkeypatch.setattr(
-        os, "access", lambda path, mode, **k: not mode & os.W_OK and real(path, mode, **k)
-    )
+    real, mine = os.access, str(root.parent)
+
+    def access(path, mode, **words):
+        is_asked = bool(mode & os.W_OK) and os.path.abspath(path).startswith(mine)
+        return not is_asked and real(path, mode, **words)
+
+    monkeypatch.setattr(os, "access", access)
     HOOK.root, HOOK.refused = str(root.parent), []
     yield root
     HOOK.root = ""

@@ -27,6 +27,7 @@ WAYS_OUT = {
     "not a database": AGAIN,
     "malformed": AGAIN,
     "unable to open": f"is it a file, and may you read it? if not, {AGAIN}",
+    "I/O error": f"is it a file on a sound disk? if not, {AGAIN}",
     "full": "make room, then `lthray record`",
 }
 """Words in a fault -> what can be done about it."""
