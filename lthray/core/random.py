@@ -24,6 +24,14 @@ def generator(*words: object, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device).manual_seed(seed_of(*words))
 
 
+def place_of(stream: int, device: torch.device) -> torch.device:
+    """Return where a stream is drawn for `device`: a trial's own there, measuring's on the CPU.
+
+    Streams of trials are 0 and above, those of measuring are below.
+    """
+    return device if stream >= 0 else torch.device("cpu")
+
+
 def fixed_noise(shape: Sequence[int], *words: object, device: torch.device | str) -> Tensor:
     """Return the standard normal noise of `words`, float32 of `shape`: equal on every `device`."""
     return torch.randn(*shape, generator=generator(*words)).to(device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lthray.core.random import generator
+from lthray.core.random import generator, place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,9 @@ class Augmentation:
 
 def heads(n: int, stream: int, step: int, device: torch.device) -> Tensor:
     """Return for each of `n` images whether it is mirrored, [n] bool: each with probability 1/2."""
-    g = generator("flip", stream, step, device=device)
-    return torch.rand(n, generator=g, device=device) < 0.5
+    place = place_of(stream, device)
+    g = generator("flip", stream, step, device=place)
+    return torch.rand(n, generator=g, device=place).to(device) < 0.5
 
 
 def _plain(x: Tensor, stream: int, step: int) -> Tensor:
@@ -39,8 +40,9 @@ def _shift(x: Tensor, stream: int, step: int) -> Tensor:
     """Move each image by up to an eighth of its side, background moving in."""
     n, _, height, width = x.shape
     pad = width // 8
-    g = generator("shift", stream, step, device=x.device)
-    moves = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=g, device=x.device)
+    place = place_of(stream, x.device)
+    g = generator("shift", stream, step, device=place)
+    moves = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=g, device=place).to(x.device)
     rows = torch.arange(height, device=x.device) + moves[0]  # [n, H]
     columns = torch.arange(width, device=x.device) + moves[1]  # [n, W]
     images = torch.arange(n, device=x.device)[:, None, None]  # [n, 1, 1]

@@ -22,7 +22,7 @@ from torch import Tensor
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
 from lthray.config.vocabulary import data_facts
-from lthray.core.random import generator
+from lthray.core.random import generator, place_of
 from lthray.task import arrays, brought, factories, folders, inputs, lists, look, pictures
 from lthray.task.augment import AUGMENTS, heads
 from lthray.task.brought import Raw
@@ -144,8 +144,9 @@ class Latents(Images):
 
 @lru_cache(maxsize=4)
 def _order(n: int, stream: int, epoch: int, device: torch.device) -> Tensor:
-    g = generator("order", stream, epoch, device=device)
-    return torch.randperm(n, generator=g, device=device)
+    place = place_of(stream, device)
+    g = generator("order", stream, epoch, device=place)
+    return torch.randperm(n, generator=g, device=place).to(device)
 
 
 def load(data: Data) -> Images:

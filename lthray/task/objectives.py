@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config.parts import Objective
-from lthray.core.random import fixed_noise, generator, seed_of
+from lthray.core.random import fixed_noise, generator, place_of, seed_of
 from lthray.core.task import Inputs, Task
 
 MOST_NOISE = 0.999  # largest beta, that of the cosine schedule (Nichol and Dhariwal 2021)
@@ -145,10 +145,11 @@ class Denoise:
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
         """Return images noised at random timesteps, and what the network should answer."""
-        g = generator("noise", stream, step, device=x.device)
-        t = torch.randint(0, self.timesteps, (len(x),), generator=g, device=x.device)
-        eps = torch.randn(x.shape, generator=g, device=x.device)
-        return self._noised(x, y, t, eps)
+        place = place_of(stream, x.device)
+        g = generator("noise", stream, step, device=place)
+        t = torch.randint(0, self.timesteps, (len(x),), generator=g, device=place)
+        eps = torch.randn(x.shape, generator=g, device=place)
+        return self._noised(x, y, t.to(x.device), eps.to(x.device))
 
     def errors(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         """Return the mean squared error of each image, [n]."""

@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from lthray.config.parts import Objective
+from lthray.config.trial import TrialConfig
 from lthray.core.random import fixed_noise, generator
-from lthray.task import networks
+from lthray.task import data, networks
 from lthray.task.objectives import OBJECTIVES
 from lthray.task.samplers import sample
+from lthray.task.statistics import STREAM
 
+from ..golden.table import UNET
 from . import pretended
 from .conftest import Accelerator
 
@@ -108,6 +111,18 @@ def test_panels_are_equal_on_every_device_and_training_draws_are_the_devices_own
     assert not torch.equal(*draws)
     noise = fixed_noise((2, 3), "bank", device=accelerator.device)
     assert torch.equal(noise.cpu(), torch.randn(2, 3, generator=generator("bank")))
+
+
+def test_what_statistics_are_estimated_with_is_equal_on_every_device(accelerator: Accelerator):
+    config = TrialConfig.from_flat(UNET | {"data.augment": "flip_shift"})
+    seen = []
+    for device in (torch.device("cpu"), accelerator.device):
+        images = data.load(config.data).to(device)
+        x, y = images.batch(STREAM, 3, 8)
+        t = OBJECTIVES["denoise"].task(config.objective, device).draw(x, y, STREAM, 3)[1]
+        seen.append((x.cpu(), t.cpu()))
+    for here, there in zip(*seen, strict=True):
+        assert torch.equal(here, there)
 
 
 def test_samples_begin_with_and_are_given_equal_noise_on_every_device(accelerator):

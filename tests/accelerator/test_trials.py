@@ -22,6 +22,7 @@ from lthray.task.objectives import OBJECTIVES
 from lthray.trial import sources
 from lthray.trial.recipe import trajectory
 
+from .. import nets
 from ..golden import trials
 from ..golden.table import LATENT, LENET, TABLE, UNET, Words
 from .conftest import Accelerator, assert_equal, outcome
@@ -69,7 +70,15 @@ DENOISERS: dict[str, Words] = {
     | {"model.name": "autoencoder", "objective.name": "autoencode", "model.channels": (4, 8)}
     | {"prune.ladder": (0.5,)},
 }
-COVERING = CLASSIFIERS | DENOISERS
+BUFFERED: Words = UNET | nets.OWN | {"prune.budget": "uniform", "prune.ladder": (0.5,)}
+OWN: dict[str, Words] = {
+    "running statistics": BUFFERED | {"model.name": "tests.nets:Norm"},
+    "channels between norms": BUFFERED
+    | {"model.name": "tests.nets:Norm", "prune.unit": "channel", "control": "reinit"},
+    "drawn buffers": BUFFERED | {"model.name": "tests.nets:Fourier"},
+}
+"""Networks of a user's own, with tensors that are no parameters."""
+COVERING = CLASSIFIERS | DENOISERS | OWN
 ELSEWHERE = {"inception"}  # a measure that needs a large file
 
 
