@@ -79,7 +79,7 @@ class Workshop:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Weight name -> shape of every layer that could be pruned, in forward order."""
-        with drawing(0, self.device):  # looked at once, whatever is drawn around it
+        with drawing(0, self.device):
             return networks.layers(self.twin, self.example)
 
     @cached_property
@@ -124,8 +124,8 @@ class Workshop:
             rules, shapes = self.rules(layers).items(), self.shapes
             fixed = [name for name, rule in rules if rule != "free" and name not in told]
             with drawing(0, self.device):
-                groups = channels.find(self.twin, self.example, shapes, fixed, told)
-            self._couplings[layers] = groups
+                found = channels.find(self.twin, self.example, shapes, fixed, told)
+            self._couplings[layers] = found
         return self._couplings[layers]
 
 
@@ -233,9 +233,8 @@ class Run:
     def network(self) -> nn.Module:
         """Return the network with the averaged weights of its end, on the device, without the
         channels that are cut."""
-        cover = self.cut.cover
-        network = channels.shrink(self.workshop.twin, cover)
-        networks.set_weights(network, small(self.final.average, cover))
+        network = channels.shrink(self.workshop.twin, self.cut.cover)
+        networks.set_weights(network, small(self.final.average, self.cut.cover))
         networks.set_buffers(network, self._buffers)
         return network
 
@@ -248,8 +247,7 @@ class Run:
         return networks.buffers_of(network)
 
     def fill(self, network: nn.Module, weights: Weights, buffers: Weights) -> None:
-        """Put weights and buffers into a network of this run, and estimate its running statistics
-        anew for these weights.
+        """Put weights and buffers into a network, and estimate its running statistics anew.
 
         Given weights that are neither trained nor cut keep the statistics that they came with.
         """
