@@ -457,6 +457,7 @@ def test_keys_tell_ticket_depth_order_and_weights_apart(given):
     assert runs["own"] == runs["append"]
     assert masks["deeper"] == masks["deeper given"]
     assert len(set(masks.values())) == 4
+    assert trajectory(tiny(model__layers=2)).key not in {plan.key for plan in plans.values()}
     assert len(set(runs.values())) == 7
     dense = set()
     for name in ("deeper given", "deeper given append"):

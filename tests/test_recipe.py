@@ -432,6 +432,8 @@ def test_runs_that_may_train_in_one_program_differ_in_begin_mask_and_stream_alon
         {"regime__name": "rigl"},
     ]
     assert ticket not in [shown(**words) for words in others]
+    latents: dict = {"objective__name": "latent_denoise"}  # whose making no word of the run tells
+    assert shown(**latents, latent__steps=12) != shown(**latents, latent__steps=13)
 
 
 def test_a_step_is_described_in_full_and_what_is_stored_by_its_key():

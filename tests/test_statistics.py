@@ -290,6 +290,17 @@ def test_an_interval_over_images_is_that_of_the_delta_method_in_pairs():
     )
 
 
+def test_the_error_of_an_excess_is_that_of_a_ratio_of_means_by_hand():
+    """Cochran 1977, section 2.11, three images: sum (a - R b)^2 = 3.5 of ratio R = 1.5."""
+    a, b = np.array([1.0, 2.0, 6.0]), np.array([1.0, 2.0, 3.0])
+    error = math.sqrt(3.5 / 2 / 3) / 2
+    assert st.relative_excess(a, b) == pytest.approx((0.5, error))
+    columns = np.array([0.5, 1.5])  # two timesteps of one image are no two images
+    assert st.relative_excess(np.outer(a, columns), np.outer(b, columns)) == pytest.approx(
+        (0.5, error)
+    )
+
+
 def test_an_interval_over_images_is_the_same_seen_from_either_network():
     a, b = np.random.default_rng(13).gamma(1, size=(2, 50))
     low, high = st.image_interval(a, b)
@@ -469,6 +480,16 @@ def test_the_intraclass_correlation_is_that_of_the_analysis_of_variance():
         f = stats.f_oneway(*groups).statistic
         icc = min(max((f - 1) / (f + 3), 0.0), 1.0)
         assert st.effective_size(groups.tolist()) == pytest.approx(28 / (1 + 3 * icc))
+
+
+def test_groups_of_unlike_size_are_those_of_the_analysis_of_variance():
+    """By hand: 1 1 0 1, 0 0 and 1 have squares 27/28 between and 3/4 within, of 2 and 4 degrees."""
+    between, within = 27 / 28 / 2, 3 / 4 / 4
+    size = (7 - (16 + 4 + 1) / 7) / 2  # Donner 1986
+    icc = (between - within) / (between + (size - 1) * within)
+    groups = [[1, 1, 0, 1], [0, 0], [1]]
+    assert between / within == pytest.approx(stats.f_oneway(*groups).statistic)
+    assert st.effective_size(groups) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc))
 
 
 def test_groups_that_agree_count_once_and_those_that_do_not_count_whole():

@@ -190,7 +190,9 @@ def test_every_sampler_that_was_used_decides_and_has_its_column(third, grade):
 
 def test_one_sampler_alone_gives_no_grade_in_samples():
     kid = [(dense[:1], ticket[:1]) for dense, ticket in FINE]
-    assert graded(study(GOOD, BAD, BAD, BAD, kid)) == 3
+    found = study(GOOD, BAD, BAD, BAD, kid) + again(kid)
+    assert claims.claims(*only(found))["ddim"].holds
+    assert graded(found) == 3
 
 
 def test_without_samples_the_table_has_the_customary_columns():

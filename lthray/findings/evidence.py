@@ -270,7 +270,8 @@ def _enter(evidence: Evidence, trial: TrialRecord) -> None:
     if recorded is None or len(recorded.metrics) < len(dense.metrics):  # not every trial samples it
         evidence.dense[point.seed] = dense
     if _is_second_dense(point):
-        evidence.again[point.seed] = rungs[0]
+        if rungs:  # else it is not trained yet
+            evidence.again[point.seed] = rungs[0]
         return
     for r in rungs:
         cells = evidence.recipes.setdefault(recipe(trial), {})

@@ -171,8 +171,13 @@ def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
 
 
 def _with_controls(rungs: Sequence[tuple[float, Cell]]) -> list[float]:
-    """Return the densities at which both controls of a winning ticket were trained."""
-    return [density for density, cell in rungs if set(claims.NEEDED) <= cell.arms.keys()]
+    """Return the densities at which both controls of a winning ticket were trained, and tickets of
+    two seeds or more."""
+    densities = []
+    for density, cell in rungs:
+        if set(claims.NEEDED) <= cell.arms.keys() and len(cell.tickets) > 1:
+            densities.append(density)
+    return densities
 
 
 def _wins(won: Sequence[float], tried: Sequence[float]) -> str:
