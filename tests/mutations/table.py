@@ -334,7 +334,7 @@ STATISTICS = rows(
 
 KEYS = (
     *rows(
-        "core/store.py",
+        "core/keys.py",
         (
             "[kind, version, spec, parents]",
             "[kind, version, spec, sorted(parents)]",
