@@ -86,7 +86,7 @@ def test_every_form_of_a_unet_gives_its_weights_and_its_digest(tmp_path, monkeyp
         # each its own id, for what was looked up is not looked up again
         source = f"me/{form.replace(' ', '-')}"
     if where == "file":
-        source = str(inputs.source_files(source).weights)
+        (source,) = map(str, inputs.source_files(source).weights)
     if where == "file" or form == "weights alone":
         words = WORDS  # nothing else says what the network is
     found = networks.build(Model(pretrained=source, **words), SHAPE, 10, 0)
@@ -151,7 +151,7 @@ FAULTS = {
     ),
     "pickle only": (
         lambda f: (f / inputs.UNET).rename(f / "diffusion_pytorch_model.bin"),
-        "has no diffusion_pytorch_model",
+        "diffusion_pytorch_model.bin is a pickle, which can run code and is never loaded; convert",
     ),
     "damaged": (lambda f: (f / inputs.UNET).write_bytes(b"\x80\x04pickle"), "SafetensorError"),
     "no JSON": (lambda f: (f / "config.json").write_text("{"), "Expecting property name"),
@@ -216,7 +216,7 @@ def test_what_is_not_there_or_not_whole_is_fetched(tmp_path, monkeypatch, cached
     saved(tmp_path / "net")
     (tmp_path / "part").mkdir()
     calls = hub(monkeypatch, cached=tmp_path / "part" if cached else None, online=tmp_path / "net")
-    assert inputs.source_files(f"me/online{cached}").weights == tmp_path / "net" / inputs.UNET
+    assert inputs.source_files(f"me/online{cached}").weights == (tmp_path / "net" / inputs.UNET,)
     assert [local for _, _, local in calls] == [True, False]
 
 
@@ -233,7 +233,7 @@ def test_what_is_not_there_or_not_whole_is_fetched(tmp_path, monkeypatch, cached
             "me/pickles",
             "empty",
             "has no diffusion_pytorch_model.safetensors with its config.json, "
-            "nor a model.safetensors",
+            "nor a model.safetensors; there is nothing",
         ),
         ("/nix/net", None, "is no file, no folder, and no Hub id such as google/ddpm-cifar10-32"),
     ],

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lthray.config.fields import ConfigError
+from lthray.config.files import checked, pickled
 from lthray.core import metrics
 from lthray.core.metrics import Metric
 from lthray.core.task import to_bytes
@@ -171,6 +172,9 @@ def inception(path: str, device: torch.device | str = "cpu") -> str:
         def forward(self, x: Tensor) -> tuple[Tensor, ...]:
             return tuple(features.cpu() for features in super().forward(x.to(device)))
 
+    how = pickled(checked("measure.inception", path))
+    if how:
+        raise ConfigError([f"measure.inception = {path!r}: {how}"])
     try:
         weights = load_file(path)
         Inception("inception", ["2048"])

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lthray.config.fields import ConfigError, content
+from lthray.config.fields import ConfigError
+from lthray.config.files import checked, content, pickled
+from lthray.task.saved import (
+    CONFIG,
+    INDEX,
+    PLAIN,
+    SCHEDULERS,
+    SHARDS,
+    STEM,
+    UNET,
+    SourceFiles,
+    in_file,
+    in_folder,
+    instead,
+)
 
-UNET = "diffusion_pytorch_model.safetensors"
-PLAIN = "model.safetensors"
-CONFIG = "config.json"
-INDEX = "model_index.json"
-SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler_config.json")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 # names of the parts of an attention layer in early diffusers, and today
 RENAMED = (
@@ -44,17 +54,6 @@ class Input:
     """Forms that a value may have, as messages name them."""
 
 
-@dataclass(frozen=True)
-class SourceFiles:
-    """The files of a user's weights that are read."""
-
-    weights: Path
-    config: Path | None
-    """Architecture of a network that diffusers saved."""
-    scheduler: Path | None
-    """Noise schedule of a pipeline."""
-
-
 @functools.cache
 def source_files(source: str, part: str = "unet") -> SourceFiles:
     """Return the files behind `source`, from which `part` of a pipeline (unet or vae) is wanted.
@@ -62,13 +61,17 @@ def source_files(source: str, part: str = "unet") -> SourceFiles:
     Raises ConfigError where they are not there.
     """
     place = Path(source)
-    if place.is_file():
-        return SourceFiles(place, None, None)
+    if place.exists() and not place.is_dir():
+        checked(_word_of(part), source)
+        how = pickled(place)
+        if how:
+            raise wrong(source, part, how)
+        return in_file(place)
     if not place.is_dir():
         place = _from_hub(source, part)
-    files = _files_in(place, part)
+    files = in_folder(place, part)
     if files is None:
-        raise wrong(source, part, f"has no {UNET} with its {CONFIG}, nor a {PLAIN}")
+        raise wrong(source, part, instead(place, part))
     return files
 
 
@@ -77,7 +80,7 @@ def digest_of(source: str, part: str = "unet") -> str:
     if not source:
         return ""
     files = source_files(source, part)
-    paths = [path for path in (files.config, files.weights) if path]
+    paths = [path for path in (files.config, *files.weights) if path]
     return _content_digest(tuple(map(_version_of, paths)))
 
 
@@ -135,6 +138,49 @@ def unet_faults(config: dict[str, Any], channels: int) -> Iterator[str]:
         yield "is told the class of an image"
 
 
+def check_words(source: str, part: str, own: Mapping[str, Any]) -> None:
+    """Refuse a saved network that is another one than the words say, which are recorded.
+
+    `own` maps every word of the config to its value. ConfigError names the words to give.
+    """
+    config = saved_config(source, part) or {}
+    given = []
+    for word, value in WORDS_OF[part](config).items():
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        mine = list(own[word]) if isinstance(own[word], tuple) else [own[word]]
+        if value is not None and values != mine:
+            given.append(shlex.join([f"--{word}", *map(str, values)]))
+    if given:
+        raise wrong(source, part, f"is another network than the words say; give {' '.join(given)}")
+
+
+def _unet_words(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the words that describe a saved U-Net; None for what it does not say."""
+    kinds = config.get("down_block_types", ())
+    attention = [level for level, kind in enumerate(kinds) if "Attn" in kind]
+    return {
+        "model.channels": config.get("block_out_channels"),
+        "model.layers": config.get("layers_per_block"),
+        "model.groups": config.get("norm_num_groups"),
+        "model.attention": attention if kinds else None,
+        "model.head": config.get("attention_head_dim") if attention else None,
+        "model.dropout": config.get("dropout"),
+    }
+
+
+def _autoencoder_words(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the words that describe a saved autoencoder; None for what it does not say."""
+    return {
+        "latent.channels": config.get("latent_channels"),
+        "latent.widths": config.get("block_out_channels"),
+        "latent.groups": config.get("norm_num_groups"),
+    }
+
+
+WORDS_OF = {"unet": _unet_words, "vae": _autoencoder_words}
+"""Part of a pipeline -> the words that describe it, of what diffusers has saved."""
+
+
 def autoencoder_faults(
     config: dict[str, Any], channels: int, latent: int, widths: tuple[int, ...]
 ) -> Iterator[str]:
@@ -166,8 +212,10 @@ def weights_of(
     weight have several. Raises ConfigError for a file that is not safetensors, and for another name
     or shape.
     """
+    stored: dict[str, Tensor] = {}
     try:
-        stored = load_file(source_files(source, part).weights)
+        for file in source_files(source, part).weights:
+            stored |= load_file(file)
     except Exception as error:  # whatever safetensors raises, the file cannot be used
         raise wrong(source, part, f"{type(error).__name__}: {error}") from None
     known = own_names or {name: name for name in shapes}
@@ -203,35 +251,13 @@ def _word_of(part: str) -> str:
     return next(word for word, row in INPUTS.items() if row.part == part)
 
 
-def _files_in(folder: Path, part: str) -> SourceFiles | None:
-    """Return the files of a saved network, or of `part` of a pipeline; None where there are none.
-
-    The first pipelines on the Hub hold the files of their network beside their index.
-    """
-    in_pipeline = (folder / INDEX).is_file()
-    network = folder / part if in_pipeline and (folder / part).is_dir() else folder
-    if (network / CONFIG).is_file() and (network / UNET).is_file():
-        scheduler = _scheduler_in(folder) if in_pipeline else None
-        return SourceFiles(network / UNET, network / CONFIG, scheduler)
-    if (folder / PLAIN).is_file():
-        return SourceFiles(folder / PLAIN, None, None)
-    return None
-
-
-def _scheduler_in(pipeline: Path) -> Path | None:
-    for name in SCHEDULERS:
-        if (pipeline / name).is_file():
-            return pipeline / name
-    return None
-
-
 def _from_hub(source: str, part: str) -> Path:
     """Return the local snapshot of the Hub repository owner/name[@revision], fetched if need be."""
     if not HUB_ID.fullmatch(source):
         forms = [f"no {form}" for form in INPUTS[_word_of(part)].accepts]
         raise wrong(source, part, f"is {', '.join(forms[:-1])}, and {forms[-1]}")
     cached = _snapshot(source, local_files_only=True)
-    if isinstance(cached, Path) and _files_in(cached, part):
+    if isinstance(cached, Path) and in_folder(cached, part):
         return cached
     fetched = _snapshot(source, local_files_only=False)
     if isinstance(fetched, Path):
@@ -260,10 +286,9 @@ def _snapshot(source: str, *, local_files_only: bool) -> Path | Exception:
 
 def _fetched_names() -> list[str]:
     """Return the names of all files that are read of a Hub repository: safetensors and JSON."""
-    names = [INDEX, CONFIG, UNET, PLAIN, *SCHEDULERS]
-    for row in INPUTS.values():
-        names += [f"{row.part}/{CONFIG}", f"{row.part}/{UNET}"]
-    return names
+    network = [CONFIG, UNET, SHARDS, f"{STEM}-*.safetensors"]
+    parts = [f"{row.part}/{name}" for row in INPUTS.values() for name in network]
+    return [INDEX, PLAIN, *SCHEDULERS, *network, *parts]
 
 
 def _version_of(path: Path) -> tuple[Path, int, int]:

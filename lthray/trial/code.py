@@ -36,6 +36,7 @@ _TASK = (
     "task.folders",
     "task.found",
     "task.inputs",
+    "task.saved",
     "task.lists",
     "task.look",
     "task.networks",

@@ -8,9 +8,11 @@ every score is refused.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig, input_shape, shape_of
@@ -24,7 +26,6 @@ from lthray.prune.transfer import Origin
 from lthray.prune.units import UNITS
 from lthray.task import data, inputs
 from lthray.task.blocks import block_of
-from lthray.task.objectives import SCHEDULES
 from lthray.task.samplers import trained_scheduler
 from lthray.trial.begins import stretched, taken_mask
 from lthray.trial.makers import KINDS
@@ -57,15 +58,14 @@ RECIPE = (
 """Beginnings of the words in which recipes must differ to be rehearsed one by one."""
 SAID = (ConfigError, TicketError, OSError, MemoryError)
 """Errors that say themselves what is wrong."""
-ENDS = ("beta_start", "beta_end")
+CLOSE = 1e-5  # by which two tables of the signal's share may differ: that of single precision
 WORDS = {
     "num_train_timesteps": "objective.timesteps",
-    "prediction_type": "objective.prediction",
     "beta_schedule": "objective.schedule",
     "beta_start": "the first beta",
     "beta_end": "the last beta",
 }
-"""Word of a diffusers scheduler -> the word of the config that it must agree with."""
+"""Word of a diffusers scheduler -> the word of the config that decides the same."""
 
 
 def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
@@ -86,8 +86,11 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
         _check_scheduler(config)
     if config.latent.pretrained and objective.in_latents:
         workshop_of(autoencoder_config(config)).network(0)
+        inputs.check_words(config.latent.pretrained, "vae", config.flat())
     if config.model.pretrained:
         workshop.network(config.seed)
+        if config.model.name == "unet":
+            inputs.check_words(config.model.pretrained, "unet", config.flat())
     _check_layers(workshop, config)
     _check_origin(workshop, config)
     if config.measure.inception:
@@ -173,24 +176,52 @@ def _check_begin(origin: Origin, config: TrialConfig) -> None:
 
 def _check_scheduler(config: TrialConfig) -> None:
     """Refuse a pipeline that was trained on other noise, or to another target, than the config
-    says."""
-    source = config.model.pretrained
-    own = dict(trained_scheduler(config.objective).config)
-    own["beta_schedule"] = config.objective.schedule
+    says.
+
+    Compared are the signal's shares at all timesteps, whatever words they come from.
+    """
+    source, own = config.model.pretrained, trained_scheduler(config.objective)
     saved = inputs.json_facts(source, inputs.source_files(source).scheduler)
-    has_ends = SCHEDULES[config.objective.schedule].has_ends
+    if not saved:
+        return
     faults = []
-    for key, word in WORDS.items():
-        compared = key in saved and (has_ends or key not in ENDS)
-        if compared and saved[key] != own[key]:
-            trained = f"was trained with {key} = {saved[key]!r}"
-            faults.append(f"model.pretrained = {source!r}: {trained}, {word} = {own[key]!r}")
-    if saved.get("trained_betas"):
-        schedule = f"objective.schedule = {config.objective.schedule!r}"
-        why = f"was trained with betas of its own, {schedule}"
-        faults.append(f"model.pretrained = {source!r}: {why}")
+    target = saved.get("prediction_type", "epsilon")
+    if target != config.objective.prediction:
+        word = f"objective.prediction = {config.objective.prediction!r}"
+        faults.append(f"was trained with prediction_type = {target!r}, {word}")
+    theirs, mine = _trained_signal(saved), own.alphas_cumprod
+    if theirs is None:
+        faults.append(f"was trained on the noise of {saved.get('_class_name')}, which has no betas")
+    elif theirs.shape != mine.shape or not torch.allclose(theirs, mine, rtol=0, atol=CLOSE):
+        faults.append(_other_noise(saved, config))
     if faults:
-        raise ConfigError(faults)
+        raise ConfigError([f"model.pretrained = {source!r}: {fault}" for fault in faults])
+
+
+def _trained_signal(saved: Mapping[str, Any]) -> torch.Tensor | None:
+    """Return abar_t, [T], of a scheduler that diffusers has `saved`; None of one without betas."""
+    from diffusers import DDPMScheduler
+
+    if not ("beta_schedule" in saved or saved.get("trained_betas")):
+        return None
+    try:
+        return DDPMScheduler.from_config(dict(saved)).alphas_cumprod
+    except (NotImplementedError, TypeError, ValueError):  # a schedule that it does not know
+        return None
+
+
+def _other_noise(saved: Mapping[str, Any], config: TrialConfig) -> str:
+    """Return in which words a saved scheduler differs from that of the config."""
+    own = {**trained_scheduler(config.objective).config, "beta_schedule": config.objective.schedule}
+    if saved.get("trained_betas"):
+        return f"was trained with betas of its own, objective.schedule = {own['beta_schedule']!r}"
+    told = []
+    for key, word in WORDS.items():
+        if key in saved and saved[key] != own[key]:
+            told.append(f"{key} = {saved[key]!r}, {word} = {own[key]!r}")
+    if saved.get("rescale_betas_zero_snr"):
+        told.append("rescale_betas_zero_snr = True, for which the config has no word")
+    return f"was trained with {'; '.join(told) or 'other noise than the config says'}"
 
 
 class Rehearsal(Making):

@@ -1,0 +1,128 @@
+"""What is in a folder of weights: the files that are read, or what is there instead of them.
+
+A folder is a network as diffusers saves it (whole, in shards, or of one variant such as fp16), a
+pipeline with such a network, or one file of the network's own names.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lthray.config.files import pickled
+
+STEM = "diffusion_pytorch_model"
+UNET = f"{STEM}.safetensors"
+PLAIN = "model.safetensors"
+CONFIG = "config.json"
+INDEX = "model_index.json"
+SHARDS = f"{UNET}.index.json"
+SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler_config.json")
+CLASSES = {"unet": "UNet2DModel", "vae": "AutoencoderKL"}
+SHOWN = 6  # names of what is there, at most
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files of a user's weights that are read."""
+
+    weights: tuple[Path, ...]
+    """One file, or the shards of one network in order."""
+    config: Path | None
+    """Architecture of a network that diffusers saved."""
+    scheduler: Path | None
+    """Noise schedule of a pipeline."""
+
+
+def in_file(file: Path) -> SourceFiles:
+    """Return weights alone, with the noise of the pipeline that they lie in, if any."""
+    return SourceFiles((file,), None, _scheduler_of(file.parent))
+
+
+def in_folder(folder: Path, part: str) -> SourceFiles | None:
+    """Return the files of a saved network, or of `part` of a pipeline; None where there are none.
+
+    The first pipelines on the Hub hold the files of their network beside their index.
+    """
+    inside = (folder / INDEX).is_file() and (folder / part).is_dir()
+    network = folder / part if inside else folder
+    weights = _weights_in(network)
+    if weights and (network / CONFIG).is_file():
+        return SourceFiles(weights, network / CONFIG, _scheduler_of(network))
+    if (folder / PLAIN).is_file():
+        return SourceFiles((folder / PLAIN,), None, None)
+    return None
+
+
+def _weights_in(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a network's weights: the whole, else its shards, else one variant."""
+    if (folder / UNET).is_file():
+        return (folder / UNET,)
+    listed = _shards_in(folder)
+    if listed:
+        return listed
+    variants = sorted(folder.glob(f"{STEM}.*.safetensors"))
+    return tuple(variants) if len(variants) == 1 else ()
+
+
+def _shards_in(folder: Path) -> tuple[Path, ...]:
+    """Return the shards that an index names, if all of them are there, beside it."""
+    try:
+        names = sorted(set(json.loads((folder / SHARDS).read_bytes())["weight_map"].values()))
+        shards = [folder / name for name in names if Path(name).name == name]
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return ()
+    return tuple(shards) if len(shards) == len(names) and _all_there(shards) else ()
+
+
+def _all_there(files: list[Path]) -> bool:
+    return all(file.is_file() for file in files)
+
+
+def _scheduler_of(network: Path) -> Path | None:
+    """Return the noise schedule of the pipeline that a folder is, or that it is a part of."""
+    for pipeline in (network, network.parent):
+        for name in SCHEDULERS if (pipeline / INDEX).is_file() else SCHEDULERS[:1]:
+            if (pipeline / name).is_file():
+                return pipeline / name
+    return None
+
+
+def instead(folder: Path, part: str) -> str:
+    """Return why a folder will not do: what it lacks, what is there, and the way out."""
+    wanted = f"has no {UNET} with its {CONFIG}, nor a {PLAIN}"
+    return "; ".join([wanted, *_ways_out(folder, part)])
+
+
+def _ways_out(folder: Path, part: str) -> Iterator[str]:
+    """Yield what can be done with what is in a folder; what is there, where nothing can."""
+    parts = [at.name for at in sorted(folder.iterdir()) if at.is_dir() and in_folder(at, part)]
+    if parts:
+        places = " or ".join(shlex.quote(str(folder / name)) for name in parts)
+        yield f"it holds {len(parts)} networks, name one: {places}"
+        return
+    network = folder / part if (folder / part).is_dir() else folder
+    names = sorted(path.name for path in network.iterdir())
+    variants = [name for name in names if name.startswith(STEM) and name.endswith("safetensors")]
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if (network / SHARDS).is_file():
+        yield f"shards that {SHARDS} names are missing"
+    elif variants:
+        missing = "" if (network / CONFIG).is_file() else f", and {CONFIG} is not there"
+        yield f"there are {', '.join(variants[:SHOWN])}: name one file{missing}"
+    elif pickles:
+        yield f"{pickles[0]} {_converted(network, pickles[0], part)}"
+    else:
+        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        yield f"there is {shown or 'nothing'}"
+
+
+def _converted(network: Path, name: str, part: str) -> str:
+    """Return how the pickle `name` of a network that diffusers saved becomes safetensors."""
+    if name != f"{STEM}.bin":
+        return pickled(network / name) or "is no file of weights that is known here"
+    kind, place = CLASSES[part], str(network)
+    code = f"from diffusers import {kind}; {kind}.from_pretrained({place!r}, use_safetensors=False)"
+    command = shlex.join(["python", "-c", f"{code}.save_pretrained({place!r})"])
+    return f"is a pickle, which can run code and is never loaded; convert it once:  {command}"
