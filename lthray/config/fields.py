@@ -7,15 +7,27 @@ the word, its value and what is allowed; and a field declares in its `Annotated`
 
 import difflib
 import itertools
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+
+MOST = 8 * 2**30  # bytes of a file that is read whole
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 class ConfigError(ValueError):
@@ -24,6 +36,31 @@ class ConfigError(ValueError):
     def __init__(self, faults: list[str]):
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+def content(word: str, path: str) -> bytes:
+    """Return the bytes of a file that was given as `word`; ConfigError where it cannot be read."""
+    checked(word, path)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{word} = {path!r}: {error.strerror}"]) from None
+
+
+def checked(word: str, path: str) -> str:
+    """Return the `path` of a file that was given as `word`; ConfigError where it is not there, is
+    no regular file, which could be read without end, or is larger than any that is wanted."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise ConfigError([f"{word} = {path!r}: {error.strerror}"]) from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS[stat.S_IFMT(status.st_mode)]
+        raise ConfigError([f"{word} = {path!r}: is {kind}, not a regular file"])
+    if status.st_size > MOST:
+        size = f"{status.st_size / 2**30:,.0f} GiB, more than the {MOST / 2**30:.0f} of a file"
+        raise ConfigError([f"{word} = {path!r}: has {size}"])
+    return path
 
 
 class Declaration:

@@ -11,8 +11,5 @@ def part_of(cls: type[T], name: str, spec: Mapping[str, Any]) -> T:
     """Return the part `cls` of a config, called `name`, that the words of `spec` make of the
     defaults."""
     prefix = f"{name}."
-    words = {}
-    for word, value in spec.items():
-        if word.startswith(prefix):
-            words[word.removeprefix(prefix)] = value
-    return cls(**words)
+    own = [word for word in spec if word.startswith(prefix)]
+    return cls(**{word.removeprefix(prefix): spec[word] for word in own})

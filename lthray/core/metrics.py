@@ -48,10 +48,8 @@ def find(name: str) -> Metric | None:
 
     A metric of exactly this name comes before a family that would hold it too.
     """
-    for metric in METRICS:
-        if metric.name == name:
-            return metric
-    return next((metric for metric in METRICS if metric.pattern.fullmatch(name)), None)
+    exact = (metric for metric in METRICS if metric.name == name)
+    return next(exact, None) or next((m for m in METRICS if m.pattern.fullmatch(name)), None)
 
 
 # losses on the evaluation panel

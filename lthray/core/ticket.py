@@ -81,7 +81,7 @@ class Mask(Mapping[str, Tensor]):
     @property
     def size(self) -> int:
         """Number of weights in the layers that have a mask."""
-        return sum(mask.numel() for mask in self.values())
+        return sum(map(Tensor.numel, self.values()))
 
     @property
     def kept(self) -> int:

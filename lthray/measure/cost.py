@@ -68,7 +68,7 @@ def macs(network: nn.Module, mask: Mask, example: tuple[Tensor, ...]) -> dict[st
 
 
 def _size(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    return sum(map(Tensor.numel, network.parameters()))
 
 
 def _uses_of_weights(network: nn.Module, example: tuple[Tensor, ...]) -> dict[str, int]:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lthray.config.fields import ConfigError
-from lthray.config.files import checked, pickled
+from lthray.config.fields import ConfigError, checked
 from lthray.core import metrics
 from lthray.core.metrics import Metric
 from lthray.core.task import to_bytes
+from lthray.task.saved import pickled
 
 SPLIT = 512  # images a forward pass
 REAL = 10_000  # at most so many real images stand on the other side of FID and KID

@@ -68,10 +68,7 @@ def policy(
 
 
 def _density_of(module: str, rules: Sequence[Rule]) -> float | str | None:
-    for pattern, density in rules:
-        if fnmatchcase(module, pattern):
-            return density
-    return None
+    return next((density for pattern, density in rules if fnmatchcase(module, pattern)), None)
 
 
 def _unmatched(rules: Sequence[Rule], modules: Sequence[str]) -> list[str]:

@@ -24,8 +24,8 @@ def shuffled(mask: Mask, seed: int) -> Mask:
 
 def anywhere(mask: Mask, seed: int) -> Mask:
     """Permute the mask over the whole network, so that layer densities are lost too."""
-    flat = torch.cat([layer.flatten() for layer in mask.values()])
-    sizes = [layer.numel() for layer in mask.values()]
+    flat = torch.cat(list(map(torch.flatten, mask.values())))
+    sizes = list(map(Tensor.numel, mask.values()))
     parts = _permuted(flat, seed, "anywhere").split(sizes)
     layers = {}
     for (name, layer), part in zip(mask.items(), parts, strict=True):

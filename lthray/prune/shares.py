@@ -31,7 +31,7 @@ def caps_of(scores: Scores) -> Counts:
 def highest(scores: Scores, keep: int) -> Counts:
     """Return how many of the `keep` highest scores of all layers lie in each, ties by index."""
     sizes = torch.tensor(list(sizes_of(scores).values()))
-    flat = torch.cat([values.flatten() for values in scores.values()])
+    flat = torch.cat(list(map(torch.flatten, scores.values())))
     kept = torch.sort(flat, stable=True, descending=True).indices[:keep]
     layer_of = torch.repeat_interleave(torch.arange(len(scores)), sizes)
     counts = torch.bincount(layer_of[kept], minlength=len(scores))

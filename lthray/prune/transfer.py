@@ -32,8 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lthray.config.fields import ConfigError
-from lthray.config.files import content
+from lthray.config.fields import ConfigError, content
 from lthray.config.parts import Model
 from lthray.config.trial import PLACES, TrialConfig
 from lthray.core.ticket import Ticket, TicketError

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Container, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from lthray.config.labels import name_of
 from lthray.config.options import Options
@@ -126,7 +127,7 @@ def check_room(call: Call, store: Store) -> None:
     """Raise DiskFull where a call would store more than there is room for, before it begins."""
     trials = list(map(trajectory, preview(call)))
     weights = workshop_of(call.config).weights(0, fresh=True)
-    parameters = sum(weight.numel() for weight in weights.values())
+    parameters = sum(map(Tensor.numel, weights.values()))
     stored = {key for key, _ in store}
     wanted, room = stored_bytes(trials, parameters, stored), free(store.root)
     if wanted > room:
@@ -147,5 +148,5 @@ def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:
     learner = Learner(workshop.network(0, fresh=True), workshop.task, images, config.train)
     states = learner.run(State.begin(weights, 0), Mask({}), stream=0, stops=[3, 3 + steps])
     warm = next(states).seconds
-    parameters = sum(weight.numel() for weight in weights.values())
+    parameters = sum(map(Tensor.numel, weights.values()))
     return parameters, (next(states).seconds - warm) / steps

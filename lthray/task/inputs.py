@@ -18,8 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lthray.config.fields import ConfigError
-from lthray.config.files import checked, content, pickled
+from lthray.config.fields import ConfigError, checked, content
 from lthray.task.saved import (
     CONFIG,
     INDEX,
@@ -32,6 +31,7 @@ from lthray.task.saved import (
     in_file,
     in_folder,
     instead,
+    pickled,
 )
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -226,10 +226,8 @@ def weights_of(
         "has, where the network has none,": weights.keys() - shapes.keys(),
         "has another shape for": {name for name in shared if shapes[name] != weights[name].shape},
     }
-    lines = []
-    for fault, names in misfits.items():
-        if names:
-            lines.append(f"{fault} {min(names)} and {len(names) - 1} more")
+    found = [(fault, min(names), len(names) - 1) for fault, names in misfits.items() if names]
+    lines = [f"{fault} {first} and {others} more" for fault, first, others in found]
     if lines:
         raise wrong(source, part, "; ".join(lines))
     return weights

@@ -101,12 +101,14 @@ def told(network: nn.Module, example: tuple[Tensor, ...]) -> set[str]:
     They tell the network the time or the class. The image is the first tensor of `example`. It is
     made not-a-number, which every layer that sees any of it passes on, whatever its weights.
     """
-    names: set[str] = set()
+    called: set[str] = set()
+    seeing: set[str] = set()
 
     def note(weight_name: str, _module: nn.Module, arguments: Any, keywords: Any) -> None:
+        called.add(weight_name)
         given = [each for each in (*arguments, *keywords.values()) if isinstance(each, Tensor)]
-        if not any(bool(each.isnan().any()) for each in given):
-            names.add(weight_name)
+        if any(map(torch.any, map(torch.isnan, given))):
+            seeing.add(weight_name)
 
     hooks = []
     for weight_name, module in weights_of(network):
@@ -116,7 +118,7 @@ def told(network: nn.Module, example: tuple[Tensor, ...]) -> set[str]:
         network(torch.full_like(example[0], torch.nan), *example[1:])
     for handle in hooks:
         handle.remove()
-    return names
+    return called - seeing
 
 
 @functools.cache
@@ -127,7 +129,7 @@ def sizes(model: Model, shape: Shape, classes: int) -> tuple[int, dict[str, int]
     layer_sizes = {}
     for name, module in weights_of(network):
         layer_sizes[name] = module.get_parameter("weight").numel()
-    return sum(parameter.numel() for parameter in network.parameters()), layer_sizes
+    return sum(map(Tensor.numel, network.parameters())), layer_sizes
 
 
 def narrower(model: Model, shape: Shape, classes: int, parameters: int) -> Model:

@@ -4,13 +4,12 @@ A folder is a network as diffusers saves it (whole, in shards, or of one variant
 pipeline with such a network, or one file of the network's own names.
 """
 
+import fnmatch
 import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from lthray.config.files import pickled
 
 STEM = "diffusion_pytorch_model"
 UNET = f"{STEM}.safetensors"
@@ -21,6 +20,12 @@ SHARDS = f"{UNET}.index.json"
 SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler_config.json")
 CLASSES = {"unet": "UNet2DModel", "vae": "AutoencoderKL"}
 SHOWN = 6  # names of what is there, at most
+PICKLES = (b"PK\x03\x04", b"\x80")  # of torch.save as it is and as it was: a zip, or bare
+CONVERSION = (
+    "import sys, torch, safetensors.torch as s; "
+    "s.save_file({n: t.contiguous() for n, t in "
+    "torch.load(sys.argv[1], weights_only=True).items()}, sys.argv[2])"
+)
 
 
 @dataclass(frozen=True)
@@ -102,20 +107,24 @@ def _ways_out(folder: Path, part: str) -> Iterator[str]:
         places = " or ".join(shlex.quote(str(folder / name)) for name in parts)
         yield f"it holds {len(parts)} networks, name one: {places}"
         return
-    network = folder / part if (folder / part).is_dir() else folder
+    inside = folder / part
+    yield _in_network(inside if inside.is_dir() else folder, part)
+
+
+def _in_network(network: Path, part: str) -> str:
+    """Return what a folder holds in place of the files of a network, and the way out."""
     names = sorted(path.name for path in network.iterdir())
-    variants = [name for name in names if name.startswith(STEM) and name.endswith("safetensors")]
+    variants = fnmatch.filter(names, f"{STEM}*safetensors")
     pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-    if (network / SHARDS).is_file():
-        yield f"shards that {SHARDS} names are missing"
-    elif variants:
-        missing = "" if (network / CONFIG).is_file() else f", and {CONFIG} is not there"
-        yield f"there are {', '.join(variants[:SHOWN])}: name one file{missing}"
-    elif pickles:
-        yield f"{pickles[0]} {_converted(network, pickles[0], part)}"
-    else:
-        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        yield f"there is {shown or 'nothing'}"
+    if SHARDS in names:
+        return f"shards that {SHARDS} names are missing"
+    if variants:
+        missing = "" if CONFIG in names else f", and {CONFIG} is not there"
+        return f"there are {', '.join(variants[:SHOWN])}: name one file{missing}"
+    if pickles:
+        return f"{pickles[0]} {_converted(network, pickles[0], part)}"
+    more = ["..."] if len(names) > SHOWN else []
+    return f"there is {', '.join([*names[:SHOWN], *more]) or 'nothing'}"
 
 
 def _converted(network: Path, name: str, part: str) -> str:
@@ -125,4 +134,16 @@ def _converted(network: Path, name: str, part: str) -> str:
     kind, place = CLASSES[part], str(network)
     code = f"from diffusers import {kind}; {kind}.from_pretrained({place!r}, use_safetensors=False)"
     command = shlex.join(["python", "-c", f"{code}.save_pretrained({place!r})"])
+    return f"is a pickle, which can run code and is never loaded; convert it once:  {command}"
+
+
+def pickled(path: str | Path) -> str:
+    """Return what to do with a file that torch has pickled, which is never loaded; else nothing."""
+    with open(path, "rb") as file:
+        begin = file.read(9)
+    is_safe = begin.endswith(b"{")  # safetensors: the length of a header in eight bytes, the header
+    if is_safe or not begin.startswith(PICKLES):
+        return ""
+    target = Path(path).with_suffix(".safetensors")
+    command = shlex.join(["python", "-c", CONVERSION, str(path), str(target)])
     return f"is a pickle, which can run code and is never loaded; convert it once:  {command}"

@@ -32,12 +32,10 @@ def followed(network: nn.Module) -> list[_NormBase]:
     """
     was_training = network.training
     network.train()
-    norms = []
-    for module in network.modules():
-        if isinstance(module, _NormBase) and module.training and module.running_mean is not None:
-            norms.append(module)
+    norms = [module for module in network.modules() if isinstance(module, _NormBase)]
+    followed = [norm for norm in norms if norm.training and norm.running_mean is not None]
     network.train(was_training)
-    return norms
+    return followed
 
 
 def estimate(

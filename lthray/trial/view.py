@@ -98,7 +98,6 @@ def _arrays(items: Mapping[str, Item]) -> dict[str, Tensor]:
 def _files(items: Mapping[str, Item]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for item in items.values():
-        for name, content in item.files.items():
-            if name != "tensors":
-                files[name] = content
+        files |= item.files
+    files.pop("tensors", None)
     return files
