@@ -17,13 +17,12 @@ from diffusers import (
 )
 from safetensors.torch import load_file, save_file
 
-from lthray.config import files
-from lthray.config.fields import ConfigError
+from lthray.config.fields import ConfigError, content
 from lthray.config.parts import Model
 from lthray.core.ticket import TicketError
 from lthray.measure import quality
 from lthray.task import inputs, networks
-from lthray.task.saved import SHARDS, UNET
+from lthray.task.saved import SHARDS, UNET, pickled
 from lthray.trial.preflight import check
 
 from .conftest import tiny
@@ -180,12 +179,12 @@ def test_only_regular_files_of_a_sane_size_are_read(tmp_path, monkeypatch, word,
 
 def test_a_regular_file_is_read(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
-    assert files.content("origin", str(tmp_path / "f")) == b"abc"
-    assert files.pickled(tmp_path / "f") == ""
+    assert content("origin", str(tmp_path / "f")) == b"abc"
+    assert pickled(tmp_path / "f") == ""
     safe = tmp_path / "a.safetensors"
     save_file({"n" * 68: torch.zeros(1)}, safe)  # its first byte, a length, is that of a pickle
     assert safe.read_bytes()[:1] == b"\x80"
-    assert files.pickled(safe) == ""
+    assert pickled(safe) == ""
 
 
 # the noise and the words of a given network

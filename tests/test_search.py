@@ -64,7 +64,7 @@ def score_only(config, store, *, anchors=(), progress=None):
     chosen = trajectory(config)
     for index, rung in enumerate(chosen.shown):
         r = scored(store, place_of(rung, chosen))
-        if index == 1 and r.metrics[EXCESS.name] > 0.9:
+        if index == 1 and config.rewind.fraction > 0.45:
             raise ValueError("it diverged")
         yield SimpleNamespace(index=index, metrics=r.metrics)
 

@@ -5,7 +5,7 @@ compared one by one. A sampler's budget is its number of network calls.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,18 @@ def trained_scheduler(objective: Objective) -> Any:
         prediction_type=objective.prediction,
         timestep_spacing="trailing",
     )
+
+
+def trained_signal(saved: Mapping[str, Any]) -> Tensor | None:
+    """Return abar_t, [T], of a scheduler that diffusers has `saved`; None of one without betas."""
+    from diffusers import DDPMScheduler
+
+    if not ("beta_schedule" in saved or saved.get("trained_betas")):
+        return None
+    try:
+        return DDPMScheduler.from_config(dict(saved)).alphas_cumprod
+    except (NotImplementedError, TypeError, ValueError):  # a schedule that it does not know
+        return None
 
 
 def _classes_in_turn(network: nn.Module, x: Tensor) -> list[Tensor]:

@@ -26,7 +26,7 @@ from lthray.prune.transfer import Origin
 from lthray.prune.units import UNITS
 from lthray.task import data, inputs
 from lthray.task.blocks import block_of
-from lthray.task.samplers import trained_scheduler
+from lthray.task.samplers import trained_scheduler, trained_signal
 from lthray.trial.begins import stretched, taken_mask
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
@@ -189,25 +189,13 @@ def _check_scheduler(config: TrialConfig) -> None:
     if target != config.objective.prediction:
         word = f"objective.prediction = {config.objective.prediction!r}"
         faults.append(f"was trained with prediction_type = {target!r}, {word}")
-    theirs, mine = _trained_signal(saved), own.alphas_cumprod
+    theirs, mine = trained_signal(saved), own.alphas_cumprod
     if theirs is None:
         faults.append(f"was trained on the noise of {saved.get('_class_name')}, which has no betas")
     elif theirs.shape != mine.shape or not torch.allclose(theirs, mine, rtol=0, atol=CLOSE):
         faults.append(_other_noise(saved, config))
     if faults:
         raise ConfigError([f"model.pretrained = {source!r}: {fault}" for fault in faults])
-
-
-def _trained_signal(saved: Mapping[str, Any]) -> torch.Tensor | None:
-    """Return abar_t, [T], of a scheduler that diffusers has `saved`; None of one without betas."""
-    from diffusers import DDPMScheduler
-
-    if not ("beta_schedule" in saved or saved.get("trained_betas")):
-        return None
-    try:
-        return DDPMScheduler.from_config(dict(saved)).alphas_cumprod
-    except (NotImplementedError, TypeError, ValueError):  # a schedule that it does not know
-        return None
 
 
 def _other_noise(saved: Mapping[str, Any], config: TrialConfig) -> str:
