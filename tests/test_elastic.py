@@ -24,6 +24,7 @@ from lthray.prune.transfer import BLOCK, READS, assigned, mirrored, stretch
 from lthray.task import inputs, networks
 from lthray.trial.preflight import check
 from lthray.trial.recipe import trajectory
+from lthray.trial.steps import VERSIONS
 
 from .conftest import TINY, making_of, resumed, rounds, tiny
 from .test_trajectory import begun
@@ -452,7 +453,9 @@ def test_keys_tell_ticket_depth_order_and_weights_apart(given):
     masks = {name: plan.rungs[1].mask.key for name, plan in plans.items()}
     runs = {name: plan.rungs[1].shown.key for name, plan in plans.items()}
     spec = {"origin": inputs.file_digest("origin", path)}
-    assert masks["own"] == key_of("prune", 1, spec)  # as it was before there were other depths
+    assert masks["own"] == key_of(
+        "prune", VERSIONS["prune"], spec
+    )  # as if there were no other depths
     assert masks["own"] == masks["given"] == masks["append"]
     assert runs["own"] == runs["append"]
     assert masks["deeper"] == masks["deeper given"]

@@ -39,8 +39,9 @@ def network():
 
 @pytest.fixture
 def layers(network):
-    rules = budgets.assign(networks.layers(network, EXAMPLE), network_facts("unet").layers)
-    return {n: s for n, s in networks.layers(network, EXAMPLE).items() if rules[n] == "free"}
+    shapes, told = networks.layers(network, EXAMPLE), networks.told(network, EXAMPLE)
+    rules = budgets.policy(shapes, (), network_facts("unet").layers, told)
+    return {n: s for n, s in shapes.items() if rules[n] == "free"}
 
 
 def free_scores(network, layers, within=None, criterion="magnitude", rung=0):
