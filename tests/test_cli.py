@@ -114,7 +114,7 @@ def test_a_reader_who_leaves_is_no_error():
 
 
 BAD = [
-    (["frob"], "'frob': must be one of trial, record, store, preset"),
+    (["frob"], "'frob': must be one of trial, record, store, retry, preset, data, explain"),
     (
         ["trial", "--prune.criterion", "magnitud"],
         "--prune.criterion = 'magnitud': must be one of magnitude, random, movement",
@@ -268,7 +268,7 @@ def test_a_trial_from_the_command_line_is_the_trial(capsys, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     assert command(["trial", *SMALL, "--seed", "3"]) == options.DONE
     said = capsys.readouterr().out
-    assert "overall late25% s3: round 2/2, density 0.3" in said
+    assert "overall late25% s3: round 2/2, density 0.2999" in said
     store = Store("runs/store")
     mine = rounds(tiny(seed=3), store)  # all found, none made again
     (trial,) = Recorded(Root(out="runs").uri, "trial.digits").trials
@@ -315,7 +315,7 @@ def test_a_ticket_of_one_trial_is_the_origin_of_another(capsys, monkeypatch, tmp
     assert (
         command(["trial", *SMALL, "--seed", "5", "--origin", "ticket.safetensors"]) == options.DONE
     )
-    assert "origin overall late25% s5: round 1/1, density 0.3" in capsys.readouterr().out
+    assert "origin overall late25% s5: round 1/1, density 0.2999" in capsys.readouterr().out
     moved = rounds(tiny(seed=5, origin="ticket.safetensors"), store)[-1]
     assert moved.densities == last.densities
     Path("ticket.safetensors").write_bytes(rounds(tiny(), store)[1].files["ticket"])
