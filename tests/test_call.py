@@ -494,16 +494,16 @@ def test_a_name_becomes_part_of_files():
 # anew. So these change only where a page, or the vocabulary that it draws from, is meant to.
 PLANS = {
     "architectures": "51a59431b905d56b2b8decad2baa29ffce9390dcfe64c427c115ad405a084791",
-    "baseline_tuning": "a5c651f8f0219cdd8ab27cd12642bef203cad4605931141933efff12ab690322",
+    "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
     "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
-    "frequency": "d4f44608916ede0ec5e5ed7386fca1895d5e2fa218771ca65156fc3849fbbbbf",
+    "frequency": "212c084e1c17389d24588b480914cb9eb6e307f018bb2d546c0d6f123daea038",
     "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
     "layerwise_search confirmed": "64cbcbef0116cfa0ec13e88c86cb8ab0656ee18751a02886fa1a86ff8abba04b",  # noqa: E501
     "pruning_methods": "f10c8ea9141c89e3982e6a5b11d53edc58ce6cacc34f98bb4f4dcd58931234ab",
     "rewinding": "67acdf1701ae7dba20ac52540f35f03b650d4145050ff39f459eaed4322c51bd",
-    "sanity": "0817bbb0a8ae0f1e43322537f929ca6b1b34cbfe1a636215c21382e8eb898a3c",
+    "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
-    "sanity smoke": "20d018d3ddaa0cb11629f915037f7a0ade9874246521b93dff92c21575202634",
+    "sanity smoke": "bb8d3a5450440681afe626dd6ec4260d1b114049ae5e9af271531271cd6512b2",
 }
 VARIANTS = {"": [], "cifar10": ["--preset", "cifar10"], "smoke": ["--smoke"], "confirmed": []}
 RECIPES = [

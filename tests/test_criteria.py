@@ -94,7 +94,7 @@ def test_grasp_sees_the_published_temperature(store):
     making, chosen = making_of(config, store)
     cutting = Cutting(making.make(chosen.rungs[0].chain), config.prune, 0.5, config.seed, 1)
     weights, mask, seen = cutting.trained.final.weights, cutting.whole, cutting.seen()
-    found = cutting.scores(weights, mask, seen)
+    found = cutting.scores(cutting.trained.final, mask, seen)
     network = cutting.network
     terms = []
     for (x, y), _ in seen:
