@@ -93,7 +93,7 @@ def test_grasp_sees_the_published_temperature(store):
     config = lenet(prune__criterion="grasp", prune__images=16, prune__terms=2)
     making, chosen = making_of(config, store)
     cutting = Cutting(making.make(chosen.rungs[0].chain), config.prune, 0.5, config.seed, 1)
-    weights, mask, seen = cutting.trained.final.weights, cutting.whole, cutting.seen()
+    mask, seen = cutting.whole, cutting.seen()
     found = cutting.scores(cutting.trained.final, mask, seen)
     network = cutting.network
     terms = []
