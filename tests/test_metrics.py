@@ -43,9 +43,9 @@ def test_a_name_belongs_to_one_metric_or_to_none(name, metric):
 
 
 def test_a_record_comes_back_from_its_json():
-    point = Point(
-        "reinit s3", "reinit", "search", {"train.steps": 8}, 3, "reinit", rounds=({"key": "k"},)
-    )
+    keys = {"key": "a" * 64, "mask": "", "weights": "b" * 64, "measures": {"curve": "c" * 64}}
+    place = {"index": 0, "density": 1.0, "metrics": {}, **keys}
+    point = Point("reinit s3", "reinit", "search", {"train.steps": 8}, 3, "reinit", rounds=(place,))
     steps = metrics.STEPS_OF_WEIGHTS.name
     rounds = (Round(0, 1.0, {steps: 8.0}), Round(1, 0.5, {steps: 9.0}, curve=[[1, 2.0, 3.0]]))
     record = TrialRecord("abc-0012", point, Outcome("done", at=1.0), rounds)

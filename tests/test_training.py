@@ -153,7 +153,7 @@ def test_weights_without_a_mask_all_train():
 
 def test_the_dense_step_is_torchs_own_loop():
     """Write the run as anybody would: Adam, clipping, an average by diffusers' EMAModel."""
-    config = tiny(train__ema=0.1)
+    config = tiny(train__ema=0.1, train__decay="constant")
     learner = learner_of(config)
     mine = states(config, [STEPS], mask=Mask({}))[-1]
     network = networks.build(config.model, learner.images.shape, 10, config.seed).train()
