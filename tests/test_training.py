@@ -314,7 +314,8 @@ def test_the_rate_of_each_step():
     assert rates[100:] == pytest.approx([0.1] * 40)
     linear = tiny(train__steps=100, train__decay="linear", train__lr=1.0, train__floor=0.5).train
     assert learning_rate(linear, 50) == 0.75
-    assert {learning_rate(tiny(train__lr=0.3).train, s) for s in range(50)} == {0.3}
+    constant = tiny(train__decay="constant", train__lr=0.3).train
+    assert {learning_rate(constant, s) for s in range(50)} == {0.3}
 
 
 def test_the_optimizer_gets_that_rate(monkeypatch):
