@@ -21,6 +21,7 @@ from lthray.study.ledger import DONE, Ledger
 
 from .conftest import TINY
 
+pytestmark = pytest.mark.walk  # it takes minutes: `python -m pytest -m walk tests/test_live.py`
 HEAD = "f" * 51 + "00000"  # the id that the provider expects of its head
 PROVIDER = """
 from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeProvider
