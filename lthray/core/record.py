@@ -140,6 +140,8 @@ BOTH = " and "
 """Joins what a round was made on, where that is not one."""
 MIXED = "mixed code"
 """Word of `Round.made` that names kinds of steps which other code has made."""
+LATER = ("known", "kind")
+"""Facts that older records do not have, and that are left out where they say nothing."""
 UNSAID = "as usual"  # of a word that is recorded only where it is not at its default
 FACTS = (
     *("index", "density", "metrics", "densities", "seconds", "keys", "created", "made"),
@@ -271,8 +273,8 @@ class TrialRecord:
         """Return the record as JSON: what `from_json` reads."""
         return {
             "id": self.id,
-            "point": asdict(self.point),
-            "end": asdict(self.end) if self.end else {},
+            "point": _said(asdict(self.point)),
+            "end": _said(asdict(self.end)) if self.end else {},
             "rounds": [r.facts for r in self.rounds],
         }
 
@@ -294,6 +296,12 @@ class TrialRecord:
 def _fields_of(record: type[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `facts` that the dataclass `record` has a field for."""
     return {each.name: facts[each.name] for each in fields(record) if each.name in facts}
+
+
+def _said(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `facts` without those of LATER that say nothing, so that older records stay as they
+    are."""
+    return {name: value for name, value in facts.items() if value or name not in LATER}
 
 
 def unlike(rounds: Iterable[Round]) -> str:
