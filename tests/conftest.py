@@ -1,5 +1,6 @@
 """What the tests share: one thread, and a trial so small that a whole trajectory takes a second."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,16 @@ def probe_of(
     before = {name: torch.roll(p.detach(), 1, 0) for name, p in network.named_parameters()}
     targets = tuple(target for _, target in seen)
     return Probe(closures, targets, task.example(x[:1]), **{"before": before, **words})
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the tier of the pretended device, unless it is named.
+
+    Torch must know of a device before the first gradient of a process, so `test_accelerator.py`
+    gives the tier a process of its own.
+    """
+    is_named = any("accelerator" in argument for argument in config.args)
+    return True if collection_path.name == "accelerator" and not is_named else None
 
 
 def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:
