@@ -48,8 +48,7 @@ LIST = Grid(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
                                     {{"prune.criterion": "random"}}],
              surface=("prune.criterion", "loss/excess"))
 BROKEN = Grid(name="broken", about="Tiny.", seeds=(0,), words=WORDS,
-               points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}},
-                                      {{"prune.ladder": (0.5, 0.0002)}}])
+               points=lambda config: [{{"train.lr": 0.004}}, {{"train.lr": 1e30}}])
 PAGES = {{"search": SEARCH, "confirmed": CONFIRMED, "list": LIST, "broken": BROKEN}}
 sys.exit(study(PAGES[sys.argv[1]], sys.argv[2:]))
 """
@@ -286,14 +285,11 @@ def test_trials_that_fail_by_themselves_are_not_retried_and_the_study_goes_on(pa
     text = go(page, "broken", code=5)
     store, ledger = opened(page)
     found = list(trials(store, ledger))
-    assert [t.status for t in found] == ["done", "failed", "failed"]
+    assert [t.status for t in found] == ["done", "failed"]
     assert "NonFinite: " in found[1].end.reason
-    assert re.search(
-        r"Collapsed: no weight left at round 2, density 0.0002: .*conv", found[2].end.reason
-    )
-    assert [len(t.rounds) for t in found] == [3, 0, 2]
+    assert [len(t.rounds) for t in found] == [3, 0]
     assert b"Traceback" in ledger.traceback(1)["traceback.txt"]
-    assert text.count("failed") >= 2
+    assert "failed" in text
     go(page, "broken", code=5)  # and again: nothing to do, the same answer
 
 
