@@ -15,6 +15,7 @@ from lthray.core.store import key_of
 from lthray.prune.budgets import BUDGETS
 from lthray.task import data, inputs
 from lthray.trial.recipe import trajectory
+from lthray.trial.sources import twin_config
 from lthray.trial.steps import Step, history, walk
 from lthray.trial.trajectory import Rung, Trajectory
 
@@ -148,6 +149,15 @@ def test_a_ticket_is_compared_with_the_dense_network_and_not_the_other_way_round
 BOTH = {"excess": "loss", "lost": "accuracy"}
 
 
+def test_networks_of_two_seeds_are_compared_at_the_rung_that_is_cut():
+    for between, compared in (("tickets", [0, 1]), ("dense", [0, 0])):
+        config = tiny(prune__budget="cka", prune__between=between)
+        own, other = trajectory(config).rungs, trajectory(twin_config(config)).rungs
+        for rung, index in zip(own[1:], compared, strict=True):
+            pair = (rung.mask.implied["one"], rung.mask.implied["other"])
+            assert of(pair) == of((own[index].chain, other[index].chain))
+
+
 def test_what_each_measure_is_taken_of():
     forked = trajectory(tiny(fork=1, seed=1, prune__early=0.1, prune__looks=5)).rungs
     for index in (1, 2):
@@ -158,16 +168,6 @@ def test_what_each_measure_is_taken_of():
         assert of(rung.measures["initial"].parents) == of((rung.shown, begin))
         masks = tuple(each.mask for each in forked[1 : index + 1])
         assert of(rung.measures["masks"].parents) == of(masks)
-
-
-def test_a_narrower_network_is_measured_as_in_its_own_trial():
-    layers = (("conv_in", 0.5), ("mid*", "free"), ("*", 1.0))
-    chosen = trajectory(tiny(model__channels=(16,), control="small_dense", prune__layers=layers))
-    for rung in chosen.rungs[1:]:
-        assert rung.small is not None
-        alone = rung.small.rungs[0].measures
-        for name in ("loss", "size", "macs", "curve"):
-            assert rung.measures[name].key == alone[name].key
 
 
 def test_a_control_is_not_probed_and_a_ticket_is():
@@ -277,3 +277,13 @@ def test_networks_of_other_shapes_begin_with_other_weights():
         config = TrialConfig.from_flat(words | {"latent.channels": channels}, tiny())
         begins.append(trajectory(config).rungs[0].chain.parents[0].key)
     assert len({*begins, trajectory(tiny()).rungs[0].chain.parents[0].key}) == 3
+
+
+def test_a_narrower_network_is_measured_as_in_its_own_trial():
+    layers = (("conv_in", 0.5), ("mid*", "free"), ("*", 1.0))
+    chosen = trajectory(tiny(model__channels=(16,), control="small_dense", prune__layers=layers))
+    for rung in chosen.rungs[1:]:
+        assert rung.small is not None
+        alone = rung.small.rungs[0].measures
+        for name in ("loss", "size", "macs", "curve"):
+            assert rung.measures[name].key == alone[name].key

@@ -102,12 +102,15 @@ def survivors(rows: Sequence[Mutation], folder: Path, jobs: int) -> list[Mutatio
             copies.put(copy)
 
     found = []
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         for done in as_completed([pool.submit(run, row) for row in rows]):
             row, caught, seconds = done.result()
             label = "caught  " if caught else "SURVIVED"
             print(f"{label} {seconds:5.1f} s  {row.file}: {row.why}", flush=True)
             found += [] if caught else [row]
+    finally:
+        pool.shutdown(cancel_futures=True)  # no more of them once one could not be run
     return found
 
 
@@ -117,7 +120,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only rows that hold this text")
     parser.add_argument("--jobs", type=int, default=1, help="breakages tried side by side")
     options = parser.parse_args()
-    rows = [row for row in TABLE if options.only in str(row)]
+    rows = [row for row in TABLE if any(options.only in part for part in row.words)]
+    if not rows or options.jobs < 1:
+        parser.error(f"{len(rows)} rows hold {options.only!r}, for {options.jobs} jobs")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         try:

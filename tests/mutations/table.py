@@ -18,6 +18,11 @@ class Mutation(NamedTuple):
     why: str
     """What the breakage would mean."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All text of the row."""
+        return (self.file, self.before, self.after, self.why, *self.tests)
+
 
 def rows(file: str, *changes: tuple[str, str, str, str]) -> Iterator[Mutation]:
     """Yield the breakages of a file: each is its text before and after, tests, and why.
@@ -397,6 +402,12 @@ KEYS = (
             "a first rung is another by what comes after it",
         ),
         (
+            'last.index if c.prune.between == "tickets" else 0',
+            "0",
+            SPECS,
+            "tickets of two seeds are never compared, only dense networks",
+        ),
+        (
             'spec["at"] = source.span[0] + self.k if',
             'spec["at"] = self.k if',
             SPECS,
@@ -454,10 +465,10 @@ KEYS = (
             "new weights in place of given ones are the given ones",
         ),
         (
-            'Step("latents", {"augment": self.config.data.augment}',
-            'Step("latents", {}',
+            'Step("init", spec | self.shape',
+            'Step("init", spec',
             SPECS,
-            "latents of mirrored images are those of plain ones",
+            "weights of one shape are taken for another",
         ),
     ),
     *rows(
@@ -467,6 +478,12 @@ KEYS = (
             "CURVE = (",
             SPECS,
             "curves of validation images are shown for test images",
+        ),
+        (
+            '"measure.timesteps", "measure.checkpoints")',
+            '"measure.timesteps")',
+            SPECS,
+            "a curve of many points is one of few",
         ),
         (
             '"samples": measure.samples, "calls": calls}',
