@@ -7,6 +7,7 @@ a moment.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -115,11 +116,16 @@ class TrialConfig:
 
         With `parts` ("prune", "seed"), only the words of these parts.
         """
+        chosen = self._canonical.items()
+        return {word: v for word, v in chosen if not parts or word.split(".")[0] in parts}
+
+    @cached_property
+    def _canonical(self) -> Mapping[str, Any]:
+        """All that `canonical` may return; a trajectory asks for parts of it some sixty times."""
         default = fields.defaults(TrialConfig)
         result: dict[str, Any] = {}
         for word, value in self.flat().items():
-            wanted = not parts or word.split(".")[0] in parts
-            if wanted and value != default[word] and word not in PLACES:
+            if value != default[word] and word not in PLACES:
                 result[word] = value
         return result
 

@@ -128,8 +128,10 @@ def check_room(call: Call, store: Store) -> None:
     trials = list(map(trajectory, preview(call)))
     weights = workshop_of(call.config).weights(0, fresh=True)
     parameters = sum(map(Tensor.numel, weights.values()))
-    stored = {key for key, _ in store}
-    wanted, room = stored_bytes(trials, parameters, stored), free(store.root)
+    room = free(store.root)
+    if stored_bytes(trials, parameters) <= room:  # whatever is stored, which takes long to list
+        return
+    wanted = stored_bytes(trials, parameters, {key for key, _ in store})
     if wanted > room:
         need = f"the trials will store about {wanted / 1e6:,.0f} MB below {store.root}"
         way_out = "make room, choose another --out, or fewer --trials"

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Container, Iterable, Sequence
+from functools import cached_property
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -125,8 +126,12 @@ class Watch:
 
         May be called from another thread.
         """
-        tally = Tally(self.tally.store, self.tally.ledger, self.tally.trials)
-        return self.lines, tally(), tally.store.latest()
+        return self.lines, self._second(), self._second.store.latest()
+
+    @cached_property
+    def _second(self) -> Tally:
+        """A tally of its own for the other thread, which remembers what it has seen."""
+        return Tally(self.tally.store, self.tally.ledger, self.tally.trials)
 
     def say(self, text: str) -> None:
         """Print a line above the bar, or in the log."""

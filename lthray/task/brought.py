@@ -13,7 +13,7 @@ import numpy as np
 
 from lthray.config.fields import ConfigError
 from lthray.task import look, pictures
-from lthray.task.found import Found, Item, some
+from lthray.task.found import Found, Item, listed, some
 from lthray.task.pictures import Shown, Values
 
 MOST_NAMED = 100  # bad files in one line
@@ -177,6 +177,4 @@ def _named(bad: Mapping[str, str]) -> str:
 
     The quotes keep control characters of a name away from the terminal.
     """
-    shown = [f"{name!r} {why}" for name, why in bad.items()][:MOST_NAMED]
-    more = len(bad) - len(shown)
-    return ", ".join(shown) + f" and {more} more" * bool(more)
+    return listed([f"{name!r} {why}" for name, why in bad.items()], MOST_NAMED)

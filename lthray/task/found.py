@@ -5,7 +5,7 @@ No picture is opened here, and no file that is not an ordinary one.
 
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,10 @@ def some(names: Collection[object], most: int = SHOWN) -> str:
 
     The first `most` are named, and of the others it is said how many they are.
     """
-    shown = [repr(str(name)) for name in names][:most]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + f" and {more} more" * bool(more)
+    return listed([repr(str(name)) for name in names], most)
+
+
+def listed(texts: Sequence[str], most: int) -> str:
+    """Return the first `most` texts in a row, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + f" and {more} more" * (more > 0)

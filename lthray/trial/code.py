@@ -199,8 +199,8 @@ def changed(facts: Mapping[str, Any]) -> set[str]:
     if not isinstance(recorded, dict):
         return {OLDER}
     current = {kind: digest(kind, facts["members"]) for kind in recorded.keys() & MODULES.keys()}
-    changes = recorded.items() - current.items()
-    return {*facts.get("mixed", ()), *dict(changes)}
+    changes = [kind for kind in recorded if recorded[kind] != current.get(kind)]
+    return {*facts.get("mixed", ()), *changes}
 
 
 def refuse(kinds: Iterable[str]) -> None:
