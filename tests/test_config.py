@@ -107,6 +107,7 @@ BAD = {
     "measure.perturbations": (-1, "greater than or equal to 0"),
     "measure.sensitivity": ("perhaps", "valid boolean"),
     "sigma": (0.0, "greater than 0"),
+    "rates": ((), "at least 1 item"),
     "rungs": (("last",), "valid integer"),
     "fork": (-1, "greater than or equal to 0"),
     "measure.inception": (1, "valid string"),
@@ -386,7 +387,7 @@ def test_every_word_has_one_role():
     roles = {role: words_of_role(role) for role in get_args(RoleName)}
     assert sorted(word for each in roles.values() for word in each) == sorted(words(TrialConfig))
     assert roles["identity"] == ("seed", "stream")
-    assert roles["control"] == ("control", "sigma", "fork", "rungs")
+    assert roles["control"] == ("control", "sigma", "rates", "fork", "rungs")
     parts = {role: {word.split(".")[0] for word in each} for role, each in roles.items()}
     assert parts["setting"] == {"data", "model", "objective", "latent", "train"}
     assert parts["recipe"] == {"prune", "rewind", "regime", "origin", "elastic"}
@@ -432,6 +433,7 @@ USELESS = {
     "regime.penalty": (2.0, {}),
     "regime.power": (2, {}),
     "sigma": (1.0, {}),
+    "rates": ((1.0,), {}),
 }
 
 

@@ -34,7 +34,7 @@ STEPS = {
     "complement": 6 + 6,
     "perturb": 6 + 6,
     "dense": 0,  # late rewinding with moments and average: the dense run itself
-    "small_dense": 8,  # the nearest narrower network of both rungs is one
+    "small_dense": 3 * 8,  # three rates; the nearest narrower network of both rungs is one
     "tuned": 6 + 6,
     "lr": 6 + 6,
     "one_shot": 0 + 6,  # its first rung is the ticket's own
@@ -204,7 +204,7 @@ def test_a_control_of_the_first_rung_needs_no_chain_beyond_the_dense_network(sto
 
 @pytest.mark.parametrize("make", [tiny, lenet])
 def test_small_dense_is_a_trial_of_its_own_network(store, make):
-    config = make(control="small_dense")
+    config = make(control="small_dense", rates=(1.0,))
     found = rounds(config, store)
     for index, density in enumerate(config.prune.ladder, 1):
         small = small_config(config, density)
@@ -213,6 +213,40 @@ def test_small_dense_is_a_trial_of_its_own_network(store, make):
         assert found[index].metrics["cost/parameters"] == alone.metrics["cost/parameters"]
         assert found[index].metrics["cost/steps_spent"] == config.train.steps
         assert "ticket" not in found[index].files
+
+
+def test_a_narrower_network_has_the_best_of_its_rates_by_validation_images(store):
+    """The choice never sees the images that are measured, where those are test images."""
+    words = {"control": "small_dense", "rates": (0.01, 0.5, 1.0)}
+    config = tiny(model__channels=(16,), measure__split="test", **words)
+    found = rounds(config, store)
+    best = set()
+    for index, density in enumerate(config.prune.ladder, 1):
+        small = small_config(config, density)
+        validated, tested = {}, {}
+        for factor in config.rates:
+            at_rate = {"train.lr": factor * small.train.lr}
+            tested[factor] = rounds(TrialConfig.from_flat(at_rate, small), store)[0]
+            at_rate["measure.split"] = "validation"
+            alone = rounds(TrialConfig.from_flat(at_rate, small), store)[0]
+            validated[alone.metrics["loss/heldout"]] = factor
+        assert len(validated) == 3
+        chosen = validated[min(validated)]
+        best.add(chosen)
+        assert found[index].metrics["train/lr"] == chosen * config.train.lr
+        assert torch.equal(found[index].arrays["loss"], tested[chosen].arrays["loss"])
+        assert found[index].curve == tested[chosen].curve
+        assert found[index].metrics["cost/steps_of_weights"] == config.train.steps
+        assert found[index].metrics["cost/steps_spent"] == 3 * config.train.steps
+    assert best != {0.01}
+
+
+def test_a_rate_that_diverges_is_never_chosen(store):
+    words = {"model__channels": (16,), "prune__ladder": (0.5,), "control": "small_dense"}
+    found = rounds(tiny(**words, rates=(1e30, 1.0)), store)
+    assert found[1].metrics["train/lr"] == tiny().train.lr
+    with pytest.raises(TrialFailed, match="not finite"):
+        rounds(tiny(**words, rates=(1e30, 1e31)), store)
 
 
 def family_of(model: Model, shape: tuple[int, int, int], classes: int) -> list[int]:

@@ -225,6 +225,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "regime.power": 1,
     "control": "none",
     "sigma": 0.5,
+    "rates": (0.5, 1.0, 2.0),
     "fork": 0,
     "rungs": (),
     "measure.split": "validation",
@@ -262,7 +263,8 @@ def test_what_was_spent_is_all_training_that_mask_and_weights_come_from():
 
     assert spent(fork=1) == [8, 14, 20]  # not the ticket's own run on the first stream
     assert spent(control="dense", fork=1, rewind__rule="init") == [8, 8, 8]  # a second dense run
-    assert spent(control="small_dense") == [8, 8, 8]
+    assert spent(control="small_dense", rates=(1.0,)) == [8, 8, 8]
+    assert spent(control="small_dense") == [8, 24, 24]  # each rate is tried
     assert spent(control="one_shot") == [8, 14, 14]
     moving = {"regime__name": "rigl", "regime__every": 1, "control": "reinit"}
     assert spent(**moving) == [8, 8 + 6 + 8, 8 + 6 + 6 + 8]  # the ticket's run has moved the mask

@@ -281,7 +281,8 @@ def test_networks_of_other_shapes_begin_with_other_weights():
 
 def test_a_narrower_network_is_measured_as_in_its_own_trial():
     layers = (("conv_in", 0.5), ("mid*", "free"), ("*", 1.0))
-    chosen = trajectory(tiny(model__channels=(16,), control="small_dense", prune__layers=layers))
+    words = {"control": "small_dense", "rates": (1.0,), "prune__layers": layers}
+    chosen = trajectory(tiny(model__channels=(16,), **words))
     for rung in chosen.rungs[1:]:
         assert rung.small is not None
         alone = rung.small.rungs[0].measures

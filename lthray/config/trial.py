@@ -24,6 +24,7 @@ from lthray.config.parts import (
     Objective,
     Positive,
     Prune,
+    Rates,
     Regime,
     Rewind,
     Seed,
@@ -71,10 +72,13 @@ class TrialConfig:
     """What else is trained in each ticket's place, of the same chain of masks. reinit: new weights;
     shuffle: the mask permuted within its layers; random_mask: over the whole network; complement:
     weights that the ticket cuts; perturb: kept weights moved by sigma; dense: nothing cut, the same
-    rewinding; small_dense: a narrower network with as many parameters; tuned, lr: trained weights,
+    rewinding; small_dense: a narrower network with as many parameters, at a rate of its own; tuned, lr: trained weights,
     as the rewinding rules of these names take them; one_shot: cut in one step."""
     sigma: Annotated[Positive, Only("control", "perturb"), Role("control")] = 0.5
     """Noise on the kept weights, in standard deviations of the layer."""
+    rates: Annotated[Rates, Only("control", "small_dense"), Role("control")] = (0.5, 1.0, 2.0)
+    """Multiples of train.lr with which the narrower network is trained; the one of least loss on
+    validation images is shown."""
     fork: Annotated[Whole, Role("control")] = 0
     """n > 0: the network in each ticket's place is trained on the n-th other stream, while the
     chain keeps its own; the loss is also measured between its end and that of the same weights on

@@ -74,6 +74,7 @@ class Measure:
 class Network(Protocol):
     """What a measure may ask of a trained network."""
 
+    train: Any
     images: Any
     workshop: Any
     final: Any

@@ -84,6 +84,11 @@ def as_if(spec: Spec, own: Measured, dense: Network) -> Measured:
     return Measured(cost.as_if(own.metrics, workshop.twin, whole, free))
 
 
+def rate(spec: Spec, trained: Network) -> Measured:
+    """Say with which learning rate a network was trained that had a choice."""
+    return Measured({metrics.RATE.name: trained.train.lr})
+
+
 def macs(spec: Spec, trained: Network) -> Measured:
     """Count the multiply-accumulates of one image."""
     mask = Mask(small(trained.mask(_layers(spec)), trained.cut.cover))
@@ -212,6 +217,7 @@ MEASURES: dict[str, Measure] = {
         (metrics.PARAMETERS, metrics.PRUNABLE_SIZE, metrics.KEPT, metrics.PRUNABLE, metrics.TOTAL),
         LAYERS,
     ),
+    "rate": Measure(("network",), rate, (metrics.RATE,), asked=lambda asked: asked.narrow),
     "macs": Measure(("network",), macs, (metrics.MACS_DENSE, metrics.MACS_MASKED), LAYERS),
     "as_if": Measure(
         ("size", "dense"),

@@ -16,10 +16,11 @@ from torch import Tensor
 from lthray.config.parts import Data, Model, Objective
 from lthray.config.spec import part_of
 from lthray.config.trial import shape_of
+from lthray.core.metrics import HELDOUT
 from lthray.core.random import fixed_noise
 from lthray.core.store import Item
 from lthray.core.task import to_bytes
-from lthray.core.ticket import Mask, Ticket
+from lthray.core.ticket import Mask, Ticket, TrialFailed
 from lthray.measure import loss, quality
 from lthray.measure.rows import Measured
 from lthray.measure.table import MEASURES
@@ -121,9 +122,29 @@ def train(step: Step, parents: Parents, implied: Implied, work: Work) -> Run:
     )
 
 
+def choose(step: Step, parents: Parents, implied: Implied, work: Work) -> Run:
+    """Return the training run of least loss, of runs and then their losses.
+
+    A run that diverged has none. Raises TrialFailed where all did.
+    """
+    number = len(parents) // 2
+    losses = {}
+    for index in range(number):
+        try:
+            losses[index] = parents[number + index].metrics[HELDOUT.name]
+        except TrialFailed as diverged:
+            failure = diverged
+    if not losses:
+        raise failure
+    chosen: Run = parents[min(losses, key=losses.__getitem__)]
+    return chosen
+
+
 def curve(step: Step, parents: Parents, implied: Implied, work: Work) -> Measured:
     """Measure the held-out loss along a training run."""
-    return work.measure_along(parents[0], step)
+    run: Run = parents[0]
+    measured: Measured = work.measure_along(run, replace(step, parents=(run.step,)))
+    return measured
 
 
 # what is measured
@@ -204,6 +225,7 @@ KINDS: dict[str, Kind] = {
     "control": Kind(control),
     "prune": Kind(prune, pack_cut, unpack_cut),
     "train": Kind(train),
+    "choose": Kind(choose),
     "curve": Kind(curve, pack_measured, unpack_measured),
     "judge": Kind(judge),
     "sample": Kind(samples, pack_samples, unpack_samples, shared=True),

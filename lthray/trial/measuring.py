@@ -140,8 +140,8 @@ class Measuring:
         own = _config_words(self.sources.dense).items()
         runs = runs_of(wanted).items()
         curves = {key: self.curve(run) for key, run in runs if own <= _config_words(run).items()}
-        shown = {step.parents[0].key: step for step in wanted if step.kind == "curve"}
-        return curves | shown
+        shown = [run for step in wanted if step.kind == "curve" for run in _candidates(step)]
+        return curves | {run.key: self.curve(run) for run in shown}
 
     def ticket(self, rung: Rung) -> Step:
         """Return the ticket file of a rung, which names its weights by store key."""
@@ -167,6 +167,12 @@ class Measuring:
 def _config_words(step: Step) -> dict[str, Any]:
     """Return the words of the config in the spec of a step."""
     return {word: value for word, value in step.spec.items() if "." in word}
+
+
+def _candidates(curve: Step) -> list[Step]:
+    """Return the training run that a curve is of, or all those that it is chosen from."""
+    (shown,) = curve.parents
+    return [step for step in (shown, *shown.parents) if step.kind == "train"]
 
 
 def is_cut(run: Step) -> bool:

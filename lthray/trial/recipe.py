@@ -92,13 +92,27 @@ class Recipe:
         """Return a rung with what is shown of it: the ticket, a control, or a second run."""
         rung, row = self.rung(index), CONTROLS.get(self.config.control)
         if row and row.mask == "narrow":
-            small = trajectory(small_config(self.config, rung.density))
-            return replace(rung, small=small, shown=small.rungs[0].chain)
+            return self.narrowed(rung)
         if row is None and not self.config.fork:
             return rung
         shown = self.in_place(row, rung, self.config.fork)
         fellow = self.in_place(row, rung, 0) if self.config.fork else None
         return replace(rung, shown=shown, fellow=fellow)
+
+    def narrowed(self, rung: Rung) -> Rung:
+        """Return a rung that shows a dense network of its size, with the best of `rates`.
+
+        Each rate is a training run; the one of least loss on validation images is shown.
+        """
+        small = small_config(self.config, rung.density)
+        tried = []
+        for factor in self.config.rates:
+            words = {"train.lr": factor * small.train.lr, "measure.split": "validation"}
+            tried.append(trajectory(TrialConfig.from_flat(words, small)).rungs[0])
+        runs = [dense.chain for dense in tried]
+        losses = [dense.measures["loss"] for dense in tried]
+        chosen = Step("choose", {}, (*runs, *losses)) if len(runs) > 1 else runs[0]
+        return replace(rung, small=trajectory(small), shown=chosen)
 
     def in_place(self, row: Control | None, rung: Rung, fork: int) -> Step:
         """Return the run in a ticket's place: of the control `row`, on the `fork`-th other stream.

@@ -171,6 +171,7 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
         "prune.layers": (),
         "rungs": (),
         "control": "none",
+        "rates": TrialConfig.rates,
         "measure.samples": 0,
         "measure.rounds": (0,),
     }

@@ -20,6 +20,7 @@ VERSIONS = {
     "prune": 2,
     "rewind": 1,
     "control": 2,
+    "choose": 1,
     "latents": 1,
     "trial": 1,
     "sample": 2,
@@ -127,7 +128,7 @@ def history(step: Step) -> int:
     """
     if step.kind == "train":
         return history(step.parents[0]) + step.length
-    if step.kind == "control":
+    if step.kind in ("control", "choose"):
         return history(step.parents[0])
     if step.kind != "rewind":
         return 0
