@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,21 +121,23 @@ class Cluster:
     def execute(self, queue: "Queue", run: "Run", watch: "Watch") -> bool:
         """Run what a queue holds; returns whether it was interrupted."""
         from lthray.study import ray_runner
+        from lthray.study.preview import check_room
 
         if not self.scratch:
-            self.scratch = self.stack.enter_context(ray_runner.cluster(self.call))
+            with ThreadPoolExecutor(1) as aside:  # both take seconds, most of which Ray waits
+                room = aside.submit(check_room, queue.call, queue.ledger.store)
+                self.scratch = self.stack.enter_context(ray_runner.cluster(self.call))
+                room.result()
         return ray_runner.execute(queue, run, watch, scratch=self.scratch)
 
 
 def _study(call: Call) -> int:
     """Run a call and, of a search, its confirmation; returns the exit code."""
     from lthray.study import results
-    from lthray.study.preview import check_room
 
     digest = _check(call)
     if call.options.dry_run:
         return _dry_run(call)
-    check_room(call, store_of(call.options))
     with contextlib.ExitStack() as stack:
         execute = _runner(call, stack)
         phases = [_phase(call, digest, execute, varied=call.varied)]
@@ -183,11 +186,16 @@ def _needs_check(config: TrialConfig) -> bool:
 
 def _runner(call: Call, stack: contextlib.ExitStack) -> Execute:
     """Return the function that runs the phases of a call: in this process, or on a Ray cluster."""
-    if call.options.local:
-        from lthray.study import local_runner
+    return _execute_here if call.options.local else Cluster(call, stack).execute
 
-        return local_runner.execute
-    return Cluster(call, stack).execute
+
+def _execute_here(queue: "Queue", run: "Run", watch: "Watch") -> bool:
+    """Run what a queue holds in this process; returns whether it was interrupted."""
+    from lthray.study import local_runner
+    from lthray.study.preview import check_room
+
+    check_room(queue.call, queue.ledger.store)
+    return local_runner.execute(queue, run, watch)
 
 
 def _phase(

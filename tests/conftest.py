@@ -95,6 +95,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.name == "accelerator" and not is_named else None
 
 
+FIRST = ("test_study.py", "test_accelerator.py", "test_cli.py", "test_trajectory.py")
+"""Files that take longest: begun first, so that no process waits for them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first."""
+    order = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
+
+
 def rounds(config: TrialConfig, store: Store, **options) -> list[Round]:
     """Return all rounds of a trial."""
     return list(run(config, store, device="cpu", **options))

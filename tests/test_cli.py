@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import runpy
 import signal
 import subprocess
 import sys
@@ -407,14 +408,16 @@ def test_a_study_runs_in_one_process_without_ray(tmp_path):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "throughput.py"])
 @pytest.mark.parametrize("smoke", [[], ["--smoke"]])
-def test_dry_runs_print_the_plan_and_write_nothing(page, smoke, tmp_path):
-    command = [sys.executable, str(ROOT / "studies" / page), "--dry-run", *smoke]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
+def test_dry_runs_print_the_plan_and_write_nothing(page, smoke, tmp_path, monkeypatch, capsys):
+    path = str(ROOT / "studies" / page)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [path, "--dry-run", *smoke])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(path, run_name="__main__")
+    shown = capsys.readouterr()
+    assert left.value.code == 0, shown.err
     for said in ("trial 0: ", "unique of", "training time   at most", "store           about"):
-        assert said in done.stdout
+        assert said in shown.out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -164,6 +164,7 @@ def test_a_tuning_becomes_a_preset_from_which_a_trial_begins(tmp_path, capsys):
         sys.executable,
         str(ROOT / "studies/baseline_tuning.py"),
         "--smoke",
+        "--local",
         "--out",
         out,
         "--trials",

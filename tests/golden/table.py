@@ -86,6 +86,8 @@ def _controls() -> dict[str, Words]:
         table[f"control {control} reset"] = UNET | {"control": control, "rewind.state": "reset"}
         table[f"control {control} last"] = UNET | {"control": control, "rungs": (-1,)}
         table[f"lenet control {control}"] = LENET | {"control": control}
+    small = UNET | {"model.channels": (16,), "control": "small_dense"}
+    table["control small_dense at one rate"] = small | {"rates": (1.0,)}
     table["control perturb little"] = UNET | {"control": "perturb", "sigma": 0.1}
     return table
 

@@ -15,6 +15,7 @@ from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory
 from lthray.trial.run import make_round, prepare
+from lthray.trial.steps import Step
 
 from .table import TABLE
 
@@ -65,12 +66,21 @@ def observed(config: TrialConfig, store: Store) -> list[dict[str, Any]]:
         for word, step in (("mask", rung.mask), ("chain", rung.chain), ("shown", rung.shown)):
             row[word] = step.key[:16]
         for word, run in (("chain_end", rung.chain), ("shown_end", rung.shown)):
-            state = checkpoints.load(store, run, run.span[1], lambda item: None)
-            row[word] = state and [digest(state.weights), digest(state.average)]
+            row[word] = end_of(run, store)
         if rung.index in made:
             row |= observed_round(made[rung.index])
         rows.append(row)
     return rows
+
+
+def end_of(run: Step, store: Store) -> list[str] | None:
+    """Return the digests of weights and average at the end of a training run, None where it was not
+    trained; of a run that is chosen, those of all that it is chosen from."""
+    if run.kind == "choose":
+        candidates = [end_of(step, store) for step in run.parents if step.kind == "train"]
+        return [each for end in candidates for each in end or ()]
+    state = checkpoints.load(store, run, run.span[1], lambda item: None)
+    return state and [digest(state.weights), digest(state.average)]
 
 
 def observed_round(r: Round) -> dict[str, Any]:
