@@ -28,8 +28,6 @@ from lthray.command import (
 )
 from lthray.config import addresses, options
 from lthray.config.fields import words
-from lthray.config.trial import PLACES, TrialConfig, facts_of
-from lthray.config.vocabulary import NETWORKS
 from lthray.study.call import OURS, Call, preview, resolve
 from lthray.study.page import Study
 
@@ -45,7 +43,6 @@ __all__ = ["analysis", "asked", "configured", "guarded", "study"]
 
 PATIENCE = 60.0  # seconds that a finished study waits for MLflow
 HURRY = 5.0  # seconds that an interrupted one waits
-THIN = 1 / 64  # density below which a built-in network may have a layer without weights
 PORT = 5000  # of the `mlflow ui` that users are told to start
 
 Execute = Callable[["Queue", "Run", "Watch"], bool]
@@ -164,24 +161,12 @@ def _check(call: Call) -> str:
     images = data.load(call.config.data)
     for line in images.notes:
         say(f"data: {line}")
-    trials = [config for config in (call.config, *preview(call)) if _needs_check(config)]
+    trials = [config for config in (call.config, *preview(call)) if preflight.needs_check(config)]
     if trials:
         preflight.check(call.config, trials)
     for network in call.beside:
         preflight.check(call.config_of(0, network))
     return images.digest
-
-
-def _needs_check(config: TrialConfig) -> bool:
-    """Return whether a config names what only a look at files or layers can tell to be right."""
-    prune = config.prune
-    if prune.unit != "weight" or min(prune.ladder, default=1.0) < THIN:
-        return True
-    if config.model.name not in NETWORKS or facts_of(config.data).brought:
-        return True
-    flat = config.flat()
-    files = [flat[word] for word in PLACES if not word.startswith("data.")]
-    return any((config.prune.layers, config.prune.dials, *files))
 
 
 def _runner(call: Call, stack: contextlib.ExitStack) -> Execute:

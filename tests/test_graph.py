@@ -30,6 +30,7 @@ from .golden.table import LATENT, TABLE, UNET
 EVERY_KIND = [
     UNET | {"measure.samples": 320, "measure.sampling_steps": (2,), "control": "shuffle"},
     LATENT | {"prune.ladder": (0.5,), "control": "perturb"},
+    UNET | {"control": "small_dense", "model.channels": (16,), "rates": (0.5, 1.0)},
     UNET | {"prune.budget": "cka", "regime.name": "set", "regime.every": 1},
 ]
 """Trials that between them have a step of every kind."""

@@ -142,9 +142,7 @@ def choose(step: Step, parents: Parents, implied: Implied, work: Work) -> Run:
 
 def curve(step: Step, parents: Parents, implied: Implied, work: Work) -> Measured:
     """Measure the held-out loss along a training run."""
-    run: Run = parents[0]
-    measured: Measured = work.measure_along(run, replace(step, parents=(run.step,)))
-    return measured
+    return work.measure_along(parents[0], step)
 
 
 # what is measured

@@ -252,6 +252,7 @@ class Making:
         Where the run was trained with no such curve, it is trained once more: only then can it be
         seen on the way.
         """
+        curve = replace(curve, parents=(run.step,))  # the run's own, where it is one of several
         begin = run.masked_begin()
         with self.store.lock(run.step.key):
             item = self.find(curve)

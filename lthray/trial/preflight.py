@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import TrialConfig, input_shape, shape_of
+from lthray.config.trial import PLACES, TrialConfig, facts_of, input_shape, shape_of
 from lthray.config.vocabulary import FEATURES, NETWORKS, OBJECTIVES
 from lthray.core.layers import never_cut
 from lthray.core.ticket import TicketError, TrialFailed
@@ -58,6 +58,7 @@ RECIPE = (
 """Beginnings of the words in which recipes must differ to be rehearsed one by one."""
 SAID = (ConfigError, TicketError, OSError, MemoryError)
 """Errors that say themselves what is wrong."""
+THIN = 1 / 64  # density below which a built-in network may have a layer without weights
 CLOSE = 1e-5  # by which two tables of the signal's share may differ: that of single precision
 WORDS = {
     "num_train_timesteps": "objective.timesteps",
@@ -66,6 +67,18 @@ WORDS = {
     "beta_end": "the last beta",
 }
 """Word of a diffusers scheduler -> the word of the config that decides the same."""
+
+
+def needs_check(config: TrialConfig) -> bool:
+    """Return whether a config names what only a look at files or layers can tell to be right."""
+    prune = config.prune
+    if prune.unit != "weight" or min(prune.ladder, default=1.0) < THIN:
+        return True
+    if config.model.name not in NETWORKS or facts_of(config.data).brought:
+        return True
+    flat = config.flat()
+    files = [flat[word] for word in PLACES if not word.startswith("data.")]
+    return any((config.prune.layers, config.prune.dials, *files))
 
 
 def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
