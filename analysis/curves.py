@@ -4,7 +4,8 @@
     python analysis/curves.py --experiment rewinding.digits --by rewind.fraction
     python analysis/curves.py --experiment sanity.mnist --by control --metric quality/accuracy
 
-Reads MLflow only. Writes a table and a figure to <out>/reports/<experiment>/ and prints the table.
+Reads MLflow only. Writes a table, a figure and a line on where the trials were made to
+<out>/reports/<experiment>/, and prints the table.
 It describes what was recorded; it tests nothing.
 """
 
@@ -90,9 +91,11 @@ def main() -> int:
     recorded = Recorded(wanted.uri, wanted.experiment)
     trials = recorded.of(wanted.call) if wanted.call else recorded.trials
     cells = cells_of(trials, wanted.by, wanted.metric)
+    shown = [trial for trial, _ in _shown(trials, wanted.by)]
     section = Section(
         f"{wanted.metric.replace('/', '_')}_by_{wanted.by}",
         f"{wanted.metric} by {wanted.by}",
+        [recorded.provenance(shown)],
         table=surface(cells, wanted.by),
         figure=figure(cells, wanted.by, wanted.metric),
     )

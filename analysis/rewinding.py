@@ -53,7 +53,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     trials = recorded.of(call)
     tickets = tickets_of(trials)
     title = "Excess over dense by density and rewind point"
-    yield Section("surface", title, table=table(tickets), figure=figure(tickets))
+    text = [recorded.provenance(trials)]
+    yield Section("surface", title, text, table(tickets), figure(tickets))
     dense = forks(trials, DENSE, metrics.BARRIER_EMA.name)
     if dense:
         raw = forks(trials, DENSE, metrics.BARRIER_RAW.name)

@@ -54,7 +54,7 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     if not tickets:
         raise ConfigError([NO_TICKET])
     arrays = arrays_of(recorded, tickets)
-    yield layer_map(tickets)
+    yield layer_map(tickets, recorded.provenance(tickets))
     yield kept_and_cut(arrays)
     if len(tickets) > 1:
         yield masks(recorded, tickets)
@@ -90,8 +90,11 @@ def short(layer: str) -> str:
     return layer.removesuffix(".weight")
 
 
-def layer_map(tickets: Sequence[TrialRecord]) -> Section:
-    """Return the mean density of each layer, in forward order, at each rung."""
+def layer_map(tickets: Sequence[TrialRecord], provenance: str) -> Section:
+    """Return the mean density of each layer, in forward order, at each rung.
+
+    `provenance` is the line on when, with what and on which machines the tickets were made.
+    """
     rungs = list(zip(*(trial.rounds[1:] for trial in tickets), strict=False))
     columns = [f"{rung[0].density:.4g}" for rung in rungs]
     rows, layers, relative = [["layer", *columns]], [], []
@@ -104,7 +107,8 @@ def layer_map(tickets: Sequence[TrialRecord]) -> Section:
     name = tickets[0].point.recipe
     text = [
         f"Mean over {len(tickets)} seeds of {name}; the figure shows log2 of each over the overall "
-        "density."
+        "density.",
+        provenance,
     ]
     chart = Heat(DENSITY, "layer", columns, layers, relative)
     return Section("layers", "Where the ticket is sparse", text, rows, chart)

@@ -76,7 +76,8 @@ def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iter
     trials = comparable(recorded.of(call))
     phase = trials[0].point.phase
     if phase == "search":
-        yield Section("verdict", "Search", [ADAPTIVE], verdict=True)
+        text = [ADAPTIVE, recorded.provenance(trials)]
+        yield Section("verdict", "Search", text, verdict=True)
     elif phase == "design":
         yield from frequencies(gather(trials), by, recorded.provenance(trials))
     else:

@@ -213,7 +213,7 @@ def preset(argv: Sequence[str]) -> int:
 def data(argv: Sequence[str]) -> int:
     """Look at images of your own, and make a preset of them: `lthray data FOLDER`.
 
-    FOLDER may also be an .npz, or a list of pictures as .csv or .jsonl (docs/images.md).
+    FOLDER may also be an .npz, or a list of pictures as .csv, .jsonl or .parquet (docs/images.md).
     """
     place, rest = "", list(argv)
     if rest and not rest[0].startswith("-"):

@@ -13,7 +13,15 @@ from sqlalchemy.engine import make_url
 
 from lthray.__main__ import main
 from lthray.config import options
-from lthray.config.addresses import checked, database, file_of, page_of, redacted, secrets_of
+from lthray.config.addresses import (
+    DRIVERS,
+    checked,
+    database,
+    file_of,
+    page_of,
+    redacted,
+    secrets_of,
+)
 from lthray.config.options import Root
 from lthray.core.store import Store
 from lthray.study.ledger import Ledger
@@ -93,7 +101,9 @@ def test_a_relative_database_is_told_in_full(tmp_path, monkeypatch):
         ("sqlite:////tmp", "is a folder; use sqlite:////absolute/path/mlflow.db"),
         ("file:///mlruns", "must begin with one of http://"),
         ("./mlruns", "must begin with one of http://"),
-        ("postgres://me@host/db", "must begin with one of http://"),
+        ("postgres://me:canary@host/db", "is written postgresql://user@host/database"),
+        ("postgres+psycopg2://me@host/db", "is written postgresql://user@host/database"),
+        ("mariadb://me@host/db", "is written mysql+pymysql://user@host/database"),
         ("oracle://host/db", "must begin with one of http://"),
         ("databricks", "must begin with one of http://"),
         ("http://", "names no server, such as http://127.0.0.1:5000"),
@@ -120,14 +130,66 @@ def test_an_address_that_would_lose_what_is_recorded_is_refused(uri, said):
         "http://host",
         "https://me:a%2Fb%40c@host:5000/base",
         "postgresql://me:pw@host:5432/db?sslmode=require",
+        "postgresql+psycopg://me:pw@host/db",
         "postgresql:///db",
         "mysql+pymysql://me:pw@host/db",
         "sqlite:///my.db",
         "sqlite:////tmp/my%3Fdb",
     ],
 )
-def test_an_address_that_mlflow_takes_is_taken(uri):
+def test_an_address_that_mlflow_takes_is_taken(uri, monkeypatch):
+    monkeypatch.setattr("lthray.config.addresses.find_spec", lambda module: module)
     assert checked(uri) == uri
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "command"),
+    [
+        ("postgresql", "psycopg", "pip install 'psycopg[binary]'"),
+        ("postgresql+psycopg", "psycopg", "pip install 'psycopg[binary]'"),
+        ("postgresql+psycopg2", "psycopg2", "pip install psycopg2-binary"),
+        ("mysql", "MySQLdb", "pip install mysqlclient"),
+    ],
+)
+def test_a_driver_that_is_missing_is_told_before_anything_is_done(
+    tmp_path, monkeypatch, capsys, scheme, module, command
+):
+    monkeypatch.setattr("lthray.config.addresses.find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    uri = f"{scheme}://me:{CANARY}@127.0.0.1:9/db"
+    assert main(["trial", *SMALL, "--tracking-uri", uri]) == options.BAD_INPUT
+    err = capsys.readouterr().err
+    assert f"needs the driver {module}, which is not installed; {command}" in err
+    assert err.count("\n") == 1
+    assert CANARY not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_drivers_are_those_that_sqlalchemy_takes_and_the_extra_has():
+    import tomllib
+
+    for scheme, (module, _) in DRIVERS.items():
+        dialect = make_url(f"{scheme}://").get_dialect()
+        assert dialect.driver.lower() == module.lower(), scheme
+    facts = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    wanted = facts["project"]["optional-dependencies"]["postgres"]
+    assert [re.split("[><=]", name)[0] for name in wanted] == [DRIVERS["postgresql"][1]]
+
+
+def test_a_driver_that_cannot_be_loaded_is_one_line(monkeypatch):
+    from lthray.config.fields import ConfigError
+    from lthray.tracking import client
+
+    def broken(*args, **words):
+        raise ImportError("no pq wrapper available.\nAttempts made:\n- couldn't import")
+
+    monkeypatch.setattr("sqlalchemy.create_engine", broken)
+    with pytest.raises(ConfigError) as raised:
+        client.client(f"postgresql://me:{CANARY}@127.0.0.1:9/db")
+    (line,) = raised.value.faults
+    assert line.endswith("(no pq wrapper available.); pip install 'psycopg[binary]'")
+    assert "\n" not in line
+    assert CANARY not in line
 
 
 CANARY = "cAnArY7"

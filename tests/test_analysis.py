@@ -389,6 +389,27 @@ def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface(
 def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "search.digits")
     assert "An adaptive search yields no grade and no frequency" in text
+    assert "\nRecorded: python page.py; " in text
+
+
+BOUND = ("architectures", "report")
+"""Pages with tests of their own: of studies in two spaces, and what binds the others."""
+ANALYSES = sorted({path.stem for path in CURVES.parent.glob("*.py")} - set(BOUND))
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_every_analysis_says_when_with_what_and_on_which_machines(
+    monkeypatch, capsys, studies, name
+):
+    unlike = "Measured on unlike machines (threads 1, 4): they differ by that, too."
+    monkeypatch.setattr("lthray.tracking.read.machine_lines", lambda rounds: [unlike])
+    text = page(monkeypatch, capsys, name, studies, "--experiment", "rewind.digits")
+    told = re.findall(r"^Recorded: .*$", text, re.M)
+    assert len(told) == 1
+    for part in ("python page.py; ", "device cpu", "threads 1", "torch ", "data digits ", unlike):
+        assert part in told[0]
+    files = (studies / "runs/reports/rewind.digits").glob("*.txt")
+    assert any(told[0] in path.read_text() for path in files)
 
 
 def test_the_surface_and_its_barriers(monkeypatch, capsys, studies):

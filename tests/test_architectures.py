@@ -54,6 +54,7 @@ def test_what_wins_alike_in_both_generalises():
     assert last[0] == "interaction"
     assert last[-2] == "yes"  # but they differ everywhere alike
     assert "what holds in pixels generalises to latents" in " ".join(found["spaces"].text)
+    assert found["spaces"].text[-1] == "Recorded."  # when, with what and on which machines
     assert len(head) == len(last)
 
 

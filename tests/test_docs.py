@@ -10,7 +10,8 @@ import pytest
 from .diffs import blocks
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+BESIDE = [ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *BESIDE]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 PACKAGE = [path for path in sorted((ROOT / "lthray").rglob("*.py")) if path.stem != "__init__"]
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE]
@@ -108,15 +109,18 @@ def test_the_navigation_has_every_page():
     assert set(re.findall(r"([\w/]+\.md)$", navigation, re.M)) == pages
 
 
-def test_every_promise_names_a_test_that_exists():
-    page = (ROOT / "docs" / "reliability.md").read_text()
+@pytest.mark.parametrize(
+    ("name", "row", "least"),
+    [("docs/reliability.md", r"\| [FB]\d\d\S* \|.*\|", 55), ("SECURITY.md", r"\| [A-Z].*\|", 25)],
+)
+def test_every_promise_names_a_test_that_exists(name, row, least):
+    page = (ROOT / name).read_text()
     named = re.findall(r"`(tests/\w+\.py)::(\w+)`", page)
-    assert len(named) > 55
-    for path, name in named:
+    assert len(named) > least
+    for path, test in named:
         functions = ast.walk(ast.parse((ROOT / path).read_text()))
-        assert name in {node.name for node in functions if isinstance(node, ast.FunctionDef)}, name
-    rows = re.findall(r"^\| ([FB]\d\d)\S* \|.*\|$", page, re.M)
-    assert len(rows) == len(named)
+        assert test in {node.name for node in functions if isinstance(node, ast.FunctionDef)}, test
+    assert len(re.findall(rf"^{row}$", page, re.M)) == len(named)
 
 
 # terms and sentences

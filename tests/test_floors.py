@@ -36,6 +36,7 @@ HOMES = {
     "torchvision": {"task.data", "measure.quality"},
     "sklearn": {"task.data"},
     "huggingface_hub": {"task.inputs"},
+    "pyarrow": {"task.lists"},
     "optuna": {"study.space"},
     "rich": {"study.terminal"},
     "fcntl": {"core.backends"},

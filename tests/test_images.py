@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from lthray.__main__ import main
 from lthray.command import configured
@@ -235,6 +237,31 @@ def as_metadata_without_labels(plain: Path, root: Path) -> Path:
     return plain
 
 
+def as_parquet_imagefolder(plain: Path, root: Path) -> Path:
+    """As the one above, with the table that pandas and Hugging Face write."""
+    as_imagefolder(plain, root)
+    rows = [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
+    (root / "metadata.jsonl").unlink()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), root / "metadata.parquet")
+    return root
+
+
+def as_parquet_splits(plain: Path, root: Path) -> Path:
+    """A table for each of two folders, whose names say nothing, with labels that are words."""
+    for folder in plain.iterdir():
+        part = root / folder.name[:1]
+        shutil.copytree(folder, part)
+        rows = [{"file_name": p.name, "label": folder.name} for p in sorted(part.iterdir())]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), part / "metadata.parquet")
+    return root
+
+
+def as_parquet(plain: Path, root: Path) -> Path:
+    rows = [{"Path": str(p.relative_to(plain)), "Label": p.parent.name} for p in files_of(plain)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), plain / "list.parquet")
+    return plain / "list.parquet"
+
+
 def as_npz(plain: Path, root: Path) -> Path:
     labels = np.array([[3]] * 9 + [[12]] * 9)  # numbers go by size, not by letter
     np.savez_compressed(f"{root}.npz", images=np.concatenate([CATS, DOGS]), labels=labels)
@@ -270,6 +297,9 @@ def files_of(root: Path) -> list[Path]:
         as_csv,
         as_bare_csv,
         as_imagefolder,
+        as_parquet_imagefolder,
+        as_parquet_splits,
+        as_parquet,
         as_metadata_without_labels,
         as_npz,
         as_words,
@@ -542,6 +572,38 @@ def test_a_list_that_is_none_is_one_line(tmp_path, case):
 def test_lines_that_are_no_objects_are_one_line(tmp_path, text):
     (tmp_path / "x.jsonl").write_text(text)
     assert "cannot be read as a list" in fault(tmp_path / "x.jsonl")
+
+
+def parquet_of(**columns: Any) -> bytes:
+    written = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), written)
+    return written.getvalue()
+
+
+PARQUETS = {
+    "cut": (parquet_of(path=["a.png"])[:-9], "cannot be read as a list (ArrowInvalid"),
+    "none": (b"PAR1" * 9, "cannot be read as a list (ArrowInvalid"),
+    "pictures": (
+        parquet_of(image=[{"bytes": b"x", "path": "a.png"}], label=[1]),
+        "'image' holds the pictures themselves; save them as files",
+    ),
+    "no column": (parquet_of(a=[1]), "has 1 rows and the columns 'a'; one of them must name"),
+}
+
+
+@pytest.mark.parametrize("case", PARQUETS)
+def test_a_parquet_table_that_will_not_do_is_one_line(tmp_path, case):
+    content, said = PARQUETS[case]
+    (tmp_path / "x.parquet").write_bytes(content)
+    assert said in fault(tmp_path / "x.parquet")
+
+
+def test_a_small_file_of_large_rows_is_not_read(tmp_path, monkeypatch):
+    content = parquet_of(path=["a.png" * 20_000])
+    (tmp_path / "x.parquet").write_bytes(content)
+    monkeypatch.setattr("lthray.task.lists.MOST_BYTES", 2 * len(content))
+    monkeypatch.delattr(parquet.ParquetFile, "read")
+    assert re.search(r"its rows have [\d,]+ bytes, at most", fault(tmp_path / "x.parquet"))
 
 
 IMAGES = pictures(12)

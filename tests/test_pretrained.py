@@ -24,8 +24,9 @@ from lthray.findings.wording import sentences, table
 from lthray.measure import loss
 from lthray.study import comparators
 from lthray.study.call import preview, resolve
-from lthray.study.results import trials
+from lthray.study.results import config_of, trials
 from lthray.task import data, inputs, networks
+from lthray.trial.given import places_of
 from lthray.trial.preflight import check
 from lthray.trial.recipe import fresh_seed, trajectory
 from lthray.trial.workshop import workshop_of
@@ -218,6 +219,58 @@ def test_what_is_not_there_or_not_whole_is_fetched(tmp_path, monkeypatch, cached
     calls = hub(monkeypatch, cached=tmp_path / "part" if cached else None, online=tmp_path / "net")
     assert inputs.source_files(f"me/online{cached}").weights == (tmp_path / "net" / inputs.UNET,)
     assert [local for _, _, local in calls] == [True, False]
+
+
+FIRST, SECOND = "1" * 40, "2" * 40
+"""Commits of a repository on the Hub."""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache as the Hub's own library keeps it, without a network: `main` is at the first of two
+    commits, and moves at a call."""
+    root = tmp_path / "hub" / "models--me--net"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(root.parent))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for seed, commit in enumerate((FIRST, SECOND)):
+        network = networks.build(Model(**WORDS), SHAPE, 10, seed)
+        network.save_pretrained(root / "snapshots" / commit)
+    (root / "refs").mkdir()
+
+    def move(commit: str) -> None:
+        (root / "refs" / "main").write_text(commit)
+        inputs.source_files.cache_clear()
+
+    move(FIRST)
+    yield move
+    inputs.source_files.cache_clear()
+
+
+@pytest.mark.parametrize("source", ["me/net", "me/net@main", f"me/net@{FIRST}"])
+def test_an_id_on_the_hub_is_pinned_to_the_commit_that_was_read(cache, source):
+    places = places_of(tiny(model__pretrained=source))
+    assert places == {"model.pretrained": f"me/net@{FIRST}"}
+    digest = inputs.digest_of(source)
+    cache(SECOND)  # what a branch is at tomorrow, or on another machine, is another network
+    assert inputs.digest_of("me/net") != digest
+    assert inputs.digest_of(places["model.pretrained"]) == digest
+    assert places_of(tiny(model__pretrained=places["model.pretrained"])) == places
+
+
+def test_a_trial_is_given_out_with_the_commit_and_has_its_key(cache, store):
+    call, ledger = opened(LIST, store, "--model.pretrained", "me/net")
+    work_off(call, ledger, store, last=-1)
+    cache(SECOND)
+    for trial in trials(store, ledger):
+        assert trial.point.places == {"model.pretrained": f"me/net@{FIRST}"}
+        assert config_of(trial.point).model.pretrained == f"me/net@{FIRST}"
+        assert trajectory(config_of(trial.point)).key == trial.point.trial
+
+
+def test_what_is_no_id_on_the_hub_stays_a_place(tmp_path):
+    place = tmp_path / "snapshots" / FIRST / "net"
+    saved(place)
+    assert places_of(tiny(model__pretrained=str(place))) == {"model.pretrained": str(place)}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.store import Store
 from lthray.core.ticket_file import read_ticket
@@ -28,6 +29,7 @@ from lthray.study.ledger import DONE, FAILED, Ledger
 from lthray.study.queue import Queue
 from lthray.study.results import trials
 from lthray.tracking import views
+from lthray.tracking.read import Recorded
 from lthray.tracking.write import Projector, Recorder, experiment_name, replay
 from lthray.trial.run import run as run_trial
 
@@ -54,14 +56,14 @@ def uri_of(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def contents(uri: str) -> dict:
-    """Everything that MLflow holds, but for its own random ids."""
+def contents(uri: str, view: int = ViewType.ALL) -> dict:
+    """Everything that MLflow holds, but for its own random ids; `view`: what is in its bin too."""
     client, found = MlflowClient(uri), {}
     for experiment in client.search_experiments():
         if experiment.name == "Default":
             continue
         runs = {}
-        for run in client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL):
+        for run in client.search_runs([experiment.experiment_id], run_view_type=view):
             history = {
                 name: [
                     (m.step, m.timestamp, m.value)
@@ -469,6 +471,9 @@ def test_an_experiment_that_cannot_be_restored_is_made_anew_and_that_is_said(
     found = contents(uri_of(folder))
     assert list(found) == ["list.digits.2"]
     assert found["list.digits.2"][1] == recorded[1]["list.digits"][1]
+    assert Recorded(uri_of(folder)).name == "list.digits.2"
+    with pytest.raises(ConfigError, match=r"mlflow.db has list.digits.2$"):
+        Recorded(uri_of(folder), "list.digits")
 
 
 def test_deleted_runs_files_and_tags_come_back(again, recorded, caplog):
@@ -506,6 +511,118 @@ def test_an_emptied_bin_and_no_artifacts_at_all(again, recorded):
     shutil.rmtree(folder / "artifacts")
     assert record() == 4
     assert contents(uri_of(folder)) == recorded[1]
+
+
+# every thing that is recorded, deleted by MLflow's own means
+
+
+def garbage(folder: Path, *argv: str) -> None:
+    """Empty MLflow's bin for good, as `mlflow gc` does."""
+    from click.testing import CliRunner
+    from mlflow.cli import gc
+
+    done = CliRunner().invoke(gc, ["--backend-store-uri", uri_of(folder), *argv])
+    assert done.exit_code == 0, done.output
+
+
+def digits(client: MlflowClient) -> str:
+    return client.get_experiment_by_name("list.digits").experiment_id
+
+
+def without_the_experiment(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    client.delete_experiment(digits(client))
+
+
+def without_the_experiment_for_good(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    experiment = digits(client)
+    client.delete_experiment(experiment)
+    garbage(folder, "--experiment-ids", experiment)
+    assert client.get_experiment_by_name("list.digits") is None
+
+
+def without_its_tags(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    for name in client.get_experiment(digits(client)).tags:
+        client.delete_experiment_tag(digits(client), name)
+    assert not client.get_experiment(digits(client)).tags
+
+
+def without_a_run_for_good(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    client.delete_run(runs[0])
+    garbage(folder, "--run-ids", runs[0])
+
+
+def without_any_run(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    for run in runs:
+        client.delete_run(run)
+
+
+def without_the_tags_of_runs(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    for run in runs:
+        for name in client.get_run(run).data.tags:
+            client.delete_tag(run, name)
+
+
+def without_artifacts(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    for run in runs:
+        get_artifact_repository(client.get_run(run).info.artifact_uri).delete_artifacts()
+
+
+def with_a_run_that_was_made_twice(folder: Path, client: MlflowClient, runs: list[str]) -> None:
+    """Restoring an experiment brings back all its runs, also what had been made again since."""
+    experiment = client.get_run(runs[0]).info.experiment_id
+    tags = client.get_run(runs[0]).data.tags
+    client.delete_run(client.create_run(experiment, tags=tags).info.run_id)
+    client.delete_experiment(experiment)
+
+
+DELETIONS = [
+    without_the_experiment,
+    without_the_experiment_for_good,
+    without_its_tags,
+    without_a_run_for_good,
+    without_any_run,
+    without_the_tags_of_runs,
+    without_artifacts,
+    with_a_run_that_was_made_twice,
+]
+
+
+@pytest.mark.parametrize("deletion", DELETIONS)
+def test_whatever_is_deleted_in_mlflow_is_there_again_and_once(again, recorded, deletion):
+    folder, client, record = again
+    deletion(folder, client, run_ids(client))
+    assert contents(uri_of(folder), ViewType.ACTIVE_ONLY) != recorded[1]
+    assert record() == 4
+    assert contents(uri_of(folder), ViewType.ACTIVE_ONLY) == recorded[1]
+    assert len(Recorded(uri_of(folder), "list.digits").trials) == 4
+
+
+def test_nothing_is_recorded_as_a_model(again):
+    """A model of MLflow holds code that runs where it is loaded; tickets are files of tensors."""
+    folder, client, _ = again
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    assert list(client.search_logged_models(experiments)) == []
+    assert list(client.search_registered_models()) == []
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        for table in ("logged_models", "registered_models", "model_versions"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    endings = {path.suffix for path in (folder / "artifacts").rglob("*") if path.is_file()}
+    assert endings == {".json", ".png", ".safetensors", ".txt", ".webp"}
+
+
+def test_a_trial_that_is_recorded_twice_is_read_once(again, recorded):
+    """Whoever restores a run that was made again must not count one seed as two."""
+    folder, client, record = again
+    (first, *_) = run_ids(client)
+    client.delete_run(first)
+    assert record() == 4
+    client.restore_run(first)
+    assert len(run_ids(client)) == 5
+    assert len(Recorded(uri_of(folder), "list.digits").trials) == 4
+    assert record() == 4
+    assert len(run_ids(client)) == 4
 
 
 DAMAGES = {

@@ -77,10 +77,9 @@ def test_the_surface_and_its_barriers_are_made_again():
     place = ROOT / "results/rewinding.digits"
     trials = recorded(place)
     page = runpy.run_path(str(ROOT / "analysis/rewinding.py"))
-    made = {
-        section.name: section
-        for section in page["sections"](SimpleNamespace(of=lambda call: trials))
-    }
+    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "Recorded.")
+    made = {section.name: section for section in page["sections"](study)}
+    assert list(made["surface"].text) == ["Recorded."]
     for name in ("barriers", "stability"):
         assert [list(row) for row in made[name].table] == rows(place / f"{name}.csv")
         for row in rows(place / f"{name}.csv"):

@@ -6,7 +6,9 @@ command that is recorded with a study.
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -14,12 +16,27 @@ SERVERS = ("http", "https")
 TRACKERS = (*SERVERS, "sqlite", "postgresql", "mysql", "mssql")
 SERVER = "http://127.0.0.1:5000"
 FILE = "sqlite:////absolute/path/mlflow.db"
+SPELT = {
+    "postgres": "is written postgresql://user@host/database",
+    "mariadb": "is written mysql+pymysql://user@host/database",
+    "sqlite3": f"is written {FILE}",
+}
+"""Scheme that other programs take for a database -> how it is written here."""
+DRIVERS = {
+    "postgresql": ("psycopg", "psycopg[binary]"),
+    "postgresql+psycopg": ("psycopg", "psycopg[binary]"),
+    "postgresql+psycopg2": ("psycopg2", "psycopg2-binary"),
+    "mysql": ("MySQLdb", "mysqlclient"),
+    "mysql+mysqldb": ("MySQLdb", "mysqlclient"),
+    "mysql+pymysql": ("pymysql", "pymysql"),
+}
+"""Scheme of a database -> the module of its driver, and what is installed to have it."""
 SHORT = 4  # a secret with fewer characters is hidden where it stands in an address, and only there
 
 USER = re.compile(r"(?<![\w+.-])(?!sqlite|file)([A-Za-z][\w+.-]*://)[^\s'\"]*@")
 SECRET = "token|secret|pass|pwd|key|auth|sig|cred|session"
 VALUE = re.compile(rf"(?i)([?&;](?!viewStateShareKey)[\w.%-]*(?:{SECRET})[\w.%-]*=)[^&;\s'\"]+")
-VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
 
 
 def checked(uri: str) -> str:
@@ -36,9 +53,10 @@ def checked(uri: str) -> str:
 def _fault(uri: str) -> str:
     """Return what is wrong with the address of an MLflow; empty where nothing is."""
     scheme, separator, rest = uri.partition("://")
-    if not separator or scheme.partition("+")[0] not in TRACKERS:
+    kind, _, _ = scheme.partition("+")
+    if not separator or kind not in TRACKERS:
         allowed = "://, ".join(TRACKERS) + "://"
-        return f"must begin with one of {allowed}, such as {FILE}"
+        return SPELT.get(kind, f"must begin with one of {allowed}, such as {FILE}")
     if scheme.startswith("sqlite"):
         return _fault_of_file(rest)
     user, _, _ = rest.rpartition("@")
@@ -52,7 +70,24 @@ def _fault(uri: str) -> str:
         ),
     ]
     faults = [fault for is_wrong, fault in rows if is_wrong and scheme in SERVERS]
-    return faults[0] if faults else ""
+    return faults[0] if faults else _fault_of_driver(scheme)
+
+
+def _fault_of_driver(scheme: str) -> str:
+    """Return what is missing where a database's driver is not installed, and how it is installed.
+
+    Empty where the driver is there, or is none that is known by name.
+    """
+    module, _ = DRIVERS.get(scheme, ("sys", ""))
+    if find_spec(module):
+        return ""
+    return f"needs the driver {module}, which is not installed; {to_install(scheme)}"
+
+
+def to_install(scheme: str) -> str:
+    """Return the command that installs the driver of a database with this scheme."""
+    _, package = DRIVERS.get(scheme, ("", "the driver"))
+    return f"pip install {shlex.quote(package)}"
 
 
 def _is_server(uri: str) -> bool:

@@ -23,7 +23,17 @@ from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
 from lthray.config.vocabulary import data_facts
 from lthray.core.random import generator, place_of
-from lthray.task import arrays, brought, factories, folders, inputs, lists, look, pictures
+from lthray.task import (
+    arrays,
+    brought,
+    factories,
+    folders,
+    inputs,
+    lists,
+    look,
+    pictures,
+    resizing,
+)
 from lthray.task.augment import AUGMENTS, heads
 from lthray.task.brought import Raw
 from lthray.task.found import Found, Item, Unreadable
@@ -34,6 +44,7 @@ FILES: Mapping[str, Callable[[str, Found], list[Item]]] = {
     ".csv": lists.read,
     ".tsv": lists.read,
     ".jsonl": lists.read,
+    ".parquet": lists.read,
 }
 """Ending of a file that may be given in the place of a folder -> what reads it."""
 
@@ -171,7 +182,7 @@ def read(data: Data) -> Images:
     """Return a whole data set, read once for all who take a part of it or see it changed."""
     row = DATA_SETS.get(data.name, OWN)
     raw = row.read(data)
-    x = pictures.fitted(raw.images, data.side, data.width or data.side, data.channels)
+    x = resizing.fitted(raw.images, data.side, data.width or data.side, data.channels)
     splits = split(len(raw.labels), raw.test, raw.own)
     twins = look.twins(x, splits, raw.names) if raw.names else ()
     digest = hashlib.sha256(f"{row.white} {tuple(x.shape)}".encode())
@@ -217,8 +228,8 @@ def _wanted(data: Data) -> brought.Wanted:
 def _find(root: str) -> Found:
     """Return the pictures at a place, none of them opened.
 
-    A place is a folder, an .npz, or a list as .csv, .tsv or .jsonl. Raises ConfigError for any
-    other, without opening it.
+    A place is a folder, an .npz, or a list as .csv, .tsv, .jsonl or .parquet. Raises ConfigError
+    for any other, without opening it.
     """
     found = Found()
     try:

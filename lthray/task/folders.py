@@ -20,7 +20,7 @@ JUNK = (
 """What operating systems and programs leave in folders, in small letters."""
 HIDDEN_NAME = re.compile(rf"\..*|{'|'.join(map(re.escape, JUNK))}", re.IGNORECASE | re.DOTALL)
 COPY = "-checkpoint"  # end of the name of a copy that a notebook keeps
-TABLES = ("metadata.csv", "metadata.jsonl")  # of a Hugging Face imagefolder
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a Hugging Face imagefolder
 MOST_LINKS = 3  # linked folders within linked folders
 DEEPEST = 64  # folders within folders
 HIDDEN = "hidden and system files or folders"

@@ -1,4 +1,4 @@
-"""Lists of pictures: a CSV or JSONL file with a path, a label and perhaps a split a row.
+"""Lists of pictures: a CSV, JSONL or Parquet file with a path, a label and perhaps a split a row.
 
 The metadata of a Hugging Face imagefolder is such a list, whose paths begin at its own folder.
 """
@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,6 +22,8 @@ PLAIN = ("path", "label", "split")  # columns of a list whose first row names no
 MOST_BYTES = 2**28  # of a list: some million rows
 UNLISTED = "pictures that no table lists"
 ABSENT: tuple[Any, ...] = (None, "", [], {})  # labels that are none
+FAULTS = (ValueError, RecursionError, csv.Error, OSError, NotImplementedError, MemoryError)
+"""What is raised for a file that is no such table; of Parquet by pyarrow."""
 Row = dict[str, Any]
 
 
@@ -135,19 +137,20 @@ def _rows(path: Path, name: str) -> Iterator[Row]:
     fault = fault_of(path, str(path.parent))
     if fault or path.stat().st_size > MOST_BYTES:
         raise Unreadable(f"{name!r} {fault or f'has more than {MOST_BYTES:,} bytes'}")
-    read_rows = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
+    read_rows = READERS.get(path.suffix.lower(), _csv_rows)
     try:
-        yield from read_rows(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError, csv.Error, OSError) as error:
+        yield from read_rows(path.read_bytes())
+    except FAULTS as error:
         why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
         raise Unreadable(f"{name!r} cannot be read as a list ({why})") from None
 
 
-def _csv_rows(text: str) -> Iterator[Row]:
+def _csv_rows(data: bytes) -> Iterator[Row]:
     """Yield the rows of a table whose cells are parted by commas, semicolons or tabs.
 
     The first row names the columns, unless it begins with the path of a picture.
     """
+    text = data.decode("utf-8-sig")
     first, _, _ = text.partition("\n")
     delimiter = max(",;\t", key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
@@ -161,10 +164,37 @@ def _csv_rows(text: str) -> Iterator[Row]:
         yield row
 
 
-def _json_rows(text: str) -> Iterator[Row]:
+def _json_rows(data: bytes) -> Iterator[Row]:
     """Yield the objects of a text that has one a line; ValueError for anything else."""
-    for line in filter(str.strip, text.splitlines()):
+    for line in filter(str.strip, data.decode("utf-8-sig").splitlines()):
         row = json.loads(line)
         if not isinstance(row, dict):
             raise ValueError(f"a line holds a {type(row).__name__}, not an object")
         yield {str(column).lower(): value for column, value in row.items()}
+
+
+def _parquet_rows(data: bytes) -> Iterator[Row]:
+    """Yield the rows of a Parquet table; ValueError where it is none, or none of sane size.
+
+    It is also raised where the table holds the pictures themselves, and not where they lie.
+    """
+    from pyarrow import parquet, types
+
+    table = parquet.ParquetFile(io.BytesIO(data))
+    facts = table.metadata
+    size = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+    nested = [column.name for column in table.schema_arrow if types.is_nested(column.type)]
+    held = [name for name in nested if name.lower() in PATHS]
+    if held:
+        raise ValueError(f"{held[0]!r} holds the pictures themselves; save them as files")
+    if size > MOST_BYTES:
+        raise ValueError(f"its rows have {size:,} bytes, at most {MOST_BYTES:,} are read")
+    for row in table.read(use_threads=False).to_pylist():
+        yield {name.lower(): value for name, value in row.items()}
+
+
+READERS: dict[str, Callable[[bytes], Iterator[Row]]] = {
+    ".jsonl": _json_rows,
+    ".parquet": _parquet_rows,
+}
+"""Ending of a list that is no CSV -> what reads the rows in its bytes."""

@@ -23,6 +23,8 @@ DONE = {
     "turned": "were turned as their EXIF orientation says",
     "transparent": "are transparent: laid on {ground} (--data.ground)",
     "animated": "have several frames: the first is taken",
+    "converted": "have a colour profile of their own: converted to sRGB",
+    "unusable": "have a colour profile that cannot be used: taken without it",
 }
 """Fact of a picture -> what was done so that it is as a viewer shows it."""
 

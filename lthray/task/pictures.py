@@ -1,19 +1,19 @@
 """Pictures as arrays: one picture as a viewer shows it, cut to a shape, as bytes.
 
-A viewer turns a picture as its EXIF orientation says, lays what is transparent on a ground, and
-shows the first frame of several. Colours are taken as they are stored, without colour profiles.
+A viewer turns a picture as its EXIF orientation says, lays what is transparent on a ground, shows
+the first frame of several, and colours as the picture's own colour profile means them.
 """
 
+import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 FEWEST = 12  # images that give every split some
 LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in grey
@@ -25,6 +25,11 @@ FORMATS = (
 """Formats of Pillow that are read: pictures of pixels, none that runs another program."""
 MOST_PIXELS = 10**8
 """Pixels of the largest picture that is opened: 10,000 x 10,000."""
+INKS = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}
+"""Mode of a picture -> the mode in which its colour profile takes it; RGB for any other."""
+STEPS = 18  # of each colour, where two ways of showing colours are compared
+NEAR = 2  # steps of 255 by which a profile may differ from sRGB and be taken for it
+CONVERTED, UNUSABLE = "converted", "unusable"  # what became of a colour profile
 ORIENTATION = 0x0112  # number of the orientation among the EXIF facts
 Values = np.ndarray[Any, Any]
 
@@ -45,6 +50,8 @@ class Shown:
     is_transparent: bool = False
     """Whether something of it was laid on the ground."""
     frames: int = 1
+    profile: str = ""
+    """What became of its colour profile; empty where it has none, or that of sRGB."""
 
     @property
     def facts(self) -> dict[str, bool]:
@@ -56,6 +63,8 @@ class Shown:
             "turned": self.is_turned,
             "transparent": self.is_transparent,
             "animated": self.frames > 1,
+            "converted": self.profile == CONVERTED,
+            "unusable": self.profile == UNUSABLE,
             "deep": is_deep,
             "fractional": is_deep and not self.is_whole,
         }
@@ -138,17 +147,19 @@ def _shown(picture: Any, ground: str, transparent: bool) -> Shown:
     frames = getattr(picture, "n_frames", 1)
     is_turned = _orientation(picture) > 1
     upright = ImageOps.exif_transpose(picture) if is_turned else picture
+    upright, profile = _in_srgb(upright, picture.info.get("icc_profile"))
     if upright.mode[0] in "IF":
         return Shown(
             values=_finite(np.asarray(upright)[..., None]),
             is_whole=upright.mode[0] == "I",
             is_turned=is_turned,
             frames=frames,
+            profile=profile,
         )
     clear = upright.has_transparency_data
     if not (clear or transparent):
         values = _array(upright.convert("RGB"))
-        return Shown(values, is_turned=is_turned, frames=frames)
+        return Shown(values, is_turned=is_turned, frames=frames, profile=profile)
     layer = upright.convert("RGBA")
     is_transparent = False
     if not transparent:
@@ -160,7 +171,50 @@ def _shown(picture: Any, ground: str, transparent: bool) -> Shown:
         is_turned=is_turned,
         is_transparent=is_transparent,
         frames=frames,
+        profile=profile,
     )
+
+
+def _in_srgb(picture: Any, profile: bytes | None) -> tuple[Any, str]:
+    """Return a PIL image with its colours in sRGB, and what became of its colour `profile`.
+
+    One that is damaged, or of another kind of colours than the picture, is left aside, as viewers
+    do; so is that of a picture with more bits than eight.
+    """
+    if not profile:
+        return picture, ""
+    inks = INKS.get(picture.mode, "RGB")
+    try:
+        transform = _to_srgb(profile, inks)
+    except Exception:  # whatever the library of colours raises, the profile cannot be used
+        return picture, UNUSABLE
+    if transform is None:
+        return picture, ""
+    if picture.mode[0] in "IF":
+        return picture, UNUSABLE
+    shown = transform.apply(picture.convert(inks))
+    if picture.has_transparency_data:
+        shown.putalpha(picture.convert("RGBA").getchannel("A"))
+    return shown, CONVERTED
+
+
+@lru_cache(maxsize=64)
+def _to_srgb(profile: bytes, inks: str) -> Any:
+    """Return what takes colours in the mode `inks` from a colour profile to sRGB.
+
+    None where the profile is that of sRGB, within the rounding of such tables. Raises what Pillow's
+    ImageCms raises for a profile that it cannot read or that is not one of these colours.
+    """
+    from PIL import Image, ImageCms
+
+    own = ImageCms.getOpenProfile(io.BytesIO(profile))
+    transform = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), inks, "RGB")
+    steps = np.linspace(0, 255, STEPS).round().astype(np.uint8)
+    grid = np.stack(np.meshgrid(*[steps] * len(inks)), -1).reshape(1, -1, len(inks))
+    colours = Image.fromarray(grid.squeeze(-1) if inks == "L" else grid, inks)
+    before = np.asarray(colours.convert("RGB"), dtype=int)
+    after = np.asarray(transform.apply(colours), dtype=int)
+    return None if np.abs(before - after).max() <= NEAR else transform
 
 
 def _orientation(picture: Any) -> int:
@@ -222,12 +276,12 @@ def _coloured(bands: Values, channels: int) -> Values:
     if len(bands) == 1 and channels == 3:
         return np.repeat(bands, 3, axis=0)
     if len(bands) == 3 and channels == 1:
-        return _luma(bands[None])[0].astype(np.float32)
+        return luma(bands[None])[0].astype(np.float32)
     had = f"has {len(bands)} channels of more than eight bits"
     raise BadPicture(f"{had}, which data.channels = {channels} cannot show")
 
 
-def _luma(x: Values) -> Values:
+def luma(x: Values) -> Values:
     """Return the grey [N, 1, H, W] of colours [N, 3, H, W]."""
     weights = np.array(LUMA)[None, :, None, None]
     return (x * weights).sum(1, keepdims=True)
@@ -253,26 +307,6 @@ def together(images: Iterable[Values]) -> tuple[float, float]:
     ends = [(x.min(), x.max()) for x in images if x.dtype != np.uint8]
     lows, highs = zip(*ends, strict=True) if ends else ([0], [1])
     return float(min(lows)), float(max(highs))
-
-
-def fitted(x: Values, height: int, width: int, channels: int) -> Values:
-    """Return images `x` [N, C, H, W] uint8 with that shape and that many `channels`; 0: as it is.
-
-    Colour becomes grey by its luma; scaling is bilinear and antialiased.
-    """
-    if channels == 1 and x.shape[1] == 3:
-        x = np.rint(_luma(x)).astype(np.uint8)
-    if height and (height, width) != x.shape[-2:]:
-        x = _resized(x, height, width)
-    return x
-
-
-def _resized(x: Values, height: int, width: int) -> Values:
-    interpolate = torch.nn.functional.interpolate
-    parts = []
-    for part in torch.from_numpy(x).split(1000):
-        parts.append(interpolate(part.float(), (height, width), mode="bilinear", antialias=True))
-    return torch.cat(parts).round().to(torch.uint8).numpy()
 
 
 REASONS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lthray.config.addresses import file_of, redacted
+from lthray.config.addresses import file_of, redacted, to_install
 from lthray.config.fields import ConfigError
 
 ENVIRON = {
@@ -20,6 +20,7 @@ ENVIRON = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 PATIENCE = 10.0  # seconds that a locked database file is waited for
+REMOTE = ("postgresql", "mysql")  # databases whose drivers take connect_timeout, in seconds
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "alembic", "psycopg", "psycopg2")
 AGAIN = "move it away, and `lthray record` makes it again from the store"
 WAYS_OUT = {
@@ -29,6 +30,11 @@ WAYS_OUT = {
     "unable to open": f"is it a file, and may you read it? if not, {AGAIN}",
     "I/O error": f"is it a file on a sound disk? if not, {AGAIN}",
     "full": "make room, then `lthray record`",
+    "out-of-date": "back it up, then `mlflow db upgrade` with its address",
+    "authentication failed": "is the password right? write / in it as %2F, @ as %40",
+    "FATAL: database": "make the database first: MLflow makes tables, no databases",
+    "no such table": AGAIN,
+    "relation": "name an empty database, and `lthray record` makes all again from the store",
 }
 """Words in a fault -> what can be done about it."""
 
@@ -54,9 +60,12 @@ def client(uri: str) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
+        _check_server(uri)
         return MlflowClient(uri)
     except (ImportError, ArgumentError) as error:
-        needed = f"the driver of this database cannot be loaded ({error}); install it with pip"
+        why, _, _ = str(error).partition("\n")
+        hint = to_install(uri.partition("://")[0])
+        needed = f"the driver of this database cannot be loaded ({why}); {hint}"
         raise ConfigError([f"--tracking-uri {redacted(uri)}: {needed}"]) from None
 
 
@@ -69,6 +78,21 @@ def one_line(uri: str) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in LIBRARIES:
             raise
         raise _told(uri, error) from None
+
+
+def _check_server(uri: str) -> None:
+    """Raise TrackingError where a database server does not let us in, and what a driver raises.
+
+    MLflow itself would try for minutes, and say nothing.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    if uri.startswith(REMOTE):
+        patience = {"connect_timeout": int(PATIENCE)}
+        engine = create_engine(uri, poolclass=NullPool, connect_args=patience)
+        with one_line(uri):
+            engine.connect().close()
 
 
 def _check_file(path: Path) -> None:

@@ -34,6 +34,7 @@ def tags_of(trial: TrialRecord, about: Mapping[str, Any]) -> dict[str, str]:
         "lthray": about["lthray"],
         "mlflow.source.name": about["command"],
         "mlflow.user": "lthray",
+        "mlflow.runName": trial.name,
         "status": "unfinished",
     }
 

@@ -63,14 +63,14 @@ class Recorded:
             reason = "no finished trial is recorded there"
             raise ConfigError([f"--experiment {self.name!r}: {reason}"])
         try:
-            trials = list(self._read())
+            trials = {trial.id: trial for trial in self._read()}  # a trial counts once
         except RecordError as error:
             fault = f"what is recorded there is damaged ({error})"
             raise ConfigError([f"--experiment {self.name!r}: {fault}"]) from None
         except KeyError:
             reason = "was recorded by an older lthray; run the study again"
             raise ConfigError([f"--experiment {self.name!r}: {reason}"]) from None
-        self.trials: list[TrialRecord] = sorted(trials, key=lambda trial: trial.point.at)
+        self.trials: list[TrialRecord] = sorted(trials.values(), key=lambda trial: trial.point.at)
 
     @property
     def question(self) -> str:
@@ -126,7 +126,7 @@ class Recorded:
             for r in trial.rounds:
                 days.add(time.strftime("%Y-%m-%d", time.gmtime(r.created)))
                 devices.add(", ".join(f"{word} {value}" for word, value in sorted(r.made.items())))
-        first_and_last = dict.fromkeys((min(days), max(days)))
+        first_and_last = dict.fromkeys((min(days, default="?"), max(days, default="?")))
         seeds = sorted({trial.point.seed for trial in trials})
         parts = [
             "; ".join(sorted(commands)),
@@ -164,7 +164,7 @@ class Recorded:
 
     def _experiment(self, name: str) -> Any:
         experiment = self.client.get_experiment_by_name(name) if name else self._latest()
-        if experiment is None:
+        if experiment is None or experiment.lifecycle_stage != "active":
             names = sorted(found.name for found in _studies(self.client))
             has = f"{redacted(self.uri)} has {', '.join(names) or 'none'}"
             raise ConfigError([f"--experiment {name!r}: {has}"])

@@ -32,6 +32,7 @@ from lthray.tracking.contents import (
 log = logging.getLogger("lthray")
 
 DELETED = "deleted"  # MLflow's word for what is in its bin
+TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
 Sentences = Callable[[Evidence], Sequence[str]]
 """Words a verdict: evidence -> sentences."""
 
@@ -194,17 +195,40 @@ class Recorder:
         return run.info.run_id, recorded
 
     def _run(self, trial: TrialRecord, about: Mapping[str, Any]) -> Any:
+        """Return the run of a trial, made if there is none; any other run of it goes to the bin.
+
+        Restoring an experiment in MLflow brings back all its runs, also those that were deleted and
+        made again.
+        """
         experiment = self.experiment(about)
-        wanted = f"tags.`lthray.trial` = '{trial.id}'"
-        runs = self.client.search_runs([experiment], wanted, max_results=1)
+        wanted = f"tags.`{TRIAL}` = '{trial.id}'"
+        runs = self.client.search_runs([experiment], wanted)
+        if not runs:
+            runs = self._untagged(experiment, trial)
+        for other in runs[1:]:
+            self.client.delete_run(other.info.run_id)
+            log.warning("%s had a second run in MLflow; that is in its bin now", trial.name)
         if runs:
             return runs[0]
         return self.client.create_run(
             experiment,
             start_time=milliseconds(trial.point.at),
-            tags={"lthray.trial": trial.id},
+            tags={TRIAL: trial.id},
             run_name=trial.name,
         )
+
+    def _untagged(self, experiment: str, trial: TrialRecord) -> list[Any]:
+        """Return the runs of a trial that have lost the tag by which they are found, tagged again.
+
+        They are known by the moment at which the trial was given out, and by its name.
+        """
+        at = milliseconds(trial.point.at)
+        found = self.client.search_runs([experiment], f"attributes.start_time = {at}")
+        named = [run for run in found if run.info.run_name == trial.name]
+        runs = [run for run in named if TRIAL not in run.data.tags]
+        for run in runs:
+            self.client.set_tag(run.info.run_id, TRIAL, trial.id)
+        return runs
 
     def _describe(self, run_id: str, trial: TrialRecord, tags: Mapping[str, str]) -> None:
         """Record what is known of a trial before its first round, the tags last."""

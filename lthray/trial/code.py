@@ -42,6 +42,7 @@ _TASK = (
     "task.networks",
     "task.objectives",
     "task.pictures",
+    "task.resizing",
     "task.splits",
     "task.statistics",
 )

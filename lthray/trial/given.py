@@ -8,9 +8,16 @@ from lthray.task import inputs, networks
 
 
 def places_of(config: TrialConfig) -> dict[str, Any]:
-    """Return where given files lie, in full: whoever runs the trial stands elsewhere."""
+    """Return where given files lie, in full: whoever runs the trial stands elsewhere.
+
+    Ids on the Hub have the commit that was read here, so that every machine reads that one.
+    """
     flat = config.flat()
-    return {word: _absolute(flat[word]) for word in PLACES if flat[word]}
+    places = {word: _absolute(flat[word]) for word in PLACES if flat[word]}
+    for word, part in _parts(config).items():
+        if word in places:
+            places[word] = inputs.pinned(places[word], part)
+    return places
 
 
 def given_digests(config: TrialConfig) -> dict[str, str]:
@@ -18,12 +25,16 @@ def given_digests(config: TrialConfig) -> dict[str, str]:
     digests = {
         "origin": inputs.file_digest("origin", config.origin),
         "measure.inception": inputs.file_digest("measure.inception", config.measure.inception),
-        "model.pretrained": inputs.digest_of(
-            config.model.pretrained, networks.part_of(config.model)
-        ),
-        "latent.pretrained": inputs.digest_of(config.latent.pretrained, "vae"),
     }
+    flat = config.flat()
+    for word, part in _parts(config).items():
+        digests[word] = inputs.digest_of(flat[word], part)
     return {word: digest for word, digest in digests.items() if digest}
+
+
+def _parts(config: TrialConfig) -> dict[str, str]:
+    """Return word -> the part of a diffusers pipeline that it asks for."""
+    return {"model.pretrained": networks.part_of(config.model), "latent.pretrained": "vae"}
 
 
 def _absolute(place: Any) -> Any:

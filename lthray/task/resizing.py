@@ -1,0 +1,26 @@
+"""Images of a data set, all at once, to the shape and the channels that are asked for."""
+
+import numpy as np
+import torch
+
+from lthray.task.pictures import Values, luma
+
+
+def fitted(x: Values, height: int, width: int, channels: int) -> Values:
+    """Return images `x` [N, C, H, W] uint8 with that shape and that many `channels`; 0: as it is.
+
+    Colour becomes grey by its luma; scaling is bilinear and antialiased.
+    """
+    if channels == 1 and x.shape[1] == 3:
+        x = np.rint(luma(x)).astype(np.uint8)
+    if height and (height, width) != x.shape[-2:]:
+        x = _resized(x, height, width)
+    return x
+
+
+def _resized(x: Values, height: int, width: int) -> Values:
+    interpolate = torch.nn.functional.interpolate
+    parts = []
+    for part in torch.from_numpy(x).split(1000):
+        parts.append(interpolate(part.float(), (height, width), mode="bilinear", antialias=True))
+    return torch.cat(parts).round().to(torch.uint8).numpy()
