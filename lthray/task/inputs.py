@@ -35,7 +35,6 @@ from lthray.task.saved import (
 )
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-COMMIT = re.compile(r".*/snapshots/([0-9a-f]{40})/")  # beginning of a path in the Hub's cache
 # names of the parts of an attention layer in early diffusers, and today
 RENAMED = (
     (".query.", ".to_q."),
@@ -83,18 +82,6 @@ def digest_of(source: str, part: str = "unet") -> str:
     files = source_files(source, part)
     paths = [path for path in (files.config, *files.weights) if path]
     return _content_digest(tuple(map(_version_of, paths)))
-
-
-def pinned(source: str, part: str = "unet") -> str:
-    """Return a Hub id as owner/name@commit, of the snapshot that `source` is read from here.
-
-    A branch or a tag may be moved; a commit is the same on every machine and on every day. What is
-    no Hub id is returned as it is.
-    """
-    weights, *_ = source_files(source, part).weights
-    commits = COMMIT.findall(weights.as_posix()) * (not Path(source).exists())
-    name, _, _ = source.partition("@")
-    return "@".join([name, *commits]) if commits else source
 
 
 def file_digest(word: str, path: str) -> str:

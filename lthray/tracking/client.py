@@ -21,6 +21,12 @@ ENVIRON = {
 }
 PATIENCE = 10.0  # seconds that a locked database file is waited for
 REMOTE = ("postgresql", "mysql")  # databases whose drivers take connect_timeout, in seconds
+LEVELS = {
+    "mlflow": logging.ERROR,
+    "alembic": logging.ERROR,
+    "mlflow.store.db.utils": logging.CRITICAL,  # with a traceback, of what is raised anyway
+}
+"""Logger of a library -> the least that it may say."""
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "alembic", "psycopg", "psycopg2")
 AGAIN = "move it away, and `lthray record` makes it again from the store"
 WAYS_OUT = {
@@ -57,8 +63,8 @@ def client(uri: str) -> Any:
     from mlflow import MlflowClient
     from sqlalchemy.exc import ArgumentError
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
     try:
         _check_server(uri)
         return MlflowClient(uri)

@@ -1,10 +1,14 @@
 """What a config names by a place: where it lies, and the digest of its content."""
 
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 from lthray.config.trial import PLACES, TrialConfig
 from lthray.task import inputs, networks
+
+COMMIT = re.compile(r".*/snapshots/([0-9a-f]{40})/")  # beginning of a path in the Hub's cache
 
 
 def places_of(config: TrialConfig) -> dict[str, Any]:
@@ -16,7 +20,7 @@ def places_of(config: TrialConfig) -> dict[str, Any]:
     places = {word: _absolute(flat[word]) for word in PLACES if flat[word]}
     for word, part in _parts(config).items():
         if word in places:
-            places[word] = inputs.pinned(places[word], part)
+            places[word] = _pinned(places[word], part)
     return places
 
 
@@ -35,6 +39,18 @@ def given_digests(config: TrialConfig) -> dict[str, str]:
 def _parts(config: TrialConfig) -> dict[str, str]:
     """Return word -> the part of a diffusers pipeline that it asks for."""
     return {"model.pretrained": networks.part_of(config.model), "latent.pretrained": "vae"}
+
+
+def _pinned(source: str, part: str) -> str:
+    """Return a Hub id as owner/name@commit, of the snapshot that `source` is read from here.
+
+    A branch or a tag may be moved; a commit is the same on every machine and on every day. What is
+    no Hub id is returned as it is.
+    """
+    weights, *_ = inputs.source_files(source, part).weights
+    commits = COMMIT.findall(weights.as_posix()) * (not Path(source).exists())
+    name, _, _ = source.partition("@")
+    return "@".join([name, *commits]) if commits else source
 
 
 def _absolute(place: Any) -> Any:
