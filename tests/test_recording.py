@@ -16,6 +16,7 @@ import time
 import zlib
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -79,7 +80,7 @@ def contents(uri: str, view: int = ViewType.ALL) -> dict:
             }
             times = (run.info.start_time, run.info.end_time, run.info.status, run.info.run_name)
             inputs = [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs]
-            key = run.data.tags["lthray.trial"]
+            key = run.data.tags.get("lthray.trial", run.info.run_id)
             assert key not in runs, "two runs of one trial"
             runs[key] = (run.data.params, run.data.tags, history, files, times, inputs)
         found[experiment.name] = (experiment.tags, runs)
@@ -521,8 +522,10 @@ def garbage(folder: Path, *argv: str) -> None:
     from click.testing import CliRunner
     from mlflow.cli import gc
 
-    done = CliRunner().invoke(gc, ["--backend-store-uri", uri_of(folder), *argv])
-    assert done.exit_code == 0, done.output
+    place = ["--backend-store-uri", uri_of(folder), "--tracking-uri", uri_of(folder)]
+    done = CliRunner().invoke(gc, [*place, *argv])
+    mlflow.set_tracking_uri(None)  # of the whole process
+    assert done.exit_code == 0, done.exception
 
 
 def digits(client: MlflowClient) -> str:
@@ -570,11 +573,12 @@ def without_artifacts(folder: Path, client: MlflowClient, runs: list[str]) -> No
 
 
 def with_a_run_that_was_made_twice(folder: Path, client: MlflowClient, runs: list[str]) -> None:
-    """Restoring an experiment brings back all its runs, also what had been made again since."""
-    experiment = client.get_run(runs[0]).info.experiment_id
-    tags = client.get_run(runs[0]).data.tags
-    client.delete_run(client.create_run(experiment, tags=tags).info.run_id)
-    client.delete_experiment(experiment)
+    """Restoring an experiment brings back all its runs, also one that was made again since."""
+    run = client.get_run(runs[0])
+    tags = {"lthray.trial": run.data.tags["lthray.trial"]}
+    words = {"start_time": run.info.start_time, "run_name": run.info.run_name, "tags": tags}
+    client.delete_run(client.create_run(run.info.experiment_id, **words).info.run_id)
+    client.delete_experiment(run.info.experiment_id)
 
 
 DELETIONS = [
