@@ -668,6 +668,34 @@ def test_a_database_that_cannot_be_used_is_one_line_with_what_to_do(
     assert time.monotonic() - began < 30  # MLflow alone waits for 100 s
 
 
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("DROP TABLE experiment_tags", "no such table: experiment_tags; move it away, and"),
+        ("UPDATE alembic_version SET version_num = 'f'", r"out-of-date .*; or name an empty"),
+        ("DROP TABLE alembic_version", r"out-of-date .* `mlflow db upgrade`"),
+    ],
+)
+def test_a_database_that_lacks_something_is_one_line_for_writers_and_readers(
+    again, made, capsys, harm, said
+):
+    from lthray.__main__ import main
+    from lthray.config import options
+
+    place = again[0] / "harmed.db"  # MLflow remembers those that it has opened
+    (again[0] / "mlflow.db").rename(place)
+    with contextlib.closing(sqlite3.connect(place)) as database:
+        database.execute(harm)
+        database.commit()
+    root = str(made[0].root.parent)
+    for argv in (["record"], ["preset", "mine", "--experiment", "list.digits"]):
+        code = main([*argv, "--out", root, "--tracking-uri", f"sqlite:///{place}"])
+        err = capsys.readouterr().err
+        assert (code, err.count("\n")) == (options.ENVIRONMENT, 1), err
+        assert re.search(said, err)
+        assert "`lthray record` makes" in err
+
+
 def test_a_folder_in_the_place_of_the_database_is_one_line(tmp_path, capsys):
     from lthray.__main__ import main
     from lthray.config import options

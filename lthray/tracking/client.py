@@ -29,6 +29,7 @@ LEVELS = {
 """Logger of a library -> the least that it may say."""
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3", "alembic", "psycopg", "psycopg2")
 AGAIN = "move it away, and `lthray record` makes it again from the store"
+EMPTY = "name an empty database, and `lthray record` makes all again from the store"
 WAYS_OUT = {
     "locked": "another process holds it; end that one, or try again",
     "not a database": AGAIN,
@@ -36,11 +37,11 @@ WAYS_OUT = {
     "unable to open": f"is it a file, and may you read it? if not, {AGAIN}",
     "I/O error": f"is it a file on a sound disk? if not, {AGAIN}",
     "full": "make room, then `lthray record`",
-    "out-of-date": "back it up, then `mlflow db upgrade` with its address",
+    "out-of-date": f"back it up, then `mlflow db upgrade` with its address; or {EMPTY}",
     "authentication failed": "is the password right? write / in it as %2F, @ as %40",
     "FATAL: database": "make the database first: MLflow makes tables, no databases",
     "no such table": AGAIN,
-    "relation": "name an empty database, and `lthray record` makes all again from the store",
+    "relation": EMPTY,
 }
 """Words in a fault -> what can be done about it."""
 

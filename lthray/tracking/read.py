@@ -19,7 +19,7 @@ from lthray.core.keys import parsed
 from lthray.core.record import RecordError, TrialRecord, machine_lines
 from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, pruned
-from lthray.tracking.client import client
+from lthray.tracking.client import client, one_line
 
 # options that say where something lay are no part of what was found
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")
@@ -30,7 +30,8 @@ def experiments(uri: str) -> list[str]:
 
     ConfigError where `uri` is a database file that is not there.
     """
-    return sorted(experiment.name for experiment in _studies(_client(uri)))
+    with one_line(uri):
+        return sorted(experiment.name for experiment in _studies(_client(uri)))
 
 
 def _studies(mlflow: Any) -> list[Any]:
@@ -55,10 +56,11 @@ class Recorded:
     def __init__(self, uri: str, name: str = ""):
         if name and not NAME.fullmatch(name):
             raise ConfigError([f"--experiment {name!r}: study.preset, such as rewinding.digits"])
-        self.client, self.uri = _client(uri), uri
-        self.experiment = self._experiment(name)
+        with one_line(uri):
+            self.client, self.uri = _client(uri), uri
+            self.experiment = self._experiment(name)
+            self.tags: dict[str, dict[str, str]] = self._finished()  # id of a run -> tags
         self.name: str = self.experiment.name
-        self.tags: dict[str, dict[str, str]] = self._finished()  # id of a run -> tags
         if not self.tags:
             reason = "no finished trial is recorded there"
             raise ConfigError([f"--experiment {self.name!r}: {reason}"])
@@ -141,8 +143,7 @@ class Recorded:
 
     def file(self, trial: TrialRecord, path: str) -> bytes | None:
         """Return the artifact at `path` of a trial's run; None where there is none."""
-        listed = self.client.list_artifacts(trial.run, os.path.dirname(path))
-        if path not in {item.path for item in listed}:
+        if path not in self._listed(trial.run, os.path.dirname(path)):
             return None
         return self._download(trial.run, path)
 
@@ -153,13 +154,19 @@ class Recorded:
 
     def pictures(self, trial: TrialRecord, index: int) -> Iterator[tuple[str, bytes]]:
         """Yield the sample grids of round `index`: (samples_<sampler>, PNG)."""
-        for item in self.client.list_artifacts(trial.run, f"rounds/{index:02d}"):
-            name = Path(item.path).name
+        for path in self._listed(trial.run, f"rounds/{index:02d}"):
+            name = Path(path).name
             if name.endswith(".png"):
-                yield name.removesuffix(".png"), self._download(trial.run, item.path)
+                yield name.removesuffix(".png"), self._download(trial.run, path)
+
+    def _listed(self, run: str, folder: str) -> list[str]:
+        """Return the paths of a run's artifacts in a folder of them."""
+        with one_line(self.uri):
+            return [item.path for item in self.client.list_artifacts(run, folder)]
 
     def _download(self, run: str, path: str) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
+        """Return the bytes of an artifact; TrackingError where there is none."""
+        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="lthray-") as folder:
             return Path(self.client.download_artifacts(run, path, folder)).read_bytes()
 
     def _experiment(self, name: str) -> Any:
