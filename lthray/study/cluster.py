@@ -61,7 +61,9 @@ def _join(address: str, scratch: str) -> None:
     private: dict[str, Any] = {}
     if not address:
         resources.private_token(scratch)
-        private = {"_temp_dir": scratch, "include_dashboard": False, "num_cpus": resources.cpus()}
+        # Ray opens its folder to every account of the machine, so it lies in one that is not open
+        folder = str(Path(scratch) / "ray")
+        private = {"_temp_dir": folder, "include_dashboard": False, "num_cpus": resources.cpus()}
     try:
         resources.knock(address)
         with _unreachable(alone=not address):
