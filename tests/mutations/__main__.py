@@ -23,7 +23,8 @@ from .table import TABLE, Mutation
 ROOT = Path(__file__).parents[2]
 PARTS = (
     *("lthray", "tests", "docs", "analysis", "studies", "results"),
-    *("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml"),
+    *("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
+    "mkdocs.yml",
 )
 """What the tests need of the repository."""
 PYTEST = (sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider")

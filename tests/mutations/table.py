@@ -641,4 +641,61 @@ RESULTS = (
     ),
 )
 
-TABLE = (*CLAIMS, *EVIDENCE, *ROUNDS, *WORDING, *STATISTICS, *KEYS, *COUNTS, *RESULTS)
+PINNED = "test_pretrained.py::test_an_id_on_the_hub_is_pinned_to_the_commit_that_was_read"
+DELETED = "test_recording.py::test_whatever_is_deleted_in_mlflow_is_there_again_and_once"
+TWICE = "test_recording.py::test_a_trial_that_is_recorded_twice_is_read_once"
+COLOURS = "test_colours.py"
+
+TRUST = (
+    *rows(
+        "trial/given.py",
+        (
+            "places[word] = _pinned(places[word], part)",
+            "_pinned(places[word], part)",
+            PINNED,
+            "workers read what a branch of the Hub is at when they come to it",
+        ),
+    ),
+    *rows(
+        "tracking/recorder.py",
+        (
+            "for other in runs[1:]:",
+            "for other in runs[2:]:",
+            TWICE,
+            "a trial has two runs in MLflow for good",
+        ),
+        (
+            "runs = self._untagged(experiment, trial)",
+            "self._untagged(experiment, trial)",
+            DELETED,
+            "a run that has lost its tag stays beside the one that is made for it",
+        ),
+    ),
+    *rows(
+        "tracking/read.py",
+        (
+            "{trial.id: trial for trial in self._read()}",
+            "{trial.run: trial for trial in self._read()}",
+            TWICE,
+            "one seed that is recorded twice counts as two",
+        ),
+    ),
+    *rows(
+        "task/pictures.py",
+        (
+            "shown = transform.apply(picture.convert(inks))",
+            "shown = picture.convert(inks)",
+            COLOURS,
+            "a colour profile is told, and not applied",
+        ),
+        (
+            "return None if np.abs(before - after).max() <= NEAR else transform",
+            "return transform",
+            COLOURS,
+            "a profile of sRGB itself is told as a conversion",
+        ),
+    ),
+)
+"""Where things come from, and what is there once."""
+
+TABLE = (*CLAIMS, *EVIDENCE, *ROUNDS, *WORDING, *STATISTICS, *KEYS, *COUNTS, *RESULTS, *TRUST)
