@@ -204,7 +204,7 @@ def test_a_study_goes_on_while_its_server_is_killed(server, made, wanted, tmp_pa
 def test_the_password_is_told_nowhere(server, made, tmp_path, capfd, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)
     uri = server.database("told")
-    shutil.copytree(made[0].root, tmp_path / "runs" / "store")
+    root = str(made[0].root.parent)
     addresses = {
         uri: options.DONE,
         server.address("nosuch"): options.ENVIRONMENT,
@@ -213,10 +213,10 @@ def test_the_password_is_told_nowhere(server, made, tmp_path, capfd, caplog, mon
         uri.replace("postgresql", "postgres"): options.BAD_INPUT,
     }
     for address, code in addresses.items():
-        assert main(["record", "--out", "runs", "--tracking-uri", address]) == code
+        assert main(["record", "--out", root, "--tracking-uri", address]) == code
     assert main(["trial", *SMALL, "--tracking-uri", uri]) == options.DONE
     done = subprocess.run(
-        [sys.executable, "-m", "lthray", "record", "--tracking-uri", uri],
+        [sys.executable, "-m", "lthray", "record", "--out", root, "--tracking-uri", uri],
         capture_output=True,
         text=True,
         check=True,
@@ -226,8 +226,9 @@ def test_the_password_is_told_nowhere(server, made, tmp_path, capfd, caplog, mon
     assert 'FATAL: database "nosuch" does not exist; make the database first' in shown.err
     assert 'password authentication failed for user "lthray"; is the password right' in shown.err
     assert "trials recorded in postgresql://***@127.0.0.1" in done.stdout
+    assert ": is written postgresql://host/database here\n" in shown.err
     texts = [shown.out, shown.err, caplog.text, done.stdout, done.stderr, written(tmp_path)]
-    texts.append(str(contents(uri)))
+    texts += [str(contents(uri)), written(made[0].root.parent)]
     for text in texts:
         assert PASSWORD not in text
 

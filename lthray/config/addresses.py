@@ -17,9 +17,9 @@ TRACKERS = (*SERVERS, "sqlite", "postgresql", "mysql", "mssql")
 SERVER = "http://127.0.0.1:5000"
 FILE = "sqlite:////absolute/path/mlflow.db"
 SPELT = {
-    "postgres": "is written postgresql://user@host/database",
-    "mariadb": "is written mysql+pymysql://user@host/database",
-    "sqlite3": f"is written {FILE}",
+    "postgres": "is written postgresql://host/database here",
+    "mariadb": "is written mysql+pymysql://host/database here",
+    "sqlite3": f"is written {FILE} here",
 }
 """Scheme that other programs take for a database -> how it is written here."""
 DRIVERS = {
@@ -85,9 +85,9 @@ def _fault_of_driver(scheme: str) -> str:
 
 
 def to_install(scheme: str) -> str:
-    """Return the command that installs the driver of a database with this scheme."""
-    _, package = DRIVERS.get(scheme, ("", "the driver"))
-    return f"pip install {shlex.quote(package)}"
+    """Return how to install the driver of a database with this scheme: a command where we know."""
+    _, package = DRIVERS.get(scheme, ("", ""))
+    return f"pip install {shlex.quote(package)}" if package else "install it with pip, if it exists"
 
 
 def _is_server(uri: str) -> bool:
