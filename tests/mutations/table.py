@@ -362,8 +362,8 @@ KEYS = (
             "numbers of an older version are taken for new ones",
         ),
         (
-            'if step.kind == "control":\n        return history(step.parents[0])',
-            'if step.kind == "control":\n        return 0',
+            'if step.kind in ("control", "choose"):\n        return history(step.parents[0])',
+            'if step.kind in ("control", "choose"):\n        return 0',
             SPECS,
             "moved weights have seen no training",
         ),
