@@ -171,8 +171,8 @@ def retry(argv: Sequence[str]) -> int:
     chosen = asked(Retried, argv[len(names) :], usage, _about(retry), hidden=("tracking_uri",))
     from lthray.study.ledger import retry as put_in_line
 
-    name = names.pop(0) if names and not names[0].isdigit() else ""
-    wrong = [word for word in names if not word.isdigit()]
+    name = names.pop(0) if names and not names[0].isdecimal() else ""
+    wrong = [word for word in names if not word.isdecimal()]
     if wrong:
         raise ConfigError([f"lthray retry: {wrong[0]!r} is no number of a trial"])
     count = 0
@@ -193,6 +193,7 @@ def preset(argv: Sequence[str]) -> int:
     if rest and not rest[0].startswith("-"):
         name = rest.pop(0)
     chosen = asked(Wanted, rest, "lthray preset NAME", _about(preset))
+    presets.usable(name)
     from lthray.core.metrics import HELDOUT
     from lthray.findings.evidence import setting_of
     from lthray.tracking.read import Recorded, tuned
@@ -221,12 +222,12 @@ def data(argv: Sequence[str]) -> int:
     chosen, of_data = asked_of_data(Named, rest, "lthray data FOLDER", _about(data))
     if not place:
         raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
+    name = presets.usable(chosen.name or presets.slug(Path(os.path.abspath(place)).stem))
     from lthray.study import survey
 
     brought = {"data.name": "folder", "data.root": os.path.abspath(place)}
     images, words = survey.survey(of_data | brought)
     say("\n".join(survey.lines(images, words)))
-    name = chosen.name or presets.slug(Path(os.path.abspath(place)).stem)
     return say("\n".join(survey.keep(name, chosen.out, images, words)))
 
 
@@ -255,7 +256,8 @@ def _begin(
     from lthray.trial.preflight import check
 
     torch.set_num_threads(chosen.cpus_per_trial)
-    for line in load(config.data).notes:
+    images = load(config.data)
+    for line in images.notes:
         say(f"data: {line}")
     check(config)
     plan = {
@@ -264,6 +266,7 @@ def _begin(
         "smoke": False,
         "config": config.canonical(),
         "seed": config.seed,
+        "data": images.digest,
     }
     digests = given_digests(config)
     if digests:

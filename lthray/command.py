@@ -67,12 +67,23 @@ def guarded(run: Callable[[], int], argv: Sequence[str] | None = None) -> int:
     meanwhile can be read by this user alone. Whatever is printed is without the secrets of `argv`
     (default: the command line's).
     """
-    secrets = addresses.secrets_of(sys.argv if argv is None else argv)
+    words = sys.argv if argv is None else argv
+    secrets = addresses.secrets_of(words)
+    _fill_numbers()
     with (
-        contextlib.redirect_stdout(Redacting(sys.stdout, secrets)),
-        contextlib.redirect_stderr(Redacting(sys.stderr, secrets)),
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(Redacting(sys.stdout or nowhere, secrets)),
+        contextlib.redirect_stderr(Redacting(sys.stderr or nowhere, secrets)),
     ):
-        return _guarded(run, secrets)
+        return _guarded(run, words, secrets)
+
+
+def _fill_numbers() -> None:
+    """Let no file that is opened later have the number of a standard stream that is closed."""
+    number = 0
+    while number <= 2:
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
 
 
 class Redacting(io.TextIOBase):
@@ -82,8 +93,12 @@ class Redacting(io.TextIOBase):
         self.stream, self.secrets = stream, secrets
 
     def write(self, text: str) -> int:
-        """Write `text` without secrets; returns its length."""
-        self.stream.write(addresses.redacted(text, self.secrets))
+        """Write `text` without secrets; returns its length.
+
+        What the encoding of the other stream cannot say is written as Python would.
+        """
+        told = addresses.redacted(text, self.secrets)
+        self.stream.write(told.encode(self.encoding, "backslashreplace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -100,15 +115,24 @@ class Redacting(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Encoding of the other stream."""
-        return self.stream.encoding
+        """Encoding of the other stream; UTF-8 where it does not say."""
+        return self.stream.encoding or "utf-8"
 
 
-def _guarded(run: Callable[[], int], secrets: Sequence[str]) -> int:
+def _check_text(argv: Sequence[str]) -> None:
+    """Raise ConfigError where a word of a command line is no text: MLflow could not record it."""
+    bad = [ascii(word) for word in argv if not addresses.is_text(word)]
+    if bad:
+        way_out = "no text in UTF-8; rename it, or set LC_ALL=C.UTF-8"
+        raise ConfigError([f"{', '.join(bad)}: {way_out}"])
+
+
+def _guarded(run: Callable[[], int], argv: Sequence[str], secrets: Sequence[str]) -> int:
     """Return what `run` returns, or an exit code, as `guarded` does."""
     logging.basicConfig(format="warning: %(message)s")
     shared = os.umask(PRIVATE)
     try:
+        _check_text(argv)
         code = run()
         sys.stdout.flush()
         return code

@@ -3,11 +3,10 @@
 For two trials: the first step in which they part, and the words that make the difference.
 """
 
-import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
@@ -19,6 +18,8 @@ from lthray.trial.steps import Step, parting
 from lthray.trial.trajectory import Trajectory
 
 SHORT = 16  # hex digits of a key that are shown
+SHOWN = 5  # names that are offered where one is not enough
+T = TypeVar("T")
 
 
 def explain(store: Store, names: Sequence[str]) -> list[str]:
@@ -37,21 +38,35 @@ def explain(store: Store, names: Sequence[str]) -> list[str]:
 
 
 def _key(store: Store, start: str) -> str:
-    keys = sorted({key for key, _ in store if key.startswith(start)})
-    if not start or not keys:
-        raise ConfigError([f"{start!r}: no object of the store has a key that begins so"])
-    if len(keys) > 1:
-        raise ConfigError([f"{start!r}: {len(keys)} keys begin so; give more digits"])
-    return keys[0]
+    keys = {key[:SHORT]: key for key, _ in store if key.startswith(start or "-")}
+    return _the_one(start, keys, "object of the store has a key")
 
 
 def _trial(store: Store, name: str) -> Entry:
     call, _, number = name.rpartition("-")
+    wanted = number.zfill(4)
     ledgers = [ledger for ledger in Ledger.all(store) if ledger.key.startswith(call)]
-    for entry in itertools.chain(*ledgers):
-        if f"{entry.number:04d}" == number.zfill(4):
-            return entry
-    raise ConfigError([f"{name!r}: no trial of the store has an id that begins so"])
+    found = {
+        f"{ledger.key[:SHORT]}-{wanted}": entry
+        for ledger in ledgers
+        for entry in ledger
+        if f"{entry.number:04d}" == wanted
+    }
+    return _the_one(name, found, "trial of the store has an id")
+
+
+def _the_one(name: str, found: Mapping[str, T], what: str) -> T:
+    """Return the only thing that was `found`, by its name; ConfigError where it is not only one.
+
+    `name` is what was asked for, `what` says of none that it begins so.
+    """
+    if not found:
+        raise ConfigError([f"{name!r}: no {what} that begins so"])
+    if len(found) > 1:
+        shown = ", ".join(sorted(found)[:SHOWN])
+        raise ConfigError([f"{name!r}: {len(found)} begin so, such as {shown}; give more of it"])
+    (only,) = found.values()
+    return only
 
 
 def _object_lines(store: Store, key: str) -> Iterator[str]:

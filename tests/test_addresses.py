@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from lthray.__main__ import main
+from lthray.command import command_line
 from lthray.config import options
 from lthray.config.addresses import (
     DRIVERS,
@@ -114,6 +115,11 @@ def test_a_relative_database_is_told_in_full(tmp_path, monkeypatch):
         ("http://me:ca@nary@host", "write / as %2F, @ as %40"),
         ("postgresql://me:ca nary@host/db", "a blank as %20"),
         ("http://me:ca?nary@host/db", "? as %3F"),
+        ("http://me:canary@host:5000", "would send the password in the clear; use https://"),
+        ("http://canary@mlflow.example", "in the clear"),
+        ("http://me:canary@10.0.0.7:5000", "in the clear"),
+        ("http://me:canary@localhost.evil.example", "in the clear"),
+        ("http://me:canary@127.evil.example", "in the clear"),
     ],
 )
 def test_an_address_that_would_lose_what_is_recorded_is_refused(uri, said):
@@ -129,6 +135,9 @@ def test_an_address_that_would_lose_what_is_recorded_is_refused(uri, said):
         "",
         "http://host",
         "https://me:a%2Fb%40c@host:5000/base",
+        "http://me:pw@127.0.0.1:5000",
+        "http://me:pw@localhost:5000",
+        "http://me:pw@[::1]:5000",
         "postgresql://me:pw@host:5432/db?sslmode=require",
         "postgresql+psycopg://me:pw@host/db",
         "postgresql:///db",
@@ -317,6 +326,29 @@ def test_secrets_of_a_command_line_and_of_the_environment(monkeypatch):
     assert {"from-the-environment", "pass%2Fword", "pass/word", "abcdef"} <= set(found)
     assert "12345" not in found
     assert secrets_of(["--tracking-uri", f"sqlite:///{os.getcwd()}/a@b.db"]) == secrets_of([])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567",
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "sk-proj-abcdefghijklmnopqrstuvwx",
+    ],
+)
+def test_what_looks_like_a_key_of_a_service_is_hidden(key, capsys, monkeypatch, tmp_path):
+    """In whatever word it was written, and in the command that is recorded."""
+    monkeypatch.chdir(tmp_path)
+    assert redacted(f"--origin {key}") == "--origin ***"
+    assert redacted(f"'{key}': no such file") == "'***': no such file"
+    assert key not in command_line(["--origin", key])
+    for argv in (["--origin", key], ["--preset", key], ["--train.lr", key], ["--model.name", key]):
+        assert main(["trial", *SMALL[2:], *argv]) == options.BAD_INPUT
+        shown = capsys.readouterr()
+        assert "***" in shown.err
+        assert key not in shown.err + shown.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_secret_stays():

@@ -206,6 +206,14 @@ BAD = [
     (["--seed", "-1"], "--seed = '-1'"),
     (["--seeds", "1", "1"], "--seeds = 1 1: each seed once"),
     (["--seeds", "a"], "--seeds = 'a': must be a valid integer"),
+    (["--seeds", "1.5"], "--seeds = '1.5': must be a valid integer"),
+    (["--seeds", "-1"], "--seeds = '-1': must be greater than or equal to 0"),
+    (["--seeds", "0", "9223372036854775808"], "must be less than 2147483648 (entry 1)"),
+    (["--confirm-seeds", "7", "7"], "--confirm-seeds = 7 7: each seed once"),
+    (["--seed", "9223372036854775808"], "must be less than 2147483648"),
+    (["--seed", "1e3"], "--seed = '1e3': must be a valid integer"),
+    (["--cpus-per-trial", "all"], "--cpus-per-trial = 'all': must be a valid integer"),
+    (["--gpus-per-trial", "lots"], "--gpus-per-trial = 'lots': must be a valid number"),
     (["--max-concurrent", "0"], "--max-concurrent = '0'"),
     (["--cpus-per-trial", "0"], "--cpus-per-trial = '0'"),
     (["--gpus-per-trial", "-1"], "--gpus-per-trial = '-1'"),
@@ -218,6 +226,24 @@ BAD = [
     (["--out", "/proc/version/x"], "is a file"),
     (["--smoke", "perhaps"], "--smoke = 'perhaps'"),
     (["--smoke", "--smoke"], "--smoke: given twice"),
+    (["--trials", "3", "--trials=3"], "--trials: given twice"),
+    (["--max-concurrent", "3", "--max_concurrent", "4"], "--max_concurrent: given twice"),
+    (["--train.lr", "1", "--train.lr", "1"], "--train.lr: given twice"),
+    (["--no-smoke"], "--no-smoke: no such option; did you mean --smoke?"),
+    (["--train..lr=1"], "--train..lr=1: no such option; did you mean --train.lr?"),
+    (["---trials", "1"], "---trials: no such option; did you mean --trials?"),
+    (["--=3"], "--=3: no such option"),
+    (["--", "--trials", "1"], "--: no such option"),
+    (["-t", "3"], "'-t': options begin with --"),
+    (["--set", "train.lr=1"], "--set: no such option"),
+    (["--set=a\nerror: forged\x1b[31m"], r"--set=a\nerror: forged\x1b[31m: no such option"),
+    (["--train.lr", "1", "a\nerror: forged"], r"needs one value, got 1 a\nerror: forged"),
+    (
+        ["--train.lr", "a\nerror: forged"],
+        r"--train.lr = 'a\nerror: forged': must be a valid number",
+    ),
+    (["a\nerror: forged"], r"'a\nerror: forged': options begin with --"),
+    (["--prune.layers", "conv_in"], "--prune.layers"),
     (["--prune.criterio", "random"], "did you mean --prune.criterion?"),
     (["--criterion", "random"], "did you mean --prune.criterion?"),
     (["--trails", "3"], "did you mean --trials?"),
@@ -483,11 +509,6 @@ def test_each_kind_names_its_phase_and_only_a_search_stops_trials(study, phase, 
     assert bool(made.space) == (study is SEARCH)
     assert bool(made.points) == (study is not SEARCH)
     assert made.plan("x")["search"] == [4, 2, 2]  # of every kind, as every plan has it
-
-
-def test_a_name_becomes_part_of_files():
-    with pytest.raises(ValueError, match=r"Study.name 'a/b': up to 64 of a-z 0-9"):
-        replace(LIST, name="a/b")
 
 
 # A finished study is found by its plan: a page whose plan changes is another study, and begins

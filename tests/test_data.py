@@ -252,15 +252,19 @@ def test_flowers_are_read_as_torchvision_reads_them(tmp_path, monkeypatch):
     assert found.images[:, 0].float().mean((1, 2)).diff().min() > 4  # in order
 
 
-@pytest.mark.parametrize("fault", ["broken", "few", "classes", "none"])
+@pytest.mark.parametrize("fault", ["broken", "few", "one", "empty", "classes", "none"])
 def test_bad_folders_are_one_line(tmp_path, fault):
-    root = folder_of(tmp_path / "images", each=2 if fault == "few" else 5)
+    classes, each = {"few": (3, 2), "one": (1, 1), "empty": (0, 0)}.get(fault, (3, 5))
+    (tmp_path / "images").mkdir()
+    root = folder_of(tmp_path / "images", classes=classes, each=each)
     if fault == "broken":
         for i in (1, 3):
             (root / "kind1" / f"{i}.png").write_bytes(b"\x89PNG no more")
     said = {
         "broken": "2 files cannot be read (--data.skip_bad goes on without): 'kind1/1.png' is ",
         "few": "has 6 images, 12 are needed; files that are no pictures: .txt 1",
+        "one": "has 1 images, 12 are needed",
+        "empty": "has 0 images, 12 are needed",
         "classes": "data.classes = 4: ",
         "none": "needs a folder of images",
     }[fault]

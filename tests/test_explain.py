@@ -79,6 +79,26 @@ def test_a_name_that_nothing_has_is_refused(root, names):
         explain(Store(root / "store"), names)
 
 
+def test_a_beginning_that_several_have_is_refused_with_them(root, capsys):
+    """Of keys and of trials: what is offered is enough to name one."""
+    store = Store(root / "store")
+    starts = [key[:1] for key, _ in store]
+    start = max(starts, key=starts.count)
+    both = sorted(f"{ledger.key[:16]}-0000" for ledger in Ledger.all(store))
+    for name in (start, "-0"):
+        with pytest.raises(ConfigError, match=rf"^'{name}': \d+ begin so, such as ") as caught:
+            explain(store, [name])
+        (line,) = caught.value.faults
+        offered = line.partition("such as ")[2].partition(";")[0].split(", ")
+        assert 2 <= len(offered) <= 5
+        assert all(explain(store, [one]) for one in offered)
+        assert name == start or offered == both
+    assert main(["explain", start, "--out", str(root)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    whole = next(iter(Ledger.all(store))).key
+    assert explain(store, [f"{whole}-0"]) == explain(store, [f"{whole[:16]}-0000"])
+
+
 def test_the_command_wants_one_or_two_names(root, capsys):
     assert main(["explain", "--out", str(root)]) == 2
     assert "needs a key, or one or two trials" in capsys.readouterr().err

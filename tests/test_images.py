@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -194,6 +195,16 @@ def test_floats_go_over_their_range_and_change_colours_as_bytes_do(tmp_path, kep
     shown = np.broadcast_to(shown, (12, SIDE, SIDE, channels)).transpose(0, 3, 1, 2)
     wanted = 255 * (shown - shown.min()) / (shown.max() - shown.min())
     assert np.abs(found - wanted).max() <= 0.51
+
+
+def test_colours_of_ink_are_shown_as_light(tmp_path):
+    for row in range(12):
+        ink = Image.new("CMYK", (SIDE, SIDE), (0, 20 * row, 255, 0))
+        ink.save(tmp_path / f"{row:02}.tiff")
+    found = read(tmp_path).images
+    for row in range(12):
+        wanted = torch.tensor([255, 255 - 20 * row, 0])
+        assert (found[row, :, 0, 0].int() - wanted).abs().max() <= 1
 
 
 def test_the_first_frame_is_taken(tmp_path):
@@ -638,6 +649,42 @@ def test_a_file_that_is_no_npz_or_too_large_for_memory_is_one_line(tmp_path):
     with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
         archive.writestr("x.npy", head.getvalue())
     assert "cannot be read as an .npz" in fault(tmp_path / "y.npz")
+
+
+def npz_of(path: Path, *entries: tuple[str, bytes]) -> Path:
+    """An archive with exactly these entries, whatever their names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name that is there twice
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in entries:
+                archive.writestr(name, content)
+    return path
+
+
+def test_an_archive_is_never_unpacked(tmp_path):
+    """Names that lead elsewhere, names twice, a hundred thousand names, and zeros without end."""
+    file = io.BytesIO()
+    np.save(file, IMAGES)
+    array, place = file.getvalue(), tmp_path / "in"
+    place.mkdir()
+    for name in ("../x.npy", "/tmp/escaped/x.npy", "a/../../x.npy"):
+        found = npz_of(place / "x.npz", (name, array))
+        assert np.array_equal(read(found).images.numpy().transpose(0, 2, 3, 1), IMAGES)
+    for name in ("x.npy/", "images/0.png", "data.txt"):  # any other zip
+        assert "cannot be read as an .npz" in fault(npz_of(place / "x.npz", (name, array)))
+    twice = npz_of(place / "x.npz", ("x.npy", array), ("x.npy", array))
+    assert "may both be the images of one split" in fault(twice)
+    many = [(f"n{row}.npy", b"") for row in range(20_000)]
+    assert "20000 arrays that are neither" in told(npz_of(place / "x.npz", ("x.npy", array), *many))
+    link = zipfile.ZipInfo("x.npy")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(place / "x.npz", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    assert "cannot be read as an .npz" in fault(place / "x.npz")
+    bomb = npz_of(place / "x.npz", ("x.npy", array[:128] + bytes(2**26)))
+    assert int(read(bomb).images.max()) == 0
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "x.npz"]
+    assert not Path("/tmp/escaped").exists()
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "x.txt", "a\0b", "pipe.npz"])

@@ -2,6 +2,7 @@
 any other."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,13 +78,61 @@ def test_names_that_are_taken_or_are_none(tmp_path, name, said):
     assert [path.name for path in tmp_path.rglob("*.json")] == ["mine.json"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"train.lrr": 1}', '{"train.lr": -1}'])
-def test_a_damaged_preset_is_one_line(tmp_path, text, capsys):
+DAMAGED = {
+    "empty": ("", "Expecting value: line 1 column 1"),
+    "blanks": (" \n\t\n", "Expecting value: line 3 column 1"),
+    "a remark": ("# mine", "Expecting value: line 1 column 1"),
+    "cut short": ("{", "Expecting property name"),
+    "a missing comma": ('{\n"seed": 1\n"stream": 1}', "Expecting ',' delimiter: line 3 column 1"),
+    "yaml": ("train.lr: 0.1", "line 1 column 1"),
+    "a tag of yaml": ("!!python/object/apply:os.system ['x']", "line 1 column 1"),
+    "a list": ("[]", "is not a mapping"),
+    "null": ("null", "is not a mapping"),
+    "a number": ("3", "is not a mapping"),
+    "not text": (b"\x80\x81", "can't decode"),
+    "a word twice": ('{"seed": 1, "train.lr": 1, "train.lr": 2}', "given twice: train.lr"),
+    "an unknown word": ('{"train.lrr": 1}', "no such field; did you mean 'train.lr'?"),
+    "out of range": ('{"train.lr": -1}', "train.lr = -1: must be greater than 0"),
+    "nan": ('{"train.lr": NaN}', "train.lr = nan: must be a finite number"),
+    "a truth value": ('{"train.steps": true}', "train.steps = 'True': must be a valid integer"),
+    "a part": ('{"train": {"lr": 1}}', "train = {'lr': 1}: no such field"),
+    "nested": ("[" * 100_000, "recursion"),
+    "a huge integer": ('{"train.steps": ' + "9" * 5000 + "}", "5000 digits"),
+    "larger than any": (" " * 2**20 + "{}", "Expecting value: line 1 column 1048577"),
+}
+"""What stands in the file of a preset -> what is said of it."""
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_preset_is_one_line(tmp_path, name, capsys):
+    content, said = DAMAGED[name]
     presets.save("mine", str(tmp_path), {})
-    (tmp_path / "presets" / "mine.json").write_text(text)
+    path = tmp_path / "presets" / "mine.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["trial", "--preset", "mine", "--out", str(tmp_path)]) == options.BAD_INPUT
     err = capsys.readouterr().err
     assert err.startswith("error: --preset = 'mine': ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine.json", "presets"]
+
+
+NO_FILES = {
+    "nothing": lambda path: None,
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_a_preset_that_is_no_file_is_one_line_and_is_not_opened(tmp_path, name, capsys):
+    (tmp_path / "presets").mkdir()
+    NO_FILES[name](tmp_path / "presets" / "mine.json")
+    assert main(["trial", "--preset", "mine", "--out", str(tmp_path)]) == options.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.startswith("error: --preset = 'mine': must be one of digits, mnist")
     assert err.count("\n") == 1
 
 

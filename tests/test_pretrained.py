@@ -273,6 +273,9 @@ def test_what_is_no_id_on_the_hub_stays_a_place(tmp_path):
     assert places_of(tiny(model__pretrained=str(place))) == {"model.pretrained": str(place)}
 
 
+NO_ID = "is no file, no folder, and no Hub id such as google/ddpm-cifar10-32"
+
+
 @pytest.mark.parametrize(
     ("source", "online", "said"),
     [
@@ -288,7 +291,13 @@ def test_what_is_no_id_on_the_hub_stays_a_place(tmp_path):
             "has no diffusion_pytorch_model.safetensors with its config.json, "
             "nor a model.safetensors; there is nothing",
         ),
-        ("/nix/net", None, "is no file, no folder, and no Hub id such as google/ddpm-cifar10-32"),
+        ("/nix/net", None, NO_ID),
+        ("../../local", None, NO_ID),
+        ("me/../you", None, NO_ID),
+        ("https://huggingface.co/me/net", None, NO_ID),
+        ("me/net@", None, NO_ID),
+        ("me/net@../main", None, NO_ID),
+        ("me/net;rm", None, NO_ID),
     ],
 )
 def test_weights_that_cannot_be_had_are_one_line_and_exit_2(
@@ -299,6 +308,20 @@ def test_weights_that_cannot_be_had_are_one_line_and_exit_2(
     monkeypatch.chdir(tmp_path)
     assert main(["trial", *argv_of(TINY), "--model.pretrained", source]) == options.BAD_INPUT
     assert capsys.readouterr().err == f"error: model.pretrained = {source!r}: {said}\n"
+
+
+def test_a_gated_repository_is_one_line_without_the_token(tmp_path, monkeypatch, capsys):
+    def gated(*_, **__):
+        raise type("GatedRepoError", (OSError,), {})("403 for hf_abcdefghijklmnopqrstuv\nask it")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gated)
+    monkeypatch.chdir(tmp_path)
+    for source in ("me/gated", "me/gated@0123456789abcdef0123456789abcdef01234567"):
+        assert main(["trial", *argv_of(TINY), "--model.pretrained", source]) == options.BAD_INPUT
+        err = capsys.readouterr().err
+        assert err.endswith("and cannot be fetched (GatedRepoError)\n")
+        assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 # the noise that a pipeline was trained on

@@ -529,10 +529,10 @@ def test_how_to_make_it_again_names_every_command_and_commit(defined):
         for n in (0, 1)
     }
     recorded = SimpleNamespace(name="a.digits", trials=[trial(0), trial(1)], tags=tags)
-    wanted = defined["Asked"](out="runs", tracking_uri="http://me:secret@host", call="abc")
+    wanted = defined["Asked"](out="runs", tracking_uri="https://me:secret@host", call="abc")
     (facts,) = defined["again"](recorded, wanted).sections
     page = "python analysis/report.py --out runs --experiment a.digits"
-    page += " --tracking-uri http://***@host --call abc"
+    page += " --tracking-uri https://***@host --call abc"
     assert facts.text == [
         "The study:",
         "    python 0.py",

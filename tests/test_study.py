@@ -416,6 +416,53 @@ def test_what_no_node_can_carry_is_refused_before_the_start(page, two_nodes, ask
     assert not list((page.parent / "runs").rglob("trial-*"))
 
 
+GOING = """
+import subprocess, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+print("address", cluster.address, flush=True)
+for line in sys.stdin:
+    node = nodes.pop()
+    if line == "drained\\n":
+        words = {"address": cluster.address, "node-id": node.node_id, "reason-message": "spot",
+                 "reason": "DRAIN_NODE_REASON_PREEMPTION", "deadline-remaining-seconds": "60"}
+        named = [text for word in words for text in ("--" + word, words[word])]
+        drain = ["ray", "drain-node", *named]
+        subprocess.run(drain, check=True, stdout=subprocess.DEVNULL)
+    cluster.remove_node(node, allow_graceful=False)
+cluster.shutdown()
+"""
+
+
+@pytest.mark.walk
+@pytest.mark.parametrize("how", ["killed", "drained"])
+def test_a_node_that_goes_is_told_and_its_trials_go_on_elsewhere(page, reference, tmp_path, how):
+    """Without notice, and as after a spot notice; the results are those of a quiet machine."""
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    bin_of = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    nodes = subprocess.Popen(
+        [sys.executable, "-c", GOING], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, env={**os.environ, **env, "PATH": bin_of},
+    )  # fmt: skip
+    address = next(line.split()[1] for line in nodes.stdout if line.startswith("address"))
+    study = subprocess.Popen(
+        command(page, "list", *LONG, "--address", address),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env},
+    )  # fmt: skip
+    wait_for(page, r"trial-0001-point")
+    time.sleep(3)  # into their work
+    print(how, file=nodes.stdin, flush=True)
+    text = study.communicate(timeout=300)[0]
+    nodes.communicate("", timeout=60)
+    assert study.returncode == 0, text
+    assert "is gone; its trials go on elsewhere from what is stored" in text
+    assert equal(results(page), reference)
+
+
 DECLARE = """
 import sys
 from ray.core.generated import autoscaler_pb2

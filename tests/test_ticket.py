@@ -131,6 +131,30 @@ class Canary:
         return (open, ("canary-was-executed", "w"))
 
 
+def spoilt(change) -> bytes:
+    """A ticket whose header somebody has changed; the bytes of its tensors are as they were."""
+    good = ticket().to_bytes({}, with_weights=True)
+    length = struct.unpack("<Q", good[:8])[0]
+    head = json.loads(good[8 : 8 + length])
+    text = json.dumps(change(head) or head).encode()
+    return struct.pack("<Q", len(text)) + text + good[8 + length :]
+
+
+def moved(by: int):
+    """Move the first byte of the second tensor, so that it overlaps the first or leaves a hole."""
+
+    def change(head: dict) -> None:
+        second = sorted((row["data_offsets"], name) for name, row in head.items() if name[0] != "_")
+        begin, end = second[1][0]
+        head[second[1][1]]["data_offsets"] = [begin + by, end + by]
+
+    return change
+
+
+def as_shape(*shape: int):
+    return lambda head: head["mask"].update(shape=list(shape))
+
+
 def hostile() -> dict[str, tuple[bytes, str]]:
     good, shapes = ticket().to_bytes({}), {n: list(s) for n, s in SHAPES.items()}
     zipped = BytesIO()
@@ -189,6 +213,57 @@ def hostile() -> dict[str, tuple[bytes, str]]:
             "finite",
         ),
         "stray tensor": (header(facts, {**weights, "optimizer": torch.ones(3)}), "kept weights"),
+        "pickle in an old form": (pickle.dumps(Canary(), protocol=0), "never loads pickles"),
+        "pickle behind a length": (
+            struct.pack("<Q", 40) + pickle.dumps(Canary()).ljust(60, b"."),
+            "not a ticket",
+        ),
+        "tar": (b"weights".ljust(257, b"\0") + b"ustar\0" + bytes(1000), "never loads pickles"),
+        "overlapping tensors": (spoilt(moved(-1)), "not a safetensors file"),
+        "a hole between tensors": (spoilt(moved(1)), "not a safetensors file"),
+        "a tensor of 2^62 entries": (spoilt(as_shape(2**31, 2**31)), "not a safetensors file"),
+        "a tensor of 8 GB": (spoilt(as_shape(8 * 10**9)), "not a safetensors file"),
+        "a shape below zero": (spoilt(as_shape(-1, 18)), "not a safetensors file"),
+        "an unknown dtype": (
+            spoilt(lambda head: head["mask"].update(dtype="Q7")),
+            "not a safetensors file",
+        ),
+        "another dtype": (
+            spoilt(lambda head: head["mask"].update(dtype="BOOL")),
+            "expected 18 packed bytes",
+        ),
+        "metadata is text": (spoilt(lambda head: head | {"__metadata__": "x"}), "not a ticket"),
+        "metadata is a list": (spoilt(lambda head: head | {"__metadata__": []}), "not a ticket"),
+        "facts are no JSON": (header("{"), "not a ticket"),
+        "facts are a number": (header("3"), "not a ticket"),
+        "facts name NaN": (header('{"shapes": {}, "start": NaN}'), "not a finite number"),
+        "facts name a word twice": (header('{"start": 0, "start": 1}'), "duplicate names"),
+        "an empty name": (header({"shapes": {**shapes, "": [1]}, "start": 0}), "another network"),
+        "a name that looks alike": (
+            header({"shapes": {"\u0430.weight": [7, 5], "b.weight": [4, 3, 3, 3]}, "start": 0}),
+            "another network",
+        ),
+        "a name of 10 MB": (
+            header({"shapes": {**shapes, "x" * 10**7: [1]}, "start": 0}),
+            "never loads pickles",
+        ),
+        "a tensor named as a path": (
+            header(facts, {**weights, "weights.../../x": torch.tensor([torch.nan])}),
+            "expected a finite float tensor",
+        ),
+        "infinite weights": (
+            header(facts, {**weights, "weights.a.weight": torch.full((kept,), torch.inf)}),
+            "finite",
+        ),
+        "a transposed layer": (
+            header({"shapes": {**shapes, "a.weight": [5, 7]}, "start": 0}),
+            r"a.weight \(5, 7\) here \(7, 5\)",
+        ),
+        "many other layers": (
+            header({"shapes": {f"l{n}.weight": [1] for n in range(9)}, "start": 0}),
+            r"b.weight None here .*; a.weight .*; l0.weight .*; l1.weight .*; l2.weight \(1,\)"
+            r" here None$",
+        ),
     }
 
 

@@ -31,11 +31,16 @@ DRIVERS = {
     "mysql+pymysql": ("pymysql", "pymysql"),
 }
 """Scheme of a database -> the module of its driver, and what is installed to have it."""
+MARK = "lthray-store.json"  # of a store (lthray.core.store)
+CLEAR = re.compile(r"http://[^/]*@(?!(?:localhost|127(?:\.\d+){3}|\[::1\])(?:[:/]|$))")
+"""Address by which a password would go over a network as it is."""
 SHORT = 4  # a secret with fewer characters is hidden where it stands in an address, and only there
 
 USER = re.compile(r"(?<![\w+.-])(?!sqlite|file)([A-Za-z][\w+.-]*://)[^\s'\"]*@")
 SECRET = "token|secret|pass|pwd|key|auth|sig|cred|session"
 VALUE = re.compile(rf"(?i)([?&;](?!viewStateShareKey)[\w.%-]*(?:{SECRET})[\w.%-]*=)[^&;\s'\"]+")
+TOKEN = re.compile(r"\b(?:hf_\w{16,}|gh[opsu]_\w{16,}|AKIA[0-9A-Z]{16}|sk-[\w-]{20,})")
+"""Keys of services that are known by their looks."""
 VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
 
 
@@ -67,6 +72,10 @@ def _fault(uri: str) -> str:
         (
             "?" in rest or "#" in rest,
             "takes no ? and no #; a token goes into MLFLOW_TRACKING_TOKEN",
+        ),
+        (
+            bool(CLEAR.match(uri)),
+            "would send the password in the clear; use https://, or a tunnel to 127.0.0.1",
         ),
     ]
     faults = [fault for is_wrong, fault in rows if is_wrong and scheme in SERVERS]
@@ -111,6 +120,31 @@ def _fault_of_file(rest: str) -> str:
     ]
     faults = [f"{fault}; use {FILE}" for is_wrong, fault in rows if is_wrong]
     return faults[0] if faults else unwritable(os.path.dirname(os.path.abspath(name)))
+
+
+def is_text(word: str) -> bool:
+    """Return whether a word, such as a path, is text: bytes that are no UTF-8 are none."""
+    return word.encode("utf-8", "ignore").decode() == word
+
+
+def misplaced(out: str) -> str:
+    """Return why the folder `out` is no place for results, or nothing.
+
+    That is the address of something else than a folder, what a shell should have put something else
+    for, a name that MLflow could not record, the root of the file system, and a place within a
+    store, whose names it would disturb.
+    """
+    place = Path(os.path.realpath(out))
+    around = [str(folder) for folder in (place, *place.parents) if (folder / MARK).exists()]
+    rows = [
+        ("://" in out, "is an address; results go into a folder that all nodes share"),
+        (out[:1] == "~", "begins with ~, which no shell has filled in; write the path in full"),
+        ("$" in out, "has a $, which no shell has filled in; write the path in full"),
+        (not is_text(str(place)), "lies in a folder whose name is no text in UTF-8"),
+        (place == place.parent, "is the root of the file system; name a folder in it"),
+        (bool(around), f"lies in the store {' '.join(around[:1])}; name the folder above it"),
+    ]
+    return next((fault for is_wrong, fault in rows if is_wrong), "")
 
 
 def unwritable(folder: str) -> str:
@@ -167,12 +201,12 @@ def page_of(uri: str) -> str:
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` without passwords and tokens, so that it may be printed or recorded.
 
-    Hidden are the user of an address, values of a query whose names speak of a secret, and every
-    one of the known `secrets`.
+    Hidden are the user of an address, values of a query whose names speak of a secret, keys of
+    services that are known by their looks, and every one of the known `secrets`.
     """
     for secret in secrets:
         text = text.replace(secret, "***")
-    return VALUE.sub(r"\1***", USER.sub(r"\1***@", text))
+    return TOKEN.sub("***", VALUE.sub(r"\1***", USER.sub(r"\1***@", text)))
 
 
 def secrets_of(argv: Sequence[str]) -> list[str]:

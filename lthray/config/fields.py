@@ -257,7 +257,7 @@ def _gathered(flat: Mapping[str, Any], allowed: Mapping[str, Word]) -> dict[str,
     entries: dict[str, dict[int, Any]] = {}
     for word, value in flat.items():
         stem, _, index = word.rpartition(".")
-        if stem in allowed and index.isdigit():
+        if stem in allowed and index.isdecimal():
             entries.setdefault(stem, {})[int(index)] = value
         else:
             gathered[word] = value

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from lthray.config import addresses
@@ -47,7 +47,7 @@ def _readable(out: str) -> str:
 
 
 def _writable(out: str) -> str:
-    fault = addresses.unwritable(out)
+    fault = addresses.misplaced(out) or addresses.unwritable(out)
     if fault:
         raise ValueError(f"out = {out!r}: {fault}")
     return out
@@ -61,9 +61,9 @@ def _share(gpus: float | None) -> float | None:
     return gpus
 
 
-def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+def _distinct(seeds: tuple[int, ...], field: ValidationInfo) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds = {' '.join(map(str, seeds))}: each seed once")
+        raise ValueError(f"{field.field_name} = {' '.join(map(str, seeds))}: each seed once")
     return seeds
 
 
@@ -204,24 +204,41 @@ def _unknown(text: str, word: str, known: Words) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     near = near or [candidate for candidate in known if candidate.endswith(f".{word}")]
     hint = f"; did you mean --{near[0].replace('_', '-')}?" if near else ""
-    return f"{text}: no such option{hint}"
+    return f"{_plain(text)}: no such option{hint}"
+
+
+def _plain(text: str) -> str:
+    """Return a text as a line may show it: control characters and other scripts as escapes."""
+    return text.encode("unicode_escape").decode()
 
 
 def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
-    """Return the texts of a word as its type wants them; None, and a fault, if one is wanted."""
+    """Return the texts of a word as its type wants them; None, and a fault, if one is wanted.
+
+    An empty text is a fault: it is what a shell makes of a variable that is not set. A list of a
+    config may have no entries; an option of that kind says nothing without any.
+    """
     tuples = _tuples(kind)
-    if tuples:
-        parts = " ".join(texts).replace(",", " ").split()
-        return parts if tuples == 1 else [parts[i : i + 2] for i in range(0, len(parts), 2)]
+    if "" in map(str.strip, texts):
+        faults.append(f"--{word}: got an empty text (is a variable of the shell not set?)")
+        return None
+    if tuples and (texts or "." in word):
+        return _entries(texts, tuples)
     if kind is bool and not texts:
         return True
     if len(texts) != 1:
-        faults.append(f"--{word}: needs one value, got {' '.join(texts) or 'none'}")
+        faults.append(f"--{word}: needs one value, got {_plain(' '.join(texts)) or 'none'}")
         return None
     for literal in _literals(kind):
         if str(literal) == texts[0]:
             return literal
     return texts[0]
+
+
+def _entries(texts: list[str], tuples: int) -> list[Any]:
+    """Return what is parted by blanks or commas, in pairs where a type has two `tuples`."""
+    parts = " ".join(texts).replace(",", " ").split()
+    return parts if tuples == 1 else [parts[i : i + 2] for i in range(0, len(parts), 2)]
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ is, for --help, and in its type what it may be; a word that depends on another s
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from lthray.config import vocabulary
@@ -20,9 +20,10 @@ Whole = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Rates = Annotated[tuple[Positive, ...], Field(min_length=1)]
-AtLeastZero = Annotated[float, Field(ge=0)]
+AtLeastZero = Annotated[float, Field(ge=0), AfterValidator(abs)]  # -0.0 is 0.0
 Fraction = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(abs)]
+Signed = Annotated[float, AfterValidator((0.0).__add__)]
 Density = Annotated[float, Field(gt=0, lt=1)]
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -203,14 +204,14 @@ class Prune:
     budget: vocabulary.Budget = "overall"
     """How a density is shared out over the layers. lamp does so by the sizes of the weights,
     whatever criterion chooses among those of a layer (Lee et al. 2021)."""
-    slope: Annotated[float, Only("prune.budget", "ramp")] = 0.0
+    slope: Annotated[Signed, Only("prune.budget", "ramp")] = 0.0
     """Density falls by exp(slope) from the first layer to the last (forward order); < 0 rises."""
-    dials: tuple[float, ...] = ()
+    dials: tuple[Signed, ...] = ()
     """Budget sampled: one log-density a block in forward order, shifted so that the overall density
     is exact."""
     granularity: Annotated[Granularity, Only("prune.budget", *evidence_budgets())] = "layer"
     """Group of layers that share one density; a level is that of a U-Net, down and up together."""
-    gamma: Annotated[float, Only("prune.budget", *evidence_budgets())] = 1.0
+    gamma: Annotated[Signed, Only("prune.budget", *evidence_budgets())] = 1.0
     """Density is proportional to the evidence to this power; < 0 = the reverse, as a control."""
     between: Annotated[Literal["tickets", "dense"], Only("prune.budget", "cka")] = "tickets"
     """Networks of two seeds that are compared: tickets of the rung before, or the dense ones."""

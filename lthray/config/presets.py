@@ -45,6 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar100": COLOUR | {"data.name": "cifar100"},
 }
 
+MOST = 2**20  # bytes of a preset that are read
 LONGEST = 40  # letters of a name that is made of a folder's
 
 
@@ -62,16 +63,26 @@ def words_of(name: str, out: str) -> dict[str, Any]:
         return PRESETS[name]
     path = _path(name, out)
     if not NAME.fullmatch(name) or not path.is_file():
-        existing = [*PRESETS, *sorted(file.stem for file in path.parent.glob("*.json"))]
+        existing = [*PRESETS, *sorted(file.stem for file in _path("", out).parent.glob("*.json"))]
         allowed = f"must be {either(existing)}{meant(name, existing)}"
         raise ConfigError([f"preset = {name!r}: {allowed}"])
     try:
-        words = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            words = {**json.loads(file.read(MOST), object_pairs_hook=_once)}
         TrialConfig.from_flat(words)
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         why = "; ".join(str(error).splitlines())
         raise ConfigError([f"preset = {name!r}: {path}: {why}"]) from None
     return words
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict; ValueError where it names a word twice."""
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names, _ = zip(*pairs, strict=True)
+        raise ValueError(f"given twice: {max(names, key=names.count)}")
+    return named
 
 
 def collection(name: str, out: str, data: Data) -> str:
@@ -99,16 +110,22 @@ def slug(word: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", word.lower()).strip("-_")[:LONGEST] or "images"
 
 
-def save(name: str, out: str, words: Mapping[str, Any]) -> Path:
-    """Keep `words` as the preset `name` of the root `out`, and return its file.
-
-    Raises ConfigError where the name cannot be used, or its file is there with other words.
-    """
+def usable(name: str) -> str:
+    """Return the name of a new preset; ConfigError where none may have it."""
     if name in PRESETS:
         raise ConfigError([f"preset {name!r}: is one of the package's own"])
     if not NAME.fullmatch(name):
         allowed = "up to 64 of a-z 0-9 . _ -, first a letter or digit"
         raise ConfigError([f"preset {name!r}: {allowed}"])
+    return name
+
+
+def save(name: str, out: str, words: Mapping[str, Any]) -> Path:
+    """Keep `words` as the preset `name` of the root `out`, and return its file.
+
+    Raises ConfigError where the name cannot be used, or its file is there with other words.
+    """
+    usable(name)
     path = _path(name, out)
     text = json.dumps(dict(words), indent=1) + "\n"
     if path.is_file() and path.read_text() != text:
@@ -121,8 +138,11 @@ def write(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

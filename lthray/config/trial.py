@@ -7,7 +7,7 @@ a moment.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -110,7 +110,8 @@ class TrialConfig:
 
         Raises ConfigError, which lists every fault.
         """
-        return fields.from_flat(cls, flat, base)
+        spelt = {word: _spelt(word, value) for word, value in flat.items()}
+        return fields.from_flat(cls, spelt, base)
 
     def flat(self) -> dict[str, Any]:
         """Return every field by its dotted word."""
@@ -134,6 +135,20 @@ class TrialConfig:
                 result[word] = value
         return result
 
+
+def _spelt(word: str, value: Any) -> Any:
+    """Return the value of a word, where a truth value stands for a number as text.
+
+    True is 1 to Python, but whoever says that there are True steps has mistaken the word.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(map(partial(_spelt, word), value))
+    kinds = (type(value), type(fields.defaults(TrialConfig).get(word)))
+    return str(value) if kinds in MISTAKEN else value
+
+
+MISTAKEN = ((bool, int), (bool, float), (bool, tuple))
+"""Types of a value and of the default in whose place it was given, that do not go together."""
 
 PLACES = tuple(fields.declared(TrialConfig, Place))
 """Words that say where a given file lies; the digest of its content enters the keys instead."""

@@ -221,7 +221,7 @@ class Store:
             self.backend.write_file(MARK, canonical({"format": FORMAT}).encode())
 
     def _attempts(self, folder: str) -> list[str]:
-        return [name for name in self.backend.names(folder) if name.isdigit()]
+        return [name for name in self.backend.names(folder) if name.isdecimal()]
 
     def _read(self, attempt: str, key: str, part: str) -> Item:
         manifest = _unsealed(self.backend.read(f"{attempt}/{MANIFEST}"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lthray.config import presets
 from lthray.findings.stats import t_interval
 
 Row = Sequence[str]
@@ -119,7 +120,7 @@ def write(sections: Iterable[Section], folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     for section in made:
         for ending, content in _files(section).items():
-            (folder / f"{section.name}{ending}").write_bytes(content)
+            presets.write(folder / f"{section.name}{ending}", content)
         shown = [markdown(section.table)] if section.table else []
         lines += [section.title, "", *shown, *section.text, ""]
     return [*lines, f"files: {folder}"]

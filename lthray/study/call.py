@@ -5,13 +5,15 @@ Everything that can be wrong with a command line is said here, all at once, befo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lthray.config.fields import ConfigError, from_flat, words
+from lthray.config.fields import ConfigError, defaults, from_flat, meant, words
 from lthray.config.options import Options, Root, split
 from lthray.config.presets import words_of
 from lthray.config.trial import TrialConfig
+from lthray.core import metrics
 from lthray.findings.evidence import MARGIN, setting_of
 from lthray.study import comparators
 from lthray.study.answers import answered
@@ -22,6 +24,7 @@ OWN = words(Options)
 OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
 CONFIRM = "confirm"  # phase of a confirmation
 ANCHORED = ("objective.name", "rewind.fraction")  # words by which trials share a dense run
+MOST = 10_000  # trials of a call
 T = TypeVar("T")
 
 
@@ -209,6 +212,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     beside = tuple(map(comparators.given, options.beside))
     call = Call(study, options, config, space, points, tuple(argv), study.phase, beside)
     _check_options(call)
+    _check_surface(call)
     _check_points(call)
     return call
 
@@ -262,7 +266,7 @@ def _check_options(call: Call) -> None:
     """Raise ConfigError if options do not go together.
 
     Networks of --beside must differ in name and have something to be beside; seeds of the
-    confirmation must not be those of the search.
+    confirmation must not be those of the search; trials must not be too many ever to be run.
     """
     sources = call.options.beside
     if len({Path(source).name for source in sources}) < len(sources):
@@ -270,10 +274,23 @@ def _check_options(call: Call) -> None:
     if sources and not (call.points or call.recipes):
         why = "a search grades nothing, so there is nothing to measure beside"
         raise ConfigError([f"--beside: {why}; let it confirm a recipe"])
+    if call.trials > MOST:
+        counted = f"{len(call.points):,} points on {len(call.seeds):,} seeds"
+        why = f"{call.trials:,} trials ({counted}), at most {MOST:,} are run"
+        raise ConfigError([f"{call.study.name} has {why}; give --trials, or fewer --seeds"])
     both = set(call.seeds) & set(call.confirm_seeds)
     if both:
         why = "is a seed of the search; fresh ones are needed"
         raise ConfigError([f"--confirm-seeds {min(both)}: {why}"])
+
+
+def _check_surface(call: Call) -> None:
+    """Raise ConfigError if the closing table of a page is of no word or of no metric."""
+    word, metric = call.study.surface or (OURS[0], metrics.EXCESS.name)
+    if word not in defaults(TrialConfig) or metrics.find(metric) is None:
+        near = meant(metric, map(attrgetter("name"), metrics.METRICS))
+        why = f"must be a word of a config and a metric{near}"
+        raise ConfigError([f"surface of {call.study.name} = {word!r}, {metric!r}: {why}"])
 
 
 def _check_points(call: Call) -> None:

@@ -187,13 +187,13 @@ def private_token(folder: str) -> None:
 def knock(address: str) -> None:
     """Raise OSError where nobody answers at `address`; Ray would wait there for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
+    if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
 
 def refused(address: str, error: Exception) -> ClusterError:
     """Return the error of a cluster at `address` that cannot be joined, with what may be wrong."""
-    reason = str(error).splitlines()[0][:200]
+    reason = " ".join(str(error).split())[:400]
     if not address:
         return ClusterError(f"Ray does not start here ({reason}); try again, or --local")
     return ClusterError(f"--address {address!r}: cannot join ({HINT}) {reason}")

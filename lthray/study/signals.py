@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, for as long as a study runs."""
+"""Ctrl-C, SIGTERM and a terminal that is closed, for as long as a study runs."""
 
 import contextlib
 import signal
@@ -13,15 +13,17 @@ STOPPING = "stopping; everything committed so far is kept"
 def handled(handle: Callable[[], None]) -> Iterator[None]:
     """Call `handle` at every SIGINT and SIGTERM while this is open, also where one was ignored.
 
-    Signals belong to the main thread; in another one nothing changes.
+    So at SIGHUP, but where it is ignored, as `nohup` wants it. Signals belong to the main thread;
+    in another one nothing changes.
     """
+    hung_up = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)
 
     def on_signal(_number: int, _frame: Any) -> None:
         handle()
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in (signal.SIGINT, signal.SIGTERM, *hung_up):
             before[each] = signal.signal(each, on_signal)
     try:
         yield

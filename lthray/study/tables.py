@@ -110,8 +110,8 @@ def _assigned(point: Point) -> Iterator[str]:
 def surface_table(trials: Sequence[TrialRecord], word: str, metric: str) -> Table:
     """Return a table of a metric by density (rows) and by one word of the config (columns).
 
-    Each cell is over all trials in it. Controls and second runs are left out, unless `word` is the
-    control.
+    Each cell is over all trials in it that measured the metric. Controls and second runs are left
+    out, unless `word` is the control.
     """
     cells: dict[tuple[str, float], list[float]] = {}
     for trial in trials:
@@ -119,7 +119,7 @@ def surface_table(trials: Sequence[TrialRecord], word: str, metric: str) -> Tabl
         is_wanted = trial.point.is_ticket or word == "control"
         if is_wanted and pruned(config):
             column = str(config.flat()[word])
-            for r in trial.rounds:
+            for r in filter(lambda r: metric in r.metrics, trial.rounds):
                 cell = column, r.metrics[metrics.PRUNABLE.name]
                 cells.setdefault(cell, []).append(r.metrics[metric])
     head, *rows = surface(cells, word)

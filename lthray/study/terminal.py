@@ -12,14 +12,19 @@ from rich.table import Table as Table
 from lthray.core.store import Store
 from lthray.study.ledger import Ledger
 
+WIDE = 180  # columns of a log
+
 
 def console() -> Console:
     """Return a console on stdout, as wide as the terminal; in a log, as wide as tables."""
     is_terminal = sys.stdout.isatty()
-    width = None if is_terminal else 180
+    width = None if is_terminal else WIDE
     wraps = not is_terminal
     # [x] and :x: are parts of names here
-    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=wraps)
+    made = Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=wraps)
+    if not made.width:  # a terminal that does not know, such as of COLUMNS=0, would show nothing
+        made.width = WIDE
+    return made
 
 
 def table(

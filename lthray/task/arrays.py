@@ -26,7 +26,7 @@ MOST_CHANNELS = 4
 USELESS = "arrays that are neither images nor labels"
 NUMBERS = "biuSU"  # numpy's kinds of labels: whole numbers and words
 UNREADABLE = (
-    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
 """What numpy and zipfile raise for a file that is damaged or hostile."""

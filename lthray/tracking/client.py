@@ -24,6 +24,7 @@ REMOTE = ("postgresql", "mysql")  # databases whose drivers take connect_timeout
 LEVELS = {
     "mlflow": logging.ERROR,
     "alembic": logging.ERROR,
+    "urllib3": logging.ERROR,  # of tries again, which are told
     "mlflow.store.db.utils": logging.CRITICAL,  # with a traceback, of what is raised anyway
 }
 """Logger of a library -> the least that it may say."""

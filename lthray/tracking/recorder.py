@@ -304,4 +304,4 @@ def _closing_tags(trial: TrialRecord) -> dict[str, str]:
 def _next(name: str) -> str:
     """Return the name after NAME or NAME.2: NAME.2 or NAME.3."""
     stem, _, number = name.rpartition(".")
-    return f"{stem}.{int(number) + 1}" if number.isdigit() else f"{name}.2"
+    return f"{stem}.{int(number) + 1}" if number.isdecimal() else f"{name}.2"
