@@ -1,7 +1,10 @@
 """What the tests share: one thread, and a trial so small that a whole trajectory takes a second."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for every thread of torch, and for processes that tests start
 
 import pytest
 import torch
