@@ -24,7 +24,7 @@ def generator(*words: object, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device).manual_seed(seed_of(*words))
 
 
-def place_of(stream: int, device: torch.device) -> torch.device:
+def drawn_on(stream: int, device: torch.device) -> torch.device:
     """Return where a stream is drawn for `device`: a trial's own there, measuring's on the CPU.
 
     Streams of trials are 0 and above, those of measuring are below.

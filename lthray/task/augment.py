@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lthray.core.random import generator, place_of
+from lthray.core.random import drawn_on, generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Augmentation:
 
 def heads(n: int, stream: int, step: int, device: torch.device) -> Tensor:
     """Return for each of `n` images whether it is mirrored, [n] bool: each with probability 1/2."""
-    place = place_of(stream, device)
+    place = drawn_on(stream, device)
     g = generator("flip", stream, step, device=place)
     return torch.rand(n, generator=g, device=place).to(device) < 0.5
 
@@ -40,7 +40,7 @@ def _shift(x: Tensor, stream: int, step: int) -> Tensor:
     """Move each image by up to an eighth of its side, background moving in."""
     n, _, height, width = x.shape
     pad = width // 8
-    place = place_of(stream, x.device)
+    place = drawn_on(stream, x.device)
     g = generator("shift", stream, step, device=place)
     moves = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=g, device=place).to(x.device)
     rows = torch.arange(height, device=x.device) + moves[0]  # [n, H]

@@ -22,7 +22,7 @@ from torch import Tensor
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Data
 from lthray.config.vocabulary import data_facts
-from lthray.core.random import generator, place_of
+from lthray.core.random import drawn_on, generator
 from lthray.task import (
     arrays,
     brought,
@@ -155,7 +155,7 @@ class Latents(Images):
 
 @lru_cache(maxsize=4)
 def _order(n: int, stream: int, epoch: int, device: torch.device) -> Tensor:
-    place = place_of(stream, device)
+    place = drawn_on(stream, device)
     g = generator("order", stream, epoch, device=place)
     return torch.randperm(n, generator=g, device=place).to(device)
 

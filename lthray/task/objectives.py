@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config.parts import Objective
-from lthray.core.random import fixed_noise, generator, place_of, seed_of
+from lthray.core.random import drawn_on, fixed_noise, generator, seed_of
 from lthray.core.task import Inputs, Task
 
 MOST_NOISE = 0.999  # largest beta, that of the cosine schedule (Nichol and Dhariwal 2021)
@@ -145,7 +145,7 @@ class Denoise:
 
     def draw(self, x: Tensor, y: Tensor, stream: int, step: int) -> Inputs:
         """Return images noised at random timesteps, and what the network should answer."""
-        place = place_of(stream, x.device)
+        place = drawn_on(stream, x.device)
         g = generator("noise", stream, step, device=place)
         t = torch.randint(0, self.timesteps, (len(x),), generator=g, device=place)
         eps = torch.randn(x.shape, generator=g, device=place)
