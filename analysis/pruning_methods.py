@@ -13,6 +13,7 @@ little power. Reads MLflow only; writes a table, a figure and sentences to
 """
 
 import json
+import re
 import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ REFERENCE, LOSES, BETTER, OPEN = "reference", "loses", "better", "not told apart
 OUTCOMES = (LOSES, BETTER, OPEN)
 ONE_METHOD = "one method only is recorded there: there is nothing to compare"
 DRAWN_RECIPES = "its recipes were drawn, not listed: there is no reference to compare them with"
+
+LADDER = re.compile(r" ladder=\S+")  # in a name, where recipes of a study differ in it
 
 Cells = Mapping[float, Cell]
 
@@ -79,8 +82,12 @@ def methods(evidence: Evidence) -> bool:
 
 
 def names_of(evidence: Evidence) -> dict[str, str]:
-    """Return recipe -> the name that its trials share."""
-    return {key: next(iter(cells.values())).recipe for key, cells in evidence.recipes.items()}
+    """Return recipe -> the name that its trials share, without the ladder."""
+    names = {}
+    for key, cells in evidence.recipes.items():
+        name = next(iter(cells.values())).recipe
+        names[key] = LADDER.sub("", name)
+    return names
 
 
 def named(evidence: Evidence) -> dict[str, str]:

@@ -1,26 +1,41 @@
 """Name trials in a few words, for tables and legends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lthray.config.fields import default_of
 from lthray.config.parts import Prune
-from lthray.config.trial import TrialConfig
+from lthray.config.trial import TrialConfig, words_of_role
 from lthray.config.vocabulary import BUDGETS, CONTROLS, OBJECTIVES, REGIMES, REWINDS, UNITS
 
+TOLD = (
+    *("prune.criterion", "prune.scored", "prune.scoring_steps", "prune.budget", "prune.slope"),
+    *("prune.dials", "prune.granularity", "prune.gamma", "prune.between", "prune.unit"),
+    *("prune.group", "prune.early", "rewind.rule", "rewind.fraction", "regime.name"),
+    *("origin", "elastic"),
+)
+"""Words of a recipe that its name tells in its own way."""
 
-def name_of(config: TrialConfig) -> str:
-    """Return a short name of a trial: "reinit erk late5% s3"."""
+
+def name_of(config: TrialConfig, varied: Iterable[str] = ()) -> str:
+    """Return a short name of a trial: "reinit erk late5% s3".
+
+    `varied` are the words in which the trials of its study differ.
+    """
     words: list[str] = []
     if CONTROLS[config.control].trains:
         words.append(config.control)
     if config.fork:
         words.append(f"fork{config.fork}")
-    return " ".join([*words, recipe_of(config), f"s{config.seed}"])
+    return " ".join([*words, recipe_of(config, varied), f"s{config.seed}"])
 
 
-def recipe_of(config: TrialConfig) -> str:
-    """Return a trial's name without its seed and its control: "erk late5%"."""
+def recipe_of(config: TrialConfig, varied: Iterable[str] = ()) -> str:
+    """Return a trial's name without its seed and its control: "erk late5%".
+
+    Of the words `varied`, in which the trials of its study differ, those that a name does not tell
+    in its own way stand at its end: "erk late5% state=reset".
+    """
     space = OBJECTIVES[config.objective.name].label
     if not config.prune.ladder and not config.origin:
         words = [space, _dense(config)]
@@ -33,6 +48,7 @@ def recipe_of(config: TrialConfig) -> str:
             *_origin(config),
             *_budget(config.prune),
             _rewinding(config),
+            *_further(config, varied),
         ]
     return " ".join(word for word in words if word)
 
@@ -81,4 +97,13 @@ def _budget(prune: Prune) -> Iterator[str]:
 
 def _rewinding(config: TrialConfig) -> str:
     rule = config.rewind.rule
-    return f"{rule}{config.rewind.fraction:.0%}" if REWINDS[rule].pointed else rule
+    return f"{rule}{100 * config.rewind.fraction:.3g}%" if REWINDS[rule].pointed else rule
+
+
+def _further(config: TrialConfig, varied: Iterable[str]) -> Iterator[str]:
+    """Yield the varied words of a recipe that a name does not tell, where not at their default."""
+    untold = {*varied} & {*words_of_role("recipe")} - {*TOLD}
+    differing = config.canonical()
+    for word in sorted(untold & differing.keys()):
+        name, value = word.rpartition(".")[2], str(differing[word])
+        yield f"{name}={value.replace(' ', '')}"

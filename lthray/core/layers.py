@@ -15,6 +15,14 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (*CONVOLUTIONS, *TRANSPOSED, nn.Linear)
 COMPUTING = ("forward", "_conv_forward")
 """Methods that may transform a weight before it is used."""
+PLAIN_AGAIN = {
+    "parametrizations.weight": "torch.nn.utils.parametrize.remove_parametrizations({}, 'weight')",
+    "weight_mask": "torch.nn.utils.prune.remove({}, 'weight')",
+    "weight_u": "torch.nn.utils.remove_spectral_norm({})",
+    "weight_g": "torch.nn.utils.remove_weight_norm({})",
+}
+"""How a tensor is called by which a layer transforms its weight -> what makes it a plain layer
+again."""
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -25,11 +33,12 @@ def is_layer(module: nn.Module) -> bool:
 def uses_stored_weight(module: nn.Module) -> bool:
     """Return whether a layer computes with its weight as it is stored, so that a zero is a zero.
 
-    A parametrised layer does not, and one of a class with a forward of its own need not.
+    A parametrised layer does not, and one with a forward of its own, or of its class, need not.
     """
     kind = next(kind for kind in LAYERS if isinstance(module, kind))
     is_stored = "weight" in dict(module.named_parameters(recurse=False))
-    return is_stored and all(
+    own = vars(module).keys() & {*COMPUTING}
+    return (is_stored and not own) and all(
         getattr(type(module), method, None) is getattr(kind, method, None) for method in COMPUTING
     )
 
@@ -51,12 +60,25 @@ def weights_of(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def refuse_transformed(network: nn.Module) -> None:
-    """Raise ValueError, which names it, for a layer that does not use its weight as stored."""
+    """Raise ValueError for a layer that does not use its weight as stored.
+
+    It names the layer and the way out.
+    """
     for name, module in network.named_modules():
         if is_layer(module) and not uses_stored_weight(module):
             kind = type(module).__name__
             why = "transforms its weight, or may, so that a stored zero is none in use"
-            raise ValueError(f"{name}: {kind} {why}: it cannot be pruned")
+            raise ValueError(f"{name}: {kind} {why}: it cannot be pruned; {_way_out(module)}")
+
+
+def _way_out(module: nn.Module) -> str:
+    """Return how a layer that transforms its weight becomes one that can be cut."""
+    tensors = " ".join(module.state_dict())
+    for name, call in PLAIN_AGAIN.items():
+        if name in tensors:
+            return f"{call.format('LAYER')} makes it a plain layer again"
+    kind = next(kind for kind in LAYERS if isinstance(module, kind))
+    return f"a torch.nn.{kind.__name__}, without a forward of its own, can be"
 
 
 def never_cut(network: nn.Module, shapes: Mapping[str, object]) -> tuple[float, list[str]]:

@@ -173,6 +173,13 @@ def recipe(trial: TrialRecord) -> str:
     return json.dumps(words, sort_keys=True)
 
 
+def setting(trial: TrialRecord) -> str:
+    """Return the group key of a setting, as JSON: its words that differ from the defaults, and
+    train.steps."""
+    words = {"train.steps": Train().steps, **setting_of(trial.point.config)}
+    return json.dumps(words, sort_keys=True)
+
+
 def panel_of(trial: TrialRecord) -> Panel:
     """Return the evaluation set of a trial: the data, and the part of them that it was measured
     on."""
@@ -191,7 +198,7 @@ def gather(trials: Iterable[TrialRecord]) -> list[Evidence]:
     groups: dict[tuple[str, Panel], Evidence] = {}
     for trial in trained:
         if trial.rounds:
-            key = (_setting(trial), panel_of(trial))
+            key = (setting(trial), panel_of(trial))
             _enter(groups.setdefault(key, Evidence(*key)), trial)
     for evidence in groups.values():
         twice = evidence.words | {"train.steps": 2 * evidence.steps}
@@ -210,7 +217,7 @@ def comparable(trials: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
     calls: dict[str, set[tuple[str, Panel]]] = {}
     for trial in _split(trials)[1]:
         if trial.rounds:
-            calls.setdefault(trial.id[:12], set()).add((_setting(trial), panel_of(trial)))
+            calls.setdefault(trial.id[:12], set()).add((setting(trial), panel_of(trial)))
     if not calls:
         raise ConfigError(["no finished ticket is recorded there"])
     kinds = list(calls.values())
@@ -293,8 +300,3 @@ def _arm(point: Point) -> str:
     if point.fork:
         words.append(f"fork {point.fork}")
     return " ".join(words)
-
-
-def _setting(trial: TrialRecord) -> str:
-    words = {"train.steps": Train().steps, **setting_of(trial.point.config)}
-    return json.dumps(words, sort_keys=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lthray.core import layers, metrics
 from lthray.core.ticket import Mask
@@ -65,6 +66,34 @@ def macs(network: nn.Module, mask: Mask, example: tuple[Tensor, ...]) -> dict[st
         masked += uses * kept
     images = len(example[0])
     return {metrics.MACS_DENSE.name: dense / images, metrics.MACS_MASKED.name: masked / images}
+
+
+def outside_layers(network: nn.Module, example: tuple[Tensor, ...]) -> float:
+    """Return the share of the multiply-accumulates of one forward pass that `macs` leaves out.
+
+    It is that of matrix products and convolutions in no layer, such as the products of attention.
+    They are counted by torch, with gradients, for the fast path of nn.MultiheadAttention is one
+    operation that torch cannot count.
+    """
+    inside = 0
+
+    def enter(*_: object) -> None:
+        nonlocal inside
+        inside -= counter.get_total_flops()
+
+    def leave(*_: object) -> None:
+        nonlocal inside
+        inside += counter.get_total_flops()
+
+    hooks = []
+    for _, module in layers.weights_of(network):
+        hooks.append(module.register_forward_pre_hook(enter))
+        hooks.append(module.register_forward_hook(leave))
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        network(*example)
+    for hook in hooks:
+        hook.remove()
+    return 1 - inside / max(counter.get_total_flops(), 1)
 
 
 def _size(network: nn.Module) -> int:

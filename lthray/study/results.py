@@ -10,7 +10,7 @@ from lthray.config.trial import TrialConfig
 from lthray.core import metrics
 from lthray.core.record import Point, Round, TrialRecord, machine_lines
 from lthray.core.store import Store
-from lthray.findings.evidence import margin_of, matches, worse
+from lthray.findings.evidence import margin_of, matches, recipe, setting, worse
 from lthray.study.comparators import pruned as pruned
 from lthray.study.ledger import Entry, Ledger
 from lthray.study.space import score_of as score_of
@@ -122,15 +122,15 @@ def _rank(trial: TrialRecord) -> tuple[int, float, int]:
 def best(records: Iterable[TrialRecord], rungs: int, *, fair: bool = True) -> list[TrialRecord]:
     """Return the trials that went down the whole ladder of `rungs`, best first, each recipe once.
 
-    With `fair`, those alone whose weights have seen no more steps than their dense network's.
+    Recipes are the same that agree in all their words and in those of their dense network. With `fair`, those alone whose weights have seen no more steps than their dense network's.
     """
     if not rungs:
         return []
-    by_recipe: dict[str, TrialRecord] = {}
+    by_recipe: dict[tuple[str, str], TrialRecord] = {}
     for trial in ranked(records):
         whole = trial.point.control == "none" and len(trial.rounds) == rungs + 1
         if whole and not (fair and trial.older):
-            by_recipe.setdefault(trial.point.recipe, trial)
+            by_recipe.setdefault((recipe(trial), setting(trial)), trial)
     return list(by_recipe.values())
 
 

@@ -9,7 +9,7 @@ from lthray.core import metrics
 from lthray.core.metrics import Metric
 from lthray.core.record import Point, TrialRecord
 from lthray.core.store import Store
-from lthray.findings.evidence import Evidence
+from lthray.findings.evidence import Evidence, recipe, setting
 from lthray.study.results import best, config_of, matching, pruned, ranked, spent, surface
 from lthray.study.terminal import Table, duration, table
 
@@ -147,25 +147,26 @@ def shrinkage_lines(chosen: Sequence[TrialRecord], evidence: Evidence) -> list[s
     """
     lines = []
     for trial in chosen:
-        last, recipe = trial.rounds[-1], trial.point.recipe
-        confirmed = _confirmed(evidence, recipe, last.density)
+        last, name = trial.rounds[-1], trial.point.recipe
+        confirmed = _confirmed(evidence, trial)
         if confirmed:
             then, now = last.metrics[metrics.EXCESS.name], sum(confirmed) / len(confirmed)
             lines.append(
-                f"{recipe} at density {last.density:.4g}: excess {then:+.2%} in the search, "
+                f"{name} at density {last.density:.4g}: excess {then:+.2%} in the search, "
                 f"{now:+.2%} on fresh seeds (shrinkage {now - then:+.2%})"
             )
     return lines
 
 
-def _confirmed(evidence: Evidence, recipe: str, density: float) -> list[float]:
-    """Return the excess of a recipe's tickets at a density on every seed."""
-    excess: list[float] = []
-    for cells in evidence.recipes.values():
-        for cell in cells.values():
-            if cell.recipe == recipe and cell.density == density:
-                excess += cell.excess("none").values()
-    return excess
+def _confirmed(evidence: Evidence, trial: TrialRecord) -> list[float]:
+    """Return the excess, on every fresh seed, of a trial's recipe at the trial's last density.
+
+    Nothing is returned of `evidence` in another setting.
+    """
+    if evidence.setting != setting(trial):
+        return []
+    cell = evidence.recipes.get(recipe(trial), {}).get(trial.rounds[-1].density)
+    return list(cell.excess("none").values()) if cell else []
 
 
 def closing_lines(

@@ -25,6 +25,8 @@ from lthray.task.objectives import (
 
 CHUNK = 512  # images a forward pass
 RHO = 7  # exponent of the noise levels of Karras et al. (2022)
+MOST_LEVELS = 100_000  # of noise, in a saved schedule that is read
+OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr")  # words beside those of the noise
 LEAST_SIGNAL = -5.1  # ln(signal / noise) below which nothing of an image is left
 
 
@@ -119,16 +121,39 @@ def trained_scheduler(objective: Objective) -> Any:
     )
 
 
-def trained_signal(saved: Mapping[str, Any]) -> Tensor | None:
-    """Return abar_t, [T], of a scheduler that diffusers has `saved`; None of one without betas."""
-    from diffusers import DDPMScheduler
+def saved_scheduler(saved: Mapping[str, Any]) -> Any:
+    """Return the scheduler that diffusers has `saved`; None of one without betas to compare.
 
-    if not ("beta_schedule" in saved or saved.get("trained_betas")):
+    What was not saved has the default of its own class. One whose class this diffusers does not
+    have is read as one of training is, where it names its betas.
+    """
+    import diffusers
+
+    named = getattr(diffusers, str(saved.get("_class_name")), None)
+    is_known = isinstance(named, type) and issubclass(named, diffusers.SchedulerMixin)
+    kind = named if is_known else diffusers.DDPMScheduler
+    levels = saved.get("num_train_timesteps", 0)
+    if not (is_known or "beta_schedule" in saved) or levels not in range(MOST_LEVELS):
         return None
     try:
-        return DDPMScheduler.from_config(dict(saved)).alphas_cumprod
-    except (NotImplementedError, TypeError, ValueError):  # a schedule that it does not know
+        scheduler = kind.from_config(dict(saved))
+    except Exception:  # whatever diffusers makes of a schedule or a value that it does not know
         return None
+    return scheduler if "alphas_cumprod" in vars(scheduler) else None
+
+
+def sampled_otherwise(theirs: Any, objective: Objective) -> list[str]:
+    """Return the words, with both values, in which a saved scheduler samples otherwise than one of
+    its class does here.
+
+    Words of noise and target are left out: those that a network is trained with.
+    """
+    mine = type(theirs).from_config(trained_scheduler(objective).config).config
+    differing = []
+    for word in sorted(mine.keys() - {*schedule_words(objective), *OF_TRAINING}):
+        if not word.startswith("_") and theirs.config[word] != mine[word]:
+            differing.append(f"{word} = {theirs.config[word]!r}, here {mine[word]!r}")
+    return differing
 
 
 def _classes_in_turn(network: nn.Module, x: Tensor) -> list[Tensor]:

@@ -17,8 +17,8 @@ def point(chosen: Trajectory, words: dict[str, Any], phase: str) -> Point:
     """
     config = chosen.config
     return Point(
-        name=name_of(config),
-        recipe=recipe_of(config),
+        name=name_of(config, words),
+        recipe=recipe_of(config, words),
         phase=phase,
         words=words,
         config=config.canonical(),

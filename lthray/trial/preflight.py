@@ -18,15 +18,17 @@ from lthray.config.fields import ConfigError
 from lthray.config.trial import PLACES, TrialConfig, facts_of, input_shape, shape_of
 from lthray.config.vocabulary import FEATURES, NETWORKS, OBJECTIVES
 from lthray.core.layers import never_cut
+from lthray.core.random import drawing
 from lthray.core.ticket import TicketError, TrialFailed
-from lthray.measure import quality
+from lthray.measure import cost, quality
 from lthray.prune import budgets
 from lthray.prune.controls import CONTROLS
 from lthray.prune.transfer import Origin
 from lthray.prune.units import UNITS
 from lthray.task import data, inputs
 from lthray.task.blocks import block_of
-from lthray.task.samplers import trained_scheduler, trained_signal
+from lthray.task.objectives import alphas_cumprod
+from lthray.task.samplers import sampled_otherwise, saved_scheduler, trained_scheduler
 from lthray.trial.begins import stretched, taken_mask
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
@@ -93,6 +95,7 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
     if config.model.name not in NETWORKS:
         try_out(workshop, config.model.name, config.seed)
         _tell_never_cut(workshop, config.model.name)
+    _tell_uncounted(workshop, config.model.name)
     _check_images(config, images)
     objective = OBJECTIVES[config.objective.name]
     if config.model.pretrained and objective.denoises:
@@ -119,6 +122,19 @@ def _tell_never_cut(workshop: Workshop, name: str) -> None:
         why = "which are never cut: only convolutions and linear layers that are called can be"
         log.warning(
             "model.name = %r: %.3g %% of its weights are in %s, %s", name, 100 * share, where, why
+        )
+
+
+def _tell_uncounted(workshop: Workshop, name: str) -> None:
+    """Say which share of the multiply-accumulates of the network `name` is not counted."""
+    with drawing(0, workshop.device):
+        share = cost.outside_layers(workshop.twin, workshop.example)
+    if share:
+        why = "lie in no layer, as the products of attention do"
+        out = "cost/macs_dense and cost/macs_masked leave them out"
+        log.warning(
+            "model.name = %r: %.3g %% of its multiply-accumulates %s: %s",
+            name, 100 * share, why, out,
         )
 
 
@@ -191,24 +207,30 @@ def _check_scheduler(config: TrialConfig) -> None:
     """Refuse a pipeline that was trained on other noise, or to another target, than the config
     says.
 
-    Compared are the signal's shares at all timesteps, whatever words they come from.
+    Compared are the signal's shares at all timesteps, whatever words they come from. In what else
+    its own scheduler would sample otherwise is told, for samples are drawn by measure.samplers.
     """
-    source, own = config.model.pretrained, trained_scheduler(config.objective)
+    source, mine = config.model.pretrained, alphas_cumprod(config.objective)
     saved = inputs.json_facts(source, inputs.source_files(source).scheduler)
     if not saved:
         return
+    theirs = saved_scheduler(saved)
+    if theirs is None:
+        why = f"was trained on the noise of {saved.get('_class_name')}, which has no betas"
+        raise ConfigError([f"model.pretrained = {source!r}: {why} that can be compared"])
     faults = []
-    target = saved.get("prediction_type", "epsilon")
+    target, signal = theirs.config.get("prediction_type", "epsilon"), theirs.alphas_cumprod
     if target != config.objective.prediction:
         word = f"objective.prediction = {config.objective.prediction!r}"
         faults.append(f"was trained with prediction_type = {target!r}, {word}")
-    theirs, mine = trained_signal(saved), own.alphas_cumprod
-    if theirs is None:
-        faults.append(f"was trained on the noise of {saved.get('_class_name')}, which has no betas")
-    elif theirs.shape != mine.shape or not torch.allclose(theirs, mine, rtol=0, atol=CLOSE):
-        faults.append(_other_noise(saved, config))
+    if signal.shape != mine.shape or not torch.allclose(signal, mine, rtol=0, atol=CLOSE):
+        faults.append(_other_noise(theirs.config, config))
     if faults:
         raise ConfigError([f"model.pretrained = {source!r}: {fault}" for fault in faults])
+    differing = sampled_otherwise(theirs, config.objective)
+    if differing:
+        told = "samples here are drawn by measure.samplers, and not as its own scheduler says"
+        log.warning("model.pretrained = %r: %s: %s", source, told, "; ".join(differing))
 
 
 def _other_noise(saved: Mapping[str, Any], config: TrialConfig) -> str:

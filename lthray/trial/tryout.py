@@ -100,6 +100,14 @@ def _grows(tryout: Tryout) -> bool:
     return forms[0] != forms[1]
 
 
+def _moves_weights(tryout: Tryout) -> bool:
+    """Whether a call changes parameters, which would bring back what a mask has cut."""
+    network = tryout.built(tryout.seed)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    tryout.answer(network)
+    return not _equal(before, network.parameters())
+
+
 def _draws_elsewhere(tryout: Tryout) -> bool:
     """Whether a call moves the global generators of numpy or of Python."""
     before = _other_generators()
@@ -131,6 +139,7 @@ FAULTS: dict[str, Callable[[Tryout], bool]] = {
     "has frozen parameters; let them train, or register them as buffers": _frozen,
     "gives other weights at every call; draw them with torch": _unseeded,
     "makes or resizes tensors when it is called; register them when it is built": _grows,
+    "changes its parameters when it is called; let gradients alone move them": _moves_weights,
     "draws from numpy or from Python's random when it is called; draw with torch, whose global "
     "generators are seeded at every step": _draws_elsewhere,
     "answers otherwise at a second call with equal weights, buffers and seed; keep what it counts "
