@@ -255,6 +255,72 @@ class Standardised(Plain):
         self.middle = Reshaped(self.width, self.width, 3, padding=1)
 
 
+class Spectral(Plain):
+    """Spectral normalisation, as a parametrisation."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.utils.parametrizations.spectral_norm(self.middle)
+
+
+class WeightNorm(Plain):
+    """Weight normalisation, as a parametrisation."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.utils.parametrizations.weight_norm(self.middle)
+
+
+class OldSpectral(Plain):
+    """Spectral normalisation as it was before parametrisations."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.utils.spectral_norm(self.middle)
+
+
+class OldWeightNorm(Plain):
+    """Weight normalisation as it was before parametrisations."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.utils.weight_norm(self.middle)
+
+
+class Pruned(Plain):
+    """A layer that torch has pruned."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        nn.utils.prune.l1_unstructured(self.middle, "weight", 0.5)
+
+
+class Patched(Plain):
+    """A layer whose forward was replaced."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        layer = self.middle
+        self.middle.forward = lambda x: F.conv2d(x, layer.weight.abs(), layer.bias, padding=1)
+
+
+class Moves(Plain):
+    """Centres its weights in every call."""
+
+    def inner(self, h):
+        with torch.no_grad():
+            self.middle.weight.sub_(self.middle.weight.mean())
+        return self.middle(h)
+
+
+class Products(Plain):
+    """Attention without a module, and without weights of its own."""
+
+    def inner(self, h):
+        z = self.middle(h).flatten(2).mT
+        return F.scaled_dot_product_attention(z, z, z).mT.reshape(h.shape)
+
+
 class Classifier(nn.Sequential):
     """A published kind of classifier: convolution, norm, rectifier, mean, linear layer."""
 

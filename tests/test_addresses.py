@@ -25,7 +25,9 @@ from lthray.config.addresses import (
 )
 from lthray.config.options import Root
 from lthray.core.store import Store
-from lthray.study.ledger import Ledger
+from lthray.study.ledger import FAILED, Ledger
+from lthray.trial.points import point
+from lthray.trial.recipe import trajectory
 
 from .conftest import TINY, tiny
 
@@ -281,6 +283,58 @@ def test_no_secret_leaves_the_program(quick, command, capfd, caplog, tmp_path):
         assert CANARY not in text
 
 
+# command -> the words before an address that is given where it does not belong
+MISPLACED = {
+    "data, an option": ["data", ".", "--tracking-uri"],
+    "data, the place": ["data"],
+    "data, the name": ["data", ".", "--name"],
+    "data, the root": ["data", ".", "--out"],
+    "retry, an option": ["retry", "--tracking-uri"],
+    "retry, the study": ["retry"],
+    "retry, a number": ["retry", "a"],
+    "retry, the root": ["retry", "--out"],
+    "explain": ["explain"],
+    "store": ["store"],
+    "store verify": ["store", "verify", "--out"],
+    "no command": [],
+    "data.root": ["trial", "--data.name", "folder", "--data.root"],
+    "model.pretrained": ["trial", "--model.pretrained"],
+    "origin": ["trial", "--origin"],
+    "measure.inception": ["trial", "--measure.inception"],
+    "a word": ["trial", "--prune.criterion"],
+    "beside": ["study", "--beside"],
+}
+
+
+@pytest.mark.parametrize("words", MISPLACED.values(), ids=MISPLACED)
+def test_an_address_in_the_wrong_place_is_told_without_its_secret(quick, words, capfd, caplog):
+    main(["trial", *SMALL]) if words[:1] in (["retry"], ["explain"]) else None
+    for address in [*ADDRESSES.values(), f"me:{CANARY}@host:5000"]:
+        quick(*words, address)
+        quick(*words[:-1], f"{words[-1]}={address}") if words else None
+    shown = capfd.readouterr()
+    assert "***" in shown.err + shown.out
+    assert CANARY not in shown.out + shown.err + caplog.text
+
+
+def test_what_a_store_says_is_told_without_secrets(quick, capfd, tmp_path):
+    address = ADDRESSES["password"]
+    store = Store(tmp_path / "runs" / "store")
+    about = {"study": "s", "preset": "digits", "smoke": False, "question": "?", "varied": []}
+    about |= {"command": f"python x.py --tracking-uri {address}", "commit": "", "lthray": "0"}
+    ledger = Ledger.freeze(store, {"study": "s"}, about)
+    ledger.begin(0, point(trajectory(tiny()), {}, "list"))
+    trace = f"Traceback\nOSError: {address}\n"
+    ledger.finish(0, FAILED, f"OSError: {address}", trace=trace, kind="deterministic")
+    assert ledger.end(0).reason == "OSError: http://***@127.0.0.1:9"
+    assert CANARY not in ledger.traceback(0)["traceback.txt"].decode()
+    quick("retry")
+    shown = capfd.readouterr()
+    assert "1 failed trials were put in line again" in shown.out
+    assert "http://***@" in shown.out
+    assert CANARY not in shown.out + shown.err
+
+
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
 def test_an_error_and_what_caused_it_are_told_without_secrets(address, capsys, monkeypatch):
     from lthray.command import guarded
@@ -325,6 +379,9 @@ def test_secrets_of_a_command_line_and_of_the_environment(monkeypatch):
     found = secrets_of(argv)
     assert {"from-the-environment", "pass%2Fword", "pass/word", "abcdef"} <= set(found)
     assert "12345" not in found
+    assert "hidden" in secrets_of(["--tracking-uri", "me:hidden@host:5000"])
+    monkeypatch.setenv("HF_TOKEN", "of-the-hub")
+    assert "of-the-hub" in secrets_of([])
     assert secrets_of(["--tracking-uri", f"sqlite:///{os.getcwd()}/a@b.db"]) == secrets_of([])
 
 
@@ -363,6 +420,11 @@ def test_what_is_no_secret_stays():
     assert redacted("url: /?token=abc&page=1") == "url: /?token=***&page=1"
     assert page_of("https://me:x@host:5/base/?token=y#z") == "https://host:5/base/"
     assert redacted("short", ["short"]) == "***"
+    assert redacted("authorization: Bearer abc.def-123=") == "authorization: Bearer ***"
+    assert redacted("token glpat-abcdefghijklmnopq is wrong") == "token *** is wrong"
+    odbc = "mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dabc"
+    assert redacted(odbc) == "mssql+pyodbc:///?odbc_connect=***"
+    assert redacted("models:/name@alias owner/name@main") == "models:/name@alias owner/name@main"
     assert quote("a/b", safe="") in secrets_of(["http://me:a/bc@host"])[0]
 
 

@@ -4,6 +4,7 @@ has; and what it draws is a function of the trial."""
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from lthray.config.fields import ConfigError
@@ -210,6 +211,13 @@ REFUSED = {
     "Grows": "makes or resizes tensors when it is called",
     "Lazy": "has lazy layers",
     "Standardised": "middle: Reshaped transforms its weight, or may",
+    "Patched": "a torch.nn.Conv2d, without a forward of its own, can be",
+    "Spectral": "torch.nn.utils.parametrize.remove_parametrizations(LAYER, 'weight') makes it",
+    "WeightNorm": "torch.nn.utils.parametrize.remove_parametrizations(LAYER, 'weight') makes it",
+    "OldSpectral": "torch.nn.utils.remove_spectral_norm(LAYER) makes it a plain layer again",
+    "OldWeightNorm": "torch.nn.utils.remove_weight_norm(LAYER) makes it a plain layer again",
+    "Pruned": "torch.nn.utils.prune.remove(LAYER, 'weight') makes it a plain layer again",
+    "Moves": "changes its parameters when it is called",
 }
 
 
@@ -220,3 +228,22 @@ def test_what_cannot_be_continued_exactly_is_refused_before_training(name):
     (line,) = caught.value.faults
     assert line.startswith(f"model.name = 'tests.nets:{name}': ")
     assert REFUSED[name] in line
+
+
+REMOVERS = {
+    "Spectral": lambda layer: nn.utils.parametrize.remove_parametrizations(layer, "weight"),
+    "WeightNorm": lambda layer: nn.utils.parametrize.remove_parametrizations(layer, "weight"),
+    "OldSpectral": nn.utils.remove_spectral_norm,
+    "OldWeightNorm": nn.utils.remove_weight_norm,
+    "Pruned": lambda layer: nn.utils.prune.remove(layer, "weight"),
+}
+
+
+@pytest.mark.parametrize("name", REMOVERS)
+def test_what_a_refusal_says_makes_a_layer_that_is_taken(name):
+    network = getattr(nets, name)(SHAPE, 2).eval()
+    x, t = torch.zeros(1, *SHAPE), torch.tensor([3])
+    before = network(x, t)
+    REMOVERS[name](network.middle)
+    assert "middle.weight" in networks.layers(network, (x, t))
+    assert torch.allclose(network(x, t), before, atol=1e-6)

@@ -312,7 +312,7 @@ def test_each_recipe_is_named_once_by_its_best_trial(finished):
 
     def trial(number: int, recipe: str, excess: float):
         metrics = {**first.rounds[-1].metrics, "loss/excess": excess}
-        point = replace(first.point, recipe=recipe)
+        point = replace(first.point, config={**first.point.config, "prune.criterion": recipe})
         rounds = (*first.rounds[:-1], replace(first.rounds[-1], metrics=metrics))
         return replace(first, id=f"x-{number:04d}", point=point, rounds=rounds)
 

@@ -1,6 +1,7 @@
 """Weights as people have them: read where they can be, else refused with what is there and how."""
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -226,6 +227,58 @@ def test_noise_is_compared_by_its_numbers_not_by_its_words(tmp_path):
         place = tmp_path / str(number)
         DDPMPipeline(saved(tmp_path / "x"), scheduler).save_pretrained(place)
         check(tiny(model__pretrained=str(place)))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "told"),
+    [
+        (DDPMScheduler(1000, timestep_spacing="trailing"), []),
+        (DDPMScheduler(1000), ["timestep_spacing = 'leading', here 'trailing'"]),
+        (
+            DDPMScheduler(1000, steps_offset=1, timestep_spacing="trailing"),
+            ["steps_offset = 1, here 0"],
+        ),
+        (
+            DDIMScheduler(1000, set_alpha_to_one=False, timestep_spacing="trailing"),
+            ["set_alpha_to_one = False, here True"],
+        ),
+        (
+            DDPMScheduler(1000, variance_type="fixed_large", clip_sample=False),
+            ["variance_type = 'fixed_large', here 'fixed_small'", "clip_sample = False, here True"],
+        ),
+    ],
+    ids=["equal", "spacing", "offset", "end", "variance"],
+)
+def test_what_only_its_own_sampling_differs_in_is_told(tmp_path, caplog, scheduler, told):
+    DDPMPipeline(saved(tmp_path / "x"), scheduler).save_pretrained(tmp_path / "net")
+    with caplog.at_level(logging.WARNING, "lthray"):
+        check(tiny(model__pretrained=str(tmp_path / "net")))
+    assert len(caplog.messages) == bool(told)
+    for words in told:
+        assert words in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("saved_words", "said"),
+    [
+        ({"_class_name": "DDPMScheduler"}, ""),
+        ({"_class_name": "DDIMScheduler"}, ""),
+        ({"_class_name": "HeunDiscreteScheduler"}, "beta_start = 0.00085, the first beta = 0.0001"),
+        ({"_class_name": "Gone", "beta_schedule": "linear"}, ""),
+        ({"_class_name": "Gone"}, "the noise of Gone, which has no betas"),
+        ({"_class_name": "DDPMPipeline"}, "the noise of DDPMPipeline, which has no betas"),
+        ({"_class_name": "DDPMScheduler", "beta_start": "x"}, "which has no betas that can be"),
+        ({"_class_name": "DDPMScheduler", "num_train_timesteps": 10**12}, "which has no betas"),
+    ],
+)
+def test_what_a_scheduler_does_not_say_is_the_default_of_its_class(tmp_path, saved_words, said):
+    DDPMPipeline(saved(tmp_path / "x"), DDPMScheduler()).save_pretrained(tmp_path / "net")
+    place = tmp_path / "net" / "scheduler" / "scheduler_config.json"
+    place.write_text(json.dumps(saved_words))
+    if said:
+        assert said in refused(tmp_path / "net")
+    else:
+        check(tiny(model__pretrained=str(tmp_path / "net")))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lthray.trial.preflight import check
 from lthray.trial.workshop import workshop_of
 
 from . import nets
-from .conftest import TINY, making_of, probe_of, rounds
+from .conftest import TINY, making_of, probe_of, rounds, tiny
 from .test_buffers import SHAPE, classifier, own
 from .test_channels import answer, drawn, pruned
 from .test_cli import argv_of
@@ -206,11 +206,43 @@ def test_what_no_mask_cuts_is_told_with_its_share(caplog):
     network = nets.Attention(SHAPE, 2)
     weights = {n: p.numel() for n, p in network.named_parameters() if p.dim() > 1}
     left = weights["attention.in_proj_weight"] + weights["attention.out_proj.weight"]
-    (line,) = caplog.messages
+    line, products = caplog.messages
     assert f"{100 * left / sum(weights.values()):.3g} % of its weights are in attention.in" in line
+    assert "% of its multiply-accumulates lie in no layer" in products
     caplog.clear()
     check(own("Up"))
     assert caplog.messages == []
+
+
+PIXELS, WIDTH = 64, 8
+CONVOLUTIONS = PIXELS * 9 * (2 * WIDTH + WIDTH * WIDTH + WIDTH)
+ATTENTION = 2 * PIXELS * PIXELS * WIDTH  # queries by keys, and that by values
+PROJECTIONS = 4 * PIXELS * WIDTH * WIDTH  # queries, keys, values and what is made of all
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("Plain", 0), ("Up", 0), ("Products", ATTENTION), ("Attention", ATTENTION + PROJECTIONS)],
+)
+def test_products_that_no_layer_makes_are_told_with_their_share(name, left, caplog):
+    network = getattr(nets, name)(SHAPE, 2).eval()
+    share = cost.outside_layers(network, EXAMPLE)
+    counted = cost.macs(network, Mask({}), EXAMPLE)["cost/macs_dense"]
+    if name != "Up":
+        assert counted == CONVOLUTIONS
+    assert share == pytest.approx(left / (left + counted))
+    with caplog.at_level(logging.WARNING, "lthray"):
+        check(own(name))
+    told = [line for line in caplog.messages if "multiply-accumulates" in line]
+    assert len(told) == (left > 0)
+    if told:
+        assert f"tests.nets:{name}': {100 * share:.3g} % of its multiply-acc" in told[0]
+
+
+def test_products_of_a_unet_with_attention_are_told_too(caplog):
+    with caplog.at_level(logging.WARNING, "lthray"):
+        check(tiny(model__attention=(0,)))
+    assert ["multiply-accumulates" in line for line in caplog.messages] == [True]
 
 
 COLLAPSE = "prune.least keeps a share of every layer"

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ def round_of(index: int, excess: float, steps: float = 8.0, error: float = 0.0, 
 def trial(number: int, *excess: float, recipe: str = "a", control: str = "none", steps=8.0):
     """A trial with a dense round and one for each of `excess`."""
     rounds = [round_of(0, 0.0), *(round_of(i, e, steps) for i, e in enumerate(excess, 1))]
-    point = Point(recipe, recipe, "search", {}, 0, control)
+    point = Point("name", "name", "search", {"prune.criterion": recipe}, 0, control)
     return TrialRecord(f"x-{number:04d}", point, Outcome("done"), tuple(rounds))
 
 
@@ -64,6 +65,28 @@ def test_the_best_went_down_the_whole_ladder_as_tickets_on_the_dense_networks_st
     assert numbers(best(found, 2, fair=False)) == [2, 5, 4]
     assert best(found, 3) == best(found, 0) == []
     assert numbers(best(found, 1)) == [1]
+
+
+# words of a recipe, or of its dense network, that no short name tells
+UNTOLD = [
+    {},
+    {"rewind.state": "reset"},
+    {"rewind.anchor": "previous"},
+    {"prune.images": 9},
+    {"prune.least": 0.01},
+    {"regime.every": 5},
+    {"prune.ladder": (0.5, 0.2)},
+    {"model.dropout": 0.1},
+]
+
+
+def test_recipes_are_told_apart_by_all_their_words_and_not_by_their_names():
+    first = trial(0, 0.1, 0.2)
+    found = []
+    for number, words in enumerate([*UNTOLD, {"seed": 1}, {"measure.images": 9}]):
+        point = replace(first.point, config={**words})
+        found.append(replace(first, id=f"x-{number:04d}", point=point))
+    assert numbers(best(found, 2)) == list(range(len(UNTOLD)))
 
 
 @pytest.mark.parametrize(

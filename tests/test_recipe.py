@@ -10,7 +10,7 @@ import pytest
 
 from lthray.config import vocabulary
 from lthray.config.fields import ConfigError, words
-from lthray.config.labels import name_of
+from lthray.config.labels import name_of, recipe_of
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import Criterion
 from lthray.core.keys import key_of
@@ -33,7 +33,7 @@ from lthray.trial.steps import (
 )
 from lthray.trial.trajectory import Trajectory, place_of
 
-from .conftest import tiny
+from .conftest import TINY, tiny
 
 
 def keys(**flat) -> dict[str, list[str]]:
@@ -307,6 +307,34 @@ def test_names_are_short_and_tell_the_recipe():
     assert name_of(tiny(**words)) == "ramp+1.2 init s3"
     words = {"prune__criterion": "random", "control": "reinit", "rewind__rule": "lr"}
     assert name_of(tiny(**words)) == "reinit random overall lr25% s0"
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "told"),
+    [
+        ("rewind.state", "reset", "state=reset"),
+        ("rewind.anchor", "previous", "anchor=previous"),
+        ("prune.images", 9, "images=9"),
+        ("prune.ladder", (0.5, 0.2), "ladder=(0.5,0.2)"),
+        ("prune.layers", (("*", "free"),), "layers=(('*','free'),)"),
+        ("rewind.fraction", 0.25, ""),
+        ("prune.images", 128, ""),
+        ("train.steps", 80, ""),
+    ],
+)
+def test_a_word_that_a_study_varies_is_told_where_names_are_silent(word, value, told):
+    config = TrialConfig.from_flat(TINY | {word: value})
+    name = " ".join(["overall late25%", told]).strip()
+    assert recipe_of(config, {word: value}) == name
+    assert recipe_of(config) == "overall late25%"
+    assert name_of(config, [word]) == f"{name} s0"
+    found = point(trajectory(config), {word: value}, "search")
+    assert (found.recipe, found.name) == (name, f"{name} s0")
+
+
+def test_no_two_rewind_points_have_one_name():
+    names = {recipe_of(tiny(rewind__fraction=share)) for share in (0.25, 0.251, 0.254)}
+    assert len(names) == 3
 
 
 # a trial as it is given out

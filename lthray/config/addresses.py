@@ -37,11 +37,21 @@ CLEAR = re.compile(r"http://[^/]*@(?!(?:localhost|127(?:\.\d+){3}|\[::1\])(?:[:/
 SHORT = 4  # a secret with fewer characters is hidden where it stands in an address, and only there
 
 USER = re.compile(r"(?<![\w+.-])(?!sqlite|file)([A-Za-z][\w+.-]*://)[^\s'\"]*@")
-SECRET = "token|secret|pass|pwd|key|auth|sig|cred|session"
+SECRET = "token|secret|pass|pwd|key|auth|sig|cred|session|odbc"
 VALUE = re.compile(rf"(?i)([?&;](?!viewStateShareKey)[\w.%-]*(?:{SECRET})[\w.%-]*=)[^&;\s'\"]+")
-TOKEN = re.compile(r"\b(?:hf_\w{16,}|gh[opsu]_\w{16,}|AKIA[0-9A-Z]{16}|sk-[\w-]{20,})")
+TOKEN = re.compile(
+    r"\b(?:hf_\w{16,}|gh[opsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
+    r"|AKIA[0-9A-Z]{16}|sk-[\w-]{20,})"
+)
 """Keys of services that are known by their looks."""
-VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
+BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}")
+BARE = re.compile(r"[^\s/@:]+:([^\s/@]+)@")  # user and password without http:// before them
+VARIABLES = (
+    *("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "DATABRICKS_TOKEN", "RAY_AUTH_TOKEN"),
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PGPASSWORD", "MYSQL_PWD"),
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_ACCESS_KEY"),
+)
+"""Variables of the environment that hold a secret of a server, a store or a hub."""
 
 
 def checked(uri: str) -> str:
@@ -206,16 +216,19 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """
     for secret in secrets:
         text = text.replace(secret, "***")
-    return TOKEN.sub("***", VALUE.sub(r"\1***", USER.sub(r"\1***@", text)))
+    for pattern, shown in ((USER, r"\1***@"), (VALUE, r"\1***"), (BEARER, r"\1***"), (TOKEN, "***")):
+        text = pattern.sub(shown, text)
+    return text
 
 
 def secrets_of(argv: Sequence[str]) -> list[str]:
-    """Return the secrets in the addresses of a command line and in MLflow's variables.
+    """Return the secrets in the addresses of a command line and in the environment.
 
     Each is there as it was written and without its quotes, the longest first.
     """
     found = [os.environ.get(variable, "") for variable in VARIABLES]
     for text in argv:
+        found += BARE.findall(text)
         scheme, separator, rest = text.partition("://")
         if separator and not scheme.endswith(("sqlite", "pysqlite", "file")):
             found += _secrets_in(rest)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from lthray.config.addresses import redacted
 from lthray.core.keys import KEY, key_of
 from lthray.core.record import Name, Number, Outcome, Point, RecordError, checked
 from lthray.core.store import DamagedStore, Store, StoreError
@@ -120,10 +121,11 @@ class Ledger:
         """Enter how trial `number` ended: DONE, STOPPED or FAILED, and why.
 
         `trace` is the traceback of a failure and `kind` its class, `last` the last round of a trial
-        that ended before its ladder did. What was entered first stays.
+        that ended before its ladder did. Texts are entered without secrets. What was entered first
+        stays.
         """
-        outcome = Outcome(status, reason, last, time.time(), kind)
-        files = {"traceback": trace.encode()} if trace else {}
+        outcome = Outcome(status, redacted(reason), last, time.time(), kind)
+        files = {"traceback": redacted(trace).encode()} if trace else {}
         end = self._end(number)
         self.store.put(self.key, end, facts=asdict(outcome), files=files, repeatable=False)
 

@@ -122,7 +122,8 @@ def _rank(trial: TrialRecord) -> tuple[int, float, int]:
 def best(records: Iterable[TrialRecord], rungs: int, *, fair: bool = True) -> list[TrialRecord]:
     """Return the trials that went down the whole ladder of `rungs`, best first, each recipe once.
 
-    Recipes are the same that agree in all their words and in those of their dense network. With `fair`, those alone whose weights have seen no more steps than their dense network's.
+    Trials are of one recipe that agree in all words of it and of their dense network. With `fair`,
+    those alone whose weights have seen no more steps than their dense network's.
     """
     if not rungs:
         return []

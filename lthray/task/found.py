@@ -4,6 +4,7 @@ No picture is opened here, and no file that is not an ordinary one.
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ SPLITS = {
     "testing": "test",
 }
 """Word for a part of the images, in small letters, and the split that it means."""
+BESIDE_A_SPLIT = re.compile(r"[\W\d_]+|(sets?|data|images|imgs)$")
+"""What may stand beside such a word, as in training_set, test-images or val2017."""
 SHOWN = 5  # names in a line that need not name all
 KINDS = {
     stat.S_IFIFO: "is a pipe (FIFO)",
@@ -109,7 +112,8 @@ def fault_of(path: Path, root: str) -> str:
 
 def split_of(word: object) -> str:
     """Return the split that a word means, in any spelling; empty for any other word."""
-    return SPLITS.get(str(word).strip().lower(), "")
+    letters = BESIDE_A_SPLIT.sub("", str(word).lower())
+    return SPLITS.get(BESIDE_A_SPLIT.sub("", letters), "")
 
 
 def some(names: Collection[object], most: int = SHOWN) -> str:

@@ -134,7 +134,10 @@ def _tell_uncounted(workshop: Workshop, name: str) -> None:
         out = "cost/macs_dense and cost/macs_masked leave them out"
         log.warning(
             "model.name = %r: %.3g %% of its multiply-accumulates %s: %s",
-            name, 100 * share, why, out,
+            name,
+            100 * share,
+            why,
+            out,
         )
 
 
