@@ -366,7 +366,13 @@ def test_pixels_labels_and_splits_are_all_in_the_digest(plain, digest, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "words", [("train", "val", "test"), ("Training", "valid", "TESTING"), ("train", "dev", "test")]
+    "words",
+    [
+        ("train", "val", "test"),
+        ("Training", "valid", "TESTING"),
+        ("train", "dev", "test"),
+        ("training_set", "val2017", "Test-Images"),
+    ],
 )
 @pytest.mark.parametrize("below", [False, True])
 def test_splits_that_are_there_are_kept(tmp_path, words, below):
