@@ -310,25 +310,27 @@ def test_names_are_short_and_tell_the_recipe():
 
 
 @pytest.mark.parametrize(
-    ("word", "value", "told"),
+    ("word", "value", "usual", "told"),
     [
-        ("rewind.state", "reset", "state=reset"),
-        ("rewind.anchor", "previous", "anchor=previous"),
-        ("prune.images", 9, "images=9"),
-        ("prune.ladder", (0.5, 0.2), "ladder=(0.5,0.2)"),
-        ("prune.layers", (("*", "free"),), "layers=(('*','free'),)"),
-        ("rewind.fraction", 0.25, ""),
-        ("prune.images", 128, ""),
-        ("train.steps", 80, ""),
+        ("rewind.state", "reset", "rewound", "state=reset"),
+        ("rewind.state", "rewound", "reset", "state=rewound"),
+        ("rewind.anchor", "previous", "dense", "anchor=previous"),
+        ("prune.images", 9, 128, "images=9"),
+        ("prune.images", 9, 9, ""),
+        ("prune.ladder", (0.5, 0.2), (0.5, 0.3), "ladder=(0.5,0.2)"),
+        ("prune.layers", (("*", "free"),), (), "layers=(('*','free'),)"),
+        ("prune.least", 0.0, 0.1, "least=0.0"),
+        ("prune.budget", "overall", "erk", ""),
+        ("train.steps", 80, 8, ""),
     ],
 )
-def test_a_word_that_a_study_varies_is_told_where_names_are_silent(word, value, told):
-    config = TrialConfig.from_flat(TINY | {word: value})
+def test_a_word_that_a_study_varies_is_told_where_names_are_silent(word, value, usual, told):
+    config, shared = (TrialConfig.from_flat(TINY | {word: each}) for each in (value, usual))
     name = " ".join(["overall late25%", told]).strip()
-    assert recipe_of(config, {word: value}) == name
+    assert recipe_of(config, shared) == name
     assert recipe_of(config) == "overall late25%"
-    assert name_of(config, [word]) == f"{name} s0"
-    found = point(trajectory(config), {word: value}, "search")
+    assert name_of(config, shared) == f"{name} s0"
+    found = point(trajectory(config), {word: value}, "search", shared)
     assert (found.recipe, found.name) == (name, f"{name} s0")
 
 

@@ -1,6 +1,6 @@
 """Name trials in a few words, for tables and legends."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from lthray.config.fields import default_of
@@ -15,26 +15,27 @@ TOLD = (
     *("origin", "elastic"),
 )
 """Words of a recipe that its name tells in its own way."""
+UNTOLD = {*words_of_role("recipe")} - {*TOLD}
 
 
-def name_of(config: TrialConfig, varied: Iterable[str] = ()) -> str:
+def name_of(config: TrialConfig, shared: TrialConfig | None = None) -> str:
     """Return a short name of a trial: "reinit erk late5% s3".
 
-    `varied` are the words in which the trials of its study differ.
+    `shared` is the config that the trials of its study share.
     """
     words: list[str] = []
     if CONTROLS[config.control].trains:
         words.append(config.control)
     if config.fork:
         words.append(f"fork{config.fork}")
-    return " ".join([*words, recipe_of(config, varied), f"s{config.seed}"])
+    return " ".join([*words, recipe_of(config, shared), f"s{config.seed}"])
 
 
-def recipe_of(config: TrialConfig, varied: Iterable[str] = ()) -> str:
+def recipe_of(config: TrialConfig, shared: TrialConfig | None = None) -> str:
     """Return a trial's name without its seed and its control: "erk late5%".
 
-    Of the words `varied`, in which the trials of its study differ, those that a name does not tell
-    in its own way stand at its end: "erk late5% state=reset".
+    What it has otherwise than `shared`, and a name does not tell in its own way, stands at the end:
+    "erk late5% state=reset". So recipes of a study have names of their own, but for rounding.
     """
     space = OBJECTIVES[config.objective.name].label
     if not config.prune.ladder and not config.origin:
@@ -48,7 +49,7 @@ def recipe_of(config: TrialConfig, varied: Iterable[str] = ()) -> str:
             *_origin(config),
             *_budget(config.prune),
             _rewinding(config),
-            *_further(config, varied),
+            *_further(config, shared or config),
         ]
     return " ".join(word for word in words if word)
 
@@ -100,10 +101,10 @@ def _rewinding(config: TrialConfig) -> str:
     return f"{rule}{100 * config.rewind.fraction:.3g}%" if REWINDS[rule].pointed else rule
 
 
-def _further(config: TrialConfig, varied: Iterable[str]) -> Iterator[str]:
-    """Yield the varied words of a recipe that a name does not tell, where not at their default."""
-    untold = {*varied} & {*words_of_role("recipe")} - {*TOLD}
-    differing = config.canonical()
-    for word in sorted(untold & differing.keys()):
-        name, value = word.rpartition(".")[2], str(differing[word])
-        yield f"{name}={value.replace(' ', '')}"
+def _further(config: TrialConfig, shared: TrialConfig) -> Iterator[str]:
+    """Yield what a recipe has otherwise than the trials of its study share, if no other part of the
+    name tells it."""
+    usual = shared.flat()
+    for word, value in config.flat().items():
+        if word in UNTOLD and value != usual[word]:
+            yield f"{word.rpartition('.')[2]}={str(value).replace(' ', '')}"

@@ -70,10 +70,10 @@ def _trial_lines(
     for number, config in enumerate(configs):
         first = configs.index(config)
         remark = "" if first == number else f" (repeats trial {first}: nothing new is left to draw)"
-        yield f"trial {number}: {name_of(config)}{remark}"
+        yield f"trial {number}: {name_of(config, call.config)}{remark}"
     for number, config in enumerate(confirmed):
         remark = "" if number else " (recipes stand in for those to be found)"
-        yield f"confirmation {number}: {name_of(config)}{remark}"
+        yield f"confirmation {number}: {name_of(config, call.config)}{remark}"
 
 
 def plan_lines(

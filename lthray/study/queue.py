@@ -105,7 +105,7 @@ class Queue:
     def _begin(self, number: int, words: dict[str, Any], known: Sequence[int]) -> Point:
         """Enter a new trial in the ledger; returns its point."""
         chosen = trajectory(self.call.config_of(number, words))
-        made = point(chosen, words, self.call.phase)
+        made = point(chosen, words, self.call.phase, self.call.config)
         return self.ledger.begin(number, replace(made, of=self.call.trials, known=known))
 
     def goes_on(self, number: int, rung: int, score: float) -> bool:

@@ -5,20 +5,24 @@ import time
 from typing import Any
 
 from lthray.config.labels import name_of, recipe_of
+from lthray.config.trial import TrialConfig
 from lthray.core.record import Point
 from lthray.trial.given import places_of
 from lthray.trial.trajectory import Trajectory, place_of
 
 
-def point(chosen: Trajectory, words: dict[str, Any], phase: str) -> Point:
+def point(
+    chosen: Trajectory, words: dict[str, Any], phase: str, shared: TrialConfig | None = None
+) -> Point:
     """Return the point of a trial, whose trajectory is `chosen`.
 
-    `words` are those that its study drew or listed, `phase` the part of the study.
+    `words` are those that its study drew or listed, `phase` the part of the study, and `shared` the
+    config that its trials share.
     """
     config = chosen.config
     return Point(
-        name=name_of(config, words),
-        recipe=recipe_of(config, words),
+        name=name_of(config, shared),
+        recipe=recipe_of(config, shared),
         phase=phase,
         words=words,
         config=config.canonical(),
