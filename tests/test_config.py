@@ -269,7 +269,7 @@ TOGETHER = [
     (
         {"rewind.rule": "lr", "train.decay": "constant"},
         "the same from step 20 on (train.decay = 'constant', train.floor = 0.1), so that this is "
-        "fine-tuning; use 'tuned', or train.decay = one of linear, cosine",
+        "fine-tuning; use 'tuned', or train.decay = one of linear, cosine with train.floor < 1",
     ),
     ({"control": "lr", "train.decay": "constant"}, "fine-tuning; use 'tuned'"),
     ({"rewind.rule": "lr", "train.floor": 1.0}, "train.floor = 1.0), so that this is fine-tuning"),

@@ -61,7 +61,7 @@ def _only_tuned(c: Any) -> str:
     rate = f"train.decay = {c.train.decay!r}, train.floor = {c.train.floor}"
     return (
         f"the learning rate is the same from step {_rewind_step(c)} on ({rate}), so that this is "
-        f"fine-tuning; use 'tuned', or train.decay = {falling}"
+        f"fine-tuning; use 'tuned', or train.decay = {falling} with train.floor < 1"
     )
 
 
