@@ -30,6 +30,7 @@ from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 
 from .conftest import TINY, tiny
+from .test_images import PETS, folder_of
 
 FOLDERS = [
     "plain",
@@ -285,10 +286,10 @@ def test_no_secret_leaves_the_program(quick, command, capfd, caplog, tmp_path):
 
 # command -> the words before an address that is given where it does not belong
 MISPLACED = {
-    "data, an option": ["data", ".", "--tracking-uri"],
+    "data, an option": ["data", "pets", "--tracking-uri"],
     "data, the place": ["data"],
-    "data, the name": ["data", ".", "--name"],
-    "data, the root": ["data", ".", "--out"],
+    "data, the name": ["data", "pets", "--name"],
+    "data, the root": ["data", "pets", "--out"],
     "retry, an option": ["retry", "--tracking-uri"],
     "retry, the study": ["retry"],
     "retry, a number": ["retry", "a"],
@@ -308,7 +309,7 @@ MISPLACED = {
 
 @pytest.mark.parametrize("words", MISPLACED.values(), ids=MISPLACED)
 def test_an_address_in_the_wrong_place_is_told_without_its_secret(quick, words, capfd, caplog):
-    main(["trial", *SMALL]) if words[:1] in (["retry"], ["explain"]) else None
+    folder_of(Path("pets"), PETS)
     for address in [*ADDRESSES.values(), f"me:{CANARY}@host:5000"]:
         quick(*words, address)
         quick(*words[:-1], f"{words[-1]}={address}") if words else None

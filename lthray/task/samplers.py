@@ -150,7 +150,8 @@ def sampled_otherwise(theirs: Any, objective: Objective) -> list[str]:
     """
     mine = type(theirs).from_config(trained_scheduler(objective).config).config
     differing = []
-    for word in sorted(mine.keys() - {*schedule_words(objective), *OF_TRAINING}):
+    known = mine.keys() & theirs.config.keys()
+    for word in sorted(known - {*schedule_words(objective), *OF_TRAINING}):
         if not word.startswith("_") and theirs.config[word] != mine[word]:
             differing.append(f"{word} = {theirs.config[word]!r}, here {mine[word]!r}")
     return differing
