@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 OWN = {"data.name": "tests.nets:images", "data.side": 8, "data.channels": 1, "data.classes": 2}
 
@@ -292,7 +293,7 @@ class Pruned(Plain):
 
     def __init__(self, shape, classes):
         super().__init__(shape, classes)
-        nn.utils.prune.l1_unstructured(self.middle, "weight", 0.5)
+        prune.l1_unstructured(self.middle, "weight", 0.5)
 
 
 class Patched(Plain):
@@ -311,6 +312,36 @@ class Moves(Plain):
         with torch.no_grad():
             self.middle.weight.sub_(self.middle.weight.mean())
         return self.middle(h)
+
+
+class Untaught(Plain):
+    """A layer that no gradient reaches."""
+
+    def inner(self, h):
+        with torch.no_grad():
+            return self.middle(h)
+
+
+class Halved(Plain):
+    """Weights of sixteen bits."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = self.middle.half()
+
+    def inner(self, h):
+        return self.middle(h.half()).float()
+
+
+class Complex(Plain):
+    """A filter of complex numbers on the spectrum."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.filter = nn.Parameter(torch.ones(8, 5, dtype=torch.complex64))
+
+    def inner(self, h):
+        return self.middle(torch.fft.irfft2(torch.fft.rfft2(h) * self.filter, s=h.shape[-2:]))
 
 
 class Products(Plain):

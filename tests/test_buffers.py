@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import parametrize, prune
 from torch.optim.swa_utils import update_bn
 
 from lthray.config.fields import ConfigError
@@ -217,6 +218,9 @@ REFUSED = {
     "OldSpectral": "torch.nn.utils.remove_spectral_norm(LAYER) makes it a plain layer again",
     "OldWeightNorm": "torch.nn.utils.remove_weight_norm(LAYER) makes it a plain layer again",
     "Pruned": "torch.nn.utils.prune.remove(LAYER, 'weight') makes it a plain layer again",
+    "Untaught": "first.weight: no gradient reaches it, so it would not be trained",
+    "Halved": "has parameters that are neither float32 nor float64",
+    "Complex": "has parameters that are neither float32 nor float64",
     "Moves": "changes its parameters when it is called",
 }
 
@@ -231,11 +235,11 @@ def test_what_cannot_be_continued_exactly_is_refused_before_training(name):
 
 
 REMOVERS = {
-    "Spectral": lambda layer: nn.utils.parametrize.remove_parametrizations(layer, "weight"),
-    "WeightNorm": lambda layer: nn.utils.parametrize.remove_parametrizations(layer, "weight"),
+    "Spectral": lambda layer: parametrize.remove_parametrizations(layer, "weight"),
+    "WeightNorm": lambda layer: parametrize.remove_parametrizations(layer, "weight"),
     "OldSpectral": nn.utils.remove_spectral_norm,
     "OldWeightNorm": nn.utils.remove_weight_norm,
-    "Pruned": lambda layer: nn.utils.prune.remove(layer, "weight"),
+    "Pruned": lambda layer: prune.remove(layer, "weight"),
 }
 
 

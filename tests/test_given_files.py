@@ -15,6 +15,7 @@ from diffusers import (
     DDPMScheduler,
     EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
+    UNet2DModel,
 )
 from safetensors.torch import load_file, save_file
 
@@ -47,7 +48,7 @@ def built(source):
 # forms of a folder
 
 
-@pytest.mark.parametrize("form", ["fp16", "sharded", "sharded in a pipeline"])
+@pytest.mark.parametrize("form", ["fp16", "sharded", "sharded fp16", "sharded in a pipeline"])
 def test_variants_and_shards_are_the_network(tmp_path, form):
     network = saved(tmp_path / "whole")
     folder = tmp_path / "net"
@@ -55,7 +56,8 @@ def test_variants_and_shards_are_the_network(tmp_path, form):
     if form == "fp16":
         network.save_pretrained(at, variant="fp16")
     else:
-        network.save_pretrained(at, max_shard_size="10KB")
+        variant = "fp16" if "fp16" in form else None
+        network.save_pretrained(at, max_shard_size="10KB", variant=variant)
         assert len(list(at.glob("*.safetensors"))) > 2
     if form.endswith("pipeline"):
         (folder / "model_index.json").write_text("{}")
@@ -113,14 +115,44 @@ def test_a_checkpoint_says_which_of_its_parts_to_name(tmp_path):
     *_, first, _, second = shlex.split(line)
     assert first == str(tmp_path / "check point" / "unet")
     assert second == str(tmp_path / "check point" / "unet_ema")
-    assert "it holds 2 networks, name one: " in line
+    assert "its folders hold networks (2), name one: " in line
     check(tiny(model__pretrained=second))
+    line = refused(tmp_path)
+    assert shlex.quote(first) in line
 
 
 def test_a_folder_of_something_else_says_what_is_there(tmp_path):
     for name in ("b.txt", "a.txt"):
         (tmp_path / name).touch()
     assert refused(tmp_path).endswith("nor a model.safetensors; there is a.txt, b.txt")
+
+
+@pytest.mark.parametrize("words", [{"variant": "fp16"}, {"max_shard_size": "10KB"}])
+def test_a_pickle_in_shards_or_of_a_variant_is_converted_by_its_line(tmp_path, words):
+    network = saved(tmp_path / "whole")
+    network.save_pretrained(tmp_path / "net", safe_serialization=False, **words)
+    command = shlex.split(refused(tmp_path / "net").partition("convert it once: ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True, timeout=120, capture_output=True)
+    assert equal(built(tmp_path / "net"), network)
+
+
+def test_weights_that_are_none_are_refused_with_the_reason(tmp_path):
+    spoilt = saved(tmp_path / "nan")
+    spoilt.conv_in.weight.data[0, 0, 0, 0] = torch.nan
+    spoilt.save_pretrained(tmp_path / "nan")
+    assert "holds NaN or infinity in conv_in.weight" in refused(tmp_path / "nan")
+    saved(tmp_path / "lfs")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n"
+    (tmp_path / "lfs" / UNET).write_text(pointer)
+    assert "is a pointer of Git LFS and not the file" in refused(tmp_path / "lfs")
+
+
+def test_a_network_that_cannot_be_called_is_one_line(tmp_path):
+    down, up = ("SkipDownBlock2D",) * 2, ("SkipUpBlock2D",) * 2
+    words = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
+    words |= {"down_block_types": down, "up_block_types": up, "add_attention": False}
+    UNet2DModel(sample_size=8, in_channels=1, out_channels=1, **words).save_pretrained(tmp_path)
+    assert "RuntimeError: " in refused(tmp_path, model__channels=(8, 8), model__layers=1)
 
 
 @pytest.mark.parametrize("form", ["a folder", "a file"])

@@ -325,6 +325,7 @@ def test_the_same_images_have_one_digest_however_they_are_kept(plain, digest, tm
 LEFT = {
     "._000.png": "cat",
     ".DS_Store": "cat",
+    "~$a.png": "cat",
     "Thumbs.db": "dog",
     "desktop.ini": ".",
     "000-checkpoint.png": "dog",
@@ -417,6 +418,15 @@ def test_a_folder_around_all_of_it_is_no_class(tmp_path):
     wrapped = read(folder_of(tmp_path / "a", classes))
     assert wrapped.classes == ("cat", "dog")
     assert wrapped.digest == read(tmp_path / "a" / "set").digest
+    deep = {f"archive/data/{name}": pictures for name, pictures in classes.items()}
+    assert read(folder_of(tmp_path / "c", deep)).digest == wrapped.digest
+    folder_of(tmp_path / "d" / "archive" / "pets", PETS)
+    assert "there is one class, 'archive'; if the folders in it are" in told(tmp_path / "d")
+    assert "give 'archive/pets' of it as data.root" in told(tmp_path / "d")
+    below = {f"set/{name}/{split}": PETS[name] for split in ("train", "test") for name in PETS}
+    by_class = read(folder_of(tmp_path / "e", below))
+    assert by_class.classes == ("cat", "dog")
+    assert len(by_class.splits["test"]) == len(wrapped.splits["test"]) == 18
     folder_of(tmp_path / "b" / "pets", PETS)
     assert "there is one class, 'pets'; if the folders in it are" in told(tmp_path / "b")
 
@@ -570,10 +580,16 @@ def test_a_bad_row_of_a_list_is_named(plain, digest, row):
     assert read(path, classes=2, skip_bad=True).digest == digest
 
 
+def test_paths_of_a_list_may_be_written_as_windows_does(plain, digest):
+    path = as_csv(plain, plain)
+    path.write_text(path.read_text().replace("/", "\\"))
+    assert read(path, classes=2).digest == digest
+
+
 LISTS = {
     "no column": (b"a,b\n1,2\n", "has 1 rows and the columns 'a', 'b'; one of them must name"),
     "nothing": (b"path,label\n", "has 0 rows"),
-    "bytes": (b"\xff\xfe\x00", "cannot be read as a list (UnicodeDecodeError"),
+    "bytes": (b"\xff\xfe\x00", "cannot be read as a list in UTF-8 (UnicodeDecodeError"),
     "empty": (b"", "is empty (0 bytes)"),
 }
 

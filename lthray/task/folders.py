@@ -18,7 +18,7 @@ JUNK = (
     *("__pycache__", "lost+found", "system volume information"),
 )
 """What operating systems and programs leave in folders, in small letters."""
-HIDDEN_NAME = re.compile(rf"\..*|{'|'.join(map(re.escape, JUNK))}", re.IGNORECASE | re.DOTALL)
+HIDDEN_NAME = re.compile(rf"\..*|~\$.*|{'|'.join(map(re.escape, JUNK))}", re.IGNORECASE | re.DOTALL)
 COPY = "-checkpoint"  # end of the name of a copy that a notebook keeps
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a Hugging Face imagefolder
 MOST_LINKS = 3  # linked folders within linked folders
@@ -130,19 +130,17 @@ def in_folders(walk: Walk) -> list[Item]:
 
     The class is the first folder. Where the first folders are train, val and test in any spelling,
     they are the splits, and the folders in them the classes; or the folders in those of the classes
-    are the splits. Pictures beside the splits are passed over. A folder around all the others is no
-    class where the splits lie in it.
+    are the splits. Pictures beside the splits are passed over. Folders around all the others are no
+    classes where the splits lie in them.
     """
-    level = _split_level(walk.pictures)
-    tops = {name.parts[0] for name in walk.pictures}
-    is_wrapped = level == 1 and len(tops) == 1  # no class, but a folder around all of it
+    depth, level = _layout(walk.pictures)
     walk.found.how = "own splits, " * (level is not None)
     items = []
-    for name, split, folders in _parted(walk.pictures, level):
+    for name, split, folders in _parted(walk.pictures, depth, level):
         if level is None or split:
             item = Item(
                 name=str(name),
-                label=folders[is_wrapped],
+                label=folders[0],
                 split=split,
                 source=walk.path(name),
             )
@@ -160,23 +158,43 @@ def _doubts(names: Sequence[Path], classes: Collection[str]) -> list[str]:
 
     Then there is one class, but the user may have meant the folders in it.
     """
-    inner = {name.parts[1] for name in names if len(name.parts) > 2}
+    around = _around(names)
+    inner = {name.parts[: len(around) + 1] for name in names if len(name.parts) > len(around) + 1}
     if len(classes) > 1 or len(inner) < 2:
         return []
-    only = min(classes)
+    only = "/".join(around)
     hint = f"if the folders in it are the classes, give {only!r} of it as data.root"
-    return [f"there is one class, {only!r}; {hint}"]
+    return [f"there is one class, {min(classes)!r}; {hint}"]
+
+
+def _around(names: Sequence[Path]) -> tuple[str, ...]:
+    """Return the folders, from the outermost, that lie around all pictures."""
+    parents = [name.parent for name in names] or [Path()]
+    return Path(os.path.commonpath(parents)).parts
+
+
+def _layout(names: Sequence[Path]) -> tuple[int, int | None]:
+    """Return how many folders lie around the splits, and the level of the splits in these.
+
+    The level is None where there are no splits.
+    """
+    for depth in range(len(_around(names)), -1, -1):
+        level = _split_level([Path(*name.parts[depth:]) for name in names])
+        if level is not None:
+            return depth, level
+    return 0, None
 
 
 def _parted(
-    names: Sequence[Path], level: int | None
+    names: Sequence[Path], depth: int, level: int | None
 ) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
     """Yield each picture with its split and its other folders, the last of them empty.
 
-    `level` is that of the folders that are splits, None where there are none.
+    The first `depth` folders do not count. `level` is that of the folders that are splits below
+    them, None where there are none.
     """
     for name in names:
-        folders = (*name.parts[:-1], "")
+        folders = (*name.parts[depth:-1], "")
         if level is None:
             yield name, "", folders
         else:

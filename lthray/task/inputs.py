@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lthray.config.fields import ConfigError, checked, content
@@ -32,6 +31,7 @@ from lthray.task.saved import (
     in_folder,
     instead,
     pickled,
+    tensors_in,
 )
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -209,21 +209,20 @@ def weights_of(
     """Return the tensors behind `source` by the names of a network whose tensors have `shapes`.
 
     `own_names` maps each name that a file may have to the one in `shapes`: layers that share a
-    weight have several. Raises ConfigError for a file that is not safetensors, and for another name
-    or shape.
+    weight have several. Raises ConfigError for a file that is not safetensors, and for another
+    name, another shape or NaN.
     """
-    stored: dict[str, Tensor] = {}
     try:
-        for file in source_files(source, part).weights:
-            stored |= load_file(file)
-    except Exception as error:  # whatever safetensors raises, the file cannot be used
-        raise wrong(source, part, f"{type(error).__name__}: {error}") from None
+        stored = tensors_in(source_files(source, part).weights)
+    except ValueError as error:
+        raise wrong(source, part, str(error)) from None
     known = own_names or {name: name for name in shapes}
     weights = {known.get(name) or _todays_name(name): w for name, w in stored.items()}
     shared = shapes.keys() & weights.keys()
     misfits = {
         "lacks": shapes.keys() - weights.keys(),
         "has, where the network has none,": weights.keys() - shapes.keys(),
+        "holds NaN or infinity in": {n for n, w in weights.items() if not w.isfinite().all()},
         "has another shape for": {name for name in shared if shapes[name] != weights[name].shape},
     }
     found = [(fault, min(names), len(names) - 1) for fault, names in misfits.items() if names]

@@ -101,7 +101,10 @@ class Listed:
 
     def _item(self, row: Row, root: str) -> Item:
         """Return the picture of a row, whatever may be wrong with it."""
-        place = self.folder / str(row.get(self.path)).replace("\0", "")
+        path = str(row.get(self.path)).replace("\0", "")
+        place = self.folder / path
+        if not os.path.lexists(place):  # perhaps a path as Windows writes it
+            place = self.folder / path.replace("\\", "/")
         label = str(row.get(self.label, "")).strip()
         split = split_of(row.get(self.split, ""))
         return Item(
@@ -142,7 +145,7 @@ def _rows(path: Path, name: str) -> Iterator[Row]:
         yield from read_rows(path.read_bytes())
     except FAULTS as error:
         why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
-        raise Unreadable(f"{name!r} cannot be read as a list ({why})") from None
+        raise Unreadable(f"{name!r} cannot be read as a list in UTF-8 ({why})") from None
 
 
 def _csv_rows(data: bytes) -> Iterator[Row]:

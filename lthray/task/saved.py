@@ -6,10 +6,14 @@ pipeline with such a network, or one file of the network's own names.
 
 import fnmatch
 import json
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
 
 STEM = "diffusion_pytorch_model"
 UNET = f"{STEM}.safetensors"
@@ -21,6 +25,9 @@ SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler_config.json")
 CLASSES = {"unet": "UNet2DModel", "vae": "AutoencoderKL"}
 SHOWN = 6  # names of what is there, at most
 PICKLES = (b"PK\x03\x04", b"\x80")  # of torch.save as it is and as it was: a zip, or bare
+BY_DIFFUSERS = re.compile(rf"{STEM}(\.(?P<variant>\w+))?(-\d+-of-\d+)?\.bin")
+"""Name of a pickle that diffusers has saved: the whole, or a shard, perhaps of a variant."""
+POINTER = b"version https://git-lfs"  # begins what Git LFS keeps in the place of a large file
 CONVERSION = (
     "import sys, torch, safetensors.torch as s; "
     "s.save_file({n: t.contiguous() for n, t in "
@@ -74,11 +81,18 @@ def _weights_in(folder: Path) -> tuple[Path, ...]:
 def _shards_in(folder: Path) -> tuple[Path, ...]:
     """Return the shards that an index names, if all of them are there, beside it."""
     try:
-        names = sorted(set(json.loads((folder / SHARDS).read_bytes())["weight_map"].values()))
+        index = json.loads(_index_in(folder).read_bytes())
+        names = sorted(set(index["weight_map"].values()))
         shards = [folder / name for name in names if Path(name).name == name]
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return ()
     return tuple(shards) if len(shards) == len(names) and _all_there(shards) else ()
+
+
+def _index_in(folder: Path) -> Path:
+    """Return the index of the shards of a network: that of the whole, else of its one variant."""
+    whole, variants = folder / SHARDS, sorted(folder.glob(f"{UNET}.index.*.json"))
+    return variants[0] if len(variants) == 1 and not whole.is_file() else whole
 
 
 def _all_there(files: list[Path]) -> bool:
@@ -102,10 +116,12 @@ def instead(folder: Path, part: str) -> str:
 
 def _ways_out(folder: Path, part: str) -> Iterator[str]:
     """Yield what can be done with what is in a folder; what is there, where nothing can."""
-    parts = [at.name for at in sorted(folder.iterdir()) if at.is_dir() and in_folder(at, part)]
+    below = [*sorted(folder.glob("*/")), *sorted(folder.glob("*/*/"))]
+    parts = [shlex.quote(str(at)) for at in below if in_folder(at, part)]
     if parts:
-        places = " or ".join(shlex.quote(str(folder / name)) for name in parts)
-        yield f"it holds {len(parts)} networks, name one: {places}"
+        more = ["..."] if len(parts) > SHOWN else []
+        places = " or ".join([*parts[:SHOWN], *more])
+        yield f"its folders hold networks ({len(parts)}), name one: {places}"
         return
     inside = folder / part
     yield _in_network(inside if inside.is_dir() else folder, part)
@@ -116,8 +132,9 @@ def _in_network(network: Path, part: str) -> str:
     names = sorted(path.name for path in network.iterdir())
     variants = fnmatch.filter(names, f"{STEM}*safetensors")
     pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-    if SHARDS in names:
-        return f"shards that {SHARDS} names are missing"
+    indices = fnmatch.filter(names, f"{UNET}.index*.json")
+    if indices:
+        return f"shards that {indices[0]} names are missing"
     if variants:
         missing = "" if CONFIG in names else f", and {CONFIG} is not there"
         return f"there are {', '.join(variants[:SHOWN])}: name one file{missing}"
@@ -129,12 +146,33 @@ def _in_network(network: Path, part: str) -> str:
 
 def _converted(network: Path, name: str, part: str) -> str:
     """Return how the pickle `name` of a network that diffusers saved becomes safetensors."""
-    if name != f"{STEM}.bin":
+    saved = BY_DIFFUSERS.fullmatch(name)
+    if not saved:
         return pickled(network / name) or "is no file of weights that is known here"
     kind, place = CLASSES[part], str(network)
-    code = f"from diffusers import {kind}; {kind}.from_pretrained({place!r}, use_safetensors=False)"
+    words = f"{place!r}, use_safetensors=False, variant={saved['variant']!r}"
+    code = f"from diffusers import {kind}; {kind}.from_pretrained({words})"
     command = shlex.join(["python", "-c", f"{code}.save_pretrained({place!r})"])
     return f"is a pickle, which can run code and is never loaded; convert it once:  {command}"
+
+
+def tensors_in(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Return the tensors in files of one network; ValueError with the reason for no safetensors."""
+    stored: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            stored |= load_file(path)
+        except Exception as error:  # whatever safetensors raises, the file cannot be used
+            why = _pointed(path) or f"{type(error).__name__}: {error}"
+            raise ValueError(why) from None
+    return stored
+
+
+def _pointed(path: Path) -> str:
+    """Return what to do with a file that only points to another; of any other, nothing."""
+    with open(path, "rb") as file:
+        is_pointer = file.read(len(POINTER)) == POINTER
+    return "is a pointer of Git LFS and not the file: run `git lfs pull` there" * is_pointer
 
 
 def pickled(path: str | Path) -> str:

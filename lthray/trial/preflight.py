@@ -95,6 +95,7 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
     if config.model.name not in NETWORKS:
         try_out(workshop, config.model.name, config.seed)
         _tell_never_cut(workshop, config.model.name)
+    _call(workshop, config)
     _tell_uncounted(workshop, config.model.name)
     _check_images(config, images)
     objective = OBJECTIVES[config.objective.name]
@@ -112,6 +113,17 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
     if config.measure.inception:
         quality.inception(config.measure.inception)
     rehearsal.rehearse((config, *further))
+
+
+def _call(workshop: Workshop, config: TrialConfig) -> None:
+    """Call the network once on a blank image; refuse given weights of one that cannot be called."""
+    try:
+        _ = workshop.shapes
+    except Exception as error:  # whatever torch or diffusers raises
+        if not config.model.pretrained or isinstance(error, SAID):
+            raise
+        why = f"{type(error).__name__}: {error}"
+        raise inputs.wrong(config.model.pretrained, "unet", why) from None
 
 
 def _tell_never_cut(workshop: Workshop, name: str) -> None:

@@ -53,10 +53,11 @@ class Tryout:
         does."""
         with drawing(0, torch.device("cpu")):
             found = self._unfit_answer()
-            networks.layers(self.network.eval(), self.workshop.task.example(self.images))
+            example = self.workshop.task.example(self.images)
+            called = networks.layers(self.network.eval(), example)
             self.network.train()
             faults = (fault for fault, is_so in FAULTS.items() if is_so(self))
-            return found or next(faults, None)
+            return found or next(faults, None) or self._untaught(called)
 
     def answer(self, network: nn.Module) -> Tensor:
         """Return what `network` says of the images, with torch's global generators seeded."""
@@ -80,6 +81,17 @@ class Tryout:
         inputs = task.draw(self.images, classes, 0, 0)
         task.errors(self.network, *inputs).mean().backward()
         return None
+
+    def _untaught(self, called: Iterable[str]) -> str | None:
+        """Return which of the weights `called` no gradient has reached in the training step."""
+        parameters = dict(self.network.named_parameters())
+        names = [name for name in called if parameters[name].grad is None]
+        return f"{names[0]}: no gradient reaches it, so it would not be trained" if names else None
+
+
+def _imprecise(tryout: Tryout) -> bool:
+    """Whether some parameters have less than 32 bits, or are no real numbers."""
+    return not {p.dtype for p in tryout.network.parameters()} <= {torch.float32, torch.float64}
 
 
 def _frozen(tryout: Tryout) -> bool:
@@ -136,6 +148,8 @@ def _hides(tryout: Tryout) -> bool:
 
 
 FAULTS: dict[str, Callable[[Tryout], bool]] = {
+    "has parameters that are neither float32 nor float64; keep weights in float32 "
+    "(train.autocast computes in less)": _imprecise,
     "has frozen parameters; let them train, or register them as buffers": _frozen,
     "gives other weights at every call; draw them with torch": _unseeded,
     "makes or resizes tensors when it is called; register them when it is built": _grows,
