@@ -314,6 +314,51 @@ class Moves(Plain):
         return self.middle(h)
 
 
+class Recurrent(Plain):
+    """A recurrent layer over all pixels."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.recurrent = nn.GRU(self.width, self.width, batch_first=True)
+
+    def inner(self, h):
+        return self.middle(h) + self.recurrent(h.flatten(2).mT)[0].mT.reshape(h.shape)
+
+
+class Shuffled(Plain):
+    """Pixels that become channels, and channels that become pixels."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.wide = nn.Conv2d(4 * self.width, 4 * self.width, 1)
+
+    def inner(self, h):
+        return self.middle(F.pixel_shuffle(self.wide(F.pixel_unshuffle(h, 2)).relu(), 2))
+
+
+class Volume(Plain):
+    """A convolution of three sides over the channels."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.middle = nn.Conv3d(1, 4, 3, padding=1)
+        self.back = nn.Conv3d(4, 1, 1)
+
+    def inner(self, h):
+        return self.back(self.middle(h[:, None]).relu())[:, 0]
+
+
+class Filtered(Plain):
+    """A buffer that has an entry for each channel."""
+
+    def __init__(self, shape, classes):
+        super().__init__(shape, classes)
+        self.register_buffer("chosen", torch.randperm(self.width))
+
+    def inner(self, h):
+        return self.middle(h)[:, self.chosen]
+
+
 class Untaught(Plain):
     """A layer that no gradient reaches."""
 

@@ -282,6 +282,16 @@ def test_a_cut_that_cannot_be_made_is_one_line_and_exit_2(case, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["Recurrent", "Shuffled", "Volume", "Filtered"])
+def test_channels_that_cannot_be_followed_are_refused_and_single_weights_are_cut(name):
+    with pytest.raises(ConfigError) as caught:
+        check(own(name, prune__unit="channel", rewind__rule="init"))
+    (line,) = caught.value.faults
+    assert line.startswith("prune.unit = 'channel': cannot cut model.name = 'tests.nets:")
+    assert line.endswith("; prune.unit = 'weight' cuts single weights")
+    check(own(name))
+
+
 def test_an_empty_layer_that_other_scores_may_fill_is_not_refused(caplog):
     with caplog.at_level(logging.WARNING, "lthray"):
         check(own("Plain", prune__ladder=(0.005,), prune__budget="overall"))

@@ -142,15 +142,9 @@ def _tell_uncounted(workshop: Workshop, name: str) -> None:
     with drawing(0, workshop.device):
         share = cost.outside_layers(workshop.twin, workshop.example)
     if share:
-        why = "lie in no layer, as the products of attention do"
-        out = "cost/macs_dense and cost/macs_masked leave them out"
-        log.warning(
-            "model.name = %r: %.3g %% of its multiply-accumulates %s: %s",
-            name,
-            100 * share,
-            why,
-            out,
-        )
+        told = f"{100 * share:.3g} % of its multiply-accumulates lie in no layer"
+        why = "as the products of attention do: cost/macs_dense and cost/macs_masked leave them out"
+        log.warning("model.name = %r: %s, %s", name, told, why)
 
 
 def _check_images(config: TrialConfig, images: data.Images) -> None:
@@ -177,7 +171,12 @@ def _check_layers(workshop: Workshop, config: TrialConfig) -> None:
     budgets.dial_of({name: block_of(name) for name in free}, prune)
     if not UNITS[prune.unit].coupled:
         return
-    coupling = workshop.coupling(prune.layers)
+    try:
+        coupling = workshop.coupling(prune.layers)
+    except SAID:
+        raise
+    except Exception as error:  # whatever torch-pruning makes of a module that it does not know
+        raise _refused(config, error) from None
     counts = {group.name: group.step for group in coupling.groups}
     least, size = coupling.size(counts, free), workshop.free_size(prune.layers)
     if prune.ladder and not config.origin and round(prune.ladder[-1] * size) < least:
@@ -338,4 +337,5 @@ def _refused(config: TrialConfig, error: Exception) -> ConfigError:
     lines = str(error).splitlines() or [""]
     why = f"{type(error).__name__}: {lines[0]}"
     what = f"cannot cut model.name = {config.model.name!r} with {' and '.join(words)}"
-    return ConfigError([f"prune.unit = {prune.unit!r}: {what} ({why})"])
+    out = "; prune.unit = 'weight' cuts single weights" * UNITS[prune.unit].coupled
+    return ConfigError([f"prune.unit = {prune.unit!r}: {what} ({why}){out}"])
