@@ -696,12 +696,13 @@ def test_a_database_that_lacks_something_is_one_line_for_writers_and_readers(
         assert "`lthray record` makes" in err
 
 
-def test_a_folder_in_the_place_of_the_database_is_one_line(tmp_path, capsys):
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_folder_or_a_pipe_in_the_place_of_the_database_is_one_line(tmp_path, capsys, make):
     from lthray.__main__ import main
     from lthray.config import options
 
     Store(tmp_path / "store").put("0" * 64, facts={})
-    (tmp_path / "mlflow.db").mkdir()
+    make(tmp_path / "mlflow.db")
     began = time.monotonic()
     assert main(["record", "--out", str(tmp_path)]) == options.ENVIRONMENT
     err = capsys.readouterr().err

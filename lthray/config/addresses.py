@@ -127,6 +127,8 @@ def _fault_of_file(rest: str) -> str:
         (not name or ":memory:" in name, "names no file, so all would be lost at the end"),
         (not is_path, "must be a path and nothing else (write ? in a path as %3F)"),
         (os.path.isdir(name), "is a folder"),
+        (os.path.exists(name) and not os.path.isfile(name), "is no regular file"),
+        (name.startswith("~"), "does not begin at your home, for only a shell knows what ~ is"),
     ]
     faults = [f"{fault}; use {FILE}" for is_wrong, fault in rows if is_wrong]
     return faults[0] if faults else unwritable(os.path.dirname(os.path.abspath(name)))
@@ -216,9 +218,8 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """
     for secret in secrets:
         text = text.replace(secret, "***")
-    for pattern, shown in ((USER, r"\1***@"), (VALUE, r"\1***"), (BEARER, r"\1***"), (TOKEN, "***")):
-        text = pattern.sub(shown, text)
-    return text
+    without_user = VALUE.sub(r"\1***", USER.sub(r"\1***@", text))
+    return TOKEN.sub("***", BEARER.sub(r"\1***", without_user))
 
 
 def secrets_of(argv: Sequence[str]) -> list[str]:

@@ -107,6 +107,8 @@ def _check_file(path: Path) -> None:
     """Raise TrackingError where a database file is there and cannot be read as one."""
     if not path.exists():
         return
+    if not (path.is_file() or path.is_dir()):  # a pipe would be waited for without end
+        raise _told(str(path), OSError("unable to open what is no regular file"))
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, PATIENCE, uri=True)) as database:
