@@ -1,8 +1,17 @@
 """Tables at the end of a study walk the metrics that are there, whatever sampler and extractor."""
 
+from dataclasses import replace
+
 from lthray.core import metrics
 from lthray.core.record import Outcome, Point, Round, TrialRecord
-from lthray.study.tables import best_lines, surface_table, trial_table, verdict_table
+from lthray.findings.evidence import gather
+from lthray.study.tables import (
+    best_lines,
+    shrinkage_lines,
+    surface_table,
+    trial_table,
+    verdict_table,
+)
 
 RUNG = {
     metrics.HELDOUT.name: 0.25,
@@ -82,3 +91,19 @@ def test_the_best_recipe_says_how_to_run_it_again():
     older = {metrics.STEPS_OF_WEIGHTS.name: 9.0}
     assert best_lines([trial(0, older)], 1, "runs")[0].startswith("best with more steps than dense")
     assert best_lines([trial(0)], 1, "runs") == []
+
+
+def test_recipes_of_one_name_are_set_beside_their_own_confirmation():
+    chosen, confirmed = [], []
+    for number, state in enumerate(("rewound", "reset")):
+        found = trial(number, {metrics.EXCESS.name: 0.01})
+        point = replace(found.point, config={"prune.ladder": [0.5], "rewind.state": state})
+        chosen.append(replace(found, point=point))
+        again = trial(number, {metrics.EXCESS.name: 0.1 * (number + 1)})
+        confirmed.append(replace(again, point=replace(point, seed=9)))
+    (evidence,) = gather(confirmed)
+    first, second = shrinkage_lines(chosen, evidence)
+    assert "excess +1.00% in the search, +10.00% on fresh seeds" in first
+    assert "excess +1.00% in the search, +20.00% on fresh seeds" in second
+    evidence.setting = "another"
+    assert shrinkage_lines(chosen, evidence) == []

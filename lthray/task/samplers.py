@@ -129,7 +129,7 @@ def saved_scheduler(saved: Mapping[str, Any]) -> Any:
     """
     import diffusers
 
-    named = getattr(diffusers, str(saved.get("_class_name")), None)
+    named: Any = getattr(diffusers, str(saved.get("_class_name")), None)
     is_known = isinstance(named, type) and issubclass(named, diffusers.SchedulerMixin)
     kind = named if is_known else diffusers.DDPMScheduler
     levels = saved.get("num_train_timesteps", 0)

@@ -588,6 +588,12 @@ RESULTS = (
             "a recipe is best by more training steps",
         ),
         (
+            "by_recipe.setdefault((recipe(trial), setting(trial)), trial)",
+            "by_recipe.setdefault((trial.point.recipe, setting(trial)), trial)",
+            RANKING,
+            "recipes of one name are one recipe",
+        ),
+        (
             "len(trial.rounds) == rungs + 1",
             "len(trial.rounds) >= rungs",
             RANKING,
