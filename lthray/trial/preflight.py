@@ -8,11 +8,9 @@ every score is refused.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
-
-import torch
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import PLACES, TrialConfig, facts_of, input_shape, shape_of
@@ -27,8 +25,7 @@ from lthray.prune.transfer import Origin
 from lthray.prune.units import UNITS
 from lthray.task import data, inputs
 from lthray.task.blocks import block_of
-from lthray.task.objectives import alphas_cumprod
-from lthray.task.samplers import sampled_otherwise, saved_scheduler, trained_scheduler
+from lthray.trial import pipelines
 from lthray.trial.begins import stretched, taken_mask
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
@@ -61,14 +58,6 @@ RECIPE = (
 SAID = (ConfigError, TicketError, OSError, MemoryError)
 """Errors that say themselves what is wrong."""
 THIN = 1 / 64  # density below which a built-in network may have a layer without weights
-CLOSE = 1e-5  # by which two tables of the signal's share may differ: that of single precision
-WORDS = {
-    "num_train_timesteps": "objective.timesteps",
-    "beta_schedule": "objective.schedule",
-    "beta_start": "the first beta",
-    "beta_end": "the last beta",
-}
-"""Word of a diffusers scheduler -> the word of the config that decides the same."""
 
 
 def needs_check(config: TrialConfig) -> bool:
@@ -100,7 +89,7 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
     _check_images(config, images)
     objective = OBJECTIVES[config.objective.name]
     if config.model.pretrained and objective.denoises:
-        _check_scheduler(config)
+        pipelines.check_scheduler(config)
     if config.latent.pretrained and objective.in_latents:
         workshop_of(autoencoder_config(config)).network(0)
         inputs.check_words(config.latent.pretrained, "vae", config.flat())
@@ -215,50 +204,6 @@ def _check_begin(origin: Origin, config: TrialConfig) -> None:
     if origin.ticket.weights and needs_all:
         why = f"control = {config.control!r} needs all"
         raise TicketError(f"holds only the weights that it keeps, {why}")
-
-
-def _check_scheduler(config: TrialConfig) -> None:
-    """Refuse a pipeline that was trained on other noise, or to another target, than the config
-    says.
-
-    Compared are the signal's shares at all timesteps, whatever words they come from. In what else
-    its own scheduler would sample otherwise is told, for samples are drawn by measure.samplers.
-    """
-    source, mine = config.model.pretrained, alphas_cumprod(config.objective)
-    saved = inputs.json_facts(source, inputs.source_files(source).scheduler)
-    if not saved:
-        return
-    theirs = saved_scheduler(saved)
-    if theirs is None:
-        why = f"was trained on the noise of {saved.get('_class_name')}, which has no betas"
-        raise ConfigError([f"model.pretrained = {source!r}: {why} that can be compared"])
-    faults = []
-    target, signal = theirs.config.get("prediction_type", "epsilon"), theirs.alphas_cumprod
-    if target != config.objective.prediction:
-        word = f"objective.prediction = {config.objective.prediction!r}"
-        faults.append(f"was trained with prediction_type = {target!r}, {word}")
-    if signal.shape != mine.shape or not torch.allclose(signal, mine, rtol=0, atol=CLOSE):
-        faults.append(_other_noise(theirs.config, config))
-    if faults:
-        raise ConfigError([f"model.pretrained = {source!r}: {fault}" for fault in faults])
-    differing = sampled_otherwise(theirs, config.objective)
-    if differing:
-        told = "samples here are drawn by measure.samplers, and not as its own scheduler says"
-        log.warning("model.pretrained = %r: %s: %s", source, told, "; ".join(differing))
-
-
-def _other_noise(saved: Mapping[str, Any], config: TrialConfig) -> str:
-    """Return in which words a saved scheduler differs from that of the config."""
-    own = {**trained_scheduler(config.objective).config, "beta_schedule": config.objective.schedule}
-    if saved.get("trained_betas"):
-        return f"was trained with betas of its own, objective.schedule = {own['beta_schedule']!r}"
-    told = []
-    for key, word in WORDS.items():
-        if key in saved and saved[key] != own[key]:
-            told.append(f"{key} = {saved[key]!r}, {word} = {own[key]!r}")
-    if saved.get("rescale_betas_zero_snr"):
-        told.append("rescale_betas_zero_snr = True, for which the config has no word")
-    return f"was trained with {'; '.join(told) or 'other noise than the config says'}"
 
 
 class Rehearsal(Making):

@@ -85,8 +85,9 @@ class Tryout:
     def _untaught(self, called: Iterable[str]) -> str | None:
         """Return which of the weights `called` no gradient has reached in the training step."""
         parameters = dict(self.network.named_parameters())
-        names = [name for name in called if parameters[name].grad is None]
-        return f"{names[0]}: no gradient reaches it, so it would not be trained" if names else None
+        why = "no gradient reaches it, so it would not be trained"
+        faults = (f"{name}: {why}" for name in called if parameters[name].grad is None)
+        return next(faults, None)
 
 
 def _imprecise(tryout: Tryout) -> bool:
