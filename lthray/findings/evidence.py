@@ -22,7 +22,10 @@ CERTAIN = 1.645  # standard errors of the evaluation: one-sided 95 %
 
 SETTING = ("data", "model", "objective", "latent", "train")  # parts that a dense network differs in
 TASK = ("objective", "latent")  # parts that say what is learnt
-NOT_RECIPE = ("seed", "stream", "control", "sigma", "fork", "rungs", "measure", *SETTING)
+NOT_RECIPE = (
+    *("seed", "stream", "control", "sigma", "rates", "fork", "rungs", "measure"),
+    *SETTING,
+)
 PANEL = (
     "split",
     "images",
