@@ -317,6 +317,7 @@ def test_what_a_scheduler_does_not_say_is_the_default_of_its_class(tmp_path, sav
     ("words", "given"),
     [
         ({"channels": (8, 8)}, "--model.channels 8 8"),
+        ({"channels": (8,) * 5}, "--model.channels 8 8 8 8 8"),  # more than 8 pixels can halve
         ({"layers": 2}, "--model.layers 2"),
         ({"groups": 8}, "--model.groups 8"),
         ({"channels": (8, 16), "attention": (1,), "head": 4},

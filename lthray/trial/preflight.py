@@ -84,8 +84,6 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
     if config.model.name not in NETWORKS:
         try_out(workshop, config.model.name, config.seed)
         _tell_never_cut(workshop, config.model.name)
-    _call(workshop, config)
-    _tell_uncounted(workshop, config.model.name)
     _check_images(config, images)
     objective = OBJECTIVES[config.objective.name]
     if config.model.pretrained and objective.denoises:
@@ -97,6 +95,8 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
         workshop.network(config.seed)
         if config.model.name == "unet":
             inputs.check_words(config.model.pretrained, "unet", config.flat())
+    _call(workshop, config)
+    _tell_uncounted(workshop, config.model.name)
     _check_layers(workshop, config)
     _check_origin(workshop, config)
     if config.measure.inception:
