@@ -317,7 +317,6 @@ def test_what_a_scheduler_does_not_say_is_the_default_of_its_class(tmp_path, sav
     ("words", "given"),
     [
         ({"channels": (8, 8)}, "--model.channels 8 8"),
-        ({"channels": (8,) * 5}, "--model.channels 8 8 8 8 8"),  # more than 8 pixels can halve
         ({"layers": 2}, "--model.layers 2"),
         ({"groups": 8}, "--model.groups 8"),
         ({"channels": (8, 16), "attention": (1,), "head": 4},
@@ -329,6 +328,11 @@ def test_a_network_of_other_words_is_refused_with_the_words_to_give(tmp_path, wo
     line = refused(tmp_path)
     assert line.endswith(f"is another network than the words say; give {given}")
     check(tiny(model__pretrained=str(tmp_path), **{f"model__{w}": v for w, v in words.items()}))
+
+
+def test_the_words_of_more_levels_than_the_images_have_are_told_too(tmp_path):
+    saved(tmp_path, channels=(8,) * 5)
+    assert "give --model.channels 8 8 8 8 8" in refused(tmp_path)
 
 
 def test_dropout_is_a_word_of_the_network_too(tmp_path):

@@ -589,7 +589,7 @@ def test_paths_of_a_list_may_be_written_as_windows_does(plain, digest):
 LISTS = {
     "no column": (b"a,b\n1,2\n", "has 1 rows and the columns 'a', 'b'; one of them must name"),
     "nothing": (b"path,label\n", "has 0 rows"),
-    "bytes": (b"\xff\xfe\x00", "cannot be read as a list in UTF-8 (UnicodeDecodeError"),
+    "bytes": (b"\xff\xfe\x00", "invalid start byte); save it as UTF-8"),
     "empty": (b"", "is empty (0 bytes)"),
 }
 

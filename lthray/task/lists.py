@@ -145,7 +145,8 @@ def _rows(path: Path, name: str) -> Iterator[Row]:
         yield from read_rows(path.read_bytes())
     except FAULTS as error:
         why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
-        raise Unreadable(f"{name!r} cannot be read as a list in UTF-8 ({why})") from None
+        out = "; save it as UTF-8" * isinstance(error, UnicodeError)
+        raise Unreadable(f"{name!r} cannot be read as a list ({why}){out}") from None
 
 
 def _csv_rows(data: bytes) -> Iterator[Row]:
