@@ -697,7 +697,7 @@ def test_a_database_that_lacks_something_is_one_line_for_writers_and_readers(
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_a_folder_or_a_pipe_in_the_place_of_the_database_is_one_line(tmp_path, capsys, make):
+def test_a_folder_in_the_place_of_the_database_is_one_line(tmp_path, capsys, make):
     from lthray.__main__ import main
     from lthray.config import options
 
