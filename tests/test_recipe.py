@@ -4,6 +4,8 @@ Keys change with what changes the thing, and with nothing else. The golden ones 
 """
 
 from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -356,9 +358,11 @@ def test_a_point_holds_all_that_recording_needs_without_the_data():
 def test_a_point_says_where_things_lie_for_whoever_stands_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(inputs, "digest_of", lambda source, *_: "given" if source else "")
+    cached = Path("/cache/snapshots", "a" * 40, "weights.safetensors")
+    monkeypatch.setattr(inputs, "source_files", lambda *_: SimpleNamespace(weights=[cached]))
     (tmp_path / "net").mkdir()
     hub = "google/ddpm-cifar10-32"
-    for source, place in (("net", str(tmp_path / "net")), (hub, hub)):
+    for source, place in (("net", str(tmp_path / "net")), (hub, f"{hub}@{'a' * 40}")):
         given_out = point(
             trajectory(tiny(model__pretrained=source, data__download=True)), {}, "search"
         )

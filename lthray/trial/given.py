@@ -47,8 +47,10 @@ def _pinned(source: str, part: str) -> str:
     A branch or a tag may be moved; a commit is the same on every machine and on every day. What is
     no Hub id is returned as it is.
     """
+    if Path(source).exists():
+        return source
     weights, *_ = inputs.source_files(source, part).weights
-    commits = COMMIT.findall(weights.as_posix()) * (not Path(source).exists())
+    commits = COMMIT.findall(weights.as_posix())
     name, _, _ = source.partition("@")
     return "@".join([name, *commits]) if commits else source
 
