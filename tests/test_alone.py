@@ -44,6 +44,9 @@ class Life:
 @pytest.fixture
 def hasty(monkeypatch):
     monkeypatch.setattr(watchdog, "EVERY", 0.02)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def wait(until, seconds: float = 20.0) -> None:
