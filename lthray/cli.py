@@ -10,7 +10,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -121,10 +120,8 @@ class Cluster:
         from lthray.study.preview import check_room
 
         if not self.scratch:
-            with ThreadPoolExecutor(1) as aside:  # both take seconds, most of which Ray waits
-                room = aside.submit(check_room, queue.call, queue.ledger.store)
-                self.scratch = self.stack.enter_context(ray_runner.cluster(self.call))
-                room.result()
+            check_room(queue.call, queue.ledger.store)
+            self.scratch = self.stack.enter_context(ray_runner.cluster(self.call))
         return ray_runner.execute(queue, run, watch, scratch=self.scratch)
 
 
