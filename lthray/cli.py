@@ -117,10 +117,8 @@ class Cluster:
     def execute(self, queue: "Queue", run: "Run", watch: "Watch") -> bool:
         """Run what a queue holds; returns whether it was interrupted."""
         from lthray.study import ray_runner
-        from lthray.study.preview import check_room
 
         if not self.scratch:
-            check_room(queue.call, queue.ledger.store)
             self.scratch = self.stack.enter_context(ray_runner.cluster(self.call))
         return ray_runner.execute(queue, run, watch, scratch=self.scratch)
 
@@ -168,16 +166,11 @@ def _check(call: Call) -> str:
 
 def _runner(call: Call, stack: contextlib.ExitStack) -> Execute:
     """Return the function that runs the phases of a call: in this process, or on a Ray cluster."""
-    return _execute_here if call.options.local else Cluster(call, stack).execute
+    if call.options.local:
+        from lthray.study import local_runner
 
-
-def _execute_here(queue: "Queue", run: "Run", watch: "Watch") -> bool:
-    """Run what a queue holds in this process; returns whether it was interrupted."""
-    from lthray.study import local_runner
-    from lthray.study.preview import check_room
-
-    check_room(queue.call, queue.ledger.store)
-    return local_runner.execute(queue, run, watch)
+        return local_runner.execute
+    return Cluster(call, stack).execute
 
 
 def _phase(
@@ -240,6 +233,7 @@ def _check_code(call: Call) -> None:
 def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
     """Run what a queue holds while it is recorded, with nobody else running the same call."""
     from lthray.findings.wording import sentences
+    from lthray.study.preview import check_room
     from lthray.tracking.write import Projector
     from lthray.trial.run import run
 
@@ -248,13 +242,16 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
     with store.lock(ledger.key, wait=False) as is_ours:
         if not is_ours:
             raise BlockingIOError(f"another process is running this study in {chosen.out}")
+        current = queue.again()
+        if current.left:
+            check_room(queue.call, store)
         projector = Projector(store, ledger, chosen.uri, chosen.artifacts, sentences=sentences)
         projector.start()
         interrupted = False
-        if queue.again().left:
+        if current.left:
             with watch:
                 trial = partial(run, allow_code_change=chosen.allow_code_change)
-                interrupted = execute(queue.again(), trial, watch)
+                interrupted = execute(current, trial, watch)
         behind = projector.close(HURRY if interrupted else PATIENCE)
     return Ending(interrupted, projector.experiment, behind)
 

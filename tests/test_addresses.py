@@ -148,11 +148,12 @@ def test_an_address_that_would_lose_what_is_recorded_is_refused(uri, said):
         "postgresql:///db",
         "mysql+pymysql://me:pw@host/db",
         "sqlite:///my.db",
-        "sqlite:////tmp/my%3Fdb",
+        "sqlite:///{folder}/my%3Fdb",
     ],
 )
-def test_an_address_that_mlflow_takes_is_taken(uri, monkeypatch):
+def test_an_address_that_mlflow_takes_is_taken(uri, tmp_path, monkeypatch):
     monkeypatch.setattr("lthray.config.addresses.find_spec", lambda module: module)
+    uri = uri.replace("{folder}", str(tmp_path))
     assert checked(uri) == uri
 
 

@@ -210,13 +210,13 @@ def test_a_notice_drains_the_node_once(tmp_path):
 
 def test_a_driver_is_started_again_but_not_with_what_would_fail_again(tmp_path):
     sudo = script(tmp_path / "sudo", f"printf '%s\\n' \"$@\" > {tmp_path}/said")
-    env = {"PATH": f"{sudo.parent}:{os.environ['PATH']}", "HOME": "/home/ubuntu"}
+    env = {"PATH": f"{sudo.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     page = ["studies/growth.py", "--address", "auto", "--out", "/shared/a b"]
     drive = str(ROOT / "cluster" / "drive.sh")
     subprocess.run([drive, *page], env={**os.environ, **env}, check=True, timeout=60)
     said = (tmp_path / "said").read_text().splitlines()
     assert said[0] == "systemd-run"
-    assert said[-6:] == ["/home/ubuntu/venv/bin/python", *page]
+    assert said[-6:] == [f"{tmp_path}/venv/bin/python", *page]
     assert "--property=Restart=on-failure" in said
     assert "--property=RestartPreventExitStatus=2 3 5" in said
     assert f"--working-directory={ROOT}" in said

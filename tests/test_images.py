@@ -689,7 +689,7 @@ def test_an_archive_is_never_unpacked(tmp_path):
     np.save(file, IMAGES)
     array, place = file.getvalue(), tmp_path / "in"
     place.mkdir()
-    for name in ("../x.npy", "/tmp/escaped/x.npy", "a/../../x.npy"):
+    for name in ("../x.npy", "/escaped/x.npy", "a/../../x.npy"):
         found = npz_of(place / "x.npz", (name, array))
         assert np.array_equal(read(found).images.numpy().transpose(0, 2, 3, 1), IMAGES)
     for name in ("x.npy/", "images/0.png", "data.txt"):  # any other zip
@@ -706,7 +706,7 @@ def test_an_archive_is_never_unpacked(tmp_path):
     bomb = npz_of(place / "x.npz", ("x.npy", array[:128] + bytes(2**26)))
     assert int(read(bomb).images.max()) == 0
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "x.npz"]
-    assert not Path("/tmp/escaped").exists()
+    assert not Path("/escaped").exists()
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "x.txt", "a\0b", "pipe.npz"])

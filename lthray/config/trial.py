@@ -163,6 +163,11 @@ def words_of_role(role: RoleName) -> tuple[str, ...]:
     return tuple(word for word, row in roles.items() if row.name == role)
 
 
+def parts_of_role(role: RoleName) -> tuple[str, ...]:
+    """Return the parts of a config that have a role; a word that is in no part is one itself."""
+    return tuple(dict.fromkeys(word.split(".")[0] for word in words_of_role(role)))
+
+
 def facts_of(data: Data) -> DataFacts:
     """Return what is known of a data set before it is loaded."""
     return data_facts(data.name)

@@ -62,6 +62,8 @@ EXCESS_SE = Metric("loss/excess_se", "standard error of the excess over images")
 BAND = Metric("loss/t{start}", "held-out loss from timestep {start} on", better="lower")
 SHARPNESS = Metric("loss/sharpness", "relative rise of the loss under weight noise", better="lower")
 
+# training
+
 RATE = Metric("train/lr", "learning rate of the narrower network")
 
 # predictions and samples

@@ -12,6 +12,7 @@ from typing import Any
 
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Measure, Objective, Train
+from lthray.config.trial import parts_of_role
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.core import metrics
 from lthray.core.record import Point, Round, TrialRecord
@@ -20,10 +21,12 @@ MARGIN = 0.01  # of the dense loss, fixed before any run
 POINTS = 0.005  # of accuracy, likewise, for classifiers
 CERTAIN = 1.645  # standard errors of the evaluation: one-sided 95 %
 
-SETTING = ("data", "model", "objective", "latent", "train")  # parts that a dense network differs in
+SETTING = parts_of_role("setting")  # parts that a dense network differs in
 TASK = ("objective", "latent")  # parts that say what is learnt
 NOT_RECIPE = (
-    *("seed", "stream", "control", "sigma", "rates", "fork", "rungs", "measure"),
+    *parts_of_role("identity"),
+    *parts_of_role("control"),
+    *parts_of_role("measure"),
     *SETTING,
 )
 PANEL = (

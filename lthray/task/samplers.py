@@ -26,8 +26,6 @@ from lthray.task.objectives import (
 CHUNK = 512  # images a forward pass
 RHO = 7  # exponent of the noise levels of Karras et al. (2022)
 MOST_LEVELS = 100_000  # of noise, in a saved schedule that is read
-OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr")  # words beside those of the noise
-OF_FILES = ("_class_name", "_diffusers_version", "_name_or_path", "_use_default_values")
 LEAST_SIGNAL = -5.1  # ln(signal / noise) below which nothing of an image is left
 
 
@@ -141,21 +139,6 @@ def saved_scheduler(saved: Mapping[str, Any]) -> Any:
     except Exception:  # whatever diffusers makes of a schedule or a value that it does not know
         return None
     return scheduler if "alphas_cumprod" in vars(scheduler) else None
-
-
-def sampled_otherwise(theirs: Any, objective: Objective) -> list[str]:
-    """Return the words, with both values, in which a saved scheduler samples otherwise than one of
-    its class does here.
-
-    Words of noise and target are left out: those that a network is trained with.
-    """
-    mine = type(theirs).from_config(trained_scheduler(objective).config).config
-    differing = []
-    known = mine.keys() & theirs.config.keys()
-    for word in sorted(known - {*schedule_words(objective), *OF_TRAINING, *OF_FILES}):
-        if theirs.config[word] != mine[word]:
-            differing.append(f"{word} = {theirs.config[word]!r}, here {mine[word]!r}")
-    return differing
 
 
 def _classes_in_turn(network: nn.Module, x: Tensor) -> list[Tensor]:

@@ -79,7 +79,7 @@ class Measuring:
 
     def roles(self, rung: Rung) -> dict[str, Any]:
         """Return role -> step or steps, for the needs of measures."""
-        own = Sources(rung.small.config) if rung.small else self.sources
+        own = Sources(rung.small) if rung.small else self.sources
         roles: dict[str, Any] = {
             "network": rung.shown,
             "dense": self.sources.dense,
@@ -99,7 +99,7 @@ class Measuring:
     def measure(self, name: str, sampler: str, rung: Rung, roles: Mapping[str, Any]) -> Step:
         """Return one measure of a rung; `sampler` names the one that made the samples, if any."""
         row = MEASURES[name]
-        config = rung.small.config if rung.small and "network" in row.needs else self.config
+        config = rung.small if rung.small and "network" in row.needs else self.config
         spec = {"measure": name, **words_of(config, row.words)}
         if sampler:
             spec["sampler"] = sampler

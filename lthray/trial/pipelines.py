@@ -7,12 +7,15 @@ from typing import Any
 import torch
 
 from lthray.config.fields import ConfigError
+from lthray.config.parts import Objective
 from lthray.config.trial import TrialConfig
 from lthray.task import inputs
-from lthray.task.objectives import alphas_cumprod
-from lthray.task.samplers import sampled_otherwise, saved_scheduler, trained_scheduler
+from lthray.task.objectives import alphas_cumprod, schedule_words
+from lthray.task.samplers import saved_scheduler, trained_scheduler
 
 log = logging.getLogger("lthray")
+OF_TRAINING = ("prediction_type", "rescale_betas_zero_snr")  # words beside those of the noise
+OF_FILES = ("_class_name", "_diffusers_version", "_name_or_path", "_use_default_values")
 CLOSE = 1e-5  # by which two tables of the signal's share may differ: that of single precision
 WORDS = {
     "num_train_timesteps": "objective.timesteps",
@@ -47,7 +50,7 @@ def check_scheduler(config: TrialConfig) -> None:
         faults.append(_other_noise(theirs.config, config))
     if faults:
         raise ConfigError([f"model.pretrained = {source!r}: {fault}" for fault in faults])
-    differing = sampled_otherwise(theirs, config.objective)
+    differing = _sampled_otherwise(theirs, config.objective)
     if differing:
         told = "samples here are drawn by measure.samplers, and not as its own scheduler says"
         log.warning("model.pretrained = %r: %s: %s", source, told, "; ".join(differing))
@@ -65,3 +68,18 @@ def _other_noise(saved: Mapping[str, Any], config: TrialConfig) -> str:
     if saved.get("rescale_betas_zero_snr"):
         told.append("rescale_betas_zero_snr = True, for which the config has no word")
     return f"was trained with {'; '.join(told) or 'other noise than the config says'}"
+
+
+def _sampled_otherwise(theirs: Any, objective: Objective) -> list[str]:
+    """Return the words, with both values, in which a saved scheduler samples otherwise than one of
+    its class does here.
+
+    Words of noise and target are left out: those that a network is trained with.
+    """
+    mine = type(theirs).from_config(trained_scheduler(objective).config).config
+    differing = []
+    known = mine.keys() & theirs.config.keys()
+    for word in sorted(known - {*schedule_words(objective), *OF_TRAINING, *OF_FILES}):
+        if theirs.config[word] != mine[word]:
+            differing.append(f"{word} = {theirs.config[word]!r}, here {mine[word]!r}")
+    return differing

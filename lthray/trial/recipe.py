@@ -112,7 +112,7 @@ class Recipe:
         runs = [dense.chain for dense in tried]
         losses = [dense.measures["loss"] for dense in tried]
         chosen = Step("choose", {}, (*runs, *losses)) if len(runs) > 1 else runs[0]
-        return replace(rung, small=trajectory(small), shown=chosen)
+        return replace(rung, small=small, shown=chosen)
 
     def in_place(self, row: Control | None, rung: Rung, fork: int) -> Step:
         """Return the run in a ticket's place: of the control `row`, on the `fork`-th other stream.

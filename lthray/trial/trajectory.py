@@ -28,8 +28,8 @@ class Rung:
     """The run that is measured: the chain's own, a second one on another stream, or a control's."""
     fellow: Step | None = None
     """Where the shown run is a second one: the run of the same begin on the chain's stream."""
-    small: "Trajectory | None" = None
-    """The trajectory of a narrower network that is shown, and only trained dense."""
+    small: TrialConfig | None = None
+    """The config of a narrower network that is shown, and only trained dense."""
     examined: bool = False
     """Whether it is measured at length, and samples are drawn."""
     measures: Mapping[str, Step] = field(default_factory=dict)

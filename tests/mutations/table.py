@@ -498,7 +498,7 @@ KEYS = (
             "every network is compared with itself",
         ),
         (
-            'rung.small.config if rung.small and "network" in row.needs else self.config',
+            'rung.small if rung.small and "network" in row.needs else self.config',
             "self.config",
             SPECS,
             "a narrower network is measured as if layers of another could be cut",
