@@ -125,7 +125,7 @@ class Killed(Exception):
     """A trial was stopped where a state had been committed."""
 
 
-def resumed(config: TrialConfig, store: Store) -> list[Round]:
+def resumed(config: TrialConfig, store: Store, device: torch.device | str = "cpu") -> list[Round]:
     """Return the rounds of a trial that is killed at each commit and round, and begun again."""
 
     def kill(progress: Progress) -> None:
@@ -136,7 +136,7 @@ def resumed(config: TrialConfig, store: Store) -> list[Round]:
     if config.origin:
         count = 2
     while len(found) < count:
-        trial = run(config, store, device="cpu", commit=0.0, progress=kill)
+        trial = run(config, store, device=device, commit=0.0, progress=kill)
         try:
             again = [next(trial) for _ in range(len(found) + 1)]
         except Killed:

@@ -1,6 +1,7 @@
 """What rounds were made on is recorded, and unlike machines are not compared without a word."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from lthray.findings import wording
 from lthray.findings.evidence import gather
 from lthray.study.results import verdict
 from lthray.trial import making, sources
-from lthray.trial.fingerprint import fingerprint
+from lthray.trial.fingerprint import fingerprint, settle_algorithms
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 
@@ -72,6 +73,22 @@ def test_a_fingerprint_of_cuda_says_tf32_determinism_and_versions(monkeypatch):
     assert fingerprint(cuda)["cudnn"].endswith("deterministic True, benchmark False")
     with precision("high"):
         assert fingerprint(cuda)["float32"] == "matmul tf32, convolution tf32"
+
+
+def test_a_gpu_computes_by_algorithms_that_give_equal_bits(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    settle_algorithms(CPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    try:
+        settle_algorithms(torch.device("cuda"))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_unlike_machines_are_named_by_the_words_in_which_they_differ():

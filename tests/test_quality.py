@@ -19,7 +19,7 @@ from lthray.findings.stats import relative_excess
 from lthray.measure import loss, quality
 from lthray.measure.rows import Measured
 from lthray.measure.table import MEASURES
-from lthray.task import networks
+from lthray.task import classifiers, networks
 from lthray.task.data import load, taken
 from lthray.task.objectives import Classify, Denoise
 from lthray.trial.sources import judge_config
@@ -433,3 +433,14 @@ def test_the_registered_extractor_knows_the_digits(store):
     (r,) = rounds(judge_config(tiny()), store)
     assert r.metrics["quality/accuracy"] > 0.95
     assert FEATURES * 10 <= 400
+
+
+# the network that judges
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (7, 7), (8, 5), (3, 6)])
+def test_a_judge_pools_by_torchs_adaptive_average(height, width):
+    x = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+    rows, columns = classifiers.averages(height, 4, x), classifiers.averages(width, 4, x)
+    pooled = nn.functional.adaptive_avg_pool2d(x, 4)
+    assert torch.allclose(rows @ x @ columns.mT, pooled, atol=1e-6)

@@ -26,7 +26,8 @@ def gaussian(features: Tensor) -> Tensor:
     exact = "donot_use_mm_for_euclid_dist"
     squares = torch.cdist(features, features, compute_mode=exact).square()
     rows, columns = torch.triu_indices(squares.shape[-2], squares.shape[-1], offset=1)
-    median = squares[..., rows, columns].median(-1).values[..., None, None]
+    ordered = squares[..., rows, columns].sort(-1).values
+    median = ordered[..., (ordered.shape[-1] - 1) // 2][..., None, None]
     tiny = torch.finfo(squares.dtype).tiny
     kernel = torch.exp(-squares / (2 * median.clamp_min(tiny)))
     return torch.where(median > 0, kernel, 1.0)

@@ -40,8 +40,7 @@ def top(flat: Tensor, count: int) -> Tensor:
     """
     kept = torch.zeros(flat.shape, dtype=torch.bool, device=flat.device)
     order = torch.sort(flat, stable=True, descending=True).indices
-    kept[order[:count]] = True
-    return kept
+    return kept.index_fill_(0, order[:count], True)
 
 
 def largest(weight: Tensor, layer: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ where a device draws for training, by what was drawn. So an object that comes fr
 another says so, and whoever compares rounds can tell (`lthray.core.record.unlike`).
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -28,6 +29,21 @@ USUAL = {
     "autocast": "False",
 }
 """Modes of a CPU as torch begins, which are left out."""
+
+
+def settle_algorithms(device: torch.device) -> None:
+    """Let torch use, on a GPU, the algorithms that give equal bits each time, where it has them.
+
+    On a CPU all do. Where there is none for an operation, torch warns, and trials of such a network
+    are equal up to rounding. Two of the kernels of attention have none, and are not used.
+    """
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS begins
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def fingerprint(device: torch.device) -> dict[str, Any]:

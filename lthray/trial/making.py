@@ -19,7 +19,7 @@ from lthray.measure.rows import Measured
 from lthray.prune.coupling import small
 from lthray.trial import checkpoints, code
 from lthray.trial.along import Along
-from lthray.trial.fingerprint import Machines, fingerprint
+from lthray.trial.fingerprint import Machines, fingerprint, settle_algorithms
 from lthray.trial.state import State
 from lthray.trial.steps import STORED, Step, describe
 from lthray.trial.training import Learner
@@ -87,6 +87,7 @@ class Making:
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.device = torch.device(chosen)
+        settle_algorithms(self.device)
         self.kinds, self._store = kinds, store
         self.commit, self.progress = commit, progress
         self.allow_code_change = allow_code_change

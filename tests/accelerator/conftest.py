@@ -15,6 +15,7 @@ from lthray.core.record import Round
 from lthray.core.store import Store
 from lthray.core.ticket import Mask
 from lthray.core.ticket_file import read_ticket
+from lthray.task.data import _order
 from lthray.trial.run import run
 from lthray.trial.training import _Session
 
@@ -82,6 +83,7 @@ def accelerator(request, monkeypatch) -> Iterator[Accelerator]:
         monkeypatch.setattr(torch, "Generator", pretended.Generator)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(_Session, "step", lambda session: made.step(session))
+    _order.cache_clear()  # orders of images, which another test may have drawn on the device
     yield made
     assert not made.waits, made.waits.most_common(5)
 

@@ -311,7 +311,9 @@ def _note(name: str, args: Any, flat: list[Any], here: list[Pretended], on_devic
         if any(index.dtype == torch.bool for index in indices):
             EVENTS[f"wait: index by a mask at {_place()}"] += 1
         if any(not isinstance(index, Pretended) for index in indices):
-            EVENTS[f"to the device at {_place()}"] += 1
+            EVENTS[f"index to the device at {_place()}"] += 1
+        if "put" in name:  # where bits are to be equal each time, CUDA looks at the indices first
+            EVENTS[f"wait: {name} at {_place()}"] += 1
 
 
 def _place() -> str:

@@ -48,11 +48,12 @@ def test_a_generator_draws_on_its_own_device_another_stream(accelerator: Acceler
 
 def test_waits_and_copies_are_noted():
     device = pretended.install()
-    x = torch.arange(4.0, device=device)
+    x, index = torch.arange(4.0, device=device), torch.tensor([1], device=device)
     asks = {
         "_local_scalar_dense": lambda: float(x.sum()),
         "nonzero": lambda: x.nonzero(),
         "index by a mask": lambda: x[x > 1],
+        "index_put": lambda: x.index_put_((index,), x[:1].clone()),
         "to the host": lambda: x.cpu(),
         "to the device": lambda: torch.ones(2).to(device),
     }

@@ -21,8 +21,10 @@ from lthray.prune.units import UNITS
 from lthray.task.objectives import OBJECTIVES
 from lthray.trial import sources
 from lthray.trial.recipe import trajectory
+from lthray.trial.run import run
 
 from .. import nets
+from ..conftest import resumed, same
 from ..golden import trials
 from ..golden.table import LATENT, LENET, TABLE, UNET, Words
 from .conftest import Accelerator, assert_equal, outcome
@@ -135,6 +137,29 @@ def test_the_covering_trials_use_every_member():
 @pytest.mark.parametrize("name", COVERING)
 def test_a_trial_is_on_a_device_what_it_is_on_the_cpu(name, accelerator, places, quick_judge):
     compare(accelerator, COVERING[name], places)
+
+
+CUT = {name: COVERING[name] for name in ("random", "probed", "latent")} | {
+    "default network": {
+        "train.steps": 30,
+        "prune.ladder": (0.5,),
+        "measure.images": 8,
+        "measure.checkpoints": 2,
+        "measure.samples": 0,
+    },
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_trial_cut_at_each_commit_is_on_a_device_the_whole_trial(
+    name, accelerator, tmp_path, quick_judge
+):
+    config, device = TrialConfig.from_flat(CUT[name]), accelerator.device
+    whole = list(run(config, Store(tmp_path / "whole"), device=device))
+    cut = resumed(config, Store(tmp_path / "cut"), device)
+    assert len(whole) == len(cut) > 1
+    for a, b in zip(whole, cut, strict=True):
+        assert same(a, b), f"round {a.index}"
 
 
 @pytest.mark.walk

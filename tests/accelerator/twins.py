@@ -1,7 +1,6 @@
 """Draws of a device that are the CPU's: with them, trials on two devices can be compared."""
 
 import contextlib
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,8 +21,7 @@ class Twins(TorchFunctionMode):
     def __init__(self, aside: Callable[[], contextlib.AbstractContextManager[None]]):
         super().__init__()
         self.aside = aside
-        self.twins: weakref.WeakKeyDictionary[torch.Generator, torch.Generator]
-        self.twins = weakref.WeakKeyDictionary()
+        self.twins: dict[torch.Generator, torch.Generator] = {}
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None

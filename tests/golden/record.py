@@ -4,6 +4,7 @@ Prints what differs from what was recorded, so that the commit can say why.
 """
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def main() -> None:
 
 
 def differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
-    """Return a line for each thing that was recorded otherwise."""
+    """Return a line for each thing that was recorded otherwise.
+
+    Numbers are equal to a millionth: judges round otherwise on another kind of CPU.
+    """
     lines = []
     if len(before) != len(after):
         lines.append(f"{len(before)} rounds before, {len(after)} now")
@@ -46,13 +50,20 @@ def differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> li
         for word, value in old.items():
             if isinstance(value, dict):
                 for key, number in value.items():
-                    if new[word].get(key) != number:
+                    if not _alike(number, new[word].get(key)):
                         lines.append(
                             f"round {index} {word} {key}: {number} -> {new[word].get(key)}"
                         )
             elif new.get(word) != value:
                 lines.append(f"round {index} {word}: {value} -> {new.get(word)}")
     return lines
+
+
+def _alike(number: Any, other: Any) -> bool:
+    """Return whether two recorded values are equal, floats but for rounding."""
+    if isinstance(number, float) and isinstance(other, float):
+        return math.isclose(number, other, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(number == other)
 
 
 if __name__ == "__main__":
