@@ -233,8 +233,9 @@ def _check_code(call: Call) -> None:
 def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
     """Run what a queue holds while it is recorded, with nobody else running the same call."""
     from lthray.findings.wording import sentences
-    from lthray.study.preview import check_room
+    from lthray.study.room import roomy
     from lthray.tracking.write import Projector
+    from lthray.trial.recipe import trajectory
     from lthray.trial.run import run
 
     ledger, chosen = queue.ledger, queue.call.options
@@ -243,15 +244,14 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
         if not is_ours:
             raise BlockingIOError(f"another process is running this study in {chosen.out}")
         current = queue.again()
-        if current.left:
-            check_room(queue.call, store)
         projector = Projector(store, ledger, chosen.uri, chosen.artifacts, sentences=sentences)
         projector.start()
         interrupted = False
         if current.left:
             with watch:
                 trial = partial(run, allow_code_change=chosen.allow_code_change)
-                interrupted = execute(current, trial, watch)
+                planned = list(map(trajectory, preview(queue.call)))
+                interrupted = execute(current, roomy(trial, planned, store), watch)
         behind = projector.close(HURRY if interrupted else PATIENCE)
     return Ending(interrupted, projector.experiment, behind)
 

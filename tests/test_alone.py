@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from lthray.__main__ import main
+from lthray.cli import study
 from lthray.config import options
 from lthray.core.backends import DiskFull, Folder
 from lthray.core.store import Store
-from lthray.study import preview, resources, watchdog
-from lthray.study.call import resolve
+from lthray.study import resources, room, watchdog
+from lthray.study.call import preview, resolve
 from lthray.study.ledger import Ledger
 from lthray.study.watchdog import watched
 from lthray.trial.recipe import trajectory
@@ -151,22 +152,38 @@ def test_the_folder_and_token_of_a_killed_study_are_swept_by_the_next_one(tmp_pa
 def test_a_study_that_has_no_room_is_refused_before_it_begins(tmp_path, monkeypatch):
     call = resolve(LIST, ["--out", str(tmp_path)])
     store = Store(tmp_path / "store")
-    trials = [trajectory(config) for config in preview.preview(call)]
-    parameters = 7889  # of the tiny network
-    wanted = preview.stored_bytes(trials, parameters)
+    trials = [trajectory(config) for config in preview(call)]
+    parameters = room.parameters_of(tiny())
+    wanted = room.size_of(trials).of(parameters)
     runs = {key for trial in trials for key in trial.runs}
     anchors = 2  # the rewind point of each of two dense runs
     images = 8 * 4
     network = 8 * parameters * len(runs) + 16 * parameters * anchors
-    assert wanted == network + 2 * 5 * (parameters // 8 + 4 * images + 20_000)
-    monkeypatch.setattr(preview, "free", lambda place: 10 * wanted)
-    preview.check_room(call, store)
-    monkeypatch.setattr(preview, "free", lambda place: wanted // 10)
+    assert wanted == network + round(2 * 5 * (parameters / 8 + 4 * images + 20_000))
+    monkeypatch.setattr(room, "free", lambda place: wanted)
+    begun = []
+    room.roomy(lambda *given: begun.append(given), trials, store)(call.config, store)
+    assert begun == [(call.config, store)]
+    monkeypatch.setattr(room, "free", lambda place: wanted - 1)
     with pytest.raises(DiskFull, match=r"will store about .* MB are free; make room, choose"):
-        preview.check_room(call, store)
-    assert not store.exists
-    stored = [rung.measures["loss"].key for trial in trials for rung in trial.shown]
-    assert preview.stored_bytes(trials, parameters, [*runs, *stored]) == 0
+        room.roomy(lambda *given: begun.append(given), trials, store)(call.config, store)
+    assert len(begun) == 1
+    stored = {rung.measures["loss"].key for trial in trials for rung in trial.shown} | runs
+    assert room.size_of(trials, stored.__contains__).of(parameters) == 0
+
+
+def test_a_study_without_room_trains_nothing_and_goes_on_where_there_is_some(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "free", lambda place: 1000)
+        assert study(LIST, ["--local"]) == options.ENVIRONMENT
+    assert "0 MB are free; make room" in capsys.readouterr().err
+    runs = {key for config in preview(resolve(LIST, [])) for key in trajectory(config).runs}
+    assert runs.isdisjoint({key for key, _ in Store("runs/store")})
+    assert study(LIST, ["--local"]) == options.DONE
+    assert runs <= {key for key, _ in Store("runs/store")}
 
 
 def test_the_estimate_is_what_a_trial_stores(store):
@@ -174,7 +191,7 @@ def test_the_estimate_is_what_a_trial_stores(store):
     rounds(config, store)
     sizes = [path.stat().st_size for path in (store.root / "objects").rglob("tensors")]
     chosen = trajectory(config)
-    assert 0.5 < preview.stored_bytes([chosen], 7889) / (sum(sizes) + 60_000) < 2
+    assert 0.5 < room.size_of([chosen]).of(room.parameters_of(config)) / (sum(sizes) + 60_000) < 2
 
 
 # again

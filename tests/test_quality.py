@@ -267,6 +267,23 @@ def test_kid_is_the_unbiased_sum_over_pairs_and_torch_fidelitys_where_both_sets_
     assert quality.kid(a, b) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
 
 
+def test_kid_keeps_what_is_small_beside_an_outlier():
+    """The kernel of the outlier and itself is 1e24 times that of the others."""
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(quality.SPLIT + 40, 8, generator=g), torch.randn(100, 8, generator=g)
+    a[520] = torch.eye(8)[0] * 3e4
+    a[:520, 0] = b[:, 0] = 0.0  # what others have in common with it is small
+    a[521:, 0] = 0.0
+    x, y = a.double().numpy().astype(np.longdouble), b.double().numpy().astype(np.longdouble)
+    within = []
+    for rows in (x, y):
+        kernel = (rows @ rows.T / 8 + 1) ** 3
+        np.fill_diagonal(kernel, 0)
+        within.append(kernel.sum() / (len(rows) * (len(rows) - 1)))
+    expected = sum(within) - 2 * ((x @ y.T / 8 + 1) ** 3).mean()
+    assert quality.kid(a, b) == pytest.approx(float(expected), rel=1e-9)
+
+
 def spoilt(images: torch.Tensor) -> torch.Tensor:
     g = torch.Generator().manual_seed(0)
     return to_bytes(to_float(images[600:1000]) * 0.8 + 0.1 * torch.randn(400, 1, 8, 8, generator=g))

@@ -190,19 +190,24 @@ def _name(metric: Metric, extractor: str) -> str:
     return metric.of(sampler="", extractor=extractor).rpartition("/")[2]
 
 
-def _kernel(x: Tensor, y: Tensor, *, paired: bool = False) -> Tensor:
-    products = (x * y).sum(1) if paired else x @ y.T
-    return (products / x.shape[1] + 1) ** 3
+def _kernel_sum(x: Tensor, y: Tensor, *, within: bool = False) -> float:
+    """Return the sum of the kernel over all pairs of rows of `x` and `y`.
 
-
-def _kernel_sum(x: Tensor, y: Tensor) -> float:
-    return sum(float(_kernel(part, y).sum()) for part in x.split(SPLIT))
+    `within` leaves out the pairs of a row and itself. They are never added, for beside the kernel
+    of an outlier and itself all others would be lost to rounding.
+    """
+    total = 0.0
+    for start in range(0, len(x), SPLIT):
+        kernel = (x[start : start + SPLIT] @ y.T / x.shape[1] + 1) ** 3
+        if within:
+            kernel.diagonal(start).zero_()
+        total += float(kernel.sum())
+    return total
 
 
 def _kernel_within(x: Tensor) -> float:
     """Return the mean kernel over all pairs of different rows of `x`."""
-    diagonal = float(_kernel(x, x, paired=True).sum())
-    return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
+    return _kernel_sum(x, x, within=True) / (len(x) * (len(x) - 1))
 
 
 class _Images(Dataset):

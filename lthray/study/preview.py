@@ -1,28 +1,25 @@
 """What a study would do: its trials, the steps they share, bytes to expect and time."""
 
-import errno
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from lthray.config.labels import name_of
 from lthray.config.options import Options
-from lthray.config.parts import Measure
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
-from lthray.core.backends import DiskFull, free
-from lthray.core.store import Store
 from lthray.core.ticket import Mask
 from lthray.study import resources
 from lthray.study.call import Call, preview
+from lthray.study.room import size_of
 from lthray.study.terminal import duration
 from lthray.task import data
 from lthray.trial.recipe import trajectory
 from lthray.trial.state import State
 from lthray.trial.steps import Step
 from lthray.trial.training import Learner
-from lthray.trial.trajectory import Trajectory, anchors_of
+from lthray.trial.trajectory import Trajectory
 from lthray.trial.workshop import workshop_of
 
 
@@ -91,7 +88,7 @@ def plan_lines(
         alone += len(trial.runs)
         alone_steps += sum(run.length for run in trial.runs.values())
     steps = sum(run.length for run in runs.values())
-    size = stored_bytes(trials, parameters)
+    size = size_of(trials).of(parameters)
     share = f"{steps / max(alone_steps, 1):.0%}"
     pace = f"{per_step * 1e3:.0f} ms a step, {slots} at a time"
     return [
@@ -100,42 +97,6 @@ def plan_lines(
         f"store           about {size / 1e6:,.0f} MB",
         f"training time   at most {duration(steps * per_step / slots)}: {pace}",
     ]
-
-
-def stored_bytes(trials: Sequence[Trajectory], parameters: int, stored: Container[str] = ()) -> int:
-    """Return the bytes that trials of networks with so many `parameters` will store.
-
-    What has one of the keys `stored` is there already. Of a run its weights and their average are
-    kept, at an anchor the moments of the optimizer too, of a round mask, losses and facts.
-    """
-    runs: set[str] = set()
-    rounds: dict[str, Measure] = {}
-    anchors = anchors_of(step for trial in trials for step in trial.wanted)
-    for trial in trials:
-        runs |= trial.runs.keys()
-        rounds |= {rung.measures["loss"].key: trial.config.measure for rung in trial.shown}
-    missing = [key for key in runs if key not in stored]
-    size = 8 * parameters * len(missing)
-    size += 16 * parameters * sum(len(anchors.get(key, ())) for key in missing)
-    for key, measure in rounds.items():
-        images = measure.images * measure.timesteps
-        size += (key not in stored) * (parameters // 8 + 4 * images + 20_000)
-    return size
-
-
-def check_room(call: Call, store: Store) -> None:
-    """Raise DiskFull where a call would store more than there is room for, before it begins."""
-    trials = list(map(trajectory, preview(call)))
-    weights = workshop_of(call.config).weights(0, fresh=True)
-    parameters = sum(map(Tensor.numel, weights.values()))
-    room = free(store.root)
-    if stored_bytes(trials, parameters) <= room:  # whatever is stored, which takes long to list
-        return
-    wanted = stored_bytes(trials, parameters, {key for key, _ in store})
-    if wanted > room:
-        need = f"the trials will store about {wanted / 1e6:,.0f} MB below {store.root}"
-        way_out = "make room, choose another --out, or fewer --trials"
-        raise DiskFull(errno.ENOSPC, f"{need}, where {room / 1e6:,.0f} MB are free; {way_out}")
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:

@@ -35,13 +35,15 @@ def settle_algorithms(device: torch.device) -> None:
     """Let torch use, on a GPU, the algorithms that give equal bits each time, where it has them.
 
     On a CPU all do. Where there is none for an operation, torch warns, and trials of such a network
-    are equal up to rounding. Two of the kernels of attention have none, and are not used.
+    are equal up to rounding. The fused kernels of attention have none, and are not used.
     """
     if device.type != "cuda":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS begins
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False
+    torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
 
