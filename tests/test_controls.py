@@ -37,6 +37,7 @@ STEPS = {
     "perturb": 6 + 6,
     "dense": 0,  # late rewinding with moments and average: the dense run itself
     "small_dense": 3 * 8,  # three rates; the nearest narrower network of both rungs is one
+    "equal_compute": 14 + 20,  # schedules of as many steps as the ticket of a rung has cost
     "tuned": 6 + 6,
     "lr": 6 + 6,
     "one_shot": 0 + 6,  # its first rung is the ticket's own
@@ -218,6 +219,21 @@ def test_small_dense_is_a_trial_of_its_own_network(store, make):
         assert found[index].metrics["cost/parameters"] == alone.metrics["cost/parameters"]
         assert found[index].metrics["cost/steps_spent"] == config.train.steps
         assert "ticket" not in found[index].files
+
+
+@pytest.mark.parametrize("words", [{}, {"rewind__rule": "init"}, {"prune__early": 0.5, "prune__looks": 3}])
+def test_a_dense_network_of_equal_compute_is_a_trial_of_as_many_steps_as_the_ticket_cost(
+    store, words
+):
+    config = tiny(control="equal_compute", **words)
+    ticket = rounds(tiny(**words), store)
+    found = rounds(config, store)
+    for own, r in zip(ticket[1:], found[1:], strict=True):
+        spent = own.metrics["cost/steps_spent"]
+        assert r.metrics["cost/steps_spent"] == r.metrics["cost/steps_of_weights"] == spent
+        alone = rounds(tiny(train__steps=int(spent), prune__ladder=()), store)[0]
+        assert torch.equal(r.arrays["loss"], alone.arrays["loss"])
+        assert r.metrics["loss/heldout"] == alone.metrics["loss/heldout"]
 
 
 def test_a_narrower_network_has_the_best_of_its_rates_by_validation_images(store):

@@ -73,8 +73,9 @@ class TrialConfig:
     weights; shuffle: the mask permuted within its layers; random_mask: over the whole network;
     complement: weights that the ticket cuts; perturb: kept weights moved by sigma; dense: nothing
     cut, the same rewinding; small_dense: a narrower network with as many parameters, at a rate of
-    its own; tuned, lr: trained weights, as the rewinding rules of these names take them; one_shot:
-    cut in one step."""
+    its own; equal_compute: the dense network, trained on a schedule of as many steps as finding and
+    training the ticket took; tuned, lr: trained weights, as the rewinding rules of these names take
+    them; one_shot: cut in one step."""
     sigma: Annotated[Positive, Only("control", "perturb"), Role("control")] = 0.5
     """Noise on the kept weights, in standard deviations of the layer."""
     rates: Annotated[Rates, Only("control", "small_dense"), Role("control")] = (0.5, 1.0, 2.0)

@@ -35,7 +35,7 @@ RewindRule = Literal["init", "late", "tuned", "lr", "random", "sign", "given"]
 Elastic = Literal["interpolate", "append"]
 Control = Literal[
     "none", "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense",
-    "tuned", "lr", "one_shot",
+    "equal_compute", "tuned", "lr", "one_shot",
 ]  # fmt: skip
 Sampler = Literal["ddim", "ddpm", "dpm_solver", "heun"]
 FEWEST_CALLS = {"heun": 3}  # network calls of an image, of samplers that take more than one
@@ -272,6 +272,7 @@ CONTROLS: dict[str, ControlFacts] = {
     "perturb": ControlFacts(),
     "dense": ControlFacts(),
     "small_dense": ControlFacts(chain=True, narrower=True),
+    "equal_compute": ControlFacts(chain=True),
     "tuned": ControlFacts(chain=True),
     "lr": ControlFacts(chain=True, rate=True),
     "one_shot": ControlFacts(chain=True, one_mask=True),

@@ -77,10 +77,13 @@ def _moved(weight: Tensor, sigma: float, seed: int, name: str) -> Tensor:
 class Control:
     """One row of the table: which mask is trained, from which weights, and how it is called."""
 
-    mask: Literal["ticket", "shuffled", "anywhere", "complement", "whole", "at_once", "narrow"]
+    mask: Literal[
+        "ticket", "shuffled", "anywhere", "complement", "whole", "at_once", "narrow", "longer"
+    ]
     """ticket: the mask as it was found; shuffled, anywhere, complement: made of it (`MASKS`);
     whole: nothing is cut; at_once: cut from the dense network in one step; narrow: a smaller
-    network, of which nothing is cut."""
+    network, of which nothing is cut; longer: nothing is cut, and training takes as many steps as
+    finding and training the ticket."""
     label: str
     """Name in tables and charts."""
     rule: str = ""
@@ -114,6 +117,8 @@ CONTROLS: dict[str, Control] = {
     "dense": Control("whole", "dense, rewound"),
     # is sparse better than small
     "small_dense": Control("narrow", "small dense"),
+    # is finding a ticket worth its steps: Liu et al. 2019, arXiv 1810.05270
+    "equal_compute": Control("longer", "dense of equal compute"),
     # is rewinding needed: Renda et al. 2020, arXiv 2003.02389
     "tuned": Control("ticket", "fine-tuned", rule="tuned"),
     "lr": Control("ticket", "learning rate rewound", rule="lr"),

@@ -126,6 +126,8 @@ class Recipe:
             return self.rewound(rule, rung.mask, before, index, stream, moves=True)
         if row.mask == "whole":
             return self.whole(rule, index, stream)
+        if row.mask == "longer":
+            return self.longer(rung.spent, stream)
         if row.mask == "at_once":
             mask = self.prune(rung.density, self.rung(0))
             return self.rewound(rule, mask, self.rung(0), index, stream)
@@ -147,6 +149,11 @@ class Recipe:
         if from_anchor and stream == c.stream and c.rewind.state == "rewound":
             return dense
         return self.rewound(rule, WHOLE, self.rung(0), index, stream)
+
+    def longer(self, steps: int, stream: int) -> Step:
+        """Return the dense network on a schedule of its own of so many `steps`."""
+        sources = Sources(TrialConfig.from_flat({"train.steps": steps}, self.config))
+        return sources.train(sources.dense.parents[0], 0, steps, stream)
 
     # one step of the loop
 

@@ -51,8 +51,8 @@ CRITERIA = (
 BUDGETS = ("uniform", "overall", "erk", "lamp", "ramp", "sensitivity", "hsic", "cka")
 REWINDS = ("init", "late", "tuned", "lr", "random", "sign")
 CONTROLS = (
-    "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense", "tuned",
-    "lr", "one_shot",
+    "reinit", "shuffle", "random_mask", "complement", "perturb", "dense", "small_dense",
+    "equal_compute", "tuned", "lr", "one_shot",
 )  # fmt: skip
 MOVING = ("set", "rigl", "gradual", "rst")
 
