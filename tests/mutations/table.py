@@ -552,8 +552,8 @@ COUNTS = (
     *rows(
         "core/ticket.py",
         (
-            "kept[order[:count]] = True",
-            "kept |= flat >= flat[order[:count]].min() if count else False",
+            "return kept.index_fill_(0, order[:count], True)",
+            "return flat >= flat[order[:count]].min() if count else kept",
             SHARES,
             "equal scores are kept together, and counts are not exact",
         ),
