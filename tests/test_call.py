@@ -517,6 +517,7 @@ PLANS = {
     "architectures": "51a59431b905d56b2b8decad2baa29ffce9390dcfe64c427c115ad405a084791",
     "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
     "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
+    "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
     "frequency": "212c084e1c17389d24588b480914cb9eb6e307f018bb2d546c0d6f123daea038",
     "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
     "layerwise_search confirmed": "64cbcbef0116cfa0ec13e88c86cb8ab0656ee18751a02886fa1a86ff8abba04b",  # noqa: E501

@@ -127,6 +127,26 @@ def test_a_density_lies_between_nought_and_one(density):
     assert "than 0" in line or "than 1" in line or "valid number" in line or "finite" in line
 
 
+@pytest.mark.parametrize(
+    ("word", "given"),
+    [
+        ("prune.ladder", ["0.9", "20"]),
+        ("prune.ladder", ["0.9", "20%"]),
+        ("rewind.fraction", "5"),
+        ("train.ema", "50%"),
+    ],
+)
+def test_a_share_given_in_per_cent_is_told_how_it_is_written(word, given):
+    (line,) = lines_of({word: given})
+    assert "; 20 % is written 0.2" in line
+
+
+@pytest.mark.parametrize(("word", "given"), [("train.lr", "-1"), ("train.lr", "x"), ("seed", "x")])
+def test_what_is_no_share_has_no_word_on_per_cent(word, given):
+    (line,) = lines_of({word: given})
+    assert "%" not in line
+
+
 def test_a_study_of_too_many_trials_is_refused_before_any_is_made():
     many = [str(seed) for seed in range(20_000)]
     (line,) = faults(LIST, "--seeds", *many)

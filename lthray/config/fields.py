@@ -1,8 +1,8 @@
 """Read a frozen dataclass and its parts as flat dotted words, such as "prune.criterion": "random".
 
-Validation is pydantic's. What is added here: all faults are reported at once, one line each, naming
-the word, its value and what is allowed; and a field declares in its `Annotated` type what it is
-(`Only`, `Place`, `Role`), so that no second table repeats it.
+Validation is pydantic's. All faults are reported at once, one line each, naming the word, its value
+and what is allowed; and a field declares in its `Annotated` type what it is (`Only`, `Place`,
+`Role`), so that no second table repeats it.
 """
 
 import difflib
@@ -58,8 +58,7 @@ def checked(word: str, path: str) -> str:
         kind = KINDS[stat.S_IFMT(status.st_mode)]
         raise ConfigError([f"{word} = {path!r}: is {kind}, not a regular file"])
     if status.st_size > MOST:
-        size = f"{status.st_size / 2**30:,.0f} GiB, more than the {MOST / 2**30:.0f} of a file"
-        raise ConfigError([f"{word} = {path!r}: has {size}"])
+        raise ConfigError([f"{word} = {path!r}: has more than {MOST / 2**30:.0f} GiB"])
     return path
 
 
@@ -322,9 +321,10 @@ def _located(location: tuple[int | str, ...]) -> tuple[str, str]:
 def _allowed(fault: Any) -> str:
     """Return what one of pydantic's faults says is allowed."""
     if fault["type"] == "literal_error":
-        listed = fault["ctx"]["expected"].replace(" or ", ", ").split(", ")
-        expected = [word.strip("'") for word in listed]
-        return f"must be {either(expected)}{meant(fault['input'], expected)}"
+        names = fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"must be {either(names)}{meant(fault['input'], names)}"
     if fault["type"] == "string_pattern_mismatch":
         return "an import path package.module:factory"
-    return fault["msg"].replace("Input should be", "must be")
+    is_share = fault.get("ctx", {}).get("lt") == 1 or str(fault["input"]).endswith("%")
+    says = fault["msg"].replace("Input should be", "must be")
+    return f"{says}; 20 % is written 0.2" if is_share else says
