@@ -273,7 +273,10 @@ def _begin(
         plan["given"] = digests
     about = about_of("trial", _about(trial), chosen=chosen, config=config, argv=argv)
     store = store_of(chosen)
-    return store, Ledger.freeze(store, plan, about)
+    ledger = Ledger.freeze(store, plan, about)
+    if changed := ledger.changed_inputs():
+        say(changed)
+    return store, ledger
 
 
 def _existing(chosen: options.Root) -> "Store":

@@ -191,7 +191,7 @@ def test_the_inception_of_torch_fidelity_is_told_with_the_line_that_converts_it(
     [
         ("/dev/zero", "is a device, not a regular file"),
         ("pipe", "is a pipe, not a regular file"),
-        ("huge", "has 9 GiB, more than the 8 of a file"),
+        ("huge", "has more than 8 GiB"),
         ("folder", "is a folder, not a regular file"),
     ],
 )

@@ -460,7 +460,7 @@ def test_a_terminal_of_no_width_is_written_to(columns, monkeypatch):
 # data that have changed
 
 
-def test_the_same_command_on_changed_data_is_another_trial(tmp_path, monkeypatch):
+def test_the_same_command_on_changed_data_is_another_trial(tmp_path, monkeypatch, capsys):
     """Nothing of the one is taken for the other, and both stay on record."""
     monkeypatch.setattr("lthray.tracking.write.replay", lambda *_, **__: 0)
     place = tmp_path / "pets"
@@ -471,10 +471,18 @@ def test_the_same_command_on_changed_data_is_another_trial(tmp_path, monkeypatch
     argv = ["trial", *argv_of(TINY | mine | {"prune.ladder": (0.5,)})]
     argv += ["--out", str(tmp_path / "runs")]
     assert main(argv) == options.DONE
+    assert "changed" not in capsys.readouterr().out
     Image.fromarray(np.full((8, 8), 241, np.uint8)).save(place / "07.png")
     data.read.cache_clear()
+    (before,) = Ledger.all(Store(tmp_path / "runs" / "store"))
     assert main(argv) == options.DONE
-    first, second = Ledger.all(Store(tmp_path / "runs" / "store"))
+    told = f"the data have changed since call {before.key[:16]}: all is made anew\n"
+    assert told in capsys.readouterr().out
+    assert main([*argv, "--train.lr", "0.001"]) == options.DONE  # another trial for other reasons
+    assert "changed" not in capsys.readouterr().out
+    calls = {ledger.key: ledger for ledger in Ledger.all(Store(tmp_path / "runs" / "store"))}
+    first = calls.pop(before.key)
+    second = next(ledger for ledger in calls.values() if "0.001" not in ledger.about["command"])
     (a,), (b,) = first, second
     assert a.point.data[1] != b.point.data[1]
     assert not {*a.point.runs} & {*b.point.runs}

@@ -24,7 +24,8 @@ INDEX = key_of("index of calls", 1, {})
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 UNFINISHED = Outcome("unfinished")
 
-
+INPUTS = {"data": "the data", "given": "given files"}
+"""Part of a plan that is a digest of what lies outside -> what it is called."""
 GIVEN_OUT = re.compile(r"trial-(\d{4,9})-point")
 
 
@@ -103,6 +104,20 @@ class Ledger:
         """Facts of the call: study, preset, smoke, question, command, plan, created (Unix time)."""
         item = self.store.find(self.key, "plan")
         return _read(f"call {self.key[:16]}", checked, About, item.facts) if item else {}
+
+    def changed_inputs(self) -> str:
+        """Return a line on an earlier call that is this one but for its data or given files, of
+        which nothing is used; "" where there is none, or trials of this call were given out."""
+        if list(self):
+            return ""
+        own = self.about["plan"]
+        for other in Ledger.all(self.store):
+            before = other.about["plan"]
+            parted = [word for word in {**own, **before} if own.get(word) != before.get(word)]
+            if parted and INPUTS.keys() >= set(parted):
+                what = " and ".join(INPUTS[word] for word in parted)
+                return f"{what} have changed since call {other.key[:16]}: all is made anew"
+        return ""
 
     def begin(self, number: int, point: Point) -> Point:
         """Give out trial `number` as `point`; returns what was given out first, which stays."""
