@@ -63,6 +63,7 @@ def trial(
             "loss/heldout": (dense or DENSE) * (1 + d),
             "loss/excess": d,
             "loss/excess_se": error,
+            "density/total": 0.05 + 0.95 * density,
         }
         if kid and index in (0, len(excess)):
             measured |= {

@@ -71,6 +71,8 @@ class Lines:
     """Whether x are densities of a ladder."""
     steps: bool = False
     """Whether curves are drawn as steps."""
+    doublings: bool = False
+    """Whether x doubles from mark to mark, so that its axis is logarithmic."""
     level: float | None = None
     """Height of a horizontal line."""
 
@@ -80,6 +82,11 @@ class Lines:
         densities = sorted({x for line in self.lines for x in line.x}, reverse=True)
         every = -(-len(densities) // TICKS)
         return densities[::every] if densities else []
+
+    @property
+    def marks(self) -> list[float]:
+        """All x of the curves, rising."""
+        return sorted({x for line in self.lines for x in line.x})
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,9 @@ def _draw_lines(axes: Any, figure: Lines) -> None:
         axes.set_xticks(figure.ticks, [f"{x:.3g}" for x in figure.ticks])
         axes.minorticks_off()
         axes.invert_xaxis()
+    if figure.doublings:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(figure.marks, [f"{x:g}" for x in figure.marks])
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
 
@@ -242,6 +252,9 @@ def _line_traces(figure: Lines) -> dict[str, Any]:
         labels = [f"{tick:.3g}" for tick in figure.ticks]
         x |= {"type": "log", "autorange": "reversed"}
         x |= {"tickvals": figure.ticks, "ticktext": labels}
+    if figure.doublings:
+        x |= {"type": "log", "tickvals": figure.marks}
+        x |= {"ticktext": [f"{mark:g}" for mark in figure.marks]}
     shapes = []
     if figure.level is not None:
         level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}

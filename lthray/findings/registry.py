@@ -1,0 +1,133 @@
+"""A page's registry of claims: each is tested once, and all of them are adjusted together.
+
+A table, its stars, the sentences and the figures of a page are views of one registry, so that they
+cannot disagree. A claim says that a mean over seeds lies below a margin. Its bound is the one-sided
+upper bound of that mean at the level at which Holm's procedure (1979) tests the claim within the
+family, and the claim holds where the bound lies below the margin: bound and test always agree, and
+all claims of the page together err in at most 5 %.
+
+A run that was planned and is missing, or that has no finite value, is the worst outcome of the
+claim that it would have supported: the claim does not hold.
+"""
+
+import math
+import statistics as plain
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from lthray.findings import stats as st
+
+ALPHA = 0.05
+DISAGREE = 3.0  # times by which p of the t-test and of sign flips may differ without a word
+ENOUGH = 6  # seeds from which sign flips can reach the level of a test
+
+Place = tuple[str | float, ...]
+"""What a claim is about, beside its name: a budget, a recipe, a density."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One claim: the mean of `values`, one for each seed, lies below `margin`."""
+
+    name: str
+    place: Place
+    values: Mapping[int, float]
+    """Seed -> number; of a run that diverged not a finite one."""
+    planned: int
+    """Number of seeds that were planned."""
+    margin: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether every planned seed has a finite value, and there are two or more."""
+        finite = [value for value in self.values.values() if math.isfinite(value)]
+        return len(finite) == self.planned > 1
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds that have a finite value; nan where none has."""
+        finite = [value for value in self.values.values() if math.isfinite(value)]
+        return plain.fmean(finite) if finite else math.nan
+
+    @property
+    def p(self) -> float:
+        """One-sided p of the t-test; 1 where a planned seed is missing."""
+        return st.t_test(list(self.values.values()), "less", shift=self.margin) if self.whole else 1
+
+    @property
+    def sensitive(self) -> bool:
+        """Whether sign flips, which no outlier misleads, give a p that is unlike the t-test's."""
+        if not self.whole or self.planned < ENOUGH:
+            return False
+        flipped = st.sign_flip(list(self.values.values()), "less", shift=self.margin)
+        least = 2.0**-self.planned  # no p of sign flips is smaller
+        return not 1 / DISAGREE <= flipped / max(self.p, least) <= DISAGREE
+
+    @property
+    def seeds(self) -> str:
+        """How many of the planned seeds have a finite value, as "5 of 8", or "8"."""
+        finite = sum(map(math.isfinite, self.values.values()))
+        return str(finite) if finite == self.planned else f"{finite} of {self.planned}"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A statement as the family has tested it."""
+
+    statement: Statement
+    level: float
+    """Level of the test, and of the bound: 1 - level of the mean's bounds lie above the mean."""
+
+    @property
+    def bound(self) -> float:
+        """Upper bound of the mean; inf where a planned seed is missing."""
+        if not self.statement.whole:
+            return math.inf
+        return st.upper_bound(list(self.statement.values.values()), 1 - self.level)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim holds, all others of the page considered."""
+        return self.bound < self.statement.margin
+
+
+class Registry:
+    """All claims of a page, by name and place."""
+
+    def __init__(self, statements: Iterable[Statement]):
+        """Take the family of a page; a claim that stands there twice is refused (ValueError)."""
+        self.family: dict[tuple[str, Place], Statement] = {}
+        for statement in statements:
+            key = statement.name, statement.place
+            if key in self.family:
+                raise ValueError(f"{statement.name} of {statement.place} is claimed twice")
+            self.family[key] = statement
+
+    @cached_property
+    def levels(self) -> dict[tuple[str, Place], float]:
+        """The level at which each claim is tested: that of its step in Holm's procedure, and after
+        the first claim that fails, the level of that one."""
+        levels: dict[tuple[str, Place], float] = {}
+        level, failed = ALPHA, False
+        for step, key in enumerate(sorted(self.family, key=lambda key: self.family[key].p)):
+            if not failed:
+                level = ALPHA / (len(self.family) - step)
+                failed = self.family[key].p >= level
+            levels[key] = level
+        return levels
+
+    def __iter__(self) -> Iterator[Tested]:
+        """Iterate over all claims in the order in which they were made."""
+        for key, statement in self.family.items():
+            yield Tested(statement, self.levels[key])
+
+    def find(self, name: str, *place: str | float) -> Tested | None:
+        """Return a claim as it was tested; None where it was not made."""
+        key = name, place
+        return Tested(self.family[key], self.levels[key]) if key in self.family else None
+
+    def holds(self, name: str, *place: str | float) -> bool:
+        """Return whether a claim was made and holds."""
+        tested = self.find(name, *place)
+        return tested is not None and tested.holds
