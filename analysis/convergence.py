@@ -32,7 +32,7 @@ from lthray.tracking.read import Recorded
 ORDER = 15  # place in a report
 EQUAL = "equal_compute"  # control of the dense network that trains as long as a ticket took
 NOTHING = "no dense network of equal compute or of twice the steps is recorded beside a ticket"
-SEVERAL = "several evaluation sets or recipes are recorded, which cannot be set side by side"
+SEVERAL = "evaluation sets, recipes or more than the budget differ: nothing to set side by side"
 DOUBLINGS = 3  # budgets from which a line is drawn through them
 OWN, COMPUTE, CONVERGED = "own", "equal compute", "converged"
 RIVALS = {OWN: "its own dense network", COMPUTE: "a dense network of equal compute"}
@@ -77,7 +77,10 @@ class Budgets:
 def applies(recorded: Recorded, call: str = "") -> str:
     """Return why the page has nothing to say of a study; empty where it has."""
     found = evidence_of(recorded.of(call))
-    kinds = {(evidence.panel, recipe) for evidence in found for recipe in evidence.recipes}
+    kinds = set()
+    for evidence in found:
+        others = {**evidence.words, "train.steps": 0}
+        kinds |= {(evidence.panel, str(sorted(others.items())), name) for name in evidence.recipes}
     if len(kinds) > 1:
         return SEVERAL
     told = [each for each in found if each.longer or any(EQUAL in c.arms for c in cells_of(each))]

@@ -167,6 +167,7 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
         assert {redacted(text) for text in s.text} <= set(page.texts["p"])
     silent = [text for text in page.texts["p"] if " does not apply: " in text]
     assert [text.split(" does")[0] for text in silent] == [
+        "Convergence",
         "Pruning methods",
         "Architectures",
         "Rewinding",
@@ -225,7 +226,7 @@ def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
         ("pruning_methods.digits", ["ticket_frequency", "pruning_methods", "ticket_anatomy"]),
         ("frequency.digits", ["ticket_frequency", "ticket_anatomy"]),
         ("rewinding.digits", ["ticket_frequency", "rewinding", "ticket_anatomy"]),
-        ("budget.digits", ["ticket_frequency", "ticket_anatomy"]),
+        ("budget.digits", ["ticket_frequency", "convergence", "ticket_anatomy"]),
     ],
 )
 def test_each_analysis_says_which_studies_it_applies_to(defined, study, applying):

@@ -39,36 +39,39 @@ class Statement:
     margin: float = 0.0
 
     @property
+    def finite(self) -> list[float]:
+        """The values of the seeds that have a finite one."""
+        return list(filter(math.isfinite, self.values.values()))
+
+    @property
     def whole(self) -> bool:
         """Whether every planned seed has a finite value, and there are two or more."""
-        finite = [value for value in self.values.values() if math.isfinite(value)]
-        return len(finite) == self.planned > 1
+        return len(self.finite) == self.planned > 1
 
     @property
     def mean(self) -> float:
         """Mean over the seeds that have a finite value; nan where none has."""
-        finite = [value for value in self.values.values() if math.isfinite(value)]
-        return plain.fmean(finite) if finite else math.nan
+        return plain.fmean(self.finite) if self.finite else math.nan
 
     @property
     def p(self) -> float:
         """One-sided p of the t-test; 1 where a planned seed is missing."""
-        return st.t_test(list(self.values.values()), "less", shift=self.margin) if self.whole else 1
+        return st.t_test(self.finite, "less", shift=self.margin) if self.whole else 1.0
 
     @property
     def sensitive(self) -> bool:
         """Whether sign flips, which no outlier misleads, give a p that is unlike the t-test's."""
         if not self.whole or self.planned < ENOUGH:
             return False
-        flipped = st.sign_flip(list(self.values.values()), "less", shift=self.margin)
+        flipped = st.sign_flip(self.finite, "less", shift=self.margin)
         least = 2.0**-self.planned  # no p of sign flips is smaller
         return not 1 / DISAGREE <= flipped / max(self.p, least) <= DISAGREE
 
     @property
     def seeds(self) -> str:
         """How many of the planned seeds have a finite value, as "5 of 8", or "8"."""
-        finite = sum(map(math.isfinite, self.values.values()))
-        return str(finite) if finite == self.planned else f"{finite} of {self.planned}"
+        count = len(self.finite)
+        return str(count) if count == self.planned else f"{count} of {self.planned}"
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,14 @@ class Tested:
 
     statement: Statement
     level: float
-    """Level of the test, and of the bound: 1 - level of the mean's bounds lie above the mean."""
+    """Level of the test, and of its bound."""
 
     @property
     def bound(self) -> float:
         """Upper bound of the mean; inf where a planned seed is missing."""
         if not self.statement.whole:
             return math.inf
-        return st.upper_bound(list(self.statement.values.values()), 1 - self.level)
+        return st.upper_bound(self.statement.finite, 1 - self.level)
 
     @property
     def holds(self) -> bool:
