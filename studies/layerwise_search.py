@@ -11,11 +11,12 @@ density of one common ladder. At the second rung, the fourth, ... the better hal
 (asynchronous successive halving). A trial that was cut short never counts as a good one.
 
 Then the best recipe (--recipes, up to 3) is confirmed on fresh seeds (--confirm-seeds), fresh
-streams and the untouched test split. Beside it run its controls at two rungs named here, a second
-dense network a seed (what chance does) and one of twice the steps (is the reference undertrained).
+streams and the untouched test split. Beside it run its controls at two rungs named here, a dense
+network of equal compute at each of them (was finding the ticket worth its steps), a second dense
+network a seed (what chance does) and one of twice the steps (is the reference undertrained).
 Only the confirmation is graded; how much the search flattered itself is told.
 
-Cost: digits, at most trials x 4 rungs of 400 steps, then seeds x 14 training runs. Expect, on
+Cost: digits, at most trials x 4 rungs of 400 steps, then seeds x 22 training runs. Expect, on
 digits: magnitude far ahead of random; tickets ahead of every control at all densities, of a dense
 network that is undertrained. An adaptive search says which recipe is best, not how often tickets
 exist.
@@ -63,7 +64,7 @@ def space(config: TrialConfig) -> Space:
 CONFIRMATION = Confirmation(
     seeds=FRESH[:3],
     presets=dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), FRESH),
-    arms=lambda config: against("reinit", "shuffle", "small_dense", rungs=(2, -1)),
+    arms=lambda config: against("reinit", "shuffle", "small_dense", "equal_compute", rungs=(2, -1)),
     references=lambda config: [AGAIN, longer(config)],
     words={
         "measure.split": "test",

@@ -520,7 +520,7 @@ PLANS = {
     "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
     "frequency": "212c084e1c17389d24588b480914cb9eb6e307f018bb2d546c0d6f123daea038",
     "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
-    "layerwise_search confirmed": "64cbcbef0116cfa0ec13e88c86cb8ab0656ee18751a02886fa1a86ff8abba04b",  # noqa: E501
+    "layerwise_search confirmed": "8c5ed03617598d88047c404e982744a63cd44f41be7f29a63a5e0820c4600bf8",  # noqa: E501
     "pruning_methods": "f10c8ea9141c89e3982e6a5b11d53edc58ce6cacc34f98bb4f4dcd58931234ab",
     "rewinding": "67acdf1701ae7dba20ac52540f35f03b650d4145050ff39f459eaed4322c51bd",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",

@@ -118,7 +118,9 @@ def test_pages_that_have_nothing_to_say_are_told():
     with pytest.raises(ConfigError, match="no dense network of equal compute"):
         sections(budget(400, alone))
     other = [trial("none", 0, (0.0, 0.0), **{"train.steps": 400, "prune.criterion": "random"})]
-    with pytest.raises(ConfigError, match="evaluation sets, recipes or more than the budget differ"):
+    with pytest.raises(
+        ConfigError, match="evaluation sets, recipes or more than the budget differ"
+    ):
         sections([*budget(400, arms()), *other])
 
 

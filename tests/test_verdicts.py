@@ -196,6 +196,26 @@ def test_one_sampler_alone_gives_no_grade_in_samples():
     assert graded(found) == 3
 
 
+@pytest.mark.parametrize(
+    ("longer", "stands", "cell"),
+    [(-0.15, "does not match", "+10.0±"), (-0.04, "matches", "-1.0±"), (0.02, "matches", "-7.0±")],
+)
+def test_a_dense_network_of_equal_compute_stands_beside_the_ticket(longer, stands, cell):
+    shift = longer - sum(GOOD) / len(GOOD)
+    equal = [trial("equal_compute", s, (0.0, d + shift)) for s, d in zip(SEEDS, GOOD, strict=True)]
+    found = study([-0.05 + (d - sum(GOOD) / len(GOOD)) for d in GOOD[::-1]], BAD, BAD)
+    evidence, _ = only(found + equal)
+    head, *rows = wording.table(evidence)
+    shown = rows[-1][head.index("- equal compute")]
+    assert shown.startswith(cell)
+    assert shown.endswith("*") == (stands == "matches")
+    told = wording.sentences(evidence)[0]
+    assert f" It {stands} a dense network that trained for as many steps as finding" in told
+    assert f"({cell}" in told
+    assert "- equal compute" not in wording.table(only(found)[0])[0]
+    assert "as many steps" not in wording.sentences(only(found)[0])[0]
+
+
 def test_without_samples_the_table_has_the_customary_columns():
     head = wording.table(only(study(GOOD))[0])[0]
     assert head[3:] == [

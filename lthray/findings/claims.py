@@ -51,6 +51,8 @@ STRUCTURE = Contrast("structure", "shuffle", "- shuffled")
 INITIALISATION = Contrast("initialisation", "reinit", "- reinit")
 SMALL = Contrast("small", "small_dense", "- small dense")
 CONTRASTS = (STRUCTURE, INITIALISATION, SMALL)
+EQUAL = Contrast("equal", "equal_compute", "- equal compute")
+"""Of this control the claim is that the ticket matches it."""
 CONFIRMED = (MATCHING, STRUCTURE.claim, INITIALISATION.claim)  # what together is winning
 NEEDED = (STRUCTURE.control, INITIALISATION.control)  # controls without which nothing can win
 
@@ -102,6 +104,8 @@ def claims(evidence: Evidence, cell: Cell, margin: float | None = None) -> dict[
     for contrast in CONTRASTS:
         differences = paired(ticket, cell.excess(contrast.control))
         tested.append(_claim(contrast.claim, differences.values()))
+    longer = paired(ticket, cell.excess(EQUAL.control))
+    tested.append(_claim(EQUAL.claim, longer.values(), margin))
     tested.append(_claim(FASTER, map(math.log, speed(evidence, cell))))
     for sampler in samplers(cell):
         tested.append(_kid_claim(evidence, cell, sampler))

@@ -66,6 +66,9 @@ def columns(evidence: Evidence) -> list[Column]:
     shown = [Column(MATCHING, "excess", percent, evidence.deciding, "{:.1%}", "{:+.1%}")]
     for contrast in claims.CONTRASTS:
         shown.append(Column(contrast.claim, contrast.heading, percent))
+    cells = [cell for by_density in evidence.recipes.values() for cell in by_density.values()]
+    if any(claims.EQUAL.control in cell.arms for cell in cells):
+        shown.append(Column(claims.EQUAL.claim, claims.EQUAL.heading, percent))
     for sampler in sorted({*CUSTOMARY, *claims.all_samplers(evidence)}):
         shown.append(Column(sampler, f"KID {sampler}", number, kid_of(sampler)))
     return [*shown, Column(claims.FASTER, "steps", ratio)]
@@ -166,8 +169,8 @@ def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
     won = claims.winning(evidence, recipe, margin)
     at = (won or tried)[-1]
     tested = claims.claims(evidence, cells[at], margin)
-    more = f"{_extras(tested)}{_older(evidence, cells[at])}"
-    return f"{text} and {_wins(won, tried)} (tried at {listed(tried)}). At {at:.4g} it {more}."
+    more = f"{_extras(tested)}{_older(evidence, cells[at])}.{_equal(tested)}"
+    return f"{text} and {_wins(won, tried)} (tried at {listed(tried)}). At {at:.4g} it {more}"
 
 
 def _with_controls(rungs: Sequence[tuple[float, Cell]]) -> list[float]:
@@ -195,6 +198,18 @@ def _older(evidence: Evidence, cell: Cell) -> str:
     if steps <= evidence.steps:
         return ""
     return f", with weights that have seen {steps:.0f} steps, which flatters it"
+
+
+def _equal(tested: Mapping[str, Claim]) -> str:
+    """Return how a ticket stands beside a dense network of equal compute, where there is one."""
+    claim = tested.get(claims.EQUAL.claim)
+    if claim is None:
+        return ""
+    stands = "matches" if claim.holds else "does not match"
+    return (
+        f" It {stands} a dense network that trained for as many steps as finding and training the "
+        f"ticket took ({percent(claim)} of the dense loss)."
+    )
 
 
 def _extras(tested: Mapping[str, Claim]) -> str:
