@@ -156,9 +156,8 @@ def samplers(cell: Cell) -> list[str]:
 def all_samplers(evidence: Evidence) -> list[str]:
     """Return the samplers whose KID was taken of any dense network or ticket."""
     rounds = list(evidence.dense.values())
-    for cells in evidence.recipes.values():
-        for cell in cells.values():
-            rounds += cell.tickets.values()
+    for cell in evidence.cells:
+        rounds += cell.tickets.values()
     return samplers_of(rounds)
 
 

@@ -115,6 +115,14 @@ class Evidence:
         return sorted(self.recipes[recipe].items(), reverse=True)
 
     @property
+    def cells(self) -> list[Cell]:
+        """All cells of all recipes."""
+        cells: list[Cell] = []
+        for by_density in self.recipes.values():
+            cells += by_density.values()
+        return cells
+
+    @property
     def space(self) -> str:
         """Space in which the network works: pixels or latents."""
         objective = OBJECTIVES[self.words.get("objective.name", Objective().name)]

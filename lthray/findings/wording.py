@@ -66,8 +66,7 @@ def columns(evidence: Evidence) -> list[Column]:
     shown = [Column(MATCHING, "excess", percent, evidence.deciding, "{:.1%}", "{:+.1%}")]
     for contrast in claims.CONTRASTS:
         shown.append(Column(contrast.claim, contrast.heading, percent))
-    cells = [cell for by_density in evidence.recipes.values() for cell in by_density.values()]
-    if any(claims.EQUAL.control in cell.arms for cell in cells):
+    if any(claims.EQUAL.control in cell.arms for cell in evidence.cells):
         shown.append(Column(claims.EQUAL.claim, claims.EQUAL.heading, percent))
     for sampler in sorted({*CUSTOMARY, *claims.all_samplers(evidence)}):
         shown.append(Column(sampler, f"KID {sampler}", number, kid_of(sampler)))
@@ -137,9 +136,7 @@ def sentences(evidence: Evidence, margin: float | None = None) -> list[str]:
     steps = f"{evidence.steps} steps"
     lines.append(f"The margin of {margin:.1%} is worth {share} of the dense network's {steps}.")
     lines.append(_budget(evidence))
-    for name, r in evidence.given.items():
-        lines.append(_given(evidence, name, r))
-    return lines
+    return [*lines, *(_given(evidence, name, r) for name, r in evidence.given.items())]
 
 
 def listed(densities: Sequence[float]) -> str:
