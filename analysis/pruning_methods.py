@@ -26,9 +26,10 @@ from lthray.findings import claims
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_by_density
 from lthray.findings.claims import ALPHA, Claim
-from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather, seeds_of
+from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
 from lthray.findings.rounds import paired
 from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.wording import seeds_of
 from lthray.tracking.read import Recorded
 
 ORDER = 20  # place in a report

@@ -204,8 +204,8 @@ def _phase(
     )
     store = store_of(chosen)
     ledger = Ledger.freeze(store, call.plan(digest, given_digests(call.config)), about)
-    if changed := ledger.changed_inputs():
-        say(changed)
+    for line in ledger.changed_inputs():
+        say(line)
     watch = Watch(Tally(store, ledger, call.trials), page.name)
     queue = Queue(call, ledger)
     ending = _run(queue, execute, watch)

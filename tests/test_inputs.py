@@ -476,7 +476,7 @@ def test_the_same_command_on_changed_data_is_another_trial(tmp_path, monkeypatch
     data.read.cache_clear()
     (before,) = Ledger.all(Store(tmp_path / "runs" / "store"))
     assert main(argv) == options.DONE
-    told = f"the data have changed since call {before.key[:16]}: all is made anew\n"
+    told = f"have changed since call {before.key[:16]}: all is made anew\n"
     assert told in capsys.readouterr().out
     assert main([*argv, "--train.lr", "0.001"]) == options.DONE  # another trial for other reasons
     assert "changed" not in capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig, words_of_role
 from lthray.core import metrics
-from lthray.core.record import Round, TrialRecord
+from lthray.core.record import Outcome, Round, TrialRecord
 from lthray.findings import charts, claims, wording
 from lthray.findings.evidence import (
     MARGIN,
@@ -214,6 +214,39 @@ def test_a_dense_network_of_equal_compute_stands_beside_the_ticket(longer, stand
     assert f"({cell}" in told
     assert "- equal compute" not in wording.table(only(found)[0])[0]
     assert "as many steps" not in wording.sentences(only(found)[0])[0]
+
+
+def failed(trial: TrialRecord, rungs: int) -> TrialRecord:
+    """Return a trial that failed after so many rungs."""
+    end = Outcome("failed", "NonFinite: training loss is nan", None, 0.0, "deterministic")
+    return replace(trial, end=end, rounds=trial.rounds[: 1 + rungs] if rungs >= 0 else ())
+
+
+@pytest.mark.parametrize("rungs", [-1, 0, 1])
+@pytest.mark.parametrize("arm", ["none", "shuffle", "reinit"])
+def test_trials_that_failed_count_against_the_claims_they_would_have_supported(arm, rungs):
+    """Three of eight seeds diverge, before the dense network, the first rung or the second."""
+    eight = [trial(a, s, (-0.05 + 1e-3 * s,) * 2) for s in range(8) for a in ("none",)]
+    eight += [trial(a, s, (0.1 + 2e-3 * s,) * 2) for s in range(8) for a in ("shuffle", "reinit")]
+    lost = [
+        failed(t, rungs) if t.point.control == arm and t.point.seed in (1, 4, 6) else t
+        for t in eight
+    ]
+    assert graded(eight) == 3
+    assert graded(lost) == (0 if arm == "none" else 1 if arm == "shuffle" else 2)
+    evidence, cell = only(lost)
+    tested = claims.claims(evidence, cell)
+    named = {"none": "matching", "shuffle": "structure", "reinit": "initialisation"}[arm]
+    assert not tested[named].holds
+    assert tested[named].p == 1
+    last = next(iter(evidence.recipes))
+    assert (LADDER[1] in claims.winning(evidence, last)) is False
+    row = wording.table(evidence)[2]
+    told = wording.sentences(evidence)[0]
+    assert row[2] == ("5 of 8" if arm == "none" else "8")
+    assert ("(5 of 8 seeds)" in told) == (arm == "none")
+    unfinished = [replace(t, end=None) for t in lost]  # they may yet come
+    assert graded(unfinished) == 3
 
 
 def test_without_samples_the_table_has_the_customary_columns():

@@ -45,13 +45,15 @@ class Contrast:
     control: str
     heading: str
     """Head of its column in a verdict."""
+    margins: float = 0.0
+    """By how many margins the ticket may be worse where the claim is that it matches."""
 
 
 STRUCTURE = Contrast("structure", "shuffle", "- shuffled")
 INITIALISATION = Contrast("initialisation", "reinit", "- reinit")
 SMALL = Contrast("small", "small_dense", "- small dense")
 CONTRASTS = (STRUCTURE, INITIALISATION, SMALL)
-EQUAL = Contrast("equal", "equal_compute", "- equal compute")
+EQUAL = Contrast("equal", "equal_compute", "- equal compute", margins=1)
 """Of this control the claim is that the ticket matches it."""
 CONFIRMED = (MATCHING, STRUCTURE.claim, INITIALISATION.claim)  # what together is winning
 NEEDED = (STRUCTURE.control, INITIALISATION.control)  # controls without which nothing can win
@@ -69,6 +71,9 @@ class Claim:
     holds: bool
     sampler: str = ""
     """Sampler whose KID the claim is about; empty for a claim about the loss or the steps."""
+    whole: bool = True
+    """Whether no trial that it is about failed. Else it does not hold: a failure is the worst
+    outcome."""
 
     @property
     def mean(self) -> float:
@@ -87,8 +92,8 @@ class Claim:
 
     @property
     def p(self) -> float:
-        """One-sided p of the t-test."""
-        return st.t_test(self.values, "less", shift=self.margin)
+        """One-sided p of the t-test; 1 where a trial failed."""
+        return st.t_test(self.values, "less", shift=self.margin) if self.whole else 1.0
 
     @property
     def p_flip(self) -> float:
@@ -100,13 +105,17 @@ def claims(evidence: Evidence, cell: Cell, margin: float | None = None) -> dict[
     """Return every claim that the arms of a cell allow, by name; each needs two seeds."""
     margin = evidence.margin if margin is None else margin
     ticket = cell.excess(TICKET)
-    tested = [_claim(MATCHING, ticket.values(), margin), _claim(BETTER, ticket.values())]
-    for contrast in CONTRASTS:
-        differences = paired(ticket, cell.excess(contrast.control))
-        tested.append(_claim(contrast.claim, differences.values()))
-    longer = paired(ticket, cell.excess(EQUAL.control))
-    tested.append(_claim(EQUAL.claim, longer.values(), margin))
-    tested.append(_claim(FASTER, map(math.log, speed(evidence, cell))))
+    whole = cell.whole(TICKET)
+    tested = [
+        _claim(MATCHING, ticket.values(), margin, whole=whole),
+        _claim(BETTER, ticket.values(), whole=whole),
+        _claim(FASTER, map(math.log, speed(evidence, cell)), whole=whole),
+    ]
+    for contrast in (*CONTRASTS, EQUAL):
+        differences = paired(ticket, cell.excess(contrast.control)).values()
+        both = cell.whole(TICKET, contrast.control)
+        border = contrast.margins * margin
+        tested.append(_claim(contrast.claim, differences, border, whole=both))
     for sampler in samplers(cell):
         tested.append(_kid_claim(evidence, cell, sampler))
     return {claim.name: claim for claim in tested if len(claim.values) > 1}
@@ -117,14 +126,22 @@ def _kid_claim(evidence: Evidence, cell: Cell, sampler: str) -> Claim:
     kid = kid_of(sampler)
     pairs = pairs_of(evidence.dense, cell.tickets, kid)
     differences = [ticket - dense for dense, ticket in pairs]
-    return _claim(sampler, differences, evidence_floor(evidence, kid), sampler)
+    floor, whole = evidence_floor(evidence, kid), cell.whole(TICKET)
+    return _claim(sampler, differences, floor, sampler, whole=whole)
 
 
-def _claim(name: str, values: Iterable[float], margin: float = 0.0, sampler: str = "") -> Claim:
+def _claim(
+    name: str,
+    values: Iterable[float],
+    margin: float = 0.0,
+    sampler: str = "",
+    *,
+    whole: bool,
+) -> Claim:
     numbers = tuple(values)
-    testable = len(numbers) > 1 and all(map(math.isfinite, numbers))
+    testable = whole and len(numbers) > 1 and all(map(math.isfinite, numbers))
     holds = testable and st.non_inferior(numbers, margin, alpha=ALPHA)
-    return Claim(name, numbers, margin, holds, sampler)
+    return Claim(name, numbers, margin, holds, sampler, whole)
 
 
 def grade(tested: Mapping[str, Claim]) -> int:

@@ -29,17 +29,12 @@ NOT_RECIPE = (
     *parts_of_role("measure"),
     *SETTING,
 )
-PANEL = (
-    "split",
-    "images",
-    "timesteps",
-)  # words of config part `measure` that fix the evaluation set
+PANEL = ("split", "images", "timesteps")
+"""Words of the config's part `measure` that fix the evaluation set."""
 
 TICKET = "none"  # arm of the ticket itself: the one without a control
-SECOND_DENSE = (
-    "dense",
-    "init",
-)  # (control, rewind rule) of a dense network that is trained once more
+SECOND_DENSE = ("dense", "init")
+"""Control and rewind rule of a dense network that is trained once more."""
 
 Panel = tuple[Any, ...]
 """Data set, its digest, and the words of `PANEL`."""
@@ -54,6 +49,18 @@ class Cell:
     """Density that the ladder asks for."""
     arms: dict[str, dict[int, Round]] = field(default_factory=dict)
     """Arm -> seed -> round."""
+    failed: dict[str, set[int]] = field(default_factory=dict)
+    """Arm -> seeds whose trial failed before it was measured here."""
+
+    @property
+    def seeds(self) -> str:
+        """How many tickets there are, as "5", or "5 of 8" where trials failed."""
+        count, lost = len(self.tickets), len(self.failed.get(TICKET, ()))
+        return f"{count} of {count + lost}" if lost else str(count)
+
+    def whole(self, *arms: str) -> bool:
+        """Return whether no trial of the `arms` failed before it was measured here."""
+        return not any(map(self.failed.get, arms))
 
     @property
     def tickets(self) -> dict[int, Round]:
@@ -134,11 +141,6 @@ class Evidence:
         return f"verdict_{self.steps}" + ("_latents" if self.space == "latents" else "")
 
 
-def seeds_of(cells: Mapping[float, Cell]) -> int:
-    """Return the largest number of tickets, one per seed, at any density."""
-    return max(len(cell.tickets) for cell in cells.values())
-
-
 def worse(r: Round) -> tuple[float, float]:
     """Return by how much a round is worse than its own dense network, and the standard error of the
     evaluation.
@@ -214,6 +216,10 @@ def gather(trials: Iterable[TrialRecord]) -> list[Evidence]:
         if trial.rounds:
             key = (setting(trial), panel_of(trial))
             _enter(groups.setdefault(key, Evidence(*key)), trial)
+    for trial in trained:
+        if trial.status == "failed":
+            key = (setting(trial), panel_of(trial))
+            _enter_failed(groups.setdefault(key, Evidence(*key)), trial)
     for evidence in groups.values():
         twice = evidence.words | {"train.steps": 2 * evidence.steps}
         if other := groups.get((json.dumps(twice, sort_keys=True), evidence.panel)):
@@ -298,6 +304,14 @@ def _enter(evidence: Evidence, trial: TrialRecord) -> None:
         cells = evidence.recipes.setdefault(recipe(trial), {})
         cell = cells.setdefault(r.density, Cell(point.recipe, r.density))
         cell.arms.setdefault(_arm(point), {})[point.seed] = r
+
+
+def _enter_failed(evidence: Evidence, trial: TrialRecord) -> None:
+    """Enter a trial that failed in every cell of its recipe that it did not come to."""
+    arm, seed = _arm(trial.point), trial.point.seed
+    for cell in evidence.recipes.get(recipe(trial), {}).values():
+        if seed not in cell.arms.get(arm, {}):
+            cell.failed.setdefault(arm, set()).add(seed)
 
 
 def _is_second_dense(point: Point) -> bool:

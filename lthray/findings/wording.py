@@ -9,7 +9,7 @@ from lthray.core import metrics
 from lthray.core.record import Round, machine_lines
 from lthray.findings import claims
 from lthray.findings.claims import FEW, GRADES, MATCHING, Claim
-from lthray.findings.evidence import Cell, Evidence, seeds_of, worse
+from lthray.findings.evidence import Cell, Evidence, worse
 from lthray.findings.rounds import kid_of
 
 NONE = "–"  # a cell without a number
@@ -88,7 +88,7 @@ def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             tested = claims.claims(evidence, cell, margin)
-            row = [cell.recipe, f"{density:.4g}", str(len(cell.tickets))]
+            row = [cell.recipe, f"{density:.4g}", cell.seeds]
             row += [_cell(tested.get(column.claim), column) for column in shown]
             rows.append([*row, _grade(cell, tested)])
     if evidence.again:
@@ -159,7 +159,7 @@ def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
     few = f", fewer than {FEW}" if seeds < FEW else ""
     matched = claims.sparsest(evidence, recipe, margin)
     lowest = f"down to density {matched:.4g}" if matched else "at no rung"
-    text = f"{name} ({seeds} seeds{few}) matches its dense network {lowest}"
+    text = f"{name} ({rungs[-1][1].seeds} seeds{few}) matches its dense network {lowest}"
     tried = _with_controls(rungs)
     if not tried:
         return f"{text}; no controls were trained, so nothing more is claimed."
@@ -168,6 +168,11 @@ def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
     tested = claims.claims(evidence, cells[at], margin)
     more = f"{_extras(tested)}{_older(evidence, cells[at])}.{_equal(tested)}"
     return f"{text} and {_wins(won, tried)} (tried at {listed(tried)}). At {at:.4g} it {more}"
+
+
+def seeds_of(cells: Mapping[float, Cell]) -> int:
+    """Return the largest number of tickets, one per seed, at any density."""
+    return max(len(cell.tickets) for cell in cells.values())
 
 
 def _with_controls(rungs: Sequence[tuple[float, Cell]]) -> list[float]:

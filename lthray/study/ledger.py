@@ -24,8 +24,8 @@ INDEX = key_of("index of calls", 1, {})
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 UNFINISHED = Outcome("unfinished")
 
-INPUTS = {"data": "the data", "given": "given files"}
-"""Part of a plan that is a digest of what lies outside -> what it is called."""
+NO_INPUTS = {"data": "", "given": ""}
+"""Parts of a plan that are digests of what lies outside, without any."""
 GIVEN_OUT = re.compile(r"trial-(\d{4,9})-point")
 
 
@@ -105,19 +105,17 @@ class Ledger:
         item = self.store.find(self.key, "plan")
         return _read(f"call {self.key[:16]}", checked, About, item.facts) if item else {}
 
-    def changed_inputs(self) -> str:
-        """Return a line on an earlier call that is this one but for its data or given files, of
-        which nothing is used; "" where there is none, or trials of this call were given out."""
+    def changed_inputs(self) -> list[str]:
+        """Return a line on each earlier call that is this one but for data or given files, of which
+        nothing is used; none where trials of this call were given out."""
         if list(self):
-            return ""
-        own = self.about["plan"]
+            return []
+        lines, own = [], {**self.about["plan"], **NO_INPUTS}
         for other in Ledger.all(self.store):
-            before = other.about["plan"]
-            parted = [word for word in {**own, **before} if own.get(word) != before.get(word)]
-            if parted and INPUTS.keys() >= set(parted):
-                what = " and ".join(INPUTS[word] for word in parted)
-                return f"{what} have changed since call {other.key[:16]}: all is made anew"
-        return ""
+            if other.key != self.key and {**other.about["plan"], **NO_INPUTS} == own:
+                changed = "the data, or files that are given, have changed"
+                lines.append(f"{changed} since call {other.key[:16]}: all is made anew")
+        return lines
 
     def begin(self, number: int, point: Point) -> Point:
         """Give out trial `number` as `point`; returns what was given out first, which stays."""

@@ -50,8 +50,8 @@ SPENT = "test_recipe.py::test_what_was_spent_is_all_training_that_mask_and_weigh
 CLAIMS = rows(
     "findings/claims.py",
     (
-        "_claim(FASTER, map(math.log, speed(evidence, cell)))",
-        "_claim(FASTER, map(math.log, speed(evidence, cell)), 1.0)",
+        "_claim(FASTER, map(math.log, speed(evidence, cell)), whole=whole)",
+        "_claim(FASTER, map(math.log, speed(evidence, cell)), 1.0, whole=whole)",
         BOUNDS,
         "a ticket that needs up to e times the steps learns faster",
     ),
@@ -62,8 +62,8 @@ CLAIMS = rows(
         "worse samples are better ones",
     ),
     (
-        "_claim(BETTER, ticket.values())",
-        "_claim(BETTER, ticket.values(), margin)",
+        "_claim(BETTER, ticket.values(), whole=whole)",
+        "_claim(BETTER, ticket.values(), margin, whole=whole)",
         BOUNDS,
         "a ticket that is a little worse is better",
     ),
@@ -86,8 +86,8 @@ CLAIMS = rows(
         "a control that was never trained is beaten",
     ),
     (
-        "testable = len(numbers) > 1 and all(map(math.isfinite, numbers))",
-        "testable = len(numbers := tuple(filter(math.isfinite, numbers))) > 1",
+        "testable = whole and len(numbers) > 1 and all(map(math.isfinite, numbers))",
+        "testable = whole and len(numbers := tuple(filter(math.isfinite, numbers))) > 1",
         BOUNDS,
         "seeds in which a ticket never gets there are left out",
     ),
@@ -198,8 +198,8 @@ EVIDENCE = rows(
         "tickets moved by much and by little overwrite each other",
     ),
     (
-        '    "timesteps",\n',
-        "",
+        'PANEL = ("split", "images", "timesteps")',
+        'PANEL = ("split", "images")',
         BOUNDS,
         "losses at different timesteps are compared",
     ),
