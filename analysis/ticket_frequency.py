@@ -24,13 +24,12 @@ from lthray.cli import asked, guarded
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
-from lthray.core.record import TrialRecord
 from lthray.findings import claims, wording
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Claim
 from lthray.findings.evidence import Cell, Evidence, comparable, gather
-from lthray.findings.sections import DENSITY, Line, Lines, Section, write
+from lthray.findings.sections import DENSITY, Line, Lines, Section, keep_trials, write
 from lthray.tracking.read import Recorded
 
 ORDER = 10  # place in a report
@@ -58,8 +57,6 @@ DESIGN = "A design's frequency: for this space of recipes, on these seeds, at th
 NO_CONTROLS = "no ticket has its re-initialised and shuffled masks: nothing can be called winning"
 OUTCOMES = ("won", "undetermined", "of", "effective")
 SHARES = ("share", "Jeffreys 95 %", "exact 95 %", "share at most")
-LOCAL = ("runs", "rounds", "places")  # of a point: where things lie, no part of what was found
-JUDGED = ("index", "density", "metrics", "curve", "created", "made")  # of a round
 
 
 def applies(recorded: Recorded, call: str = "") -> str:
@@ -358,25 +355,6 @@ def first_failure(path: Trajectory) -> tuple[float, bool]:
     return 1 - min(path.won), False
 
 
-def bare(trial: TrialRecord) -> dict[str, Any]:
-    """Return as JSON all of a recorded trial that a verdict is given on."""
-    facts = trial.to_json()
-    point = {word: value for word, value in facts["point"].items() if word not in LOCAL}
-    rounds = [{word: r[word] for word in JUDGED} for r in facts["rounds"]]
-    return {
-        "id": trial.id,
-        "point": dict(sorted(point.items())),
-        "end": dict(sorted(facts["end"].items())),
-        "rounds": rounds,
-        "run": trial.run,
-    }
-
-
-def dump(trials: Iterable[TrialRecord]) -> str:
-    """Return the trials as the text of a trials.json, which TrialRecord.from_json reads."""
-    return json.dumps([bare(trial) for trial in trials], separators=(",", ":"))
-
-
 def main() -> int:
     """Write sections and trials and print what was found; return the exit code."""
     wanted = asked(Wanted, sys.argv[1:], "python analysis/ticket_frequency.py", __doc__ or "")
@@ -386,7 +364,7 @@ def main() -> int:
     recorded = Recorded(wanted.uri, wanted.experiment)
     folder = Path(wanted.out) / "reports" / recorded.name
     lines = write(sections(recorded, wanted.call, wanted.by), folder)
-    (folder / "trials.json").write_text(dump(recorded.of(wanted.call)))
+    keep_trials(recorded.of(wanted.call), folder)
     print("\n".join(lines))
     return 0
 

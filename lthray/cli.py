@@ -68,12 +68,14 @@ def analysis(
 
     def run() -> int:
         chosen = asked(options.Asked, sys.argv[1:], f"python analysis/{name}.py", about)
-        from lthray.findings.sections import write
+        from lthray.findings.sections import keep_trials, write
         from lthray.tracking.read import Recorded
 
         recorded = Recorded(chosen.uri, chosen.experiment)
         folder = Path(chosen.out) / "reports" / recorded.name
-        return say("\n".join(write(sections(recorded, chosen.call), folder)))
+        lines = write(sections(recorded, chosen.call), folder)
+        keep_trials(recorded.of(chosen.call), folder)
+        return say("\n".join(lines))
 
     return guarded(run)
 

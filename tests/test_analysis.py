@@ -392,8 +392,8 @@ def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
     assert "\nRecorded: python page.py; " in text
 
 
-BOUND = ("architectures", "report")
-"""Pages with tests of their own: of studies in two spaces, and what binds the others."""
+BOUND = ("architectures", "convergence", "report")
+"""Pages with tests of their own: of two spaces, of several budgets, and what binds the others."""
 ANALYSES = sorted({path.stem for path in CURVES.parent.glob("*.py")} - set(BOUND))
 
 

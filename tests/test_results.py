@@ -161,7 +161,7 @@ def test_comparisons_are_made_again_and_shown(place, page):
 )
 def test_trials_are_written_as_they_were_published(place):
     text = (ROOT / "results" / place / "trials.json").read_text()
-    assert ANALYSIS["dump"](recorded(ROOT / "results" / place)) == text
+    assert sections.dump(recorded(ROOT / "results" / place)) == text
 
 
 def test_results_hold_no_place():

@@ -7,6 +7,7 @@ at it.
 
 import csv
 import io
+import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from lthray.config import presets
+from lthray.core.record import TrialRecord
 from lthray.findings.stats import t_interval
 
 Row = Sequence[str]
 
+LOCAL = ("runs", "rounds", "places")  # of a point: where things lie, no part of what was found
+JUDGED = ("index", "density", "metrics", "curve", "created", "made")  # of a round
 DENSITY = "density of the prunable weights"
 TICKS = 8  # labels of a ladder, at most
 CYCLE = 10  # lines after which matplotlib's colours begin again
@@ -131,6 +135,29 @@ def write(sections: Iterable[Section], folder: Path) -> list[str]:
         shown = [markdown(section.table)] if section.table else []
         lines += [section.title, "", *shown, *section.text, ""]
     return [*lines, f"files: {folder}"]
+
+
+def keep_trials(trials: Iterable[TrialRecord], folder: Path) -> None:
+    """Write trials.json to `folder`, which the sections can be made of again."""
+    presets.write(folder / "trials.json", dump(trials).encode())
+
+
+def dump(trials: Iterable[TrialRecord]) -> str:
+    """Return as JSON all of recorded trials that a verdict is given on; TrialRecord.from_json reads
+    it."""
+    bare = []
+    for trial in trials:
+        facts = trial.to_json()
+        point = {word: value for word, value in facts["point"].items() if word not in LOCAL}
+        kept = {
+            "id": trial.id,
+            "point": dict(sorted(point.items())),
+            "end": dict(sorted(facts["end"].items())),
+            "rounds": [{word: r[word] for word in JUDGED} for r in facts["rounds"]],
+            "run": trial.run,
+        }
+        bare.append(kept)
+    return json.dumps(bare, separators=(",", ":"))
 
 
 def _files(section: Section) -> dict[str, bytes]:
