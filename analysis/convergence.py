@@ -26,6 +26,7 @@ from lthray.findings import stats as st
 from lthray.findings.claims import GAIN, INITIALISATION, SMALL, STRUCTURE
 from lthray.findings.evidence import MARGIN, Cell, Evidence, gather, setting
 from lthray.findings.registry import Registry, Statement, Tested
+from lthray.findings.rounds import share_of_all
 from lthray.findings.sections import Line, Lines, Section
 from lthray.tracking.read import Recorded
 
@@ -188,7 +189,7 @@ def table(found: Sequence[Evidence], budgets: Budgets, registry: Registry) -> li
         for cell in cells_of(evidence):
             place = (evidence.steps, cell.density)
             tested = [registry.find(name, *place) for name in names]
-            size = [f"{cell.density:.4g}", f"{share_of_all(cell):.4g}"]
+            size = [f"{cell.density:.4g}", f"{share_of_all(cell.tickets.values()):.4g}"]
             seeds = next(each.statement.seeds for each in tested if each)
             row = [str(evidence.steps), *size, seeds, *map(shown, tested)]
             rows.append([*row, *grade(registry, place, cell)])
@@ -245,7 +246,8 @@ def _sentence(
         verb = "beat" if registry.holds(f"better than {OWN}", *place) else "match"
     own = registry.find(f"matches {OWN}", *place)
     assert own is not None
-    size = f"{cell.density:.1%} of the free weights ({share_of_all(cell):.1%} of all parameters)"
+    share = f"{share_of_all(cell.tickets.values()):.1%} of all parameters"
+    size = f"{cell.density:.1%} of the free weights ({share})"
     begin = f"At {evidence.steps} steps tickets with {size} {verb} their dense network"
     parts = [f"{begin} ({percent(own.statement.mean)}, {own.statement.seeds} seeds) {controls}"]
     names = {COMPUTE: RIVALS[COMPUTE], CONVERGED: reference_name(budgets)}
@@ -358,11 +360,6 @@ def drawn(found: Sequence[Evidence]) -> Lines:
         lines.append(Line.over(f"{density:.4g} against {name}", points))
     x, y = "training steps of the budget", "log-ratio of held-out losses, ticket over dense"
     return Lines(x, y, lines, ladder=False, doublings=True, level=0.0)
-
-
-def share_of_all(cell: Cell) -> float:
-    """Return the share of all parameters that tickets of a cell keep, mean over seeds."""
-    return plain.fmean(r.metrics[metrics.TOTAL.name] for r in cell.tickets.values())
 
 
 def percent(ratio: float) -> str:

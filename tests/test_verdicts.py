@@ -243,7 +243,7 @@ def test_trials_that_failed_count_against_the_claims_they_would_have_supported(a
     assert (LADDER[1] in claims.winning(evidence, last)) is False
     row = wording.table(evidence)[2]
     told = wording.sentences(evidence)[0]
-    assert row[2] == ("5 of 8" if arm == "none" else "8")
+    assert row[3] == ("5 of 8" if arm == "none" else "8")
     assert ("(5 of 8 seeds)" in told) == (arm == "none")
     unfinished = [replace(t, end=None) for t in lost]  # they may yet come
     assert graded(unfinished) == 3
@@ -251,7 +251,7 @@ def test_trials_that_failed_count_against_the_claims_they_would_have_supported(a
 
 def test_without_samples_the_table_has_the_customary_columns():
     head = wording.table(only(study(GOOD))[0])[0]
-    assert head[3:] == [
+    assert head[4:] == [
         "excess",
         "- shuffled",
         "- reinit",

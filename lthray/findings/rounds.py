@@ -1,5 +1,7 @@
 """Readings of rounds: the numbers of networks by which verdicts are given."""
 
+import math
+import statistics
 from collections.abc import Iterable, Mapping
 
 from lthray.core import metrics
@@ -29,6 +31,12 @@ def samplers_of(rounds: Iterable[Round]) -> list[str]:
 def values_of(rounds: Iterable[Round], metric: str) -> list[float]:
     """Return a metric of the rounds that have it."""
     return [r.metrics[metric] for r in rounds if metric in r.metrics]
+
+
+def share_of_all(rounds: Iterable[Round]) -> float:
+    """Return the share of all parameters that networks keep, mean over the rounds; nan of none."""
+    shares = values_of(rounds, metrics.TOTAL.name)
+    return statistics.fmean(shares) if shares else math.nan
 
 
 def pairs_of(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from lthray.core import metrics
 from lthray.core.record import Round, machine_lines
 from lthray.findings import claims
+from lthray.findings import stats as st
 from lthray.findings.claims import FEW, GRADES, MATCHING, Claim
 from lthray.findings.evidence import Cell, Evidence, worse
-from lthray.findings.rounds import kid_of
+from lthray.findings.rounds import kid_of, share_of_all
 
 NONE = "–"  # a cell without a number
 CUSTOMARY = ("ddim", "ddpm")  # samplers with a column in every table, so that studies line up
@@ -74,8 +75,8 @@ def columns(evidence: Evidence) -> list[Column]:
 
 
 def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
-    """Return a row per recipe and density, a head above: seeds, each claim's mean with its 95 %
-    interval, grade.
+    """Return a row per recipe and density, a head above: share of all parameters, seeds, each
+    claim's mean with its 95 % interval, grade.
 
     * = the claim holds. Shown are the excess of the ticket over dense, and minus that of each
     control; KID minus the dense network's; steps until it is as good as the dense network at its
@@ -84,19 +85,25 @@ def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
     ones.
     """
     shown = columns(evidence)
-    rows = [["recipe", "density", "seeds", *(column.heading for column in shown), "grade"]]
+    heads = [column.heading for column in shown]
+    rows = [["recipe", "density", "of all", "seeds", *heads, "grade"]]
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             tested = claims.claims(evidence, cell, margin)
-            row = [cell.recipe, f"{density:.4g}", cell.seeds]
+            row = [
+                cell.recipe,
+                f"{density:.4g}",
+                f"{share_of_all(cell.tickets.values()):.4g}",
+                cell.seeds,
+            ]
             row += [_cell(tested.get(column.claim), column) for column in shown]
             rows.append([*row, _grade(cell, tested)])
     if evidence.again:
         floors = [column.chance(evidence) for column in shown]
-        rows.append(["chance alone", "1", str(len(evidence.again)), *floors, ""])
+        rows.append(["chance alone", "1", "1", str(len(evidence.again)), *floors, ""])
     for name in evidence.given:
         behind = _behind(evidence, name, shown)
-        rows.append([name, "1", str(len(evidence.dense)), *behind, ""])
+        rows.append([name, "1", "1", str(len(evidence.dense)), *behind, ""])
     return rows
 
 
@@ -238,11 +245,16 @@ def _noise(evidence: Evidence) -> list[str]:
     """Return what chance alone does, where a second dense network was trained."""
     if not evidence.again:
         return []
-    same = [abs(worse(r)[0]) for r in evidence.again.values()]
+    same = [worse(r)[0] for r in evidence.again.values()]
     floor = claims.evidence_floor(evidence, evidence.deciding)
+    mean = f"{plain.fmean(same):+.2%} on average"
+    if len(same) > 1:
+        low, high = st.t_interval(same)
+        mean = f"{mean} [{low:+.2%}, {high:+.2%}], p {st.t_test(same):.2g}"
+    most = max(map(abs, same))
     return [
-        f"Noise floor: two dense networks of one seed on two streams differ by {max(same):.2%} at "
-        f"most ({len(same)} seeds), any two dense networks by {floor:.2%} in 95 %"
+        f"Noise floor: two dense networks of one seed on two streams differ by {most:.2%} at "
+        f"most ({len(same)} seeds) and by {mean}, any two dense networks by {floor:.2%} in 95 %"
         f"{_sample_noise(evidence)}."
     ]
 
