@@ -182,8 +182,137 @@ def chance_row(trials: list[Trial], head: list[str]) -> list[str]:
     return ["chance alone", "1", "1", str(len(seeds)), *cells.values()]
 
 
+Losses = dict[int, float]
+Place = tuple[int, str]
+"""Steps of the budget and density."""
+
+
+class Convergence:
+    """The tables of convergence, from losses by budget, density, arm and seed."""
+
+    def __init__(self, trials: list[Trial]):
+        self.dense: dict[int, Losses] = {}
+        self.arms: dict[Place, dict[str, Losses]] = {}
+        self.share: dict[Place, list[float]] = {}
+        for trial in trials:
+            self.enter(trial)
+        self.family = {}
+        for place in self.arms:
+            self.family |= {(name, place): one for name, one in self.claims(place).items()}
+        self.levels = self.by_holm()
+
+    def enter(self, trial: Trial) -> None:
+        """Take the losses of a trial."""
+        point = trial["point"]
+        steps, seed = point["config"].get("train.steps", 400), point["seed"]
+        dense, *rungs = trial["rounds"]
+        self.dense.setdefault(steps, {})[seed] = dense["metrics"][LOSS]
+        if point["fork"]:
+            return
+        for r in rungs:
+            place = steps, f"{r['density']:.4g}"
+            arm = self.arms.setdefault(place, {}).setdefault(point["control"], {})
+            arm[seed] = r["metrics"][LOSS]
+            if point["control"] == "none":
+                self.share.setdefault(place, []).append(r["metrics"]["density/total"])
+
+    def gains(self, steps: int) -> list[float]:
+        """Return by seed the logarithm of how much lower the loss of twice the steps is."""
+        now, later = self.dense[steps], self.dense.get(2 * steps, {})
+        return [math.log(now[seed] / later[seed]) for seed in now if seed in later]
+
+    @property
+    def reference(self) -> int:
+        """The shortest converged budget, or the longest."""
+        for steps in sorted(self.dense):
+            gains = self.gains(steps)
+            if len(gains) > 1 and below(gains, -math.log(0.97)):
+                return steps
+        return max(self.dense)
+
+    def claims(self, place: Place) -> dict[str, tuple[list[float], float]]:
+        """Return the claims of a place: name -> values by seed, margin."""
+        arms = self.arms[place]
+        rivals = {"own": self.dense[place[0]]}
+        if "equal_compute" in arms:
+            rivals["equal compute"] = arms["equal_compute"]
+        if self.reference != place[0]:
+            rivals["converged"] = self.dense[self.reference]
+        found = {}
+        for name, losses in rivals.items():
+            values = [math.log(d / losses[seed]) for seed, d in arms["none"].items()]
+            found[f"matches {name}"] = values, math.log(1.01)
+            found[f"better than {name}"] = values, 0.0
+            found[f"beaten by {name}"] = [-value for value in values], 0.0
+        for control in CONTROLS.values():
+            if control in arms:
+                values = [math.log(d / arms[control][seed]) for seed, d in arms["none"].items()]
+                found[f"better than {control}"] = values, 0.0
+        return found
+
+    def by_holm(self) -> dict[tuple[str, Place], float]:
+        """Return the level of each claim; after the first that fails, that of the failed one."""
+        p = {}
+        for key, (values, margin) in self.family.items():
+            p[key] = stats.ttest_1samp(values, margin, alternative="less").pvalue
+        levels, failed, level = {}, False, 0.0
+        for step, key in enumerate(sorted(p, key=p.__getitem__)):
+            level = level if failed else 0.05 / (len(p) - step)
+            failed = failed or p[key] >= level
+            levels[key] = level
+        return levels
+
+    def cell(self, name: str, place: Place) -> str:
+        """Return a claim as it is shown: mean, bound and star."""
+        if (name, place) not in self.family:
+            return NONE
+        values, margin = self.family[name, place]
+        error = stats.sem(values)
+        mean = float(np.mean(values))
+        bound = mean + error * stats.t.ppf(1 - self.levels[name, place], len(values) - 1)
+        star = "*" if bound < margin else ""
+        return f"{math.expm1(mean):+.1%} (< {math.expm1(bound):+.1%}){star}"
+
+    def verdicts(self) -> list[list[str]]:
+        """Return the rows of the table of verdicts, without the two words of the grade."""
+        names = [f"matches {rival}" for rival in ("own", "equal compute", "converged")]
+        names += [f"better than {control}" for control in CONTROLS.values()]
+        rows = []
+        for place in sorted(self.arms, key=lambda place: (place[0], -float(place[1]))):
+            steps, density = place
+            start = [str(steps), density, f"{np.mean(self.share[place]):.4g}"]
+            seeds = str(len(self.arms[place]["none"]))
+            rows.append([*start, seeds, *(self.cell(name, place) for name in names)])
+        return rows
+
+    def budgets(self) -> list[list[str]]:
+        """Return the rows of the table of dense networks."""
+        rows = []
+        for steps, losses in sorted(self.dense.items()):
+            gains, told = self.gains(steps), [NONE, NONE]
+            if len(gains) > 1:
+                bound = np.mean(gains) + stats.sem(gains) * stats.t.ppf(0.95, len(gains) - 1)
+                gain = f"{-math.expm1(-np.mean(gains)):.1%} (< {-math.expm1(-bound):.1%})"
+                told = [gain, "yes" if bound < -math.log(0.97) else "no"]
+            mean = f"{np.mean(list(losses.values())):.4f}"
+            rows.append([str(steps), str(len(losses)), mean, *told])
+        return rows
+
+
+def of_convergence(folder: Path) -> Iterator[str]:
+    """Yield a line for each row of a page of convergence that is recomputed otherwise."""
+    page = Convergence(json.loads((folder / "trials.json").read_text()))
+    for name, again in (("convergence", page.verdicts()), ("budgets", page.budgets())):
+        _, *rows = csv.reader((folder / f"{name}.csv").read_text().splitlines())
+        for row, other in zip(rows, again, strict=True):
+            if row[: len(other)] != other:
+                yield f"{folder.name} {name}: {row} is {other}"
+
+
 def disagreements() -> Iterator[str]:
     """Yield a line for each row that is published otherwise than it is recomputed."""
+    for path in sorted(RESULTS.glob("*/convergence.csv")):
+        yield from of_convergence(path.parent)
     for path in sorted(RESULTS.glob("*/verdict*.csv")):
         trials = json.loads((path.parent / "trials.json").read_text())
         budget = path.stem.removeprefix("verdict_")
