@@ -42,7 +42,8 @@ WAYS = {
     "taylor": {"prune.budget": "cka", "control": "tuned", "rewind.rule": "random"},
     "diff_pruning": {"prune.budget": "overall", "control": "lr", "train.optimizer": "sgd"},
     "sensitivity": {"prune.budget": "sampled", "prune.dials": (0.5, -0.5), "control": "one_shot"},
-    "hsic": {"prune.budget": "uniform", "prune.unit": "n_of_m", "prune.layers": KEPT, **HALVES},
+    "hsic": {"prune.budget": "uniform", "prune.unit": "n_of_m", "prune.layers": KEPT, **HALVES}
+    | {"control": "equal_compute"},
 }
 """Criterion -> the other words of a classifier's trial."""
 CLASSIFIERS: dict[str, Words] = {}
