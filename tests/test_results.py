@@ -31,6 +31,8 @@ def published() -> list[tuple[Path, Evidence]]:
     """Return every published verdict: the path of its files without ending, and its evidence."""
     found = []
     for path in sorted((ROOT / "results").glob("*/trials.json")):
+        if not list(path.parent.glob("verdict*.csv")):
+            continue
         trials = recorded(path.parent)
         told = gather(comparable(trials)) if trials[0].point.phase != "design" else []
         places = [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
@@ -122,6 +124,7 @@ def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
 
 # file -> what makes it
 PAGES = {"methods": "pruning_methods", "spaces": "architectures", "samples": "architectures"}
+PAGES |= {"convergence": "convergence", "budgets": "convergence"}
 MADE = [
     (path, PAGES[path.stem])
     for path in sorted((ROOT / "results").glob("*/*.csv"))
