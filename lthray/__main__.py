@@ -287,6 +287,15 @@ def _existing(chosen: options.Root) -> "Store":
 Command = Callable[[Sequence[str]], int]
 """Takes the words behind its name; returns the exit code. The docstring is its help."""
 
+
+def power(argv: Sequence[str]) -> int:
+    """Say what effect a number of seeds can find, and how many seeds an effect takes."""
+    from lthray.findings.power import Powered, told
+
+    chosen = asked(Powered, argv, "lthray power", _about(power), hidden=("out", "tracking_uri"))
+    return say(told(chosen))
+
+
 COMMANDS: Mapping[str, Command] = {
     "trial": trial,
     "record": record,
@@ -295,6 +304,7 @@ COMMANDS: Mapping[str, Command] = {
     "preset": preset,
     "data": data,
     "explain": explain,
+    "power": power,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}
 VERBS: "Mapping[str, Callable[[Store], int]]" = {

@@ -33,7 +33,6 @@ TARGETS = {
     "server": None,
 }
 """What may be killed -> how its command line begins."""
-WORDS = ("--train.steps", "250", "--seeds", "0")
 RESUMABLE = (75, 4, -signal.SIGKILL)
 
 
@@ -66,8 +65,8 @@ def commands(pids: list[int]) -> dict[int, str]:
 class Study:
     """A study in a process of its own, with an MLflow server beside it."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, words: list[str]):
+        self.folder, self.port, self.words = folder, free_port(), words
         self.page = folder / "page.py"
         self.page.write_text(PAGE)
         self.log = open(folder / "log.txt", "ab")  # noqa: SIM115 (as long as the process)
@@ -80,7 +79,7 @@ class Study:
         """The command line of the study."""
         place = ["--out", str(self.folder / "runs")]
         tracking = ["--tracking-uri", f"http://127.0.0.1:{self.port}"]
-        return [sys.executable, str(self.page), "list", *place, *tracking, *WORDS]
+        return [sys.executable, str(self.page), "list", *place, *tracking, *self.words]
 
     def keep_up(self) -> bool:
         """Start what is dead; return whether the study is done."""
@@ -157,13 +156,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--steps", type=int, default=1000, help="of a training run; more last longer"
+    )
     chosen = parser.parse_args()
+    words = ["--train.steps", str(chosen.steps), "--seeds", "0"]
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     began = time.monotonic()
     calm = [sys.executable, str(folder / "page.py"), "list", "--out", str(folder / "calm")]
-    study = Study(folder)
+    study = Study(folder, words)
     try:
-        subprocess.run([*calm, "--local", *WORDS], check=True, stdout=study.log, stderr=study.log)
+        subprocess.run([*calm, "--local", *words], check=True, stdout=study.log, stderr=study.log)
         print(f"without a kill: {time.monotonic() - began:.0f} s", flush=True)
         began = time.monotonic()
         hits = storm(study, chosen.kills, chosen.seed)
@@ -182,6 +185,9 @@ def main() -> int:
     store = subprocess.run(verify, capture_output=True, text=True, check=False).stdout.strip()
     print(said, store, sep="\n")
     print(f"{len(whole)} trials: resumed {'=' if equal else 'IS NOT'} uninterrupted")
+    if hits.total() < chosen.kills:
+        print(f"only {hits.total()} of {chosen.kills} kills came in time: give more --steps")
+        return 1
     return 0 if equal and f"{len(whole)} trials recorded" in said else 1
 
 

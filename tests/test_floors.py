@@ -40,7 +40,7 @@ HOMES = {
     "optuna": {"study.space"},
     "rich": {"study.terminal"},
     "fcntl": {"core.backends"},
-    "scipy": {"findings.stats", "study.space"},
+    "scipy": {"findings.power", "findings.stats", "study.space"},
     "matplotlib": {"findings.sections"},
     "plotly": {"findings.html"},
 }

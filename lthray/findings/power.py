@@ -1,0 +1,74 @@
+"""How small an effect a number of seeds can find, before any of them is run.
+
+All claims are one-sided t-tests over seeds, so that power is that of the noncentral t distribution
+(Cohen 1988, chapter 2). Effects and standard deviations are shares of the dense loss.
+"""
+
+import itertools
+import math
+from typing import Annotated
+
+import scipy  # scipy.stats and scipy.optimize load at first use
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from lthray.config import options
+
+ALPHA, POWER = 0.05, 0.8
+SPREADS = {"its own dense network": 0.005, "a control": 0.025}
+"""With what a ticket is compared -> standard deviation of the difference over seeds, as it was
+recorded of the digits preset."""
+
+
+@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
+class Powered(options.Root):
+    """Options of `lthray power`. Effects and deviations are per cent of the dense loss."""
+
+    seeds: Annotated[int, Field(ge=2, le=10_000)] = 5
+    """Seeds that are run."""
+    sd: Annotated[float, Field(gt=0, le=1000)] = 0.5
+    """Standard deviation over seeds of what is compared: about 0.5 of a ticket and its own dense
+    network, about 2.5 of a ticket and a control, on digits."""
+    effect: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
+    """Effect that is to be found."""
+
+
+def power_of(effect: float, seeds: int, sd: float, alpha: float = ALPHA) -> float:
+    """Return the probability that `seeds` find an `effect`, seeds differing by `sd`."""
+    border = scipy.stats.t.ppf(1 - alpha, seeds - 1)
+    return float(scipy.stats.nct.sf(border, seeds - 1, effect / sd * math.sqrt(seeds)))
+
+
+def detectable(seeds: int, sd: float, power: float = POWER) -> float:
+    """Return the smallest effect that two or more `seeds` find with probability `power`."""
+    most = 100 * sd
+    missing = lambda effect: power_of(effect, seeds, sd) - power  # noqa: E731
+    return float(scipy.optimize.brentq(missing, 0.0, most))
+
+
+def seeds_for(effect: float, sd: float, power: float = POWER) -> int:
+    """Return the least number of seeds, two at least, that find an `effect` with probability
+    `power`."""
+    return next(n for n in itertools.count(2) if power_of(effect, n, sd) >= power)
+
+
+def line(seeds: int) -> str:
+    """Return what `seeds` can find, in one line."""
+    if seeds < 2:
+        return "power           one seed finds nothing that could be generalised"
+    parts = []
+    for rival, sd in SPREADS.items():
+        parts.append(f"{detectable(seeds, sd):.1%} against {rival} (SD {sd:.1%})")
+    found = " and ".join(parts)
+    return f"power           {seeds} seeds find, four times in five, {found}"
+
+
+def told(chosen: Powered) -> str:
+    """Return the answer of `lthray power`."""
+    sd = chosen.sd / 100
+    lines = [
+        f"where a difference varies by {chosen.sd:g} % over seeds (SD), at 5 % and power 80 %:",
+        f"{chosen.seeds} seeds find an effect of {100 * detectable(chosen.seeds, sd):.2g} %",
+        f"an effect of {chosen.effect:g} % takes {seeds_for(chosen.effect / 100, sd)} seeds",
+    ]
+    return "\n".join(lines)
