@@ -319,8 +319,8 @@ def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(
 def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
     head, *rows, chance = rows_of(studies, "rewind.digits", "verdict")
-    assert chance[:3] == ["chance alone", "1", "3"]
-    assert [row[:3] for row in rows] == [
+    assert chance[:4] == ["chance alone", "1", "1", "3"]
+    assert [[row[0], row[1], row[3]] for row in rows] == [
         [f"overall {k}", d, "3"] for k in ("init", "late25%", "late50%") for d in ("0.5", "0.3")
     ]
     assert [row[-1].endswith("(no controls)") for row in rows] == [True, False] * 3
@@ -343,7 +343,7 @@ def test_of_a_confirmed_search_only_the_confirmation_is_graded(monkeypatch, caps
     text = page(monkeypatch, capsys, "ticket_frequency", tmp_path)
     assert "seeds 11 12." in text
     assert "An adaptive search yields no frequency." in text
-    assert {row[2] for row in rows_of(tmp_path, "search.digits", "verdict")[1:]} == {"2"}
+    assert {row[3] for row in rows_of(tmp_path, "search.digits", "verdict")[1:]} == {"2"}
     trials = json.loads((tmp_path / "runs/reports/search.digits/trials.json").read_text())
     assert {t["point"]["phase"] for t in trials} == {"confirm"}
     assert {t["point"]["config"]["measure.split"] for t in trials} == {"test"}
