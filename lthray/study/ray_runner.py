@@ -84,6 +84,7 @@ def _run_on(site: Site, queue: Source, run: Run, stop: Stop, scratch: str) -> No
         except (RuntimeError, EOFError, tune.TuneError) as error:
             fault = f"{type(error).__name__}: {str(error)[:200]}"  # Tune's; the store is whole
             watch.say(f"Tune failed ({fault}); going on from the store")
+    site.look()  # a node may have gone since Tune's last step
 
 
 # what a worker does
