@@ -23,7 +23,7 @@ from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.record import Round, TrialRecord
 from lthray.findings import stats as st
-from lthray.findings.claims import GAIN, INITIALISATION, SMALL, STRUCTURE
+from lthray.findings.claims import CONTRASTS, EQUAL, GAIN, INITIALISATION, NEEDED, STRUCTURE
 from lthray.findings.evidence import MARGIN, Cell, Evidence, gather, setting
 from lthray.findings.registry import Registry, Statement, Tested
 from lthray.findings.rounds import share_of_all
@@ -31,13 +31,11 @@ from lthray.findings.sections import Line, Lines, Section
 from lthray.tracking.read import Recorded
 
 ORDER = 15  # place in a report
-EQUAL = "equal_compute"  # control of the dense network that trains as long as a ticket took
 NOTHING = "no dense network of equal compute or of twice the steps is recorded beside a ticket"
 SEVERAL = "evaluation sets, recipes or more than the budget differ: nothing to set side by side"
 DOUBLINGS = 3  # budgets from which a line is drawn through them
 OWN, COMPUTE, CONVERGED = "own", "equal compute", "converged"
-RIVALS = {OWN: "its own dense network", COMPUTE: "a dense network of equal compute"}
-CONTROLS = {c.control: c.heading.removeprefix("- ") for c in (STRUCTURE, INITIALISATION, SMALL)}
+CONTROLS = {c.control: c.heading.removeprefix("- ") for c in CONTRASTS}
 """Control -> its name. Of a control the claim is that the ticket is better."""
 
 Losses = Mapping[int, float]
@@ -84,7 +82,11 @@ def applies(recorded: Recorded, call: str = "") -> str:
         kinds |= {(evidence.panel, str(sorted(others.items())), name) for name in evidence.recipes}
     if len(kinds) > 1:
         return SEVERAL
-    told = [each for each in found if each.longer or any(EQUAL in c.arms for c in cells_of(each))]
+    told = [
+        each
+        for each in found
+        if each.longer or any(EQUAL.control in c.arms for c in cells_of(each))
+    ]
     return "" if told else NOTHING
 
 
@@ -139,7 +141,7 @@ def claims(
 ) -> Iterator[Statement]:
     """Yield every claim of the page: of each budget and density, against each rival and control.
 
-    Of a rival there are two: that the ticket matches it, and that it beats the ticket.
+    Of a rival there are three: that the ticket matches it, is better, and is beaten by it.
     """
     for evidence in found:
         seeds = planned[evidence.setting]
@@ -160,8 +162,8 @@ def claims(
 def rivals(evidence: Evidence, cell: Cell, budgets: Budgets) -> dict[str, Losses]:
     """Return the losses of the dense networks that a ticket is set beside, by name."""
     losses: dict[str, Losses] = {OWN: _losses(evidence.dense)}
-    if EQUAL in cell.arms:
-        losses[COMPUTE] = _losses(cell.arms[EQUAL])
+    if EQUAL.control in cell.arms:
+        losses[COMPUTE] = _losses(cell.arms[EQUAL.control])
     if budgets.reference != evidence.steps:
         losses[CONVERGED] = budgets.losses[budgets.reference]
     return losses
@@ -209,7 +211,7 @@ def shown(tested: Tested | None) -> str:
 def grade(registry: Registry, place: tuple[float, float], cell: Cell) -> list[str]:
     """Return the two words of a grade: which dense networks are matched, and what is shown."""
     matched = [n for n in (OWN, COMPUTE, CONVERGED) if registry.holds(f"matches {n}", *place)]
-    if not cell.arms.keys() >= {STRUCTURE.control, INITIALISATION.control}:
+    if not cell.arms.keys() >= set(NEEDED):
         return [" and ".join(matched) or "none", "not tried"]
     parts = []
     for contrast in (STRUCTURE, INITIALISATION):
@@ -222,7 +224,7 @@ def grade(registry: Registry, place: tuple[float, float], cell: Cell) -> list[st
 def sentences(evidence: Evidence, budgets: Budgets, registry: Registry) -> Iterator[str]:
     """Yield one sentence on each ticket of a budget that has controls, the sparsest last."""
     for cell in cells_of(evidence):
-        if cell.arms.keys() >= {STRUCTURE.control, INITIALISATION.control}:
+        if cell.arms.keys() >= set(NEEDED):
             place = (evidence.steps, cell.density)
             yield _sentence(evidence, cell, budgets, registry, place)
 
@@ -250,7 +252,7 @@ def _sentence(
     size = f"{cell.density:.1%} of the free weights ({share})"
     begin = f"At {evidence.steps} steps tickets with {size} {verb} their dense network"
     parts = [f"{begin} ({percent(own.statement.mean)}, {own.statement.seeds} seeds) {controls}"]
-    names = {COMPUTE: RIVALS[COMPUTE], CONVERGED: reference_name(budgets)}
+    names = {COMPUTE: "a dense network of equal compute", CONVERGED: reference_name(budgets)}
     for name, called in names.items():
         rival = registry.find(f"matches {name}", *place)
         if rival:
@@ -312,12 +314,7 @@ def fit_table(found: Sequence[Evidence]) -> list[list[str]]:
     """
     rows = [["density", "against", "seeds", "change a doubling", "meets the margin at"]]
     for (density, name), by_seed in sorted(trends_of(found).items(), reverse=True):
-        lines = []
-        for points in by_seed.values():
-            if len(points) >= DOUBLINGS:
-                lines.append(
-                    np.polyfit([math.log2(s) for s, _ in points], [d for _, d in points], 1)
-                )
+        lines = [line_of(points) for points in by_seed.values() if len(points) >= DOUBLINGS]
         if len(lines) < 2:
             continue
         slope, height = np.mean(lines, axis=0)

@@ -257,6 +257,8 @@ def _begin(
 
     torch.set_num_threads(chosen.cpus_per_trial)
     images = load(config.data)
+    for line in images.notes:
+        say(f"data: {line}")
     check(config)
     plan = {
         "study": "trial",
@@ -272,7 +274,7 @@ def _begin(
     about = about_of("trial", _about(trial), chosen=chosen, config=config, argv=argv)
     store = store_of(chosen)
     ledger = Ledger.freeze(store, plan, about)
-    for line in (*(f"data: {note}" for note in images.notes), *ledger.changed_inputs()):
+    for line in ledger.changed_inputs():
         say(line)
     return store, ledger
 

@@ -13,8 +13,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lthray.config import options
+from lthray.findings.claims import ALPHA
 
-ALPHA, POWER = 0.05, 0.8
+POWER = 0.8
 SPREADS = {"its own dense network": 0.005, "a control": 0.025}
 """With what a ticket is compared -> standard deviation of the difference over seeds, as it was
 recorded of the digits preset."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lthray.findings import stats as st
+from lthray.findings.claims import ALPHA
 
-ALPHA = 0.05
 DISAGREE = 3.0  # times by which p of the t-test and of sign flips may differ without a word
 ENOUGH = 6  # seeds from which sign flips can reach the level of a test
 
