@@ -260,9 +260,17 @@ def test_when_tune_fails_the_study_goes_on_from_the_store(store, monkeypatch):
     monkeypatch.setattr(ray_runner, "_tuner", tuner)
     monkeypatch.setattr(ray_runner, "prepare", lambda *_: None)
     watch = Quiet()
-    site = SimpleNamespace(watch=watch, counted="2 trials at a time", share=0.0, call=call)
+    looks = []
+    site = SimpleNamespace(
+        watch=watch,
+        counted="2 trials at a time",
+        share=0.0,
+        call=call,
+        look=lambda: looks.append(None),
+    )
     stop = SimpleNamespace(stop_all=lambda: False)
     ray_runner._run_on(site, Queue(call, ledger), run, stop, "nowhere")
     assert tries == [2, 1]
+    assert len(looks) == 1
     assert any("Tune failed (EOFError: Ran out of input); going on" in line for line in watch.said)
     assert [trial.status for trial in found(store, ledger)] == [DONE, DONE]
