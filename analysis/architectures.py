@@ -22,13 +22,14 @@ from lthray.config.fields import ConfigError
 from lthray.config.parts import Objective
 from lthray.core import metrics
 from lthray.core.record import Round, TrialRecord
-from lthray.findings import claims
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_lines
-from lthray.findings.evidence import MARGIN, TICKET, Cell, Evidence, comparable, gather, matches
-from lthray.findings.rounds import EXTRACTOR, kid_of, pairs_of
+from lthray.findings.claims import Verdict, judged
+from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
+from lthray.findings.floors import samplers
+from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
-from lthray.findings.wording import budget_label, listed
+from lthray.findings.wording import budget_line, family, listed
 from lthray.tracking.read import Recorded
 
 ORDER = 30  # place in a report
@@ -38,7 +39,7 @@ LEVEL = (
     0.9  # of an interval that lies within the margin where two one-sided tests at 5 % both reject
 )
 HEAD = (
-    "density", "seeds", "pixels", "grade", "latents", "grade",
+    "density", "seeds", "pixels", "wins", "latents", "wins",
     "latents - pixels [90 %]", "equivalent", "skill kept",
 )  # fmt: skip
 ONE_SPACE = "no recipe is recorded in pixels and in latents: there is nothing to compare"
@@ -57,6 +58,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     trials = recorded.of(call)
     evidence = by_space(trials)
     recipes = shared_recipes(evidence)
+    look = recorded.look(trials)
+    verdicts = {verdict.evidence.space: verdict for verdict in judged(evidence.values(), look)}
     if not recipes:
         raise ConfigError([ONE_SPACE])
     for i, recipe in enumerate(recipes):
@@ -65,8 +68,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         yield Section(
             f"spaces{suffix}",
             "Excess over dense in both spaces",
-            [*sentences(evidence, recipe), recorded.provenance(trials)],
-            table(evidence, cells),
+            [*sentences(verdicts, recipe), recorded.provenance(trials)],
+            table(verdicts, recipe),
             figure(cells),
         )
         yield Section(
@@ -150,16 +153,18 @@ def _rungs(cells: Cells, seed: int) -> list[tuple[float, Round]]:
     return [(1 - d, cell.tickets[seed]) for d, cell in ordered if seed in cell.tickets]
 
 
-def table(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> list[list[str]]:
+def table(verdicts: Mapping[str, Verdict], recipe: str) -> list[list[str]]:
     """Return a row per density, and the interaction last."""
+    evidence = {space: verdict.evidence for space, verdict in verdicts.items()}
+    cells = {space: evidence[space].recipes[recipe] for space in SPACES}
     rows = [list(HEAD)]
     for density in shared(cells):
         difference = differences(cells, density)
         row = [f"{density:.4g}", str(len(difference))]
         for space in SPACES:
             cell = cells[space][density]
-            grade = claims.grade(claims.claims(evidence[space], cell))
-            row += [f"{plain.fmean(cell.excess(TICKET).values()):+.2%}", str(grade)]
+            mean = f"{plain.fmean(cell.excess(TICKET).values()):+.2%}"
+            row += [mean, "wins" if verdicts[space].wins(recipe, density) else "–"]
         row += compared(list(difference.values()))
         rows.append([*row, " / ".join(kept(evidence, cells, density))])
     change = interaction(cells)
@@ -196,27 +201,22 @@ def figure(cells: Mapping[str, Cells]) -> Lines:
     return Lines(DENSITY, "excess over the own dense network", lines, level=MARGIN)
 
 
-def sentences(evidence: Mapping[str, Evidence], recipe: str) -> list[str]:
+def sentences(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
     """Return where tickets win, whether that generalises, how many fail, and how long dense
     networks were trained."""
+    evidence = {space: verdict.evidence for space, verdict in verdicts.items()}
     cells = {space: evidence[space].recipes[recipe] for space in SPACES}
-    won = {space: claims.winning(evidence[space], recipe) for space in SPACES}
+    won = {space: verdicts[space].winning(recipe) for space in SPACES}
     at = {space: listed(densities) or "no density" for space, densities in won.items()}
     lines = [
-        f"Tickets win at {at['pixels']} in pixels and at {at['latents']} in latents "
-        "(Holm over the rungs, 5 %)."
+        f"Tickets match their dense network and beat both controls at {at['pixels']} in pixels "
+        f"and at {at['latents']} in latents. {family(verdicts['pixels'])}"
     ]
     common = any(density in won["latents"] for density in won["pixels"])
     lines += generalising(cells, common)
     lines.append(survival(evidence, cells))
     for space in SPACES:
-        short, changes = claims.undertrained(evidence[space])
-        if short is not None:
-            change = f"{plain.fmean(changes):+.1%}"
-            lines.append(
-                f"Dense network in {space}: twice the steps change its loss by {change}: "
-                f"{budget_label(short)}."
-            )
+        lines.append(f"In {space}: {budget_line(evidence[space])}")
     return lines
 
 
@@ -272,7 +272,7 @@ def samples(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> lis
     rows = [["space", "sampler", "density", "dense", "ticket", "ratio", "seeds"]]
     for space in SPACES:
         for density, cell in sorted(cells[space].items(), reverse=True):
-            for sampler in claims.samplers(cell):
+            for sampler in samplers(cell):
                 pairs = pairs_of(evidence[space].dense, cell.tickets, kid_of(sampler))
                 rows.append([space, sampler, f"{density:.4g}", *_compared_kid(pairs)])
     return rows

@@ -26,8 +26,9 @@ from lthray.config.fields import ConfigError
 from lthray.config.options import Asked
 from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import html
-from lthray.findings.evidence import comparable, worse
+from lthray.findings.evidence import comparable
 from lthray.findings.html import About, Chapter
+from lthray.findings.rounds import worse
 from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded, experiments
 

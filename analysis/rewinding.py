@@ -17,7 +17,8 @@ from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.record import Point, TrialRecord
-from lthray.findings.evidence import MARGIN, TICKET, comparable
+from lthray.findings.evidence import TICKET, comparable
+from lthray.findings.rounds import MARGIN
 from lthray.findings.sections import DENSITY, Line, Lines, Section
 from lthray.prune.rewinds import REWINDS
 from lthray.study.results import config_of, surface

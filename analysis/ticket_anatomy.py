@@ -24,8 +24,8 @@ from lthray.core import metrics
 from lthray.core.record import TrialRecord
 from lthray.core.ticket_file import read_ticket
 from lthray.findings.charts import arms
-from lthray.findings.evidence import comparable, recipe, worse
-from lthray.findings.rounds import values_of
+from lthray.findings.evidence import comparable, recipe
+from lthray.findings.rounds import values_of, worse
 from lthray.findings.sections import DENSITY, Heat, Line, Lines, Section
 from lthray.measure.anatomy import BINS, WIDEST
 from lthray.study.results import config_of

@@ -24,11 +24,11 @@ from lthray.cli import asked, guarded
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
-from lthray.findings import claims, wording
+from lthray.findings import claims, floors, wording
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_lines
-from lthray.findings.claims import Claim
-from lthray.findings.evidence import Cell, Evidence, comparable, gather
+from lthray.findings.claims import Verdict, judged
+from lthray.findings.evidence import Evidence, comparable, gather
 from lthray.findings.sections import DENSITY, Line, Lines, Section, keep_trials, write
 from lthray.tracking.read import Recorded
 
@@ -45,10 +45,10 @@ class Wanted(Asked):
 
 
 CLAIMS = [
-    "Mean over seeds and 95 % t-interval; faster: log of the ratio of steps. "
-    "A claim is that the mean lies below its bound.",
-    "p is one-sided, of the t-test; Holm adjusts it over all matching, structure and "
-    "initialisation claims of the table.",
+    "Mean over seeds of how much worse the ticket is, a log-ratio; faster: log of the ratio of "
+    "steps. A claim is that the mean lies below its margin.",
+    "The bound is one-sided, at the level at which Holm's procedure tests the claim among all "
+    "claims of the page; the claim holds where the bound is below the margin.",
     "Sign flips of fewer than five seeds can never be significant.",
 ]
 MARGINS = (0.5, 1.0, 2.0)  # times the margin
@@ -79,28 +79,32 @@ def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iter
         yield from frequencies(gather(trials), by, recorded.provenance(trials))
     else:
         note = ["An adaptive search yields no frequency."] if phase == "confirm" else []
-        yield from verdicts(gather(trials), note, recorded.provenance(trials))
+        look = recorded.look(trials)
+        yield from verdicts(gather(trials), look, note, recorded.provenance(trials))
 
 
 # one verdict a setting
 
 
 def verdicts(
-    settings: Sequence[Evidence], note: Sequence[str], provenance: str
+    settings: Sequence[Evidence], look: int, note: Sequence[str], provenance: str
 ) -> Iterator[Section]:
     """Yield of each setting its verdict, every claim by itself and grades by margin; `note` stands
     with the first."""
-    for i, evidence in enumerate(settings):
+    others = {times: judged(settings, look, times) for times in MARGINS}
+    for i, verdict in enumerate(judged(settings, look)):
+        evidence = verdict.evidence
         name = evidence.name if len(settings) > 1 else "verdict"
         at = f"at {evidence.steps} steps"
         if evidence.space != "pixels":
             at += f" in {evidence.space}"
-        text = [*wording.sentences(evidence), *([] if i else note), provenance]
-        table = wording.table(evidence)
+        text = [*wording.sentences(verdict), *([] if i else note), provenance]
+        table = wording.table(verdict)
         yield Section(name, f"Verdict {at}", text, table, excess(evidence), verdict=True)
         title = f"Every claim {at}, by itself"
-        yield Section(f"{name}_claims", title, CLAIMS, claim_rows(evidence))
-        yield Section(f"{name}_margins", f"Grades by margin {at}", table=margins(evidence))
+        yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
+        table = margins([alike[i] for alike in others.values()])
+        yield Section(f"{name}_margins", f"Grades by margin {at}", table=table)
 
 
 def excess(evidence: Evidence) -> Lines:
@@ -114,46 +118,38 @@ def excess(evidence: Evidence) -> Lines:
     return Lines(DENSITY, f"{what} the own dense network", lines, level=evidence.margin)
 
 
-def claim_rows(evidence: Evidence) -> list[list[str]]:
-    """Return a row per claim: mean over seeds, interval, the bound it must stay below, one-sided p
-    of two tests."""
-    head = ["recipe", "density", "claim", "seeds", "mean", "low", "high", "below"]
-    rows = [[*head, "p", "Holm", "p by sign flips"]]
-    tested = list(_finite_claims(evidence))
-    family = [claim.p for _, claim in tested if claim.name in claims.CONFIRMED]
-    adjusted = iter(st.holm(family))
-    for cell, claim in tested:
-        low, high = claim.interval
-        numbers = [f"{value:+.4f}" for value in (claim.mean, low, high, claim.margin)]
-        holm = f"{next(adjusted):.2g}" if claim.name in claims.CONFIRMED else "–"
-        row = [cell.recipe, f"{cell.density:.4g}", claim.name, str(len(claim.values)), *numbers]
-        rows.append([*row, f"{claim.p:.2g}", holm, f"{claim.p_flip:.2g}"])
+def claim_rows(verdict: Verdict) -> list[list[str]]:
+    """Return a row per claim: mean over seeds, the bound at the level of its test, the margin that
+    the bound must stay below, one-sided p of two tests, and whether the claim holds."""
+    head = ["recipe", "density", "claim", "seeds", "mean", "bound", "margin"]
+    rows = [[*head, "level", "p", "p by sign flips", "holds"]]
+    for recipe in verdict.evidence.recipes:
+        for density, cell in verdict.evidence.ladder(recipe):
+            for tested in verdict.claims(recipe, density):
+                claim = tested.statement
+                numbers = [f"{value:+.4f}" for value in (claim.mean, tested.bound, claim.margin)]
+                row = [cell.recipe, f"{density:.4g}", claim.name, claim.seeds, *numbers]
+                row += [f"{tested.level:.2g}", f"{claim.p:.2g}", f"{claim.p_flip:.2g}"]
+                rows.append([*row, "yes" if tested.holds else "no"])
     return rows
 
 
-def _finite_claims(evidence: Evidence) -> Iterator[tuple[Cell, Claim]]:
-    """Yield every claim whose numbers are all finite, with its cell."""
-    for recipe in evidence.recipes:
-        for _, cell in evidence.ladder(recipe):
-            for claim in claims.claims(evidence, cell).values():
-                if claim.finite:
-                    yield cell, claim
-
-
-def margins(evidence: Evidence) -> list[list[str]]:
-    """Return the grade of each cell under other margins, and what each margin is worth in steps."""
-    tried = [factor * evidence.margin for factor in MARGINS]
+def margins(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    """Return what each cell matches under several margins, and what each margin is worth in
+    steps."""
     head = ["recipe", "density"]
-    for margin in tried:
+    for verdict in verdicts:
         worth = ""
-        if not evidence.accurate:
-            worth = f" (worth {claims.worth(evidence, margin):.0%} of the steps)"
-        head.append(f"margin {margin:.2%}{worth}")
+        if not verdict.evidence.accurate:
+            share = floors.worth(verdict.evidence, verdict.margin)
+            worth = f" (worth {share:.0%} of the steps)"
+        head.append(f"margin {verdict.margin:.2%}{worth}")
     rows = [head]
+    evidence = verdicts[0].evidence
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
-            grades = [claims.grade(claims.claims(evidence, cell, margin)) for margin in tried]
-            shown = [f"{grade} {claims.GRADES[grade]}" for grade in grades]
+            matched = [verdict.matched(recipe, density) for verdict in verdicts]
+            shown = [wording.joined(names) for names in matched]
             rows.append([cell.recipe, f"{density:.4g}", *shown])
     return rows
 

@@ -83,7 +83,7 @@ def _about(run: "Command") -> str:
 def trial(argv: Sequence[str]) -> int:
     """Run one trial in this process, without Ray: for a look, or a debugger."""
     config, chosen = configured(argv, "lthray trial", _about(trial))
-    from lthray.findings.wording import sentences
+    from lthray.findings.wording import told
     from lthray.study import terminal
     from lthray.study.single import progress_line, work_alone
     from lthray.tracking import write
@@ -106,7 +106,7 @@ def trial(argv: Sequence[str]) -> int:
         again = f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}"
         out.print(again, soft_wrap=True)
         return options.INTERRUPTED
-    write.replay(store, chosen.uri, chosen.artifacts, only=ledger, sentences=sentences)
+    write.replay(store, chosen.uri, chosen.artifacts, only=ledger, sentences=told)
     return code
 
 
@@ -116,11 +116,11 @@ def record(argv: Sequence[str]) -> int:
     chosen: options.Root = asked(options.Reading, argv, *usage)
     if not chosen.tracking_uri:
         chosen = asked(options.Root, argv, *usage)  # mlflow.db is written below --out
-    from lthray.findings.wording import sentences
+    from lthray.findings.wording import told
     from lthray.tracking import write
 
     store = _existing(chosen)
-    number = write.replay(store, chosen.uri, chosen.artifacts, sentences=sentences)
+    number = write.replay(store, chosen.uri, chosen.artifacts, sentences=told)
     return say(f"{number} trials recorded in {chosen.uri}")
 
 

@@ -212,7 +212,8 @@ def _phase(
     queue = Queue(call, ledger)
     ending = _run(queue, execute, watch)
     trials, left = list(results.trials(store, ledger)), queue.again().left
-    for shown in _account(call, trials, recipes=() if left else recipes):
+    confirmed = () if left else recipes
+    for shown in _account(call, trials, confirmed, results.look(store, trials)):
         watch.console.print(shown)
     for line in tables.closing_lines(trials, store, began, watch.slots):
         watch.console.print(line)
@@ -236,7 +237,7 @@ def _check_code(call: Call) -> None:
 
 def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
     """Run what a queue holds while it is recorded, with nobody else running the same call."""
-    from lthray.findings.wording import sentences
+    from lthray.findings.wording import told
     from lthray.study.room import roomy
     from lthray.tracking.write import Projector
     from lthray.trial.recipe import trajectory
@@ -248,7 +249,7 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
         if not is_ours:
             raise BlockingIOError(f"another process is running this study in {chosen.out}")
         current = queue.again()
-        projector = Projector(store, ledger, chosen.uri, chosen.artifacts, sentences=sentences)
+        projector = Projector(store, ledger, chosen.uri, chosen.artifacts, sentences=told)
         projector.start()
         interrupted = False
         if current.left:
@@ -261,11 +262,14 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
 
 
 def _account(
-    call: Call, trials: "Sequence[TrialRecord]", recipes: "Sequence[TrialRecord]"
+    call: Call, trials: "Sequence[TrialRecord]", recipes: "Sequence[TrialRecord]", look: int
 ) -> "Iterator[Table | str]":
-    """Yield the table of trials, then the best recipe, or the verdict on confirmed `recipes`."""
+    """Yield the table of trials, then the best recipe, or the verdict on confirmed `recipes`, whose
+    seeds were looked at so often.
+    """
     from lthray.core.record import machine_lines
     from lthray.findings import wording
+    from lthray.findings.claims import judged
     from lthray.findings.evidence import gather
     from lthray.study import tables
 
@@ -279,10 +283,10 @@ def _account(
         yield tables.baseline_table(trials)
     if call.space:
         yield from tables.best_lines(trials, call.rungs, call.options.out)
-    for evidence in gather(trials) if recipes else ():
-        yield tables.verdict_table(wording.table(evidence))
-        yield from wording.sentences(evidence)
-        yield from tables.shrinkage_lines(recipes, evidence)
+    for verdict in judged(gather(trials), look) if recipes else ():
+        yield tables.verdict_table(wording.table(verdict))
+        yield from wording.sentences(verdict)
+        yield from tables.shrinkage_lines(recipes, verdict.evidence)
 
 
 def _end(call: Call, phases: Sequence[Phase]) -> int:

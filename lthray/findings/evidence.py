@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthray.config.fields import ConfigError
-from lthray.config.parts import Measure, Objective, Train
+from lthray.config.parts import Measure, Objective, Prune, Train
 from lthray.config.trial import parts_of_role
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.core import metrics
 from lthray.core.record import Point, Round, TrialRecord
-
-MARGIN = 0.01  # of the dense loss, fixed before any run
-POINTS = 0.005  # of accuracy, likewise, for classifiers
-CERTAIN = 1.645  # standard errors of the evaluation: one-sided 95 %
+from lthray.findings.rounds import MARGIN, POINTS, worse
 
 SETTING = parts_of_role("setting")  # parts that a dense network differs in
 TASK = ("objective", "latent")  # parts that say what is learnt
@@ -55,12 +52,13 @@ class Cell:
     @property
     def seeds(self) -> str:
         """How many tickets there are, as "5", or "5 of 8" where trials failed."""
-        count, lost = len(self.tickets), len(self.failed.get(TICKET, ()))
-        return f"{count} of {count + lost}" if lost else str(count)
+        count = len(self.tickets)
+        return str(count) if count == self.planned else f"{count} of {self.planned}"
 
-    def whole(self, *arms: str) -> bool:
-        """Return whether no trial of the `arms` failed before it was measured here."""
-        return not any(map(self.failed.get, arms))
+    @property
+    def planned(self) -> int:
+        """How many tickets were planned."""
+        return len(self.tickets.keys() | self.failed.get(TICKET, set()))
 
     @property
     def tickets(self) -> dict[int, Round]:
@@ -83,8 +81,9 @@ class Evidence:
     """Seed -> round of the dense network."""
     again: dict[int, Round] = field(default_factory=dict)
     """Seed -> round of a second dense network, on another stream (A/A)."""
-    longer: dict[int, Round] = field(default_factory=dict)
-    """Seed -> round of the dense network trained for twice the steps."""
+    budgets: dict[int, dict[int, Round]] = field(default_factory=dict)
+    """Training steps -> seed -> round of a dense network, of all settings that are this one but for
+    their steps."""
     recipes: dict[str, dict[float, Cell]] = field(default_factory=dict)
     """Recipe as JSON -> density -> cell."""
     given: dict[str, Round] = field(default_factory=dict)
@@ -117,6 +116,11 @@ class Evidence:
         """Optimizer steps of a full training run."""
         return self.words["train.steps"]
 
+    @property
+    def but_for_steps(self) -> str:
+        """Words of the setting without train.steps, as JSON."""
+        return json.dumps(self.words | {"train.steps": 0}, sort_keys=True)
+
     def ladder(self, recipe: str) -> list[tuple[float, Cell]]:
         """Return the cells of a recipe with their densities, densest first."""
         return sorted(self.recipes[recipe].items(), reverse=True)
@@ -139,33 +143,6 @@ class Evidence:
     def name(self) -> str:
         """Name of the files of its verdict, where a study has several settings."""
         return f"verdict_{self.steps}" + ("_latents" if self.space == "latents" else "")
-
-
-def worse(r: Round) -> tuple[float, float]:
-    """Return by how much a round is worse than its own dense network, and the standard error of the
-    evaluation.
-
-    Of a classifier it is the accuracy lost, else the relative excess of the held-out loss.
-    """
-    value, error = metrics.EXCESS, metrics.EXCESS_SE
-    if metrics.LOST.name in r.metrics:
-        value, error = metrics.LOST, metrics.LOST_SE
-    return r.metrics[value.name], r.metrics[error.name]
-
-
-def matches(r: Round) -> bool:
-    """Return whether a round is as good as its dense network but for the margin.
-
-    It is a fact about one seed, certain to the error of its evaluation alone.
-    """
-    difference, error = worse(r)
-    return difference + CERTAIN * error < margin_of(r)
-
-
-def margin_of(r: Round) -> float:
-    """Return by how much a round may be worse than its dense network and still match: of the loss,
-    or of accuracy."""
-    return POINTS if metrics.LOST.name in r.metrics else MARGIN
 
 
 def setting_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,8 +184,8 @@ def panel_of(trial: TrialRecord) -> Panel:
 def gather(trials: Iterable[TrialRecord]) -> list[Evidence]:
     """Group recorded trials by setting and evaluation set; settings without a ticket are left out.
 
-    A setting finds its dense networks of twice the steps, and given networks of the same task,
-    among the others.
+    A setting finds its dense networks of other training budgets, and given networks of the same
+    task, among the others. A trial that failed stands in every cell that it was to come to.
     """
     only_measured, trained = _split(trials)
     groups: dict[tuple[str, Panel], Evidence] = {}
@@ -220,10 +197,10 @@ def gather(trials: Iterable[TrialRecord]) -> list[Evidence]:
         if trial.status == "failed":
             key = (setting(trial), panel_of(trial))
             _enter_failed(groups.setdefault(key, Evidence(*key)), trial)
+    budgets: dict[tuple[str, Panel], dict[int, dict[int, Round]]] = {}
     for evidence in groups.values():
-        twice = evidence.words | {"train.steps": 2 * evidence.steps}
-        if other := groups.get((json.dumps(twice, sort_keys=True), evidence.panel)):
-            evidence.longer = other.dense
+        evidence.budgets = budgets.setdefault((evidence.but_for_steps, evidence.panel), {})
+        evidence.budgets[evidence.steps] = evidence.dense
         evidence.given = _beside(evidence, only_measured)
     return [evidence for evidence in groups.values() if evidence.recipes]
 
@@ -307,11 +284,23 @@ def _enter(evidence: Evidence, trial: TrialRecord) -> None:
 
 
 def _enter_failed(evidence: Evidence, trial: TrialRecord) -> None:
-    """Enter a trial that failed in every cell of its recipe that it did not come to."""
-    arm, seed = _arm(trial.point), trial.point.seed
-    for cell in evidence.recipes.get(recipe(trial), {}).values():
-        if seed not in cell.arms.get(arm, {}):
-            cell.failed.setdefault(arm, set()).add(seed)
+    """Enter a trial that failed in every cell that it was to come to and did not."""
+    point = trial.point
+    if _is_second_dense(point):
+        return
+    for density in _planned(point):
+        cells = evidence.recipes.setdefault(recipe(trial), {})
+        cell = cells.setdefault(density, Cell(point.recipe, density))
+        arm = _arm(point)
+        if point.seed not in cell.arms.get(arm, {}):
+            cell.failed.setdefault(arm, set()).add(point.seed)
+
+
+def _planned(point: Point) -> list[float]:
+    """Return the densities of a trial's rungs that were to be measured."""
+    ladder = (1.0, *point.config.get("prune.ladder", Prune().ladder))
+    rungs = point.config.get("rungs") or range(len(ladder))
+    return sorted({ladder[rung] for rung in rungs} - {1.0}, reverse=True)
 
 
 def _is_second_dense(point: Point) -> bool:

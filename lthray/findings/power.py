@@ -13,9 +13,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lthray.config import options
-from lthray.findings.claims import ALPHA
+from lthray.findings.stats import ALPHA
 
 POWER = 0.8
+MOST = 10_000.0  # standard deviations
 SPREADS = {"its own dense network": 0.005, "a control": 0.025}
 """With what a ticket is compared -> standard deviation of the difference over seeds, as it was
 recorded of the digits preset."""
@@ -40,11 +41,13 @@ def power_of(effect: float, seeds: int, sd: float, alpha: float = ALPHA) -> floa
     return float(scipy.stats.nct.sf(border, seeds - 1, effect / sd * math.sqrt(seeds)))
 
 
-def detectable(seeds: int, sd: float, power: float = POWER) -> float:
-    """Return the smallest effect that two or more `seeds` find with probability `power`."""
-    most = 100 * sd
-    missing = lambda effect: power_of(effect, seeds, sd) - power  # noqa: E731
-    return float(scipy.optimize.brentq(missing, 0.0, most))
+def detectable(seeds: int, sd: float, power: float = POWER, alpha: float = ALPHA) -> float:
+    """Return the smallest effect that two or more `seeds` find with probability `power`.
+
+    nan where none does that is less than 10,000 standard deviations `sd`.
+    """
+    missing = lambda effect: power_of(effect, seeds, 1.0, alpha) - power  # noqa: E731
+    return sd * float(scipy.optimize.brentq(missing, 0.0, MOST)) if missing(MOST) > 0 else math.nan
 
 
 def seeds_for(effect: float, sd: float, power: float = POWER) -> int:

@@ -4,7 +4,8 @@ A table, its stars, the sentences and the figures of a page are views of one reg
 cannot disagree. A claim says that a mean over seeds lies below a margin. Its bound is the one-sided
 upper bound of that mean at the level at which Holm's procedure (1979) tests the claim within the
 family, and the claim holds where the bound lies below the margin: bound and test always agree, and
-all claims of the page together err in at most 5 %.
+all claims of the page together err in at most 5 % or, where seeds were added, in what is left of
+it: `level_of` spends the level over looks (Lan and DeMets 1983).
 
 A run that was planned and is missing, or that has no finite value, is the worst outcome of the
 claim that it would have supported: the claim does not hold.
@@ -17,10 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lthray.findings import stats as st
-from lthray.findings.claims import ALPHA
+from lthray.findings.power import detectable
+from lthray.findings.stats import ALPHA
 
 DISAGREE = 3.0  # times by which p of the t-test and of sign flips may differ without a word
 ENOUGH = 6  # seeds from which sign flips can reach the level of a test
+
+FIRST = 0.8  # share of the level that is spent at the first look, and of what is left at the next
 
 Place = tuple[str | float, ...]
 """What a claim is about, beside its name: a budget, a recipe, a density."""
@@ -59,13 +63,18 @@ class Statement:
         return st.t_test(self.finite, "less", shift=self.margin) if self.whole else 1.0
 
     @property
+    def p_flip(self) -> float:
+        """One-sided p of sign flips, which fewer than five seeds can never make significant; nan
+        where a planned seed is missing."""
+        return st.sign_flip(self.finite, "less", shift=self.margin) if self.whole else math.nan
+
+    @property
     def sensitive(self) -> bool:
         """Whether sign flips, which no outlier misleads, give a p that is unlike the t-test's."""
         if not self.whole or self.planned < ENOUGH:
             return False
-        flipped = st.sign_flip(self.finite, "less", shift=self.margin)
         least = 2.0**-self.planned  # no p of sign flips is smaller
-        return not 1 / DISAGREE <= flipped / max(self.p, least) <= DISAGREE
+        return not 1 / DISAGREE <= self.p_flip / max(self.p, least) <= DISAGREE
 
     @property
     def seeds(self) -> str:
@@ -94,12 +103,25 @@ class Tested:
         """Whether the claim holds, all others of the page considered."""
         return self.bound < self.statement.margin
 
+    @property
+    def detectable(self) -> float:
+        """The smallest distance from the margin that these seeds find four times in five; nan where
+        a planned seed is missing."""
+        if not self.statement.whole:
+            return math.nan
+        values = self.statement.finite
+        return detectable(len(values), plain.stdev(values), alpha=self.level)
+
 
 class Registry:
     """All claims of a page, by name and place."""
 
-    def __init__(self, statements: Iterable[Statement]):
-        """Take the family of a page; a claim that stands there twice is refused (ValueError)."""
+    def __init__(self, statements: Iterable[Statement], alpha: float = ALPHA):
+        """Take the family of a page, which as a whole errs in `alpha` at most.
+
+        A claim that stands there twice is refused (ValueError).
+        """
+        self.alpha = alpha
         self.family: dict[tuple[str, Place], Statement] = {}
         for statement in statements:
             key = statement.name, statement.place
@@ -112,10 +134,10 @@ class Registry:
         """The level at which each claim is tested: that of its step in Holm's procedure, and after
         the first claim that fails, the level of that one."""
         levels: dict[tuple[str, Place], float] = {}
-        level, failed = ALPHA, False
+        level, failed = self.alpha, False
         for step, key in enumerate(sorted(self.family, key=lambda key: self.family[key].p)):
             if not failed:
-                level = ALPHA / (len(self.family) - step)
+                level = self.alpha / (len(self.family) - step)
                 failed = self.family[key].p >= level
             levels[key] = level
         return levels
@@ -134,3 +156,12 @@ class Registry:
         """Return whether a claim was made and holds."""
         tested = self.find(name, *place)
         return tested is not None and tested.holds
+
+
+def level_of(look: int) -> float:
+    """Return the level of a page that looks at its seeds for the `look`-th time, 1 the first.
+
+    Seeds may be added after a look, and the claims be tested again. A share of .8 of what is left
+    of the level is spent each time: .04, .008, .0016, ..., which sums to less than .05.
+    """
+    return ALPHA * FIRST * (1 - FIRST) ** (look - 1)

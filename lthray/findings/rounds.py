@@ -7,7 +7,34 @@ from collections.abc import Iterable, Mapping
 from lthray.core import metrics
 from lthray.core.record import Round
 
+MARGIN = 0.01  # of the dense loss, fixed before any run
+POINTS = 0.005  # of accuracy, likewise, for classifiers
+CERTAIN = 1.645  # standard errors of the evaluation: one-sided 95 %
 EXTRACTOR = "lenet"  # feature extractor whose KID is judged
+
+
+Rounds = Mapping[int, Round]
+"""Seed -> round."""
+
+
+def differences(first: Rounds, second: Rounds, metric: str) -> dict[int, float]:
+    """Return by seed how much worse the first network is than the second, by the `metric` that
+    decides.
+
+    It is the logarithm of the ratio of their held-out losses or, of classifiers, the accuracy that
+    is lost. A seed without a finite number of both has none.
+    """
+    found = {}
+    for seed, r in first.items():
+        a, b = _value(r, metric), _value(second.get(seed), metric)
+        if math.isfinite(a) and math.isfinite(b):
+            found[seed] = b - a if metric == metrics.ACCURACY.name else math.log(a / b)
+    return found
+
+
+def _value(r: Round | None, metric: str) -> float:
+    """Return a metric of a round; nan where there is none."""
+    return r.metrics.get(metric, math.nan) if r else math.nan
 
 
 def kid_of(sampler: str) -> str:
@@ -59,3 +86,30 @@ def heldout_curve(r: Round) -> list[tuple[float, float]]:
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
     """Return by seed the first number less the second, where both are there."""
     return {seed: value - second[seed] for seed, value in first.items() if seed in second}
+
+
+def worse(r: Round) -> tuple[float, float]:
+    """Return by how much a round is worse than its own dense network, and the standard error of the
+    evaluation.
+
+    Of a classifier it is the accuracy lost, else the relative excess of the held-out loss.
+    """
+    value, error = metrics.EXCESS, metrics.EXCESS_SE
+    if metrics.LOST.name in r.metrics:
+        value, error = metrics.LOST, metrics.LOST_SE
+    return r.metrics[value.name], r.metrics[error.name]
+
+
+def matches(r: Round) -> bool:
+    """Return whether a round is as good as its dense network but for the margin.
+
+    It is a fact about one seed, certain to the error of its evaluation alone.
+    """
+    difference, error = worse(r)
+    return difference + CERTAIN * error < margin_of(r)
+
+
+def margin_of(r: Round) -> float:
+    """Return by how much a round may be worse than its dense network and still match: of the loss,
+    or of accuracy."""
+    return POINTS if metrics.LOST.name in r.metrics else MARGIN

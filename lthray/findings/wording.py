@@ -1,149 +1,275 @@
-"""Verdicts in words: rows of the verdict's table, and sentences that say what claims hold."""
+"""Verdicts in words: rows of the verdict's table, and sentences that say what claims hold.
+
+Both are views of the one registry of claims of a page, so that they cannot disagree.
+"""
 
 import math
 import statistics as plain
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lthray.core import metrics
-from lthray.core.record import Round, machine_lines
-from lthray.findings import claims
+from lthray.core.record import Round, TrialRecord, machine_lines
+from lthray.findings import claims, floors
+from lthray.findings import comparators as beside
 from lthray.findings import stats as st
-from lthray.findings.claims import FEW, GRADES, MATCHING, Claim
-from lthray.findings.evidence import Cell, Evidence, worse
+from lthray.findings.claims import BOTH, FASTER, NOTHING, UNTRIED, Verdict, better, matches
+from lthray.findings.comparators import COMPUTE, CONVERGED, INITIALISATION, OWN, STRUCTURE
+from lthray.findings.evidence import Cell, Evidence, gather
+from lthray.findings.registry import Tested
 from lthray.findings.rounds import kid_of, share_of_all
 
 NONE = "–"  # a cell without a number
-CUSTOMARY = ("ddim", "ddpm")  # samplers with a column in every table, so that studies line up
+
+Shown = Callable[[float], str]
 
 
-def percent(claim: Claim) -> str:
-    """Return the mean of a claim and half its 95 % interval, in per cent."""
-    return f"{100 * claim.mean:+.1f}±{100 * _half(claim):.1f}%"
+def percent(ratio: float) -> str:
+    """Return a log-ratio as a change in per cent."""
+    return f"{math.expm1(ratio):+.1%}"
 
 
-def number(claim: Claim) -> str:
-    """Return the mean of a claim and half its 95 % interval."""
-    return f"{claim.mean:+.3f}±{_half(claim):.3f}"
+def points(lost: float) -> str:
+    """Return accuracy that is lost, in percentage points."""
+    return f"{100 * lost:+.1f} points"
 
 
-def ratio(claim: Claim) -> str:
-    """Return the ratio whose logarithm a claim is about, with its 95 % interval."""
-    low, high = claim.interval
-    return f"x{math.exp(claim.mean):.2f} ({math.exp(low):.2f}-{math.exp(high):.2f})"
+def number(difference: float) -> str:
+    """Return a difference of two KIDs."""
+    return f"{difference:+.3f}"
 
 
-def _half(claim: Claim) -> float:
-    low, high = claim.interval
-    return (high - low) / 2
+def times(ratio: float) -> str:
+    """Return a log-ratio as a factor."""
+    return f"x{math.exp(ratio):.2f}"
+
+
+def amount(evidence: Evidence) -> Shown:
+    """Return how differences between networks are written: in per cent, or in points."""
+    return points if evidence.accurate else percent
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a verdict's table: a claim, and how its numbers are shown."""
+    """One column of a verdict's table: a claim, and how its numbers are written."""
 
     claim: str
     heading: str
-    shown: Callable[[Claim], str]
-    metric: str = ""
-    """Metric by which dense networks differ by chance; empty where no floor is shown."""
-    floor: str = "{:.3f}"
-    """Format of the chance floor."""
-    difference: str = "{:+.3f}"
-    """Format of the difference between a given network and the dense ones."""
-
-    def chance(self, evidence: Evidence) -> str:
-        """Return the cell of what chance alone does."""
-        if not self.metric:
-            return NONE
-        floor = claims.evidence_floor(evidence, self.metric)
-        if not floor and self.claim != MATCHING:
-            return NONE
-        return self.floor.format(floor)
+    shown: Shown
 
 
 def columns(evidence: Evidence) -> list[Column]:
-    """Return the columns of a verdict's table: loss, controls, KID by sampler, steps."""
-    shown = [Column(MATCHING, "excess", percent, evidence.deciding, "{:.1%}", "{:+.1%}")]
-    for contrast in claims.CONTRASTS:
-        shown.append(Column(contrast.claim, contrast.heading, percent))
-    if any(claims.EQUAL.control in cell.arms for cell in evidence.cells):
-        shown.append(Column(claims.EQUAL.claim, claims.EQUAL.heading, percent))
-    for sampler in sorted({*CUSTOMARY, *claims.all_samplers(evidence)}):
-        shown.append(Column(sampler, f"KID {sampler}", number, kid_of(sampler)))
-    return [*shown, Column(claims.FASTER, "steps", ratio)]
+    """Return the columns of a verdict's table: dense networks, controls, KID by sampler, steps."""
+    shown = amount(evidence)
+    columns = [Column(matches(OWN), "own dense", shown)]
+    if any({beside.EQUAL_COMPUTE} & {*cell.arms, *cell.failed} for cell in evidence.cells):
+        columns.append(Column(matches(COMPUTE), COMPUTE, shown))
+    steps = beside.reference(evidence)
+    if steps != evidence.steps:
+        columns.append(Column(matches(CONVERGED), f"dense of {steps} steps", shown))
+    for contrast in beside.CONTRASTS:
+        columns.append(Column(better(contrast.control), contrast.heading, shown))
+    for sampler in floors.all_samplers(evidence):
+        columns.append(Column(claims.samples(sampler), f"KID {sampler}", number))
+    return [*columns, Column(FASTER, "steps", times)]
 
 
-def table(evidence: Evidence, margin: float | None = None) -> list[list[str]]:
+def table(verdict: Verdict) -> list[list[str]]:
     """Return a row per recipe and density, a head above: share of all parameters, seeds, each
-    claim's mean with its 95 % interval, grade.
+    claim, and the two words of the grade.
 
-    * = the claim holds. Shown are the excess of the ticket over dense, and minus that of each
-    control; KID minus the dense network's; steps until it is as good as the dense network at its
-    end, over that network's own. Last rows: what chance alone does to each, the 95 % quantile of
-    the difference between dense networks; and trained networks that were given, against the dense
-    ones.
+    Of a claim is shown the mean over seeds of how much worse the ticket is, its one-sided bound at
+    the level at which the page tests the claim, and a star where the claim holds. Last rows: what
+    chance alone does to a metric, the 95 % quantile of the difference between dense networks; and
+    trained networks that were given, against the dense ones.
     """
+    evidence = verdict.evidence
     shown = columns(evidence)
     heads = [column.heading for column in shown]
-    rows = [["recipe", "density", "of all", "seeds", *heads, "grade"]]
+    rows = [["recipe", "density", "of all", "seeds", *heads, "matches", "shows"]]
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
-            tested = claims.claims(evidence, cell, margin)
-            row = [
-                cell.recipe,
-                f"{density:.4g}",
-                f"{share_of_all(cell.tickets.values()):.4g}",
-                cell.seeds,
-            ]
-            row += [_cell(tested.get(column.claim), column) for column in shown]
-            rows.append([*row, _grade(cell, tested)])
+            size = [f"{density:.4g}", f"{share_of_all(cell.tickets.values()):.4g}", cell.seeds]
+            cells = [_cell(verdict.find(c.claim, recipe, density), c.shown) for c in shown]
+            grade = [joined(verdict.matched(recipe, density)), verdict.shown(recipe, density)]
+            rows.append([cell.recipe, *size, *cells, *grade])
     if evidence.again:
-        floors = [column.chance(evidence) for column in shown]
-        rows.append(["chance alone", "1", "1", str(len(evidence.again)), *floors, ""])
+        chance = [_chance(evidence, column) for column in shown]
+        rows.append(["chance alone", "1", "1", str(len(evidence.again)), *chance, "", ""])
     for name in evidence.given:
         behind = _behind(evidence, name, shown)
-        rows.append([name, "1", "1", str(len(evidence.dense)), *behind, ""])
+        rows.append([name, "1", "1", str(len(evidence.dense)), *behind, "", ""])
     return rows
 
 
-def _cell(claim: Claim | None, column: Column) -> str:
-    if claim is None:
+def _cell(tested: Tested | None, shown: Shown) -> str:
+    """Return the mean of a claim, its bound, and a star where it holds."""
+    if tested is None:
         return NONE
-    if not claim.finite:
-        return f"never in {sum(map(math.isinf, claim.values))} of {len(claim.values)}"
-    return column.shown(claim) + ("*" if claim.holds else "")
+    values = tested.statement.values.values()
+    if never := sum(map(math.isinf, values)):
+        return f"never in {never} of {len(values)}"
+    if not tested.statement.finite:
+        return NONE
+    star = "*" if tested.holds else ""
+    bound = f" (< {shown(tested.bound)})" if math.isfinite(tested.bound) else ""
+    outlier = " (outlier)" if tested.statement.sensitive else ""
+    return f"{shown(tested.statement.mean)}{bound}{star}{outlier}"
 
 
-def _grade(cell: Cell, tested: Mapping[str, Claim]) -> str:
-    if not tested:
-        return NONE
-    grade = claims.grade(tested)
-    controlled = set(claims.NEEDED) <= cell.arms.keys()
-    return f"{grade} {GRADES[grade]}" + ("" if controlled else " (no controls)")
+def joined(names: Sequence[str]) -> str:
+    """Return the names of dense networks as text, or "none"."""
+    return " and ".join(names) or "none"
+
+
+def _chance(evidence: Evidence, column: Column) -> str:
+    """Return the cell of what chance alone does, under the dense network and under each KID."""
+    if column.claim == matches(OWN):
+        return f"{floors.floor_of(evidence, evidence.deciding):.1%}"
+    for sampler in floors.all_samplers(evidence):
+        if column.claim == claims.samples(sampler):
+            return f"{floors.floor_of(evidence, kid_of(sampler)):.3f}"
+    return NONE
 
 
 def _behind(evidence: Evidence, name: str, shown: Sequence[Column]) -> list[str]:
     """Return the cells of a given network: by how much it is worse than the dense ones."""
-    behind = claims.lead(evidence, name)
-    cells = []
-    for column in shown:
-        value = behind.get(column.claim)
-        cells.append(NONE if value is None else column.difference.format(value))
-    return cells
+    told = {matches(OWN): f"{floors.lead(evidence, name):+.1%}"}
+    for sampler, behind in floors.lead_in_samples(evidence, name).items():
+        told[claims.samples(sampler)] = number(behind)
+    return [told.get(column.claim, NONE) for column in shown]
 
 
-def sentences(evidence: Evidence, margin: float | None = None) -> list[str]:
-    """Return the verdict in words: one sentence or more for each recipe, then what it must be read
-    beside."""
-    margin = evidence.margin if margin is None else margin
-    lines = [_verdict(evidence, recipe, margin) for recipe in evidence.recipes]
-    lines += [*_noise(evidence), *machine_lines(evidence.rounds)]
-    share = f"{claims.worth(evidence, margin):.0%}"
+def told(trials: Sequence[TrialRecord], look: int) -> list[str]:
+    """Return the verdict on all settings of recorded trials; `look` counts looks at their seeds."""
+    lines = []
+    for verdict in claims.judged(gather(trials), look):
+        lines += sentences(verdict)
+    return lines
+
+
+def sentences(verdict: Verdict) -> list[str]:
+    """Return the verdict in words: where each recipe matches, a sentence on each of its tickets
+    that has controls, then what all this must be read beside."""
+    evidence = verdict.evidence
+    lines: list[str] = []
+    for recipe in evidence.recipes:
+        lines += _of_recipe(verdict, recipe)
+    lines += [*_noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
+    share = f"{floors.worth(evidence, verdict.margin):.0%}"
     steps = f"{evidence.steps} steps"
-    lines.append(f"The margin of {margin:.1%} is worth {share} of the dense network's {steps}.")
-    lines.append(_budget(evidence))
+    lines.append(
+        f"The margin of {verdict.margin:.1%} is worth {share} of the dense network's {steps}."
+    )
+    lines += [budget_line(evidence), family(verdict)]
     return [*lines, *(_given(evidence, name, r) for name, r in evidence.given.items())]
+
+
+def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[str]:
+    """Yield where a recipe matches its dense network, then a sentence on each controlled ticket."""
+    ladder = verdict.evidence.ladder(recipe)
+    name = ladder[0][1].recipe
+    seeds = max(cell.planned for _, cell in ladder)
+    if seeds < 2:
+        yield f"{name}: one seed only, which no test can generalise."
+        return
+    few = f", fewer than {claims.FEW}" if seeds < claims.FEW else ""
+    matched = [d for d, _ in ladder if verdict.holds(matches(OWN), recipe, d)]
+    at = f"at density {listed(matched)}" if matched else "at no density"
+    begin = (
+        f"{name} ({seeds} seeds{few}) matches its dense network of {verdict.evidence.steps} steps"
+    )
+    tried = f"tried at {listed([d for d, _ in ladder])}"
+    controlled = [(d, cell) for d, cell in ladder if verdict.shown(recipe, d) != UNTRIED]
+    end = "" if controlled else "; no controls were trained, so nothing more is claimed"
+    yield f"{begin} {at} ({tried}){end}."
+    for density, cell in controlled:
+        yield ticket_sentence(verdict, recipe, density, cell)
+
+
+def ticket_sentence(verdict: Verdict, recipe: str, density: float, cell: Cell) -> str:
+    """Return how a ticket stands beside every comparator."""
+    evidence = verdict.evidence
+    share = f"{share_of_all(cell.tickets.values()):.1%} of all parameters"
+    size = f"{density:.1%} of the free weights ({share})"
+    verb = _verb(verdict, recipe, density)
+    begin = f"At {evidence.steps} steps tickets with {size} {verb} their dense network"
+    own = verdict.find(matches(OWN), recipe, density)
+    by = amount(evidence)(own.statement.mean) if own and own.statement.finite else "never trained"
+    controls = _controls(verdict.shown(recipe, density))
+    parts = [f"{begin} ({by}, {cell.seeds} seeds) {controls}"]
+    for name, called in rival_names(evidence).items():
+        rival = verdict.find(matches(name), recipe, density)
+        if rival:
+            parts.append(f"{called} {_standing(verdict, name, recipe, density)}")
+    parts += _speed(verdict, recipe, density)
+    parts += _older(evidence, cell)
+    return "; ".join(parts) + "."
+
+
+def _verb(verdict: Verdict, recipe: str, density: float) -> str:
+    """Return how a ticket stands beside its own dense network."""
+    if verdict.holds(better(OWN), recipe, density):
+        return "beat"
+    if verdict.holds(matches(OWN), recipe, density):
+        return "match"
+    if verdict.holds(claims.beaten(OWN), recipe, density):
+        return "lose to"
+    return "are not shown to match"
+
+
+def _controls(shown: str) -> str:
+    """Return what stands for the second word of a grade in a sentence."""
+    return {
+        BOTH: "and beat both controls",
+        STRUCTURE.shows: f"and beat {STRUCTURE.called}, but not {INITIALISATION.called}",
+        INITIALISATION.shows: f"and beat {INITIALISATION.called}, but not {STRUCTURE.called}",
+        NOTHING: "and beat neither control",
+    }[shown]
+
+
+def rival_names(evidence: Evidence) -> dict[str, str]:
+    """Return what sentences call the dense networks that are not a ticket's own."""
+    steps = beside.reference(evidence)
+    longest = f"the longest trained dense network ({steps} steps, not shown to be converged)"
+    if beside.converged(evidence):
+        longest = f"the converged dense network ({steps} steps)"
+    return {COMPUTE: "a dense network of equal compute", CONVERGED: longest}
+
+
+def _standing(verdict: Verdict, name: str, recipe: str, density: float) -> str:
+    """Return how a dense network stands beside a ticket."""
+    tested = verdict.find(matches(name), recipe, density)
+    assert tested is not None
+    accurate = verdict.evidence.accurate
+    mean = tested.statement.mean
+    size = f"{100 * abs(mean):.1f} points" if accurate else f"{abs(math.expm1(-mean)):.1%}"
+    if verdict.holds(claims.beaten(name), recipe, density):
+        return f"is {size} better"
+    if verdict.holds(better(name), recipe, density):
+        return f"is {size} worse"
+    if tested.holds:
+        return "is matched"
+    found = tested.detectable
+    least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g} %)"
+    return f"is not told apart{least}"
+
+
+def _speed(verdict: Verdict, recipe: str, density: float) -> list[str]:
+    """Return what share of the dense network's steps a ticket needs, where that is shown."""
+    tested = verdict.find(FASTER, recipe, density)
+    if tested is None or not tested.holds:
+        return []
+    return [f"they reach its loss after {math.exp(tested.statement.mean):.0%} of its steps"]
+
+
+def _older(evidence: Evidence, cell: Cell) -> list[str]:
+    """Return whether a ticket's weights have seen more optimizer steps than its dense network's."""
+    seen = [r.metrics.get(metrics.STEPS_OF_WEIGHTS.name, 0) for r in cell.tickets.values()]
+    steps = max(seen, default=0)
+    if steps <= evidence.steps:
+        return []
+    return [f"their weights have seen {steps:.0f} steps, which flatters them"]
 
 
 def listed(densities: Sequence[float]) -> str:
@@ -151,146 +277,85 @@ def listed(densities: Sequence[float]) -> str:
     return ", ".join(f"{d:.4g}" for d in densities)
 
 
-def budget_label(undertrained: bool) -> str:
-    """Return the words for a dense network that is, or is not, undertrained."""
-    return "UNDERTRAINED, which flatters tickets" if undertrained else "not undertrained"
-
-
-def _verdict(evidence: Evidence, recipe: str, margin: float) -> str:
-    """Return where one recipe matches and wins, and what else holds at the sparsest such rung."""
-    rungs = evidence.ladder(recipe)
-    cells = dict(rungs)
-    name, seeds = rungs[0][1].recipe, seeds_of(cells)
-    if seeds < 2:
-        return f"{name}: one seed only, which no test can generalise."
-    few = f", fewer than {FEW}" if seeds < FEW else ""
-    matched = claims.sparsest(evidence, recipe, margin)
-    lowest = f"down to density {matched:.4g}" if matched else "at no rung"
-    text = f"{name} ({rungs[-1][1].seeds} seeds{few}) matches its dense network {lowest}"
-    tried = _with_controls(rungs)
-    if not tried:
-        return f"{text}; no controls were trained, so nothing more is claimed."
-    won = claims.winning(evidence, recipe, margin)
-    at = (won or tried)[-1]
-    tested = claims.claims(evidence, cells[at], margin)
-    more = f"{_extras(tested)}{_older(evidence, cells[at])}.{_equal(tested)}"
-    return f"{text} and {_wins(won, tried)} (tried at {listed(tried)}). At {at:.4g} it {more}"
-
-
-def seeds_of(cells: Mapping[float, Cell]) -> int:
-    """Return the largest number of tickets, one per seed, at any density."""
-    return max(len(cell.tickets) for cell in cells.values())
-
-
-def _with_controls(rungs: Sequence[tuple[float, Cell]]) -> list[float]:
-    """Return the densities at which both controls of a winning ticket were trained, and tickets of
-    two seeds or more."""
-    densities = []
-    for density, cell in rungs:
-        if set(claims.NEEDED) <= cell.arms.keys() and len(cell.tickets) > 1:
-            densities.append(density)
-    return densities
-
-
-def _wins(won: Sequence[float], tried: Sequence[float]) -> str:
-    """Return at which of the rungs with controls a recipe wins."""
-    if not won:
-        return "wins at none of the rungs that have controls"
-    if list(won) == list(tried[: len(won)]):
-        return f"wins down to {won[-1]:.4g}"
-    return f"wins at {listed(won)}"
-
-
-def _older(evidence: Evidence, cell: Cell) -> str:
-    """Return whether a ticket's weights have seen more optimizer steps than its dense network's."""
-    steps = max(r.metrics.get(metrics.STEPS_OF_WEIGHTS.name, 0) for r in cell.tickets.values())
-    if steps <= evidence.steps:
-        return ""
-    return f", with weights that have seen {steps:.0f} steps, which flatters it"
-
-
-def _equal(tested: Mapping[str, Claim]) -> str:
-    """Return how a ticket stands beside a dense network of equal compute, where there is one."""
-    claim = tested.get(claims.EQUAL.claim)
-    if claim is None:
-        return ""
-    stands = "matches" if claim.holds else "does not match"
-    return (
-        f" It {stands} a dense network that trained for as many steps as finding and training the "
-        f"ticket took ({percent(claim)} of the dense loss)."
-    )
-
-
-def _extras(tested: Mapping[str, Claim]) -> str:
-    """Return whether a ticket is better and faster, and how its samples stand beside its loss."""
-    parts = ["is better than dense" if tested[claims.BETTER].holds else "is not better than dense"]
-    if claims.FASTER in tested:
-        parts.append("learns faster" if tested[claims.FASTER].holds else "does not learn faster")
-    sampled = claims.sampled(tested)
-    if sampled:
-        parts.append(_agreement(sampled, tested[MATCHING].holds))
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _agreement(sampled: Sequence[bool], matching: bool) -> str:
-    """Return how samples stand beside the loss: `sampled` has an outcome per sampler."""
-    if len(set(sampled)) > 1:
-        return "is good or bad by the sampler"
-    agree = "agree" if sampled[0] == matching else "disagree"
-    return f"has samples that {agree} with the loss"
-
-
 def _noise(evidence: Evidence) -> list[str]:
     """Return what chance alone does, where a second dense network was trained."""
-    if not evidence.again:
+    same = list(floors.same(evidence).values())
+    if not same:
         return []
-    same = [worse(r)[0] for r in evidence.again.values()]
-    floor = claims.evidence_floor(evidence, evidence.deciding)
-    mean = f"{plain.fmean(same):+.2%} on average"
+    shown = amount(evidence)
+    floor = floors.floor_of(evidence, evidence.deciding)
+    mean = f"{shown(plain.fmean(same))} on average"
     if len(same) > 1:
         low, high = st.t_interval(same)
-        mean = f"{mean} [{low:+.2%}, {high:+.2%}], p {st.t_test(same):.2g}"
+        mean = f"{mean} [{shown(low)}, {shown(high)}], p {st.t_test(same):.2g}"
     most = max(map(abs, same))
     return [
-        f"Noise floor: two dense networks of one seed on two streams differ by {most:.2%} at "
-        f"most ({len(same)} seeds) and by {mean}, any two dense networks by {floor:.2%} in 95 %"
-        f"{_sample_noise(evidence)}."
+        f"Two dense networks of one seed on two streams differ by {mean}, and by "
+        f"{shown(most)[1:]} at most ({len(same)} seeds); any two dense networks differ by less "
+        f"than {floor:.2%} in 95 %."
     ]
 
 
-def _sample_noise(evidence: Evidence) -> str:
-    """Return the chance floor of every KID and FID of the dense networks."""
-    first = next(iter(evidence.dense.values()))
-    text = ""
-    for name in sorted(first.metrics):
-        if metrics.find(name) in (metrics.KID, metrics.FID):
-            floor = claims.evidence_floor(evidence, name)
-            text += f", {name.partition('/')[2]} by {floor:.3g}"
-    return text
+def _samples(verdict: Verdict) -> list[str]:
+    """Return what KID decides, where samples were taken."""
+    evidence, lines = verdict.evidence, []
+    for sampler in floors.all_samplers(evidence):
+        margin = floors.kid_margin(evidence, sampler)
+        floor = f"{floors.floor_of(evidence, kid_of(sampler)):.3g}"
+        if margin is None:
+            lines.append(
+                f"KID under {sampler} is without power here and decides nothing; dense networks "
+                f"differ by {floor}."
+            )
+        else:
+            lines.append(
+                f"KID under {sampler}: a ticket may be {margin:.3g} worse and still match."
+            )
+    for recipe in evidence.recipes:
+        for density, cell in evidence.ladder(recipe):
+            if verdict.in_samples(recipe, density):
+                lines.append(
+                    f"{cell.recipe} at density {density:.4g} wins in samples, under every sampler."
+                )
+    return lines
 
 
-def _budget(evidence: Evidence) -> str:
-    """Return whether the dense network is undertrained."""
-    short, changes = claims.undertrained(evidence)
-    if short is None:
+def budget_line(evidence: Evidence) -> str:
+    """Return whether the dense network is converged."""
+    changes = beside.gains(evidence, evidence.steps)
+    if len(changes) < 2:
         return (
-            "Whether the dense network is undertrained was not measured: "
+            "Whether the dense network is converged was not measured: "
             "a verdict at this training budget."
         )
-    what = "accuracy" if evidence.accurate else "loss"
-    return (
-        f"Twice the steps change the dense {what} by {plain.fmean(changes):+.1%} "
-        f"({len(changes)} seeds): {budget_label(short)}."
-    )
+    shown = amount(evidence)
+    bound = st.upper_bound(changes)
+    if evidence.accurate:
+        gain = f"{shown(plain.fmean(changes))} of accuracy (< {shown(bound)})"
+    else:
+        gain = f"{-math.expm1(-plain.fmean(changes)):.1%} (< {-math.expm1(-bound):.1%})"
+    label = converged_label(beside.is_converged(evidence, evidence.steps))
+    return f"Twice the steps gain the dense network {gain}, {len(changes)} seeds: {label}."
+
+
+def converged_label(is_converged: bool | None) -> str:
+    """Return the words for a dense network that is, or is not, converged."""
+    return "converged" if is_converged else "NOT CONVERGED, which flatters tickets"
+
+
+def family(verdict: Verdict) -> str:
+    """Return how many claims are tested together, and how often their seeds were looked at."""
+    count = len(verdict.registry.family)
+    looks = f"look {verdict.look} at these seeds"
+    level = f"{verdict.registry.alpha:.2g}"
+    return f"All {count} claims of this page are one family (Holm, level {level}, {looks})."
 
 
 def _given(evidence: Evidence, name: str, r: Round) -> str:
     """Return how a trained network that was given stands beside the dense ones."""
     what = "accuracy lost" if evidence.accurate else "loss"
-    behind = claims.lead(evidence, name)[MATCHING]
     size = r.metrics[metrics.PARAMETERS.name]
     return (
         f"Beside them, {name} ({size:,.0f} parameters, measured as it was given): "
-        f"{what} {behind:+.1%} against the dense networks."
+        f"{what} {floors.lead(evidence, name):+.1%} against the dense networks."
     )

@@ -14,7 +14,8 @@ from lthray.config.options import Options, Root, split
 from lthray.config.presets import words_of
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
-from lthray.findings.evidence import MARGIN, setting_of
+from lthray.findings.evidence import setting_of
+from lthray.findings.rounds import MARGIN
 from lthray.study import comparators
 from lthray.study.answers import answered
 from lthray.study.page import Points, Study, once

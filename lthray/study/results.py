@@ -10,11 +10,14 @@ from lthray.config.trial import TrialConfig
 from lthray.core import metrics
 from lthray.core.record import Point, Round, TrialRecord, machine_lines
 from lthray.core.store import Store
-from lthray.findings.evidence import margin_of, matches, recipe, setting, worse
+from lthray.findings.evidence import recipe, setting
+from lthray.findings.rounds import margin_of, matches, worse
 from lthray.study.comparators import pruned as pruned
 from lthray.study.ledger import Entry, Ledger
 from lthray.study.space import score_of as score_of
 from lthray.trial.view import assemble
+
+SEARCH = "search"  # phase whose trials are not judged
 
 
 def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[TrialRecord]:
@@ -37,6 +40,33 @@ def record(store: Store, call: str, entry: Entry) -> TrialRecord:
 def config_of(point: Point) -> TrialConfig:
     """Return the config of a trial from its point, as the ledger or MLflow has it."""
     return TrialConfig.from_flat({**point.config, **point.places})
+
+
+def look(store: Store, judged: Sequence[TrialRecord]) -> int:
+    """Return how often the seeds of the trials that are judged were looked at in a store."""
+    recorded = []
+    for ledger in Ledger.all(store):
+        for entry in ledger:
+            name = f"{ledger.key[:16]}-{entry.number:04d}"
+            recorded.append(TrialRecord(name, entry.point, entry.end, ()))
+    return look_of(judged, recorded)
+
+
+def look_of(trials: Iterable[TrialRecord], recorded: Iterable[TrialRecord]) -> int:
+    """Return how often the seeds of `trials` were looked at, this time included.
+
+    Each call among all `recorded` trials that judged one of these recipes on some of these seeds,
+    but not on all, was a look.
+    """
+    seeds, recipes = set[int](), set[str]()
+    for trial in trials:
+        seeds.add(trial.point.seed)
+        recipes.add(setting(trial) + recipe(trial))
+    calls: dict[str, set[int]] = {}
+    for trial in recorded:
+        if setting(trial) + recipe(trial) in recipes and trial.point.phase != SEARCH:
+            calls.setdefault(trial.id[:12], set()).add(trial.point.seed)
+    return 1 + len({frozenset(own) for own in calls.values() if own < seeds})
 
 
 # one trial

@@ -131,11 +131,11 @@ def verdict_table(rows: Sequence[Sequence[str]]) -> Table:
     head, *below = rows
     used = [i for i in range(len(head)) if any(row[i] != NONE for row in below)]
     return table(
-        "confirmed on fresh seeds: excess over dense, and minus each control's; "
-        "* = the claim holds (mean ± 95 %)",
+        "confirmed on fresh seeds: how much worse tickets are than each comparator; "
+        "* = the claim holds (mean and its one-sided bound, Holm over all)",
         [head[i] for i in used],
         [[row[i] for i in used] for row in below],
-        left=("recipe", "grade"),
+        left=("recipe", "matches", "shows"),
     )
 
 

@@ -18,7 +18,7 @@ from lthray.core import metrics
 from lthray.core.keys import parsed
 from lthray.core.record import RecordError, TrialRecord, machine_lines
 from lthray.findings.evidence import panel_of, setting_of, task_of
-from lthray.study.results import config_of, pruned
+from lthray.study.results import config_of, look_of, pruned
 from lthray.tracking.client import client, one_line
 
 # options that say where something lay are no part of what was found
@@ -102,6 +102,10 @@ class Recorded:
             trials = confirmed
         self._check_complete(trials)
         return trials
+
+    def look(self, trials: Sequence[TrialRecord]) -> int:
+        """Return how often the seeds of `trials` were looked at in this experiment."""
+        return look_of(trials, self.trials)
 
     def _check_complete(self, trials: Sequence[TrialRecord]) -> None:
         """Raise ConfigError for the first call of which some trials are not finished."""

@@ -7,7 +7,7 @@ nothing, and what was deleted in MLflow is made again.
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from lthray.config.addresses import file_of
 from lthray.core import metrics
 from lthray.core.keys import canonical
 from lthray.core.record import Round, TrialRecord
-from lthray.findings.evidence import Evidence, gather
 from lthray.study.ledger import FAILED
 from lthray.study.results import config_of, matching, verdict
 from lthray.tracking import views
@@ -33,8 +32,8 @@ log = logging.getLogger("lthray")
 
 DELETED = "deleted"  # MLflow's word for what is in its bin
 TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
-Sentences = Callable[[Evidence], Sequence[str]]
-"""Words a verdict: evidence -> sentences."""
+Sentences = Callable[[Sequence[TrialRecord], int], Sequence[str]]
+"""Words a verdict: trials that are judged, and how often their seeds were looked at."""
 
 
 def experiment_name(about: Mapping[str, Any]) -> str:
@@ -95,16 +94,13 @@ class Recorder:
                 return self._experiment(anew)
         return self.client.get_experiment_by_name(name)
 
-    def verdict(
-        self, about: Mapping[str, Any], trials: Iterable[TrialRecord], sentences: Sentences
-    ) -> None:
-        """Write the verdict on the trials of a call that has ended below its question."""
-        told: list[str] = []
-        for evidence in gather(trials):
-            told += [f"* {sentence}" for sentence in sentences(evidence)]
+    def verdict(self, about: Mapping[str, Any], told: Sequence[str]) -> None:
+        """Write the verdict on a call, sentence by sentence, below its question."""
         if told:
             experiment = self.client.get_experiment(self.experiment(about))
-            note = "\n".join([about["question"], "", "## Latest verdict", "", *told])
+            note = "\n".join(
+                [about["question"], "", "## Latest verdict", "", *(f"* {line}" for line in told)]
+            )
             self._tag(experiment, "mlflow.note.content", note)
 
     def charts(self, about: Mapping[str, Any]) -> None:

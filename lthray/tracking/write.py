@@ -13,7 +13,7 @@ from lthray.config.addresses import redacted
 from lthray.core.keys import key_of
 from lthray.core.store import Store
 from lthray.study.ledger import FAILED, Ledger
-from lthray.study.results import trials
+from lthray.study.results import look, trials
 from lthray.tracking.client import one_line
 from lthray.tracking.recorder import Recorder as Recorder
 from lthray.tracking.recorder import Sentences
@@ -136,5 +136,6 @@ def _record(
         recorder.charts(about)
         is_graded = complete and about["plan"].get("phase") in GRADED
         if sentences and is_graded and all(entry.end for entry in ledger):
-            recorder.verdict(about, trials(store, ledger), sentences)
+            judged = list(trials(store, ledger))
+            recorder.verdict(about, sentences(judged, look(store, judged)))
     return complete
