@@ -1,53 +1,167 @@
-"""Make published verdicts again from the recorded trials, after a change of words that is meant:
-`python -m tests.republish`.
+"""Make everything that is published again from the recorded trials: `python -m tests.republish`.
 
-Rewrites the tables and sentences of results/, and in the README each line that showed one of them.
-Figures and the pages of other analyses are left as they are.
+A folder of results/ holds the trials of a study, and the tables and sentences that analyses make of
+them. This command makes these again, with their figures, and a page of each folder in docs/results.
+A study is published for the first time by copying what an analysis has left below runs/reports.
 """
 
 import csv
+import re
+import runpy
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from lthray.findings import wording
-from lthray.findings.evidence import Evidence
+from lthray.core.record import TrialRecord
+from lthray.findings import sections
+from lthray.findings.sections import Section
 
-from .test_results import ROOT, published, rows
+from .published import ROOT, alike, recorded, rows
+
+SHOWN = ROOT / "docs" / "results"
+PAGES = {
+    "verdict": "ticket_frequency",
+    "frequency": "ticket_frequency",
+    "survival": "ticket_frequency",
+    "shares": "ticket_frequency",
+    "methods": "pruning_methods",
+    "spaces": "architectures",
+    "samples": "architectures",
+    "convergence": "convergence",
+    "budgets": "convergence",
+    "fit": "convergence",
+    "surface": "rewinding",
+    "barriers": "rewinding",
+    "stability": "rewinding",
+}
+"""Section -> the analysis that makes it."""
+RECORDED = "Recorded: "  # how the line begins that says when and how trials were made
+BY = ("prune.criterion", "rewind.rule", "objective.name")  # words that frequencies are told apart by
 
 
-def lines_of(table: list[list[str]], told: list[str]) -> list[str]:
-    """Return the lines by which the README shows a verdict: rows in Markdown, then sentences."""
-    return [*("| " + " | ".join(row) + " |" for row in table), *told]
+def folders() -> list[Path]:
+    """Return every folder of results that holds trials."""
+    return sorted(path.parent for path in (ROOT / "results").glob("*/trials.json"))
 
 
-def republish(place: Path, evidence: Evidence, readme: str) -> str:
-    """Write one verdict anew and return the README with its lines."""
-    table, told = wording.table(evidence), wording.sentences(evidence)
-    before, text = rows(place.with_suffix(".csv")), place.with_suffix(".txt").read_text()
-    old = text.splitlines()
-    rest = [line for line in old if line.startswith(("An adaptive search", "Recorded: "))]
-    with place.with_suffix(".csv").open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(table)
-    place.with_suffix(".txt").write_text("\n".join([*told, *rest]) + "\n")
-    shown = lines_of(before, old[: len(told)])
-    for was, now in zip(shown, lines_of(table, told), strict=True):
-        readme = readme.replace(was, now)
-    return readme
+def published(folder: Path) -> list[str]:
+    """Return the names of the sections that a folder shows, the verdict first."""
+    files = [*folder.glob("*.csv"), *folder.glob("*.txt"), *(SHOWN / folder.name).glob("*.png")]
+    stems = {path.stem for path in files}
+    order = list(PAGES)
+    return sorted(stems, key=lambda stem: (order.index(stem.partition("_")[0]), stem))
 
 
-def rule_of(table: list[list[str]]) -> str:
-    """Return the head of a table in Markdown with the line below it."""
-    return "| " + " | ".join(table[0]) + " |\n|" + "---|" * len(table[0])
+def provenance(folder: Path) -> str:
+    """Return the line that says when, with what and on what the trials of a folder were made."""
+    for path in sorted(folder.glob("*.txt")):
+        for line in path.read_text().splitlines():
+            if line.startswith(RECORDED):
+                return line
+    return ""
+
+
+def looks(folder: Path) -> int:
+    """Return how often the seeds of a folder were looked at when it was published."""
+    told = "\n".join(path.read_text() for path in folder.glob("*.txt"))
+    said = re.search(r"look (\d+) at these seeds", told)
+    return int(said[1]) if said else 1
+
+
+@cache
+def analysis(page: str) -> dict[str, Any]:
+    """Return the names of an analysis."""
+    return runpy.run_path(str(ROOT / f"analysis/{page}.py"))
+
+
+def made(folder: Path) -> Iterator[Section]:
+    """Yield the sections of a folder, made again."""
+    trials: list[TrialRecord] = recorded(folder)
+    study = SimpleNamespace(
+        of=lambda call: trials,
+        trials=trials,
+        look=lambda judged: looks(folder),
+        provenance=lambda judged: provenance(folder),
+    )
+    names = published(folder)
+    for page in dict.fromkeys(PAGES[name.partition("_")[0]] for name in names):
+        words = {"by": BY} if trials[0].point.phase == "design" else {}
+        for section in analysis(page)["sections"](study, **words):
+            if section.name in names:
+                yield section
+
+
+def write(folder: Path, section: Section) -> None:
+    """Write the files of a section; a figure only where it has changed."""
+    place = folder / section.name
+    if section.table:
+        with place.with_suffix(".csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(section.table)
+    if section.text:
+        lines = [line for line in section.text if line]
+        place.with_suffix(".txt").write_text("\n".join(lines) + "\n")
+    if section.figure:
+        drawn = sections.png(section.figure)
+        shown = figure_of(folder, section.name)
+        if not (shown.is_file() and alike(drawn, shown)):
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            shown.write_bytes(drawn)
+
+
+def figure_of(folder: Path, section: str) -> Path:
+    """Return where the figure of a section lies, beside the page that shows it."""
+    return SHOWN / folder.name / f"{section}.png"
+
+
+def page_of(folder: Path, shown: list[Section]) -> str:
+    """Return the page of a folder in Markdown: sentences, tables and figures of its sections."""
+    name = folder.name.partition(".")[0]
+    asked = (runpy.run_path(str(ROOT / f"studies/{name}.py"))["__doc__"] or "").strip()
+    question = asked.partition("\n\n")[0].replace("\n", " ")
+    lines = [f"# {folder.name}", "", question, ""]
+    lines += [
+        f"Made from `results/{folder.name}/trials.json` by `python -m tests.republish`; no number "
+        "here was typed in.",
+        "",
+    ]
+    for section in shown:
+        lines += [f"## {section.title}", ""]
+        lines += [f"* {line}" for line in section.text if line]
+        if section.text:
+            lines.append("")
+        if section.table:
+            lines += [*markdown(section), ""]
+        if section.figure:
+            lines += [f"![{section.title}]({folder.name}/{section.name}.png)", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown(section: Section) -> list[str]:
+    """Return the table of a section in Markdown."""
+    head, *below = section.table
+    table = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return table + ["| " + " | ".join(row) + " |" for row in below]
+
+
+def index() -> str:
+    """Return the page that leads to all others."""
+    lines = ["# Results", "", "What studies have found; each page is made from recorded trials.", ""]
+    for folder in folders():
+        lines.append(f"* [{folder.name}]({folder.name}.md)")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Write every verdict and the README."""
-    path = ROOT / "README.md"
-    readme = path.read_text()
-    for place, evidence in published():
-        head = rule_of(rows(place.with_suffix(".csv")))
-        readme = readme.replace(head, rule_of(wording.table(evidence)))
-        readme = republish(place, evidence, readme)
-    path.write_text(readme)
+    """Write every folder and its page."""
+    SHOWN.mkdir(exist_ok=True)
+    for folder in folders():
+        shown = list(made(folder))
+        for section in shown:
+            write(folder, section)
+        (SHOWN / f"{folder.name}.md").write_text(page_of(folder, shown))
+    (SHOWN / "index.md").write_text(index())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *BESIDE]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 PACKAGE = [path for path in sorted((ROOT / "lthray").rglob("*.py")) if path.stem != "__init__"]
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE]
-LOWER = ("findings.evidence", "findings.stats")
+LOWER = ("findings.evidence", "findings.rounds", "findings.stats")
 """Modules that the drawing shows apart from their wing."""
 LONGEST = 35  # words of a sentence
 GLOSSARY = ROOT / "docs" / "concepts.md"

@@ -23,6 +23,7 @@ WINGS = (
 """The wings from the ground up; the last four are single files, the entries of the package."""
 LOWER = {
     "findings.stats": "core",
+    "findings.rounds": "core",
     "findings.evidence": "core",
 }
 """Module that stands lower than its wing -> the highest wing that it may import."""

@@ -204,7 +204,7 @@ def ticket_sentence(verdict: Verdict, recipe: str, density: float, cell: Cell) -
             parts.append(f"{called} {_standing(verdict, name, recipe, density)}")
     parts += _speed(verdict, recipe, density)
     parts += _older(evidence, cell)
-    return "; ".join(parts) + "."
+    return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
 def _verb(verdict: Verdict, recipe: str, density: float) -> str:
