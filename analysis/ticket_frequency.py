@@ -24,7 +24,7 @@ from lthray.cli import asked, guarded
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
-from lthray.findings import claims, floors, wording
+from lthray.findings import amounts, claims, columns, floors, wording
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
@@ -99,7 +99,7 @@ def verdicts(
         if evidence.space != "pixels":
             at += f" in {evidence.space}"
         text = [*wording.sentences(verdict), *([] if i else note), provenance]
-        table = wording.table(verdict)
+        table = columns.table(verdict)
         yield Section(name, f"Verdict {at}", text, table, excess(evidence), verdict=True)
         title = f"Every claim {at}, by itself"
         yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
@@ -149,7 +149,7 @@ def margins(verdicts: Sequence[Verdict]) -> list[list[str]]:
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             matched = [verdict.matched(recipe, density) for verdict in verdicts]
-            shown = [wording.joined(names) for names in matched]
+            shown = [amounts.joined(names) for names in matched]
             rows.append([cell.recipe, f"{density:.4g}", *shown])
     return rows
 

@@ -18,7 +18,7 @@ from lthray.core.record import TrialRecord
 from lthray.findings import sections
 from lthray.findings.sections import Section
 
-from .published import ROOT, alike, recorded, rows
+from .published import ROOT, alike, recorded
 
 SHOWN = ROOT / "docs" / "results"
 PAGES = {
@@ -38,7 +38,8 @@ PAGES = {
 }
 """Section -> the analysis that makes it."""
 RECORDED = "Recorded: "  # how the line begins that says when and how trials were made
-BY = ("prune.criterion", "rewind.rule", "objective.name")  # words that frequencies are told apart by
+BY = ("prune.criterion", "rewind.rule", "objective.name")
+"""Words by which frequencies are told apart."""
 
 
 def folders() -> list[Path]:
@@ -147,7 +148,7 @@ def markdown(section: Section) -> list[str]:
 
 def index() -> str:
     """Return the page that leads to all others."""
-    lines = ["# Results", "", "What studies have found; each page is made from recorded trials.", ""]
+    lines = ["# Results", "", "What studies found; each page is made from recorded trials.", ""]
     for folder in folders():
         lines.append(f"* [{folder.name}]({folder.name}.md)")
     return "\n".join(lines) + "\n"

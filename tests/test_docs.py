@@ -106,7 +106,7 @@ def test_the_pages_name_paths():
 def test_the_navigation_has_every_page():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = {name.removeprefix("docs/") for name in NAMES if name.startswith("docs/")}
-    assert set(re.findall(r"([\w/]+\.md)$", navigation, re.M)) == pages
+    assert set(re.findall(r"([\w/.]+\.md)$", navigation, re.M)) == pages
 
 
 def test_every_promise_of_security_names_a_test_that_exists():
@@ -178,7 +178,10 @@ def sentences(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+WRITTEN = [page for page in PAGES if page.parent.name != "results"]  # the others are generated
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=[page.name for page in WRITTEN])
 def test_sentences_are_short(page):
     for sentence in sentences(text_of(page)):
         assert len(sentence.split()) <= LONGEST, sentence

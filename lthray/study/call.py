@@ -14,8 +14,7 @@ from lthray.config.options import Options, Root, split
 from lthray.config.presets import words_of
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
-from lthray.findings.evidence import setting_of
-from lthray.findings.rounds import MARGIN
+from lthray.findings import evidence, rounds
 from lthray.study import comparators
 from lthray.study.answers import answered
 from lthray.study.page import Points, Study, once
@@ -90,7 +89,7 @@ class Call:
         own = self.study.confirm
         assert own is not None
         config = own.config(self.config, smoke=self.options.smoke)
-        points = own.points(recipes, config, setting_of)
+        points = own.points(recipes, config, evidence.setting_of)
         options = replace(self.options, seeds=self.confirm_seeds, trials=None, recipes=0)
         return Call(self.study, options, config, {}, points, self.argv, CONFIRM, self.beside)
 
@@ -162,14 +161,14 @@ class Call:
     def plan(self, data: str, files: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return what makes this call the one it is, as JSON.
 
-        The same command finds the same call again, and more --trials extend it. `data` is the
-        digest of the data set, `files` maps a word to the digest of the file that the user gave.
+        The same command finds the same call again, and more --trials extend it. `data` is the data
+        set's digest, `files` maps a word to the digest of the file that was given.
         """
         study = self.study
         plan: dict[str, Any] = {
             "study": study.name,
             "phase": self.phase,
-            "margin": MARGIN,
+            "margin": rounds.MARGIN,
             "preset": self.options.preset,
             "smoke": self.options.smoke,
             "config": self.config.canonical(),
