@@ -13,8 +13,13 @@ density of one common ladder. At the second rung, the fourth, ... the better hal
 Then the best recipe (--recipes, up to 3) is confirmed on fresh seeds (--confirm-seeds), fresh
 streams and the untouched test split. Beside it run its controls at two rungs named here, a dense
 network of equal compute at each of them (was finding the ticket worth its steps), a second dense
-network a seed (what chance does) and one of twice the steps (is the reference undertrained).
-Only the confirmation is graded; how much the search flattered itself is told.
+network a seed (what chance does), one of half the steps (how much samples can tell), and one of
+twice the steps (is the reference converged; `--doublings 5` goes on to 32 times). Only the
+confirmation is graded; how much the search flattered itself is told.
+
+Nine minutes allow 400 steps, at which the dense network is far from converged. So the verdict says
+whether a ticket learns faster than it. It does not say whether a ticket is as good as a network
+that has learnt all it can (studies/convergence.py), nor whether it is worth its steps in general.
 
 Cost: digits, at most trials x 4 rungs of 400 steps, then seeds x 22 training runs. Expect, on
 digits: magnitude far ahead of random; tickets ahead of every control at all densities, of a dense
@@ -28,7 +33,7 @@ from typing import get_args
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import Criterion, RegimeName, denoisers
-from lthray.study.comparators import AGAIN, against, longer, spaces
+from lthray.study.comparators import AGAIN, against, doubled, shorter, spaces
 from lthray.study.page import Confirmation, Search
 from lthray.study.space import Choice, Range, Space, Words
 
@@ -64,8 +69,15 @@ def space(config: TrialConfig) -> Space:
 CONFIRMATION = Confirmation(
     seeds=FRESH[:3],
     presets=dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), FRESH),
-    arms=lambda config: against("reinit", "shuffle", "small_dense", "equal_compute", rungs=(2, -1)),
-    references=lambda config: [AGAIN, longer(config)],
+    arms=lambda config: against(
+        "reinit",
+        "shuffle",
+        "small_dense",
+        "equal_compute",
+        rungs=(2, -1),
+        sampled=("reinit", "shuffle"),
+    ),
+    references=lambda config, doublings: [AGAIN, shorter(config), *doubled(config, doublings)],
     words={
         "measure.split": "test",
         "measure.samplers": ("ddim", "ddpm"),

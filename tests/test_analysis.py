@@ -333,7 +333,7 @@ def test_of_a_confirmed_search_only_the_confirmation_is_graded(monkeypatch, caps
     again = Confirmation(
         seeds=(11, 12),
         arms=lambda config: against("reinit", "shuffle"),
-        references=lambda config: [],
+        references=lambda config, doublings: [],
         words={"measure.split": "test"},
     )
     page_of = replace(STUDIES["search"], confirm=again)

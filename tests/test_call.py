@@ -12,7 +12,7 @@ from lthray.config.fields import ConfigError, words
 from lthray.config.options import Options, help_text, split
 from lthray.config.trial import TrialConfig
 from lthray.study.call import preview, resolve
-from lthray.study.comparators import AGAIN, against, longer, spaces
+from lthray.study.comparators import AGAIN, against, doubled, longer, shorter, spaces
 from lthray.study.page import Confirmation, Design, Grid, Search, Study
 from lthray.study.space import Choice, Past, Range, Sampler, design, memory, promoted, without
 
@@ -41,13 +41,13 @@ CONFIRMED = replace(
         seeds=(101, 102, 103),
         presets={"mnist": (101,)},
         arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
-        references=lambda config: [AGAIN, longer(config)],
+        references=lambda config, doublings: [AGAIN, *doubled(config, doublings)],
         words={"measure.split": "test"},
         smoke={"measure.samples": 0},
     ),
 )
 OWN = Confirmation(
-    seeds=(101,), arms=lambda c: against("reinit", rungs=(2,)), references=lambda c: ()
+    seeds=(101,), arms=lambda c: against("reinit", rungs=(2,)), references=lambda c, n: ()
 )
 SECOND = replace(SEARCH, confirm=OWN)
 DESIGN = Design(
@@ -546,6 +546,32 @@ def test_plans_of_the_studies_are_as_they_were(name):
 def test_every_study_has_its_plan_here():
     pages = {path.stem for path in STUDIES.glob("*.py")} - {"throughput"}  # which is a benchmark
     assert pages == {name.partition(" ")[0] for name in PLANS}
+
+
+@pytest.mark.parametrize(("doublings", "steps"), [(0, []), (1, [200]), (3, [200, 400, 800])])
+def test_a_confirmation_trains_dense_networks_as_far_as_it_is_asked(doublings, steps):
+    base = TrialConfig.from_flat({"train.steps": 100})
+    assert [words["train.steps"] for words in doubled(base, doublings)] == steps
+    own = call(CONFIRMED, "--doublings", str(doublings), "--train.steps", "100").confirmation(
+        RECIPES
+    )
+    longest = [point["train.steps"] for point in own.points if "train.steps" in point]
+    assert longest == steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "half"), [(400, 0, {}), (400, 300, {"train.warmup": 199})]
+)
+def test_a_dense_network_of_half_the_steps_is_one_that_can_be_trained(steps, warmup, half):
+    base = TrialConfig.from_flat({"train.steps": steps, "train.warmup": warmup})
+    words = shorter(base)
+    assert words == {"train.steps": 200, "prune.ladder": (), "measure.rounds": (0,), **half}
+    assert TrialConfig.from_flat(words, base).train.steps == 200
+
+
+def test_samples_are_taken_of_the_controls_that_are_named():
+    arms = against("reinit", "shuffle", "small_dense", rungs=(2, -1), sampled=("shuffle",))
+    assert [arm.get("measure.rounds") for arm in arms] == [None, (0,), (0, -1), (0,)]
 
 
 # designs

@@ -40,7 +40,7 @@ CONFIRMED = Search(name="confirmed", about="Tiny.", seeds=(0,), trials=2, words=
                   confirm=Confirmation(
                       seeds=(11, 12),
                       arms=lambda config: against("reinit", "shuffle", rungs=(-1,)),
-                      references=lambda config: [AGAIN, longer(config)],
+                      references=lambda config, doublings: [AGAIN, longer(config)],
                       words={{"measure.split": "test"}}))
 LIST = Grid(name="list", about="Tiny.", seeds=(0, 1), words=WORDS,
              points=lambda config: [{{"prune.criterion": "magnitude"}},

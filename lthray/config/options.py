@@ -136,6 +136,9 @@ class Options(Root):
     """Recipes that a search confirms on fresh seeds; 0 = none. Empty = the study's own."""
     confirm_seeds: Seeds = ()
     """Fresh seeds of the confirmation, none of those of the search. Empty = the study's own."""
+    doublings: Annotated[int, Field(ge=0, le=8)] = 1
+    """Doublings of the steps to which a confirmation trains dense networks, to find the converged
+    one: that which twice the steps hardly improve."""
     beside: tuple[str, ...] = ()
     """Trained networks (files, folders, pipelines, Hub ids; see model.pretrained), each measured
     once as it is beside the tickets of a list, a design or a confirmation."""

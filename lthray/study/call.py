@@ -89,7 +89,7 @@ class Call:
         own = self.study.confirm
         assert own is not None
         config = own.config(self.config, smoke=self.options.smoke)
-        points = own.points(recipes, config, evidence.setting_of)
+        points = own.points(recipes, config, evidence.setting_of, self.options.doublings)
         options = replace(self.options, seeds=self.confirm_seeds, trials=None, recipes=0)
         return Call(self.study, options, config, {}, points, self.argv, CONFIRM, self.beside)
 

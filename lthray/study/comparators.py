@@ -22,24 +22,44 @@ AGAIN: Words = {
 }
 
 
-def against(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
+def against(*controls: str, rungs: Sequence[int] = (), sampled: Sequence[str] = ()) -> list[Words]:
     """Return the arms of a recipe: the ticket itself, then each of `controls` at `rungs`.
 
-    Where no rungs are named it is at all. Samples of a control decide nothing and are not taken.
+    Where no rungs are named it is at all. Of the controls that are `sampled`, the last rung is
+    measured as a ticket's is, with its samples.
     """
     arms: list[Words] = [{"control": "none"}]
     for name in controls:
-        arms.append({"control": name, "rungs": tuple(rungs), "measure.rounds": (0,)})
+        rounds = (0, -1) if name in sampled else (0,)
+        arms.append({"control": name, "rungs": tuple(rungs), "measure.rounds": rounds})
     return arms
 
 
-def longer(config: TrialConfig) -> Words:
-    """Return the words of the dense network at twice the steps of `config`.
+def shorter(config: TrialConfig) -> Words:
+    """Return the words of the dense network at half the steps of `config`, with its samples.
+
+    What the second half of the training gains says how much a metric of samples can tell.
+    """
+    half = max(config.train.steps // 2, 1)
+    warmup = {"train.warmup": half - 1} if config.train.warmup >= half else {}
+    return {"train.steps": half, "prune.ladder": (), "measure.rounds": (0,), **warmup}
+
+
+def doubled(config: TrialConfig, doublings: int) -> list[Words]:
+    """Return the words of dense networks at 2, 4, ... times the steps of `config`.
+
+    The shortest that twice the steps hardly improve is the converged one.
+    """
+    return [longer(config, 2**doubling) for doubling in range(1, doublings + 1)]
+
+
+def longer(config: TrialConfig, times: int = 2) -> Words:
+    """Return the words of the dense network at twice the steps of `config`, or more.
 
     If it is much better, the reference was undertrained.
     """
     return {
-        "train.steps": 2 * config.train.steps,
+        "train.steps": times * config.train.steps,
         "prune.ladder": (),
         "measure.samples": 0,
         "measure.rounds": (0,),

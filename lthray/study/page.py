@@ -17,6 +17,8 @@ from lthray.study.space import Space, Words, design, without
 Points = tuple[Words, ...]
 Listed = Callable[[TrialConfig], Sequence[Words]]
 """Words of several trials, given the config of the call."""
+Referred = Callable[[TrialConfig, int], Sequence[Words]]
+"""Words of dense networks, given the config of the call and the number of doublings."""
 Searched = Callable[[TrialConfig], Space]
 """What may be drawn, given the config of the call."""
 
@@ -122,7 +124,7 @@ class Confirmation:
     seeds: tuple[int, ...]
     arms: Listed
     """Words laid over each recipe: the ticket itself, its controls."""
-    references: Listed
+    references: Referred
     """Words of what no recipe changes: dense networks."""
     words: Words = field(default_factory=dict)
     """What the confirmation changes in every trial."""
@@ -151,10 +153,12 @@ class Confirmation:
         recipes: Sequence[Words],
         config: TrialConfig,
         setting_of: Callable[[Words], Words],
+        doublings: int,
     ) -> Points:
         """Return every recipe with every arm, the ticket of all recipes first, then references.
 
-        `config` is that of the confirmation; `setting_of` returns the part of a recipe in which its
+        `config` is that of the confirmation; dense networks are trained for so many `doublings` of
+        its steps; `setting_of` returns the part of a recipe in which its
         dense network differs, so that each kind of dense network has references of its own.
         """
         points: list[Words] = []
@@ -162,7 +166,7 @@ class Confirmation:
             points += [{**recipe, **arm} for recipe in recipes]
         for recipe in recipes:
             setting = setting_of(recipe)
-            references = self.references(TrialConfig.from_flat(setting, config))
+            references = self.references(TrialConfig.from_flat(setting, config), doublings)
             points += [{**setting, **reference} for reference in references]
         return once(points)
 
