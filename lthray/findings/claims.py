@@ -100,10 +100,10 @@ def _on_samples(evidence: Evidence, cell: Cell, place: Place) -> Iterator[Statem
         margin = kid_margin(evidence, sampler)
         if margin is None:
             continue
-        worse = _kids(evidence.dense, cell.tickets, sampler)
+        worse = kids(evidence.dense, cell.tickets, sampler)
         yield Statement(samples(sampler), place, worse, cell.planned, margin)
         for contrast, rounds in controls(cell).items():
-            if worse := _kids(rounds, cell.tickets, sampler):
+            if worse := kids(rounds, cell.tickets, sampler):
                 yield Statement(
                     samples_better(sampler, contrast.control), place, worse, cell.planned
                 )
@@ -114,7 +114,7 @@ def samples_better(sampler: str, control: str) -> str:
     return f"{samples(sampler)} better than {control}"
 
 
-def _kids(others: Rounds, tickets: Rounds, sampler: str) -> dict[int, float]:
+def kids(others: Rounds, tickets: Rounds, sampler: str) -> dict[int, float]:
     """Return by seed the KID of a ticket less that of another network, where both have it."""
     found = {}
     for seed in tickets.keys() & others.keys():

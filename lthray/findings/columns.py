@@ -1,6 +1,7 @@
 """Columns and rows of a verdict's table: a view of the registry of claims of its page."""
 
 import math
+import statistics as plain
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from lthray.findings import comparators as beside
 from lthray.findings.amounts import NONE, Shown, amount, joined, number, times
 from lthray.findings.claims import FASTER, Verdict, better, matches
 from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
-from lthray.findings.evidence import Evidence
+from lthray.findings.evidence import Cell, Evidence
 from lthray.findings.registry import Tested
 from lthray.findings.rounds import kid_of, share_of_all
 
@@ -21,6 +22,8 @@ class Column:
     claim: str
     heading: str
     shown: Shown
+    sampler: str = ""
+    """Sampler whose KID is shown, also where it has no power to claim anything."""
 
 
 def columns(evidence: Evidence) -> list[Column]:
@@ -35,7 +38,7 @@ def columns(evidence: Evidence) -> list[Column]:
     for contrast in beside.CONTRASTS:
         columns.append(Column(better(contrast.control), contrast.heading, shown))
     for sampler in floors.all_samplers(evidence):
-        columns.append(Column(claims.samples(sampler), f"KID {sampler}", number))
+        columns.append(Column(claims.samples(sampler), f"KID {sampler}", number, sampler))
     return [*columns, Column(FASTER, "steps", times)]
 
 
@@ -55,7 +58,11 @@ def table(verdict: Verdict) -> list[list[str]]:
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             size = [f"{density:.4g}", f"{share_of_all(cell.tickets.values()):.4g}", cell.seeds]
-            cells = [_cell(verdict.find(c.claim, recipe, density), c.shown) for c in shown]
+            cells = []
+            for column in shown:
+                tested = verdict.find(column.claim, recipe, density)
+                unclaimed = _unclaimed(evidence, cell, column)
+                cells.append(_cell(tested, column.shown) if tested else unclaimed)
             grade = [joined(verdict.matched(recipe, density)), verdict.shown(recipe, density)]
             rows.append([cell.recipe, *size, *cells, *grade])
     if evidence.again:
@@ -67,10 +74,14 @@ def table(verdict: Verdict) -> list[list[str]]:
     return rows
 
 
-def _cell(tested: Tested | None, shown: Shown) -> str:
+def _unclaimed(evidence: Evidence, cell: Cell, column: Column) -> str:
+    """Return the mean of a KID of which nothing is claimed."""
+    kids = claims.kids(evidence.dense, cell.tickets, column.sampler) if column.sampler else {}
+    return column.shown(plain.fmean(kids.values())) if kids else NONE
+
+
+def _cell(tested: Tested, shown: Shown) -> str:
     """Return the mean of a claim, its bound, and a star where it holds."""
-    if tested is None:
-        return NONE
     values = tested.statement.values.values()
     if never := sum(map(math.isinf, values)):
         return f"never in {never} of {len(values)}"
@@ -86,9 +97,8 @@ def _chance(evidence: Evidence, column: Column) -> str:
     """Return the cell of what chance alone does, under the dense network and under each KID."""
     if column.claim == matches(OWN):
         return f"{floors.floor_of(evidence, evidence.deciding):.1%}"
-    for sampler in floors.all_samplers(evidence):
-        if column.claim == claims.samples(sampler):
-            return f"{floors.floor_of(evidence, kid_of(sampler)):.3f}"
+    if column.sampler:
+        return f"{floors.floor_of(evidence, kid_of(column.sampler)):.3f}"
     return NONE
 
 
