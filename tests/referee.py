@@ -1,9 +1,9 @@
-"""A referee's recomputation of published tables, with numpy and scipy alone:
+"""A referee's recomputation of published verdicts, with numpy and scipy alone:
 `python -m tests.referee`.
 
-Nothing of lthray is imported. Every cell of a verdict's table, and of the tables of convergence, is
-computed again from the recorded trials beside it and compared as it is printed. Formulas are those
-of docs/statistics.md.
+Nothing of lthray is imported. Every cell of the tables of verdicts and of convergence is computed
+again from the recorded trials beside it and compared as it is printed. Formulas are those of
+docs/statistics.md.
 """
 
 import csv
@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,35 +21,19 @@ from scipy import stats
 
 RESULTS = Path(__file__).parent.parent / "results"
 NONE = "–"
-CONTROLS = {"- shuffled": "shuffle", "- reinit": "reinit", "- small dense": "small_dense"}
+SETTING = ("data", "model", "objective", "latent", "train")
+CONTROLS = {"shuffled": "shuffle", "reinit": "reinit", "small dense": "small_dense"}
 LOSS, ACCURACY, KID = "loss/heldout", "quality/accuracy", "quality/{}/kid_lenet"
-GRADES = ("none", "matching", "structure matters", "winning", "winning in samples")
+STEPS = 400  # training steps where a config names none
 
 Trial = dict[str, Any]
-Arms = dict[str, dict[int, tuple[dict[str, Any], dict[str, Any]]]]
-"""Arm -> seed -> (dense round, round) of one recipe at one density."""
-
-
-def arms_of(trials: list[Trial], recipe: str, density: str) -> Arms:
-    """Return the rounds of a recipe at a density, each beside its own dense round."""
-    arms: Arms = {}
-    for trial in trials:
-        point = trial["point"]
-        if point["recipe"] != recipe or point["fork"] or not trial["rounds"]:
-            continue
-        dense, *rungs = trial["rounds"]
-        for r in rungs:
-            if f"{r['density']:.4g}" == density:
-                arms.setdefault(point["control"], {})[point["seed"]] = (dense, r)
-    return arms
-
-
-def worse(dense: dict[str, Any], r: dict[str, Any]) -> float:
-    """Return how much worse a round is than its dense one: accuracy lost, or relative loss."""
-    a, b = r["metrics"], dense["metrics"]
-    if ACCURACY in b:
-        return round(b[ACCURACY] - a[ACCURACY], 12)  # both are counts of images
-    return a[LOSS] / b[LOSS] - 1
+Round = dict[str, Any]
+Setting = tuple[str, int]
+"""Words of a setting without its steps, and its steps."""
+Place = tuple[Setting, str, str]
+"""Setting, recipe, density."""
+By = dict[int, float]
+"""Seed -> number."""
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -57,10 +42,10 @@ def interval(values: list[float]) -> tuple[float, float]:
     return math.fsum(values) / len(values), float(half)
 
 
-def below(values: list[float], margin: float) -> bool:
-    """Return whether the one-sided 95 % bound of the mean lies below a margin."""
-    bound = np.mean(values) + stats.sem(values) * stats.t.ppf(0.95, len(values) - 1)
-    return bool(bound < margin)
+def bound(values: list[float], level: float = 0.05) -> float:
+    """Return the one-sided upper bound of the mean."""
+    error = stats.sem(values) * stats.t.ppf(1 - level, len(values) - 1)
+    return math.fsum(values) / len(values) + float(error)
 
 
 def reached(curve: list[list[float]], target: float) -> float:
@@ -76,256 +61,322 @@ def reached(curve: list[list[float]], target: float) -> float:
     return math.exp(math.log(steps[at - 1]) + share * math.log(steps[at] / steps[at - 1]))
 
 
-def dense_pairs(trials: list[Trial]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return pairs of dense rounds that differ by chance alone."""
-    dense: dict[int, dict[str, Any]] = {}
-    again: dict[int, dict[str, Any]] = {}
-    for trial in trials:
-        point = trial["point"]
-        if trial["rounds"]:
-            first, *rungs = trial["rounds"]
-            if len(dense.get(point["seed"], {"metrics": ()})["metrics"]) < len(first["metrics"]):
-                dense[point["seed"]] = first
-            if is_again(point) and rungs:
-                again[point["seed"]] = rungs[0]
-    pairs = [(r, dense[seed]) for seed, r in again.items()]
-    return pairs + list(combinations(dense.values(), 2))
+def dependence(networks: int, again: int) -> float:
+    """Return by what factor a quantile over pairs is too small where networks stand in several."""
+    draws = np.random.default_rng(0).standard_normal((4000, networks + again))
+    pairs = [draws[:, a] - draws[:, b] for a, b in combinations(range(networks), 2)]
+    pairs += [draws[:, i] - draws[:, networks + i] for i in range(again)]
+    quantiles = np.quantile(np.abs(np.stack(pairs, 1)), 0.95, axis=1)
+    return float(np.median(quantiles) / (math.sqrt(2) * stats.norm.ppf(0.975)))
 
 
-def is_again(point: dict[str, Any]) -> bool:
-    """Return whether a trial trains the dense network once more, on another stream."""
-    rule = point["config"].get("rewind.rule")
-    return point["fork"] > 0 and point["control"] == "dense" and rule == "init"
-
-
-def floor(trials: list[Trial], metric: str) -> float:
-    """Return the 95 % quantile of what dense networks differ by; relative for a loss."""
-    differences = []
-    for one, other in dense_pairs(trials):
-        a, b = one["metrics"].get(metric), other["metrics"].get(metric)
-        if a is not None and b is not None:
-            differences.append(abs(a - b) / (b if metric == LOSS else 1))
-    return float(np.quantile(differences, 0.95)) if differences else 0.0
-
-
-def row_of(trials: list[Trial], head: list[str], shown: list[str]) -> list[str]:
-    """Return a row of a verdict's table for the recipe and density of the row that is shown."""
-    recipe, density = shown[:2]
-    arms = arms_of(trials, recipe, density)
-    tickets = arms["none"]
-    accurate = any(ACCURACY in dense["metrics"] for dense, _ in tickets.values())
-    margin = 0.005 if accurate else 0.01
-    held, cells = {}, {}
-    own = {seed: worse(*pair) for seed, pair in tickets.items()}
-    held["excess"] = below(list(own.values()), margin)
-    cells["excess"] = percent(list(own.values()), held["excess"])
-    for heading, control in CONTROLS.items():
-        pairs = arms.get(control, {})
-        values = [d - worse(*pairs[seed]) for seed, d in own.items() if seed in pairs]
-        held[heading] = len(values) > 1 and below(values, 0.0)
-        cells[heading] = percent(values, held[heading]) if len(values) > 1 else NONE
-    sampled = []
-    for sampler in ("ddim", "ddpm"):
-        name = KID.format(sampler)
-        values = []
-        for dense, r in tickets.values():
-            if name in dense["metrics"] and name in r["metrics"]:
-                values.append(r["metrics"][name] - dense["metrics"][name])
-        cells[f"KID {sampler}"] = NONE
-        if len(values) > 1:
-            sampled.append(below(values, floor(trials, name)))
-            mean, half = interval(values)
-            cells[f"KID {sampler}"] = f"{mean:+.3f}±{half:.3f}" + "*" * sampled[-1]
-    cells["steps"] = steps_cell(tickets)
-    share = np.mean([r["metrics"]["density/total"] for _, r in tickets.values()])
-    parts = [held["excess"], held["- shuffled"], held["- reinit"]]
-    parts.append(len(sampled) > 1 and all(sampled) and held["- small dense"])
-    grade = parts.index(False) if False in parts else len(parts)
-    tried = {"shuffle", "reinit"} <= arms.keys()
-    cells["grade"] = f"{grade} {GRADES[grade]}" + ("" if tried else " (no controls)")
-    start = [recipe, density, f"{share:.4g}", str(len(tickets))]
-    return start + [cells[heading] for heading in head[4:]]
-
-
-def percent(values: list[float], held: bool) -> str:
-    """Return a mean with half its interval in per cent, and a star where its claim holds."""
-    mean, half = interval(values)
-    return f"{100 * mean:+.1f}±{100 * half:.1f}%" + "*" * held
-
-
-def steps_cell(tickets: dict[int, tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """Return the steps until a ticket is as good as its dense network, over that network's own."""
-    ratios = []
-    for dense, r in tickets.values():
-        if dense["curve"] and r["curve"]:
-            target = dense["curve"][-1][2]
-            ratios.append(reached(r["curve"], target) / reached(dense["curve"], target))
-    if len(ratios) < 2:
-        return NONE
-    if not np.isfinite(ratios).all():
-        return f"never in {np.isinf(ratios).sum()} of {len(ratios)}"
-    logs = list(np.log(ratios))
-    mean, half = interval(logs)
-    low, high = math.exp(mean - half), math.exp(mean + half)
-    return f"x{math.exp(mean):.2f} ({low:.2f}-{high:.2f})" + "*" * below(logs, 0.0)
-
-
-def chance_row(trials: list[Trial], head: list[str]) -> list[str]:
-    """Return the row of what chance alone does."""
-    seeds = {t["point"]["seed"] for t in trials if is_again(t["point"]) and len(t["rounds"]) > 1}
-    cells = dict.fromkeys(head[4:], NONE) | {"grade": ""}
-    accurate = any(ACCURACY in t["rounds"][0]["metrics"] for t in trials if t["rounds"])
-    cells["excess"] = f"{floor(trials, ACCURACY if accurate else LOSS):.1%}"
-    for sampler in ("ddim", "ddpm"):
-        chance = floor(trials, KID.format(sampler))
-        cells[f"KID {sampler}"] = f"{chance:.3f}" if chance else NONE
-    return ["chance alone", "1", "1", str(len(seeds)), *cells.values()]
-
-
-Losses = dict[int, float]
-Place = tuple[int, str]
-"""Steps of the budget and density."""
-
-
-class Convergence:
-    """The tables of convergence, from losses by budget, density, arm and seed."""
+class Page:
+    """The verdicts of one folder, from its trials."""
 
     def __init__(self, trials: list[Trial]):
-        self.dense: dict[int, Losses] = {}
-        self.arms: dict[Place, dict[str, Losses]] = {}
-        self.share: dict[Place, list[float]] = {}
+        self.dense: dict[Setting, dict[int, Round]] = {}
+        self.again: dict[Setting, dict[int, Round]] = {}
+        self.arms: dict[Place, dict[str, dict[int, Round]]] = {}
         for trial in trials:
-            self.enter(trial)
-        self.family = {}
-        for place in self.arms:
-            self.family |= {(name, place): one for name, one in self.claims(place).items()}
-        self.levels = self.by_holm()
+            if trial["rounds"]:
+                self.enter(trial)
+        first = next(iter(self.dense.values()))
+        self.accurate = any(ACCURACY in r["metrics"] for r in first.values())
+        self.metric = ACCURACY if self.accurate else LOSS
 
     def enter(self, trial: Trial) -> None:
-        """Take the losses of a trial."""
-        point = trial["point"]
-        steps, seed = point["config"].get("train.steps", 400), point["seed"]
-        dense, *rungs = trial["rounds"]
-        self.dense.setdefault(steps, {})[seed] = dense["metrics"][LOSS]
+        """Take the rounds of a trial."""
+        point, (dense, *rungs) = trial["point"], trial["rounds"]
+        words = point["config"]
+        kept = {w: v for w, v in words.items() if w.split(".")[0] in SETTING and w != "train.steps"}
+        setting = json.dumps(kept, sort_keys=True), words.get("train.steps", STEPS)
+        known = self.dense.setdefault(setting, {})
+        seed = point["seed"]
+        if seed not in known or len(known[seed]["metrics"]) < len(dense["metrics"]):
+            known[seed] = dense
         if point["fork"]:
+            if point["control"] == "dense" and words.get("rewind.rule") == "init" and rungs:
+                self.again.setdefault(setting, {})[seed] = rungs[0]
             return
         for r in rungs:
-            place = steps, f"{r['density']:.4g}"
-            arm = self.arms.setdefault(place, {}).setdefault(point["control"], {})
-            arm[seed] = r["metrics"][LOSS]
-            if point["control"] == "none":
-                self.share.setdefault(place, []).append(r["metrics"]["density/total"])
+            place = setting, point["recipe"], f"{r['density']:.4g}"
+            self.arms.setdefault(place, {}).setdefault(point["control"], {})[seed] = r
 
-    def gains(self, steps: int) -> list[float]:
-        """Return by seed the logarithm of how much lower the loss of twice the steps is."""
-        now, later = self.dense[steps], self.dense.get(2 * steps, {})
-        return [math.log(now[seed] / later[seed]) for seed in now if seed in later]
-
-    @property
-    def reference(self) -> int:
-        """The shortest converged budget, or the longest."""
-        for steps in sorted(self.dense):
-            gains = self.gains(steps)
-            if len(gains) > 1 and below(gains, -math.log(0.97)):
-                return steps
-        return max(self.dense)
-
-    def claims(self, place: Place) -> dict[str, tuple[list[float], float]]:
-        """Return the claims of a place: name -> values by seed, margin."""
-        arms = self.arms[place]
-        rivals = {"own": self.dense[place[0]]}
-        if "equal_compute" in arms:
-            rivals["equal compute"] = arms["equal_compute"]
-        if self.reference != place[0]:
-            rivals["converged"] = self.dense[self.reference]
+    def worse(self, first: dict[int, Round], second: dict[int, Round]) -> By:
+        """Return by seed how much worse one network is than another."""
         found = {}
-        for name, losses in rivals.items():
-            values = [math.log(d / losses[seed]) for seed, d in arms["none"].items()]
-            found[f"matches {name}"] = values, math.log(1.01)
-            found[f"better than {name}"] = values, 0.0
-            found[f"beaten by {name}"] = [-value for value in values], 0.0
-        for control in CONTROLS.values():
-            if control in arms:
-                values = [math.log(d / arms[control][seed]) for seed, d in arms["none"].items()]
-                found[f"better than {control}"] = values, 0.0
+        for seed in first.keys() & second.keys():
+            a, b = (side[seed]["metrics"][self.metric] for side in (first, second))
+            found[seed] = b - a if self.accurate else math.log(a / b)
+        return {seed: found[seed] for seed in first if seed in found}
+
+    def gains(self, setting: Setting) -> list[float]:
+        """Return by seed what twice the steps gain a dense network."""
+        words, steps = setting
+        return list(
+            self.worse(self.dense[setting], self.dense.get((words, 2 * steps), {})).values()
+        )
+
+    def is_converged(self, setting: Setting) -> bool:
+        """Return whether twice the steps are shown to gain too little to matter."""
+        gains = self.gains(setting)
+        most = 0.005 if self.accurate else -math.log(0.97)
+        return len(gains) > 1 and bound(gains) < most
+
+    def reference(self, setting: Setting) -> Setting:
+        """Return the shortest converged budget, or the longest."""
+        alike = sorted(other for other in self.dense if other[0] == setting[0])
+        return next(filter(self.is_converged, alike), alike[-1])
+
+    def floor(self, setting: Setting, metric: str) -> float:
+        """Return the 95 % quantile of what dense networks differ by; relative for a loss."""
+        dense, again = self.dense[setting], self.again.get(setting, {})
+        pairs = [(r, dense[seed]) for seed, r in again.items()]
+        pairs += combinations(dense.values(), 2)
+        found = []
+        for one, other in pairs:
+            a, b = one["metrics"].get(metric), other["metrics"].get(metric)
+            if a is not None and b is not None:
+                found.append(abs(a - b) / (b if metric == LOSS else 1))
+        quantile = float(np.quantile(found, 0.95)) if found else 0.0
+        return quantile / dependence(len(dense), len(again))
+
+    def margin(self, setting: Setting) -> float:
+        """Return by how much a ticket may be worse and still match."""
+        if self.accurate:
+            return max(0.005, self.floor(setting, ACCURACY))
+        return math.log(1.01)
+
+    def kids(self, first: dict[int, Round], second: dict[int, Round], sampler: str) -> By:
+        """Return by seed the KID of one network less that of another, where both have it."""
+        name, found = KID.format(sampler), {}
+        for seed in first.keys() & second.keys():
+            a, b = first[seed]["metrics"], second[seed]["metrics"]
+            if name in a and name in b:
+                found[seed] = a[name] - b[name]
         return found
 
-    def by_holm(self) -> dict[tuple[str, Place], float]:
-        """Return the level of each claim; after the first that fails, that of the failed one."""
-        p = {}
-        for key, (values, margin) in self.family.items():
-            p[key] = stats.ttest_1samp(values, margin, alternative="less").pvalue
+    def kid_margin(self, setting: Setting, sampler: str) -> float | None:
+        """Return a third of what the second half of training gains; None without power."""
+        dense = self.dense[setting]
+        half = self.dense.get((setting[0], setting[1] // 2), {})
+        gained = list(self.kids(half, dense, sampler).values())
+        noise = list(self.kids(self.again.get(setting, {}), dense, sampler).values())
+        if len(gained) < 2 or len(noise) < 2:
+            return None
+        gain = math.fsum(gained) / len(gained)
+        return gain / 3 if gain > 3 * np.std(noise, ddof=1) else None
+
+    def claims(self, place: Place) -> dict[str, tuple[By, float]]:
+        """Return the claims on a ticket: name -> values by seed, margin."""
+        setting, arms = place[0], self.arms[place]
+        tickets = arms["none"]
+        rivals = {"own": self.dense[setting]}
+        if "equal_compute" in arms:
+            rivals["equal compute"] = arms["equal_compute"]
+        if self.reference(setting) != setting:
+            rivals["converged"] = self.dense[self.reference(setting)]
+        found: dict[str, tuple[By, float]] = {}
+        for name, rounds in rivals.items():
+            values = self.worse(tickets, rounds)
+            found[f"matches {name}"] = values, self.margin(setting)
+            found[f"better than {name}"] = values, 0.0
+            found[f"beaten by {name}"] = {seed: -value for seed, value in values.items()}, 0.0
+        controls = [control for control in CONTROLS.values() if control in arms]
+        for control in controls:
+            found[f"better than {control}"] = self.worse(tickets, arms[control]), 0.0
+        for sampler in samplers(tickets):
+            margin = self.kid_margin(setting, sampler)
+            if margin is not None:
+                found[f"KID {sampler}"] = self.kids(tickets, self.dense[setting], sampler), margin
+                for control in controls:
+                    if values := self.kids(tickets, arms[control], sampler):
+                        found[f"KID {sampler} {control}"] = values, 0.0
+        ratios = {}
+        for seed, r in tickets.items():
+            curve = self.dense[setting][seed]["curve"]
+            if curve and r["curve"]:
+                target = curve[-1][2]
+                ratio = reached(r["curve"], target) / reached(curve, target)
+                ratios[seed] = math.log(ratio)
+        if ratios:
+            found["faster"] = ratios, 0.0
+        return found
+
+    @cached_property
+    def family(self) -> dict[tuple[Place, str], tuple[By, float]]:
+        """All claims of the page."""
+        found = {}
+        for place in self.places:
+            found |= {(place, name): one for name, one in self.claims(place).items()}
+        return found
+
+    @property
+    def places(self) -> list[Place]:
+        """All tickets."""
+        return [place for place, arms in self.arms.items() if "none" in arms]
+
+    def p(self, key: tuple[Place, str]) -> float:
+        """Return the one-sided p of a claim; 1 where a seed has no finite number."""
+        values, margin = self.family[key]
+        numbers = list(values.values())
+        whole = len(numbers) == len(self.arms[key[0]]["none"]) > 1 and np.isfinite(numbers).all()
+        return (
+            float(stats.ttest_1samp(numbers, margin, alternative="less").pvalue) if whole else 1.0
+        )
+
+    @cached_property
+    def levels(self) -> dict[tuple[Place, str], float]:
+        """The level of each claim; after the first that fails, that of the failed one."""
+        p = {key: self.p(key) for key in self.family}
         levels, failed, level = {}, False, 0.0
         for step, key in enumerate(sorted(p, key=p.__getitem__)):
-            level = level if failed else 0.05 / (len(p) - step)
+            level = level if failed else 0.04 / (len(p) - step)
             failed = failed or p[key] >= level
             levels[key] = level
         return levels
 
-    def cell(self, name: str, place: Place) -> str:
+    def holds(self, place: Place, name: str) -> bool:
+        """Return whether a claim was made and holds."""
+        key = place, name
+        if key not in self.family or self.p(key) == 1.0:
+            return False
+        values, margin = self.family[key]
+        return bound(list(values.values()), self.levels[key]) < margin
+
+    def cell(self, place: Place, name: str) -> str:
         """Return a claim as it is shown: mean, bound and star."""
-        if (name, place) not in self.family:
-            return NONE
-        values, margin = self.family[name, place]
-        error = stats.sem(values)
-        mean = float(np.mean(values))
-        bound = mean + error * stats.t.ppf(1 - self.levels[name, place], len(values) - 1)
-        star = "*" if bound < margin else ""
-        return f"{math.expm1(mean):+.1%} (< {math.expm1(bound):+.1%}){star}"
+        if (place, name) not in self.family:
+            sampler = name.removeprefix("KID ")
+            kids = self.kids(self.arms[place]["none"], self.dense[place[0]], sampler)
+            unclaimed = name.startswith("KID ") and kids
+            return f"{np.mean(list(kids.values())):+.3f}" if unclaimed else NONE
+        values = list(self.family[place, name][0].values())
+        if never := int(np.isinf(values).sum()):
+            return f"never in {never} of {len(values)}"
+        limit = bound(values, self.levels[place, name])
+        star = "*" if self.holds(place, name) else ""
+        mean = math.fsum(values) / len(values)
+        return f"{self.shown(name, mean)} (< {self.shown(name, limit)}){star}"
 
-    def verdicts(self) -> list[list[str]]:
-        """Return the rows of the table of verdicts, without the two words of the grade."""
-        names = [f"matches {rival}" for rival in ("own", "equal compute", "converged")]
-        names += [f"better than {control}" for control in CONTROLS.values()]
-        rows = []
-        for place in sorted(self.arms, key=lambda place: (place[0], -float(place[1]))):
-            steps, density = place
-            start = [str(steps), density, f"{np.mean(self.share[place]):.4g}"]
-            seeds = str(len(self.arms[place]["none"]))
-            rows.append([*start, seeds, *(self.cell(name, place) for name in names)])
-        return rows
+    def shown(self, name: str, value: float) -> str:
+        """Return a number as it is written."""
+        if name == "faster":
+            return f"x{math.exp(value):.2f}"
+        if name.startswith("KID"):
+            return f"{value:+.3f}"
+        return f"{100 * value:+.1f} points" if self.accurate else f"{math.expm1(value):+.1%}"
 
-    def budgets(self) -> list[list[str]]:
-        """Return the rows of the table of dense networks."""
-        rows = []
-        for steps, losses in sorted(self.dense.items()):
-            gains, told = self.gains(steps), [NONE, NONE]
+    def words(self, place: Place) -> list[str]:
+        """Return the two words of a grade."""
+        names = ("own", "equal compute", "converged")
+        matched = [name for name in names if self.holds(place, f"matches {name}")]
+        if (
+            "own" in matched
+            and self.is_converged(place[0])
+            and self.reference(place[0]) == place[0]
+        ):
+            matched.append("converged")
+        if not {"shuffle", "reinit"} <= self.arms[place].keys():
+            shows = "not tried"
+        else:
+            parts = {"structure": "shuffle", "initialisation": "reinit"}
+            held = [part for part, arm in parts.items() if self.holds(place, f"better than {arm}")]
+            shows = "both" if len(held) > 1 else "".join(held) or "nothing"
+        return [" and ".join(matched) or "none", shows]
+
+    def row(self, place: Place, head: list[str]) -> list[str]:
+        """Return the cells of a ticket below the heads of a table."""
+        tickets = self.arms[place]["none"]
+        share = np.mean([r["metrics"]["density/total"] for r in tickets.values()])
+        cells = {
+            "recipe": place[1],
+            "steps of the budget": str(place[0][1]),
+            "density": place[2],
+            "of all": f"{share:.4g}",
+            "seeds": str(len(tickets)),
+            "own dense": self.cell(place, "matches own"),
+            "equal compute": self.cell(place, "matches equal compute"),
+            "steps": self.cell(place, "faster"),
+        }
+        cells["matches"], cells["shows"] = self.words(place)
+        for heading in head:
+            if heading in CONTROLS:
+                cells[heading] = self.cell(place, f"better than {CONTROLS[heading]}")
+            elif heading.startswith("KID "):
+                cells[heading] = self.cell(place, heading)
+            elif heading.startswith("dense of "):
+                cells[heading] = self.cell(place, "matches converged")
+        return [cells[heading] for heading in head]
+
+    def chance(self, setting: Setting, head: list[str]) -> list[str]:
+        """Return the row of what chance alone does."""
+        cells = dict.fromkeys(head, NONE) | {"matches": "", "shows": ""}
+        cells |= {"recipe": "chance alone", "density": "1", "of all": "1"}
+        cells["seeds"] = str(len(self.again[setting]))
+        cells["own dense"] = f"{self.floor(setting, self.metric):.1%}"
+        for heading in head:
+            if heading.startswith("KID "):
+                name = KID.format(heading.removeprefix("KID "))
+                cells[heading] = f"{self.floor(setting, name):.3f}"
+        return [cells[heading] for heading in head]
+
+    def budgets(self) -> Iterator[list[str]]:
+        """Yield the rows of the table of dense networks."""
+        for setting, dense in sorted(self.dense.items()):
+            gains, told = self.gains(setting), [NONE, NONE]
             if len(gains) > 1:
-                bound = np.mean(gains) + stats.sem(gains) * stats.t.ppf(0.95, len(gains) - 1)
-                gain = f"{-math.expm1(-np.mean(gains)):.1%} (< {-math.expm1(-bound):.1%})"
-                told = [gain, "yes" if bound < -math.log(0.97) else "no"]
-            mean = f"{np.mean(list(losses.values())):.4f}"
-            rows.append([str(steps), str(len(losses)), mean, *told])
-        return rows
+                low, high = (-math.expm1(-value) for value in (np.mean(gains), bound(gains)))
+                told = [f"{low:.1%} (< {high:.1%})", "yes" if self.is_converged(setting) else "no"]
+            mean = f"{np.mean([r['metrics'][LOSS] for r in dense.values()]):.4f}"
+            yield [str(setting[1]), str(len(dense)), mean, *told]
 
 
-def of_convergence(folder: Path) -> Iterator[str]:
-    """Yield a line for each row of a page of convergence that is recomputed otherwise."""
-    page = Convergence(json.loads((folder / "trials.json").read_text()))
-    for name, again in (("convergence", page.verdicts()), ("budgets", page.budgets())):
-        _, *rows = csv.reader((folder / f"{name}.csv").read_text().splitlines())
-        for row, other in zip(rows, again, strict=True):
-            if row[: len(other)] != other:
-                yield f"{folder.name} {name}: {row} is {other}"
+def samplers(tickets: dict[int, Round]) -> list[str]:
+    """Return the samplers whose KID was taken of tickets."""
+    names = {name for r in tickets.values() for name in r["metrics"]}
+    parts = [name.split("/") for name in names if name.endswith("/kid_lenet")]
+    return sorted(part[1] for part in parts if len(part) == 3)
 
 
-def disagreements() -> Iterator[str]:
+def again(page: Page, head: list[str], row: list[str], budget: int | None) -> list[str]:
+    """Return a row of a verdict's table, computed again for what the row says it is of."""
+    settings = [s for s in page.dense if budget in (None, s[1])]
+    if row[0] == "chance alone":
+        return page.chance(next(s for s in settings if s in page.again), head)
+    name, density = row[head.index("recipe")], row[head.index("density")]
+    (place,) = [p for p in page.places if p[0] in settings and p[1:] == (name, density)]
+    return page.row(place, head)
+
+
+def disagreements(results: Path = RESULTS) -> Iterator[str]:
     """Yield a line for each row that is published otherwise than it is recomputed."""
-    for path in sorted(RESULTS.glob("*/convergence.csv")):
-        yield from of_convergence(path.parent)
-    for path in sorted(RESULTS.glob("*/verdict*.csv")):
-        trials = json.loads((path.parent / "trials.json").read_text())
+    for path in sorted(results.glob("*/verdict*.csv")):
+        page = Page(json.loads((path.parent / "trials.json").read_text()))
         budget = path.stem.removeprefix("verdict_")
-        if budget.isdigit():
-            own = (t["point"]["config"].get("train.steps", 400) == int(budget) for t in trials)
-            trials = [t for t, mine in zip(trials, own, strict=True) if mine]
+        steps = int(budget) if budget.isdigit() else None
         head, *rows = csv.reader(path.read_text().splitlines())
         for row in rows:
-            again = (
-                chance_row(trials, head) if row[0] == "chance alone" else row_of(trials, head, row)
-            )
-            if row != again:
-                yield f"{path.parent.name} {path.stem}: {row} is {again}"
+            other = again(page, head, row, steps)
+            if row != other:
+                yield f"{path.parent.name} {path.stem}: {row} is {other}"
+    for path in sorted(results.glob("*/convergence.csv")):
+        yield from of_convergence(path)
+
+
+def of_convergence(path: Path) -> Iterator[str]:
+    """Yield a line for each row of the page of convergence that is recomputed otherwise."""
+    page = Page(json.loads((path.parent / "trials.json").read_text()))
+    (first, *head), *rows = csv.reader(path.read_text().splitlines())
+    assert first == "steps"
+    for steps, *row in rows:
+        (place,) = [p for p in page.places if (str(p[0][1]), p[2]) == (steps, row[0])]
+        if row != page.row(place, head):
+            yield f"{path.parent.name}: {steps} {row} is {page.row(place, head)}"
+    _, *dense = csv.reader(path.with_name("budgets.csv").read_text().splitlines())
+    for row, other in zip(dense, page.budgets(), strict=True):
+        if row != other:
+            yield f"{path.parent.name} budgets: {row} is {other}"
 
 
 def main() -> int:
