@@ -316,11 +316,12 @@ def _end(call: Call, phases: Sequence[Phase]) -> int:
 
 def _dry_run(call: Call) -> int:
     """Print the plan of a call; write nothing."""
-    from lthray.findings import power
+    from lthray.findings import claims, power
     from lthray.study import preview, terminal
 
     out = terminal.console()
     for line in preview.lines(call):
         out.print(line)
-    out.print(power.line(len(call.confirm_seeds if call.recipes else call.seeds)))
+    seeds = len(call.confirm_seeds if call.recipes else call.seeds)
+    out.print(power.line(seeds, claims.planned(preview.judged(call))))
     return options.DONE

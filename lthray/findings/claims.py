@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lthray.core.record import Outcome, Point, TrialRecord
 from lthray.findings.comparators import (
     CONVERGED,
     NEEDED,
@@ -28,7 +29,7 @@ from lthray.findings.comparators import (
     is_controlled,
     rivals,
 )
-from lthray.findings.evidence import Cell, Evidence
+from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.floors import kid_margin, margin_of, samplers, speed
 from lthray.findings.registry import Place, Registry, Statement, Tested, level_of
 from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of, worse
@@ -36,6 +37,7 @@ from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of, worse
 FEW = 5  # seeds below which every verdict says so
 SAMPLERS = 2  # samplers under which samples must hold, at least
 FASTER = "faster"
+PER_RIVAL = 3  # claims against a dense network: matches, better, beaten
 BORDER = 2  # standard errors around the margin within which one seed decides nothing
 BOTH, NOTHING, UNTRIED = "both", "nothing", "not tried"
 
@@ -185,6 +187,19 @@ class Verdict:
             held = [self.holds(name, recipe, density) for name in names]
             outcomes.append(own.holds and all(held))
         return all(outcomes) if len(outcomes) >= SAMPLERS else None
+
+
+def planned(points: Iterable[Point]) -> int:
+    """Return how many claims, at least, a page will make on planned trials.
+
+    It is known before any trial has run; what samples can tell is not, and is not counted.
+    """
+    lost = Outcome("failed")
+    count = 0
+    for evidence in gather(TrialRecord(str(i), p, lost, ()) for i, p in enumerate(points)):
+        count += sum(1 for _ in statements(evidence, evidence.margin))
+        count += len(evidence.cells) * (1 + PER_RIVAL * (len(evidence.budgets) > 1))
+    return count
 
 
 def judged(found: Iterable[Evidence], look: int = 1, times: float = 1.0) -> list[Verdict]:

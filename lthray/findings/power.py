@@ -56,15 +56,17 @@ def seeds_for(effect: float, sd: float, power: float = POWER) -> int:
     return next(n for n in itertools.count(2) if power_of(effect, n, sd) >= power)
 
 
-def line(seeds: int) -> str:
-    """Return what `seeds` can find, in one line."""
+def line(seeds: int, claims: int = 1) -> str:
+    """Return in one line what `seeds` can find, by the first of so many `claims` of a family."""
     if seeds < 2:
         return "power           one seed finds nothing that could be generalised"
     parts = []
     for rival, sd in SPREADS.items():
-        parts.append(f"{detectable(seeds, sd):.1%} against {rival} (SD {sd:.1%})")
+        effect = detectable(seeds, sd, alpha=ALPHA / max(claims, 1))
+        parts.append(f"{effect:.1%} against {rival} (SD {sd:.1%})")
     found = " and ".join(parts)
-    return f"power           {seeds} seeds find, four times in five, {found}"
+    family = f", among {claims} claims or more" if claims > 1 else ""
+    return f"power           {seeds} seeds find, four times in five{family}, {found}"
 
 
 def told(chosen: Powered) -> str:

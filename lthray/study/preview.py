@@ -9,12 +9,14 @@ from lthray.config.labels import name_of
 from lthray.config.options import Options
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
+from lthray.core.record import Point
 from lthray.core.ticket import Mask
 from lthray.study import resources
 from lthray.study.call import Call, preview
 from lthray.study.room import size_of
 from lthray.study.terminal import duration
 from lthray.task import data
+from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 from lthray.trial.state import State
 from lthray.trial.steps import Step
@@ -25,10 +27,7 @@ from lthray.trial.workshop import workshop_of
 
 def lines(call: Call) -> Iterator[str]:
     """Yield the plan of a call, and what its trials would cost here."""
-    configs, confirmed = preview(call), []
-    if call.recipes:
-        stand_ins = [*call.first, *[{}] * 3][: call.recipes]
-        confirmed = preview(call.confirmation(stand_ins))
+    configs, confirmed = preview(call), _confirmed(call)
     yield from _trial_lines(call, configs, confirmed)
     cpus = call.options.cpus_per_trial
     torch.set_num_threads(cpus)
@@ -36,6 +35,21 @@ def lines(call: Call) -> Iterator[str]:
     slots = min(slots_here(call.options), len(configs))
     trials = list(map(trajectory, [*configs, *confirmed]))
     yield from plan_lines(trials, parameters, per_step, slots)
+
+
+def _confirmed(call: Call) -> list[TrialConfig]:
+    """Return the trials of a search's confirmation; other recipes stand in for those to be
+    found."""
+    if not call.recipes:
+        return []
+    stand_ins = [*call.first, *[{}] * 3][: call.recipes]
+    return preview(call.confirmation(stand_ins))
+
+
+def judged(call: Call) -> list[Point]:
+    """Return the trials of a call that a verdict will be given on: a confirmation's, or a list's."""
+    configs = _confirmed(call) or (preview(call) if call.points else [])
+    return [point(trajectory(config), {}, call.phase) for config in configs]
 
 
 def slots_here(options: Options) -> int:
