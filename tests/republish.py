@@ -146,6 +146,22 @@ def markdown(section: Section) -> list[str]:
     return table + ["| " + " | ".join(row) + " |" for row in below]
 
 
+QUOTE = re.compile(r"^<!-- (\S+) line (\d+) -->\n> .*$", re.M)
+"""A published line in a page that is written by hand, below a note of where it comes from."""
+QUOTING = [ROOT / "README.md", ROOT / "docs" / "claims.md"]
+
+
+def quoted(page: str) -> str:
+    """Return a page with every line that it quotes as that is published now."""
+
+    def line(match: re.Match[str]) -> str:
+        place, number = match.groups()
+        told = (ROOT / "results" / f"{place}.txt").read_text().splitlines()
+        return f"<!-- {place} line {number} -->\n> {told[int(number) - 1]}"
+
+    return QUOTE.sub(line, page)
+
+
 def index() -> str:
     """Return the page that leads to all others."""
     lines = ["# Results", "", "What studies found; each page is made from recorded trials.", ""]
@@ -163,6 +179,8 @@ def main() -> None:
             write(folder, section)
         (SHOWN / f"{folder.name}.md").write_text(page_of(folder, shown))
     (SHOWN / "index.md").write_text(index())
+    for page in QUOTING:
+        page.write_text(quoted(page.read_text()))
 
 
 if __name__ == "__main__":
