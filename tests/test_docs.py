@@ -165,7 +165,7 @@ def sentences(text: str) -> list[str]:
     """Return the sentences of a page: its paragraphs and list items, without tables and heads."""
     kept = []
     for line in text.splitlines():
-        if line.startswith(("|", "#", ":::")):
+        if line.startswith(("|", "#", ":::", "> ", "<!--")):
             kept.append("")
         elif re.match(r"\s*([*-]|\d+\.) ", line):
             kept.append("\n\n" + line)

@@ -43,6 +43,9 @@ def test_a_line_says_what_seeds_find():
         "(SD 0.5%) and 3.4% against a control (SD 2.5%)"
     )
     assert "one seed finds nothing" in power.line(1)
+    among = power.line(5, 20)
+    effect = power.detectable(5, 0.005, alpha=power.ALPHA / 20)
+    assert f"among 20 claims or more, {effect:.1%} against its own dense network" in among
 
 
 def test_a_command_says_what_seeds_find_and_how_many_an_effect_takes(capsys):
@@ -60,4 +63,4 @@ def test_a_plan_says_what_its_seeds_find(capsys):
     page = runpy.run_path(str(Path(__file__).parent.parent / "studies/layerwise_search.py"))
     assert study(page["STUDY"], argv) == options.DONE
     told = " ".join(capsys.readouterr().out.split())
-    assert " ".join(power.line(8).split()) in told
+    assert " ".join(power.line(8, 34).split()) in told

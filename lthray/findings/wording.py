@@ -85,13 +85,9 @@ def ticket_sentence(verdict: Verdict, recipe: str, density: float, cell: Cell) -
 
 def _verb(verdict: Verdict, recipe: str, density: float) -> str:
     """Return how a ticket stands beside its own dense network."""
-    if verdict.holds(better(OWN), recipe, density):
-        return "beat"
-    if verdict.holds(matches(OWN), recipe, density):
-        return "match"
-    if verdict.holds(claims.beaten(OWN), recipe, density):
-        return "lose to"
-    return "are not shown to match"
+    verbs = {better(OWN): "beat", matches(OWN): "match", claims.beaten(OWN): "lose to"}
+    held = (verb for claim, verb in verbs.items() if verdict.holds(claim, recipe, density))
+    return next(held, "are not shown to match")
 
 
 def _controls(shown: str) -> str:
@@ -120,12 +116,14 @@ def _standing(verdict: Verdict, name: str, recipe: str, density: float) -> str:
     accurate = verdict.evidence.accurate
     mean = tested.statement.mean
     size = f"{100 * abs(mean):.1f} points" if accurate else f"{abs(math.expm1(-mean)):.1%}"
-    if verdict.holds(claims.beaten(name), recipe, density):
-        return f"is {size} better"
-    if verdict.holds(better(name), recipe, density):
-        return f"is {size} worse"
-    if tested.holds:
-        return "is matched"
+    ways = {
+        claims.beaten(name): f"is {size} better",
+        better(name): f"is {size} worse",
+        matches(name): "is matched",
+    }
+    for claim, way in ways.items():
+        if verdict.holds(claim, recipe, density):
+            return way
     found = tested.detectable
     least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g} %)"
     return f"is not told apart{least}"

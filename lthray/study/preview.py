@@ -47,7 +47,7 @@ def _confirmed(call: Call) -> list[TrialConfig]:
 
 
 def judged(call: Call) -> list[Point]:
-    """Return the trials of a call that a verdict will be given on: a confirmation's, or a list's."""
+    """Return the trials of a call that a verdict is given on: a confirmation's, or a list's."""
     configs = _confirmed(call) or (preview(call) if call.points else [])
     return [point(trajectory(config), {}, call.phase) for config in configs]
 
