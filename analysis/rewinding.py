@@ -5,8 +5,10 @@
 The surface of excess loss over (density x k), and beside it the error barrier between two children
 of one anchor: of the dense network forked at k, and of the ticket (Frankle et al. 2020, arXiv
 1912.05671, take stability there for the cause of matching; here the two are set against each other,
-seed by seed). Reads MLflow only; writes tables, figures and sentences to
-<out>/reports/<experiment>/.
+seed by seed). Where it was measured, the barrier between the solutions of successive rungs is set
+against matching too, by noise level (Paul et al. 2023, arXiv 2210.03044, take a path without a
+barrier for the mark of a rung that matches). Reads MLflow only; writes tables, figures and
+sentences to <out>/reports/<experiment>/.
 """
 
 import statistics as plain
@@ -18,7 +20,7 @@ from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.record import Point, TrialRecord
 from lthray.findings.evidence import TICKET, comparable
-from lthray.findings.rounds import MARGIN
+from lthray.findings.rounds import MARGIN, values_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
 from lthray.prune.rewinds import REWINDS
 from lthray.study.results import config_of, surface
@@ -65,6 +67,9 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         for (k, _), seeds in dense.items():
             by_anchor |= {(k, seed): barrier for seed, barrier in seeds.items()}
         yield stability(tickets, by_anchor)
+    chain = [trial for trial in trials if trial.point.is_ticket]
+    if any(metrics.BARRIER_PREVIOUS.name in r.metrics for t in chain for r in t.rounds):
+        yield connections(chain)
 
 
 def _but_k(point: Point) -> str:
@@ -188,6 +193,29 @@ def stability(tickets: Cells, dense: Mapping[tuple[float, int], float]) -> Secti
         "later anchors leave fewer steps."
     )
     return Section("stability", "Is a stable anchor a matching one?", text, rows)
+
+
+def connections(trials: Sequence[TrialRecord]) -> Section:
+    """Return the barrier between successive rungs, whole and by noise level, and counts of
+    connected against matching, over rewind points and seeds, at each density."""
+    rounds = [r for trial in trials for r in trial.rounds[1:]]
+    pattern, whole = metrics.BARRIER_PREVIOUS_BAND.pattern, metrics.BARRIER_PREVIOUS.name
+    bands = sorted({name for r in rounds for name in r.metrics if pattern.fullmatch(name)})
+    heads = [f"from timestep {int(band.rpartition('t')[2])}" for band in bands]
+    kinds = ("connected, matching", "connected, not matching", "apart, matching", "neither")
+    rows, text = [["density", "barrier", *heads, *kinds]], []
+    for density in sorted({r.density for r in rounds}, reverse=True):
+        at = [r for r in rounds if r.density == density and whole in r.metrics]
+        cells = [_cell(values_of(at, name)) for name in (whole, *bands)]
+        counts = _counts([(r.metrics[whole], r.metrics[metrics.EXCESS.name]) for r in at])
+        rows.append([f"{density:.4g}", *cells, *map(str, counts)])
+        text.append(
+            f"At density {density:.4g} {counts[0]} of {counts[0] + counts[1]} tickets that are "
+            f"connected to the rung before match, and {counts[2]} of {counts[2] + counts[3]} that "
+            "are not."
+        )
+    text.append(f"Connected: a barrier of the averages below {STABLE:.1%} of the loss.")
+    return Section("connections", "Does a ticket match that is connected?", text, rows)
 
 
 def _pairs(

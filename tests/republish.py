@@ -35,6 +35,7 @@ PAGES = {
     "surface": "rewinding",
     "barriers": "rewinding",
     "stability": "rewinding",
+    "connections": "rewinding",
 }
 """Section -> the analysis that makes it."""
 RECORDED = "Recorded: "  # how the line begins that says when and how trials were made

@@ -143,7 +143,8 @@ STUDIES = {
         ],
         arms=lambda config: [*against("reinit", "shuffle", rungs=(-1,)), *forked(-1)],
         references=lambda config: [AGAIN, longer(config)],
-        words=WORDS | {"measure.sensitivity": True, "measure.perturbations": 1},
+        words=WORDS
+        | {"measure.sensitivity": True, "measure.perturbations": 1, "measure.connected": True},
     ),
     "plain": Grid(
         name="plain",
@@ -433,6 +434,16 @@ def test_the_surface_and_its_barriers(monkeypatch, capsys, studies):
     counts = [row[1:5] for row in rows_of(studies, "rewind.digits", "stability")[1:]]
     assert all(sum(map(int, row)) == 9 for row in counts)
     assert "Is a stable anchor a matching one?" in text
+    head, *rows = rows_of(studies, "rewind.digits", "connections")
+    assert head[:2] == ["density", "barrier"]
+    own = [
+        t.rounds[-1].metrics["barrier/previous"]
+        for t in found
+        if t.point.control == "none" and not t.point.fork and len(t.rounds) > 1
+    ]
+    assert rows[-1][1] == f"{statistics.fmean(own):.4f} (max {max(own):.4f}, {len(own)})"
+    assert all(sum(map(int, row[-4:])) == 9 for row in rows)
+    assert "Does a ticket match that is connected?" in text
 
 
 def test_the_anatomy_of_a_ticket(monkeypatch, capsys, studies):

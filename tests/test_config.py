@@ -106,6 +106,7 @@ BAD = {
     "measure.rounds": (("last",), "valid integer"),
     "measure.perturbations": (-1, "greater than or equal to 0"),
     "measure.sensitivity": ("perhaps", "valid boolean"),
+    "measure.connected": ("perhaps", "valid boolean"),
     "sigma": (0.0, "greater than 0"),
     "rates": ((), "at least 1 item"),
     "rungs": (("last",), "valid integer"),

@@ -408,6 +408,25 @@ def test_a_fork_of_the_dense_network_is_the_same_network_by_chance_alone(store, 
     assert r.metrics["barrier/ema"] == pytest.approx(barrier, abs=1e-6)
 
 
+def test_a_ticket_is_connected_to_the_rung_before_by_the_path_between_their_averages(store):
+    """By hand, on every point of the path; a ticket's own weights are zero where it is cut."""
+    config = tiny(measure__connected=True)
+    found = rounds(config, store)
+    making, chosen = making_of(config, store)
+    assert [any("previous" in name for name in r.metrics) for r in found] == [False, True, True]
+    runs = [making.make(rung.shown) for rung in chosen.rungs]
+    for before, own, r in zip(runs, runs[1:], found[1:], strict=False):
+        a, b = before.final.average, own.final.average
+        losses = []
+        for point in range(11):
+            between = {n: a[n] + point / 10 * (b[n] - a[n]) for n in a}
+            losses.append(panel_loss(before, between))
+        barrier = max(losses) / ((losses[0] + losses[-1]) / 2) - 1
+        assert r.metrics["barrier/previous"] == pytest.approx(barrier, abs=1e-5)
+        names = {name for name in r.metrics if name.startswith("barrier/previous_")}
+        assert names == {"barrier/previous_t000", "barrier/previous_t200"}
+
+
 def panel_loss(training: Run, weights: Mapping[str, torch.Tensor]) -> float:
     """Return the loss written out again: images 0, 4 of 8, the middles of two halves of the
     schedule."""

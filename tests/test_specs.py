@@ -170,6 +170,16 @@ def test_what_each_measure_is_taken_of():
         assert of(rung.measures["masks"].parents) == of(masks)
 
 
+def test_a_ticket_is_set_beside_the_rung_before_it_and_nothing_else_is():
+    rungs = trajectory(tiny(measure__connected=True)).rungs
+    assert [rung.index for rung in rungs if "connected" in rung.measures] == [1, 2]
+    for before, rung in pairwise(rungs):
+        assert of(rung.measures["connected"].parents) == of((rung.shown, before.shown))
+    for words in ({"control": "shuffle"}, {"fork": 1}, {"measure__connected": False}):
+        other = trajectory(tiny(**{"measure__connected": True, **words})).rungs
+        assert not any("connected" in rung.measures for rung in other)
+
+
 def test_a_control_is_not_probed_and_a_ticket_is():
     words = {"measure__perturbations": 2, "measure__sensitivity": True}
     for control, probed in (("none", [0, 2]), ("shuffle", [0])):

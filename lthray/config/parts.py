@@ -314,3 +314,6 @@ class Measure:
     sensitivity: bool = False
     """Measure, of dense networks and tickets in measure.rounds, also the loss with each layer alone
     cut to a tenth of what it has."""
+    connected: bool = False
+    """Measure, of every ticket, also the error barrier between its solution and that of the rung
+    before (Paul et al. 2023, arXiv 2210.03044)."""

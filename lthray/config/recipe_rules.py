@@ -200,6 +200,11 @@ CHANNELS = (
     ),
     whole_or_free_layers,
     Rule(
+        "measure.connected",
+        lambda c: c.measure.connected,
+        lambda c: f"{_unit(c)} two rungs are networks of two sizes, with no way between them",
+    ),
+    Rule(
         "control",
         lambda c: CONTROLS[c.control].whole_network,
         lambda c: f"{_unit(c)} it would leave groups without a channel; use 'shuffle'",

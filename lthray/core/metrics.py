@@ -117,6 +117,14 @@ MEASURE_SECONDS = Metric("cost/measure_seconds", "seconds of measuring", "s", "l
 
 BARRIER_RAW = Metric("barrier/raw", "error barrier of the raw weights", better="lower")
 BARRIER_EMA = Metric("barrier/ema", "error barrier of the averaged weights", better="lower")
+BARRIER_PREVIOUS = Metric(
+    "barrier/previous", "error barrier to the rung before, averaged weights", better="lower"
+)
+BARRIER_PREVIOUS_BAND = Metric(
+    "barrier/previous_t{start}",
+    "error barrier to the rung before, from timestep {start} on",
+    better="lower",
+)
 BARRIER_BAND = Metric("barrier/t{start}", "error barrier from timestep {start} on", better="lower")
 SPARSEST_MATCHING = Metric(
     "ticket/sparsest_matching_density", "sparsest density that matches", better="lower"

@@ -44,6 +44,8 @@ class Asked:
     """Whether the network is sparse."""
     forked: bool
     """Whether the network has a fellow, trained from its begin on another stream."""
+    chained: bool
+    """Whether it is a ticket of the chain of masks, so that the rung before is its parent."""
     narrow: bool
     """Whether another, narrower network stands in the ticket's place."""
     early: bool
@@ -55,7 +57,7 @@ class Measure:
     """One row of the table."""
 
     needs: tuple[str, ...]
-    """Roles of what is measured: network, dense, fellow, initial, judge, pixels, latents,
+    """Roles of what is measured: network, dense, fellow, previous, initial, judge, pixels, latents,
     inception, masks, samples, or the name of another measure of the round ("loss") or of the dense
     round ("dense loss")."""
     run: Callable[..., Measured]

@@ -147,6 +147,19 @@ def barrier(spec: Spec, trained: Network, fellow: Network) -> Measured:
     return Measured(found, {"barrier": torch.stack([raw, averaged])})
 
 
+def connected(spec: Spec, trained: Network, previous: Network) -> Measured:
+    """Measure the error barrier between a ticket and the solution of the rung before, by timestep.
+
+    Both are put into the network of the rung before, which has all weights of the ticket.
+    """
+    losses = _losses(previous, _words(spec))
+    averaged = anatomy.path(losses, previous.final.average, trained.final.average)
+    found = {metrics.BARRIER_PREVIOUS.name: anatomy.barrier(averaged)}
+    for band, columns in loss.bands(trained.workshop.task, averaged.shape[1]):
+        found[f"barrier/previous_{band}"] = anatomy.barrier(averaged[:, columns])
+    return Measured(found)
+
+
 def masks(spec: Spec, *cuts: Any) -> Measured:
     """Add up the optimizer steps until the mask was known, had each run ended where the next mask
     was settled."""
@@ -281,6 +294,13 @@ MEASURES: dict[str, Measure] = {
         (metrics.BARRIER_RAW, metrics.BARRIER_EMA, metrics.BARRIER_BAND),
         PANEL,
         lambda asked: asked.forked,
+    ),
+    "connected": Measure(
+        ("network", "previous"),
+        connected,
+        (metrics.BARRIER_PREVIOUS, metrics.BARRIER_PREVIOUS_BAND),
+        PANEL,
+        lambda asked: asked.measure.connected and asked.chained,
     ),
     "masks": Measure(
         ("masks",),

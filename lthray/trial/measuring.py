@@ -73,6 +73,7 @@ class Measuring:
             in_latents=self.objective.in_latents,
             cut=is_cut(rung.shown),
             forked=rung.fellow is not None,
+            chained=rung.index > 0 and c.control == "none" and not c.fork,
             narrow=rung.small is not None,
             early=bool(c.prune.early),
         )
@@ -84,6 +85,7 @@ class Measuring:
             "network": rung.shown,
             "dense": self.sources.dense,
             "fellow": rung.fellow,
+            "previous": self.chain(max(rung.index - 1, 0)).shown,
             "initial": own.init(self.config.seed),
             "pixels": self.sources.pixels,
             "latents": self.sources.images,

@@ -64,6 +64,7 @@ DENOISERS: dict[str, Words] = {
         "measure.sampling_steps": (2,),
         "measure.perturbations": 1,
         "measure.sensitivity": True,
+        "measure.connected": True,
     },
     "channels": UNET
     | {"model.channels": (16,), "prune.unit": "channel", "prune.ladder": (0.5,), "fork": 1}
