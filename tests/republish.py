@@ -32,6 +32,8 @@ PAGES = {
     "convergence": "convergence",
     "budgets": "convergence",
     "fit": "convergence",
+    "width": "width",
+    "sparsest": "width",
     "surface": "rewinding",
     "barriers": "rewinding",
     "stability": "rewinding",

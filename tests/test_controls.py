@@ -418,8 +418,8 @@ def test_a_ticket_is_connected_to_the_rung_before_by_the_path_between_their_aver
     for before, own, r in zip(runs, runs[1:], found[1:], strict=False):
         a, b = before.final.average, own.final.average
         losses = []
-        for point in range(11):
-            between = {n: a[n] + point / 10 * (b[n] - a[n]) for n in a}
+        for tenth in range(11):
+            between = {n: a[n] + tenth / 10 * (b[n] - a[n]) for n in a}
             losses.append(panel_loss(before, between))
         barrier = max(losses) / ((losses[0] + losses[-1]) / 2) - 1
         assert r.metrics["barrier/previous"] == pytest.approx(barrier, abs=1e-5)
