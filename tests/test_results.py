@@ -3,12 +3,13 @@
 import csv
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from lthray.findings import sections
 
-from . import referee, republish
+from . import referee, referee_rewinding, republish
 from .published import ROOT, alike, recorded, rows
 
 README = (ROOT / "README.md").read_text()
@@ -76,8 +77,12 @@ def test_results_hold_no_place():
 # a referee who does not know the package
 
 
-def test_an_independent_recomputation_agrees_with_every_published_verdict():
-    assert list(referee.disagreements()) == []
+REFEREES = [referee, referee_rewinding]
+
+
+@pytest.mark.parametrize("who", REFEREES)
+def test_an_independent_recomputation_agrees_with_everything_that_is_published(who):
+    assert list(who.disagreements()) == []
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,8 @@ def test_an_independent_recomputation_agrees_with_every_published_verdict():
         ("sanity.mnist/verdict", "shows"),
         ("convergence.digits/convergence", "matches"),
         ("convergence.digits/budgets", "converged"),
+        ("rewinding.digits/barriers", "dense, average"),
+        ("rewinding.digits/stability", "Spearman"),
     ],
 )
 def test_the_referee_sees_a_cell_that_was_changed(tmp_path, table, column):
@@ -98,9 +105,10 @@ def test_the_referee_sees_a_cell_that_was_changed(tmp_path, table, column):
     below[0][head.index(column)] += "*"
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *below])
-    assert len(list(referee.disagreements(tmp_path))) == 1
+    assert sum(len(list(who.disagreements(tmp_path))) for who in REFEREES) == 1
 
 
-def test_the_referee_imports_nothing_of_the_package():
-    text = (ROOT / "tests" / "referee.py").read_text()
+@pytest.mark.parametrize("who", REFEREES)
+def test_a_referee_imports_nothing_of_the_package(who):
+    text = Path(who.__file__).read_text()
     assert not re.search(r"^\s*(from|import) lthray", text, re.M)

@@ -1,0 +1,140 @@
+"""A referee's recomputation of the published page on rewinding, with numpy and scipy alone:
+`python -m tests.referee_rewinding`.
+
+Nothing of lthray is imported. Barriers by rewind point, counts of stable against matching, and
+their rank correlation are computed again from the recorded trials and compared as they are printed.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+RESULTS = Path(__file__).parent.parent / "results"
+FRACTION = 0.05  # rewind point where a config names none
+STABLE, MARGIN = 0.005, 0.01
+EMA, RAW, EXCESS, PREVIOUS = "barrier/ema", "barrier/raw", "loss/excess", "barrier/previous"
+
+Trial = dict[str, Any]
+Cells = dict[tuple[float, float], dict[int, float]]
+"""(k, density) -> seed -> number."""
+
+
+def cells(trials: list[Trial], control: str, *, forked: bool, metric: str) -> Cells:
+    """Return a metric of the rungs of one arm."""
+    found: Cells = {}
+    for trial in trials:
+        point = trial["point"]
+        if (point["control"], bool(point["fork"])) != (control, forked):
+            continue
+        config = point["config"]
+        k = 0.0 if config.get("rewind.rule") == "init" else config.get("rewind.fraction", FRACTION)
+        for r in trial["rounds"][1:]:
+            if metric in r["metrics"]:
+                found.setdefault((k, r["density"]), {})[point["seed"]] = r["metrics"][metric]
+    return found
+
+
+def spread(values: list[float]) -> str:
+    """Return mean, maximum and number as they are printed."""
+    if not values:
+        return "–"
+    return f"{np.mean(values):.4f} (max {max(values):.4f}, {len(values)})"
+
+
+def barriers(trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
+    """Yield the rows of the table of barriers."""
+    dense = {
+        "dense, average": cells(trials, "dense", forked=True, metric=EMA),
+        "dense, raw weights": cells(trials, "dense", forked=True, metric=RAW),
+    }
+    tickets = cells(trials, "none", forked=True, metric=EMA)
+    for k in sorted({k for k, _ in dense["dense, average"]}):
+        row = [f"{k:g}"]
+        for name in head[1:]:
+            density = name.removeprefix("ticket at ").removesuffix(", average")
+            numbers = dense.get(name)
+            if numbers is None:
+                numbers = {at: own for at, own in tickets.items() if f"{at[1]:.4g}" == density}
+            row.append(
+                spread([v for at, own in numbers.items() if at[0] == k for v in own.values()])
+            )
+        yield row
+
+
+def counted(pairs: list[tuple[float, float]]) -> list[str]:
+    """Return how many are below or above the border of the first number, and of the second."""
+    a, b = (np.array(side) for side in zip(*pairs, strict=True))
+    low, match = a < STABLE, b < MARGIN
+    kinds = (low & match, low & ~match, ~low & match, ~low & ~match)
+    return [str(int(kind.sum())) for kind in kinds]
+
+
+def stability(trials: list[Trial]) -> Iterator[list[str]]:
+    """Yield the rows of the table of stable against matching."""
+    tickets = cells(trials, "none", forked=False, metric=EXCESS)
+    dense: dict[tuple[float, int], float] = {}
+    for (k, _), own in cells(trials, "dense", forked=True, metric=EMA).items():
+        dense |= {(k, seed): value for seed, value in own.items()}
+    for density in sorted({density for _, density in tickets}, reverse=True):
+        pairs = []
+        for (k, at), own in tickets.items():
+            if at == density:
+                pairs += [(dense[k, seed], d) for seed, d in own.items() if (k, seed) in dense]
+        rho = stats.spearmanr(*zip(*pairs, strict=True)).statistic
+        yield [f"{density:.4g}", *counted(pairs), f"{rho:+.2f}"]
+
+
+def connections(trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
+    """Yield the rows of the table of connected against matching."""
+    names = [f"{PREVIOUS}_t{int(name.rpartition(' ')[2]):03d}" for name in head[2:-4]]
+    columns = [cells(trials, "none", forked=False, metric=m) for m in (PREVIOUS, *names)]
+    excess = cells(trials, "none", forked=False, metric=EXCESS)
+    for density in sorted({density for _, density in excess}, reverse=True):
+        shown = []
+        for column in columns:
+            values = [v for at, own in column.items() if at[1] == density for v in own.values()]
+            shown.append(spread(values))
+        pairs = []
+        for at, own in columns[0].items():
+            if at[1] == density:
+                pairs += [(value, excess[at][seed]) for seed, value in own.items()]
+        yield [f"{density:.4g}", *shown, *counted(pairs)]
+
+
+def made(name: str, trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
+    """Yield the rows of a table."""
+    if name == "stability":
+        return stability(trials)
+    return (barriers if name == "barriers" else connections)(trials, head)
+
+
+def disagreements(results: Path = RESULTS) -> Iterator[str]:
+    """Yield a line for each row that is published otherwise than it is recomputed."""
+    for path in sorted(results.glob("*/barriers.csv")):
+        trials = json.loads((path.parent / "trials.json").read_text())
+        for name in ("barriers", "stability", "connections"):
+            table = path.with_name(f"{name}.csv")
+            if not table.is_file():
+                continue
+            head, *rows = csv.reader(table.read_text().splitlines())
+            again = made(name, trials, head)
+            for row, other in zip(rows, again, strict=True):
+                if row != other:
+                    yield f"{path.parent.name} {name}: {row} is {other}"
+
+
+def main() -> int:
+    """Print every disagreement, and how many there are."""
+    found = list(disagreements())
+    print("\n".join([*found, f"{len(found)} disagreements"]))
+    return len(found) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
