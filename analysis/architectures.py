@@ -245,10 +245,10 @@ def survival(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> st
     counts = []
     for space, (_, failed) in outcomes.items():
         counts.append(f"{sum(failed)} of {len(failed)} in {space}")
-    p = st.logrank(*outcomes["pixels"], *outcomes["latents"])
-    return (
-        f"Trajectories that fail to match at some rung: {', '.join(counts)} (log-rank p {p:.2g})."
-    )
+    told = ""
+    if all(any(failed) for _, failed in outcomes.values()):  # else there is nothing to compare
+        told = f" (log-rank p {st.logrank(*outcomes['pixels'], *outcomes['latents']):.2g})"
+    return f"Trajectories that fail to match at some rung: {', '.join(counts)}{told}."
 
 
 def floors(evidence: Mapping[str, Evidence]) -> list[str]:
