@@ -27,9 +27,10 @@ from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
 from lthray.findings.floors import samplers
+from lthray.findings.phrases import budget_line, listed
 from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
-from lthray.findings.wording import budget_line, family, listed
+from lthray.findings.wording import family
 from lthray.tracking.read import Recorded
 
 ORDER = 30  # place in a report

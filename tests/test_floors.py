@@ -24,6 +24,7 @@ WINGS = (
 LOWER = {
     "findings.stats": "core",
     "findings.evidence": "core",
+    "findings.rounds": "core",
 }
 """Module that stands lower than its wing -> the highest wing that it may import."""
 HOMES = {

@@ -165,9 +165,8 @@ class Call:
         The same command finds the same call again, and more --trials extend it. `data` is the
         digest of the data set, `files` maps a word to the digest of the file that the user gave.
         """
-        study = self.study
         plan: dict[str, Any] = {
-            "study": study.name,
+            "study": self.study.name,
             "phase": self.phase,
             "margin": MARGIN,
             "preset": self.options.preset,
@@ -177,7 +176,7 @@ class Call:
             "points": list(map(dict, self.points)),
             "seeds": self.seeds,
             "seed": self.options.seed,
-            "search": [study.startup, study.grace, study.reduction],
+            "search": [self.study.startup, self.study.grace, self.study.reduction],
             "data": data,
         }
         if self.beside and self.points:
