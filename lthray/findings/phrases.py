@@ -20,8 +20,8 @@ from lthray.findings.evidence import Cell, Evidence
 
 NONE = "–"  # a cell without a number
 
-UNITS = {True: "points", False: "%"}
-"""Whether accuracy decides -> unit in which differences are written."""
+UNITS = {True: " points", False: "%"}
+"""Whether accuracy decides -> unit in which differences are written, after a number."""
 
 Shown = Callable[[float], str]
 
@@ -85,7 +85,7 @@ def noise(evidence: Evidence) -> list[str]:
     return [
         f"Two dense networks of one seed on two streams differ by {mean}, and by "
         f"{shown(most)[1:]} at most ({len(same)} seeds); any two dense networks differ by less "
-        f"than {floor:.2%} in 95 %."
+        f"than {100 * floor:.2f}{UNITS[evidence.accurate]} in 95 %."
     ]
 
 
@@ -127,5 +127,6 @@ def given(evidence: Evidence, name: str, r: Round) -> str:
     size = r.metrics[metrics.PARAMETERS.name]
     return (
         f"Beside them, {name} ({size:,.0f} parameters, measured as it was given): "
-        f"{what} {floors.lead(evidence, name):+.1%} against the dense networks."
+        f"{what} {100 * floors.lead(evidence, name):+.1f}{UNITS[evidence.accurate]} against the "
+        "dense networks."
     )

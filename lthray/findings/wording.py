@@ -106,7 +106,8 @@ def _cell(tested: Tested | None, shown: Shown) -> str:
 def _chance(evidence: Evidence, column: Column) -> str:
     """Return the cell of what chance alone does, under the dense network and under each KID."""
     if column.claim == matches(OWN):
-        return f"{floors.floor_of(evidence, evidence.deciding):.1%}"
+        floor = floors.floor_of(evidence, evidence.deciding)
+        return f"{100 * floor:.1f}{UNITS[evidence.accurate]}"
     for sampler in floors.all_samplers(evidence):
         if column.claim == claims.samples(sampler):
             return f"{floors.floor_of(evidence, kid_of(sampler)):.3f}"
@@ -115,7 +116,8 @@ def _chance(evidence: Evidence, column: Column) -> str:
 
 def _behind(evidence: Evidence, name: str, shown: Sequence[Column]) -> list[str]:
     """Return the cells of a given network: by how much it is worse than the dense ones."""
-    told = {matches(OWN): f"{floors.lead(evidence, name):+.1%}"}
+    worse = 100 * floors.lead(evidence, name)
+    told = {matches(OWN): f"{worse:+.1f}{UNITS[evidence.accurate]}"}
     for sampler, behind in floors.lead_in_samples(evidence, name).items():
         told[claims.samples(sampler)] = number(behind)
     return [told.get(column.claim, NONE) for column in shown]
@@ -218,7 +220,7 @@ def _standing(verdict: Verdict, name: str, tested: Tested) -> str:
     if tested.holds:
         return "is matched"
     found = tested.detectable
-    least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g} {UNITS[accurate]})"
+    least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g}{UNITS[accurate]})"
     return f"is not told apart{least}"
 
 
