@@ -13,7 +13,8 @@ from PIL import Image
 
 from lthray.core.record import TrialRecord
 from lthray.findings import sections, wording
-from lthray.findings.evidence import Evidence, comparable, gather
+from lthray.findings.claims import Verdict, judged
+from lthray.findings.evidence import comparable, gather
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,20 +28,29 @@ def recorded(path: Path) -> list[TrialRecord]:
     ]
 
 
-def published() -> list[tuple[Path, Evidence]]:
-    """Return every published verdict: the path of its files without ending, and its evidence."""
+def published() -> list[tuple[Path, Verdict]]:
+    """Return every published verdict with the path of its files without ending: all settings of a
+    folder are one page, at their first look."""
     found = []
     for path in sorted((ROOT / "results").glob("*/trials.json")):
         if not list(path.parent.glob("verdict*.csv")):
             continue
         trials = recorded(path.parent)
-        told = gather(comparable(trials)) if trials[0].point.phase != "design" else []
-        places = [(path.with_name(e.name if len(told) > 1 else "verdict"), e) for e in told]
-        found += [(place, e) for place, e in places if place.with_suffix(".csv").is_file()]
+        told = judged(gather(comparable(trials))) if trials[0].point.phase != "design" else []
+        for verdict in told:
+            name = verdict.evidence.name if len(told) > 1 else "verdict"
+            place = path.with_name(name)
+            if place.with_suffix(".csv").is_file():
+                found.append((place, verdict))
     return found
 
 
 VERDICTS = [pytest.param(*each, id=f"{each[0].parent.name} {each[0].name}") for each in published()]
+
+
+def first(trials) -> int:
+    """Return which look at their seeds published results are."""
+    return 1
 
 
 def rows(path: Path) -> list[list[str]]:
@@ -51,19 +61,19 @@ def test_there_are_results():
     assert len(VERDICTS) > 1
 
 
-@pytest.mark.parametrize(("place", "evidence"), VERDICTS)
-def test_tables_and_sentences_are_made_again_from_the_recorded_trials(place, evidence):
-    assert wording.table(evidence) == rows(place.with_suffix(".csv"))
+@pytest.mark.parametrize(("place", "verdict"), VERDICTS)
+def test_tables_and_sentences_are_made_again_from_the_recorded_trials(place, verdict):
+    assert wording.table(verdict) == rows(place.with_suffix(".csv"))
     told = place.with_suffix(".txt").read_text().splitlines()
-    assert told[: len(wording.sentences(evidence))] == wording.sentences(evidence)
+    assert told[: len(wording.sentences(verdict))] == wording.sentences(verdict)
     assert told[-1].startswith("Recorded: python studies/")
 
 
 @pytest.mark.parametrize(
-    ("place", "evidence"), [v for v in VERDICTS if v.values[0].with_suffix(".png").is_file()]
+    ("place", "verdict"), [v for v in VERDICTS if v.values[0].with_suffix(".png").is_file()]
 )
-def test_figures_are_made_again(place, evidence):
-    assert alike(sections.png(ANALYSIS["excess"](evidence)), place.with_suffix(".png"))
+def test_figures_are_made_again(place, verdict):
+    assert alike(sections.png(ANALYSIS["excess"](verdict.evidence)), place.with_suffix(".png"))
 
 
 def alike(again: bytes, place: Path) -> bool:
@@ -79,7 +89,9 @@ def test_the_surface_and_its_barriers_are_made_again():
     place = ROOT / "results/rewinding.digits"
     trials = recorded(place)
     page = runpy.run_path(str(ROOT / "analysis/rewinding.py"))
-    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "Recorded.")
+    study = SimpleNamespace(
+        of=lambda call: trials, provenance=lambda trials: "Recorded.", look=first
+    )
     made = {section.name: section for section in page["sections"](study)}
     assert list(made["surface"].text) == ["Recorded."]
     for name in ("barriers", "stability"):
@@ -108,18 +120,19 @@ def test_frequencies_are_made_again():
     assert told[-1] in README
 
 
-@pytest.mark.parametrize(("place", "evidence"), VERDICTS)
-def test_the_readme_shows_verdicts_as_they_were_recorded(place, evidence):
-    if place.name == "verdict" and len(evidence.recipes) == 1:
+@pytest.mark.parametrize(("place", "verdict"), VERDICTS)
+def test_the_readme_shows_verdicts_as_they_were_recorded(place, verdict):
+    if place.name == "verdict" and len(verdict.evidence.recipes) == 1:
         for row in rows(place.with_suffix(".csv")):
             assert "| " + " | ".join(row) + " |" in README
         for line in place.with_suffix(".txt").read_text().splitlines():
             assert line in README
     else:  # several side by side: a cell each
-        assert wording.sentences(evidence)[0] in README
-        head, *told = wording.table(evidence)
+        assert wording.sentences(verdict)[0] in README
+        head, *told = wording.table(verdict)
         for row in told:
-            assert f"{row[head.index('excess')]} {row[-1]}" in README or row[0] == "chance alone"
+            cell = f"{row[head.index('own dense')]} {row[-2]}, {row[-1]}"
+            assert cell in README or row[0] == "chance alone"
 
 
 # file -> what makes it
@@ -147,7 +160,7 @@ def test_every_folder_of_trials_has_a_verdict_that_is_made_again():
 def test_comparisons_are_made_again_and_shown(place, page):
     trials = recorded(place.parent)
     analysis = runpy.run_path(str(ROOT / f"analysis/{page}.py"))
-    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "")
+    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "", look=first)
     assert analysis["applies"](study) == ""
     made = {s.name: s for s in analysis["sections"](study)}[place.stem]
     assert [list(row) for row in made.table] == rows(place)
