@@ -23,14 +23,14 @@ from lthray.config.parts import Objective
 from lthray.core import metrics
 from lthray.core.record import Round, TrialRecord
 from lthray.findings import stats as st
-from lthray.findings.amounts import listed
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
 from lthray.findings.floors import samplers
+from lthray.findings.phrases import NONE, budget_line, listed
 from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
-from lthray.findings.wording import budget_line, family
+from lthray.findings.wording import family
 from lthray.tracking.read import Recorded
 
 ORDER = 30  # place in a report
@@ -164,8 +164,10 @@ def table(verdicts: Mapping[str, Verdict], recipe: str) -> list[list[str]]:
         row = [f"{density:.4g}", str(len(difference))]
         for space in SPACES:
             cell = cells[space][density]
-            mean = f"{plain.fmean(cell.excess(TICKET).values()):+.2%}"
-            row += [mean, "wins" if verdicts[space].wins(recipe, density) else "–"]
+            mean = NONE
+            if cell.tickets:
+                mean = f"{plain.fmean(cell.excess(TICKET).values()):+.2%}"
+            row += [mean, "wins" if verdicts[space].wins(recipe, density) else NONE]
         row += compared(list(difference.values()))
         rows.append([*row, " / ".join(kept(evidence, cells, density))])
     change = interaction(cells)
@@ -180,15 +182,15 @@ def kept(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells], density: 
     """
     words = evidence["pixels"].words
     if words.get("objective.prediction", Objective().prediction) != NOISE:
-        return ["–"]
+        return [NONE]
     skills = (skill(evidence[space], cells[space][density]) for space in SPACES)
-    return [f"{plain.fmean(values):.3f}" for values in skills]
+    return [f"{plain.fmean(values):.3f}" if values else NONE for values in skills]
 
 
 def compared(values: Sequence[float]) -> list[str]:
     """Return the mean with its 90 % interval, and whether that is equivalent to none."""
     if len(values) < 2:
-        return ["–", "–"]
+        return [NONE, NONE]
     low, high = st.t_interval(values, LEVEL)
     mean = f"{plain.fmean(values):+.2%} [{low:+.2%}, {high:+.2%}]"
     return [mean, "yes" if equivalent(values) else "not shown"]
@@ -223,12 +225,16 @@ def sentences(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
 
 def generalising(cells: Mapping[str, Cells], common: bool) -> list[str]:
     """Return whether what holds in pixels holds in latents; `common`: tickets win in both at one
-    density."""
+    density.
+
+    A ticket that failed has no difference between the spaces, and nothing is shown without it.
+    """
     change = interaction(cells)
     if len(change) < 2:
         return []
     low, high = st.t_interval(change, LEVEL)
-    flat = equivalent(change)
+    lost = any(cell.failed.get(TICKET) for space in SPACES for cell in cells[space].values())
+    flat = equivalent(change) and not lost
     verdict = "generalises" if common and flat else "is not shown to generalise"
     shown = "equivalent to none" if flat else "not shown to be equivalent to none"
     densities = shared(cells)
@@ -284,7 +290,7 @@ def _compared_kid(pairs: Sequence[tuple[float, float]]) -> list[str]:
     seeds."""
     means = [f"{plain.fmean(side):.4f}" for side in zip(*pairs, strict=True)]
     ratios = [ticket / dense for dense, ticket in pairs if dense > 0 and ticket > 0]
-    ratio = "–"
+    ratio = NONE
     if ratios:
         ratio = f"{math.exp(plain.fmean(map(math.log, ratios))):.3f}"
     return [*means, ratio, str(len(ratios))]

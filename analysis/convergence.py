@@ -20,9 +20,8 @@ import numpy as np
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
-from lthray.findings import amounts, columns, wording
 from lthray.findings import stats as st
-from lthray.findings.amounts import percent
+from lthray.findings import wording
 from lthray.findings.claims import UNTRIED, Verdict, judged
 from lthray.findings.comparators import (
     CONVERGED,
@@ -33,6 +32,7 @@ from lthray.findings.comparators import (
 )
 from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.floors import same
+from lthray.findings.phrases import NONE, percent
 from lthray.findings.rounds import MARGIN, differences
 from lthray.findings.sections import Line, Lines, Section
 from lthray.tracking.read import Recorded
@@ -97,17 +97,17 @@ def table(verdicts: Sequence[Verdict]) -> list[list[str]]:
     of the longest budget for all of them.
     """
     heads: list[str] = []
-    tables = [columns.table(verdict) for verdict in verdicts]
+    tables = [wording.table(verdict) for verdict in verdicts]
     for head, *_ in tables:
         heads += [each for each in head[1:] if each not in heads]
     ends = ["matches", "shows"]
     heads = [each for each in heads if each not in ends] + ends
-    rows = [["steps", *heads]]
+    rows = [["budget", *heads]]
     for verdict, (head, *own) in zip(verdicts, tables, strict=True):
         for row in own:
             if row[0] in {cell.recipe for cell in verdict.evidence.cells}:
                 cells = dict(zip(head, row, strict=True))
-                shown = (cells.get(each, amounts.NONE) for each in heads)
+                shown = (cells.get(each, NONE) for each in heads)
                 rows.append([str(verdict.evidence.steps), *shown])
     return rows
 
@@ -136,7 +136,7 @@ def dense_table(evidence: Evidence) -> list[list[str]]:
     rows = [["steps", "seeds", "held-out loss", "gain of twice the steps", "converged"]]
     for steps, dense in sorted(evidence.budgets.items()):
         losses = [r.metrics[evidence.deciding] for r in dense.values()]
-        gained, told = gains(evidence, steps), [amounts.NONE, amounts.NONE]
+        gained, told = gains(evidence, steps), [NONE, NONE]
         if len(gained) > 1:
             bound = st.upper_bound(gained)
             gain = f"{-math.expm1(-plain.fmean(gained)):.1%} (< {-math.expm1(-bound):.1%})"

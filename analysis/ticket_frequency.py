@@ -24,11 +24,12 @@ from lthray.cli import asked, guarded
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
-from lthray.findings import amounts, claims, columns, floors, wording
+from lthray.findings import claims, floors, wording
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import Evidence, comparable, gather
+from lthray.findings.phrases import joined
 from lthray.findings.sections import DENSITY, Line, Lines, Section, keep_trials, write
 from lthray.tracking.read import Recorded
 
@@ -99,7 +100,7 @@ def verdicts(
         if evidence.space != "pixels":
             at += f" in {evidence.space}"
         text = [*wording.sentences(verdict), *([] if i else note), provenance]
-        table = columns.table(verdict)
+        table = wording.table(verdict)
         yield Section(name, f"Verdict {at}", text, table, excess(evidence), verdict=True)
         title = f"Every claim {at}, by itself"
         yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
@@ -140,8 +141,8 @@ def margins(verdicts: Sequence[Verdict]) -> list[list[str]]:
     head = ["recipe", "density"]
     for verdict in verdicts:
         worth = ""
-        if not verdict.evidence.accurate:
-            share = floors.worth(verdict.evidence, verdict.margin)
+        share = floors.worth(verdict.evidence, verdict.margin)
+        if not verdict.evidence.accurate and not math.isnan(share):
             worth = f" (worth {share:.0%} of the steps)"
         head.append(f"margin {verdict.margin:.2%}{worth}")
     rows = [head]
@@ -149,7 +150,7 @@ def margins(verdicts: Sequence[Verdict]) -> list[list[str]]:
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             matched = [verdict.matched(recipe, density) for verdict in verdicts]
-            shown = [amounts.joined(names) for names in matched]
+            shown = [joined(names) for names in matched]
             rows.append([cell.recipe, f"{density:.4g}", *shown])
     return rows
 

@@ -17,11 +17,11 @@ from lthray.config.fields import ConfigError
 from lthray.config.parts import Model
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
-from lthray.findings import columns, wording
-from lthray.findings.amounts import NONE
+from lthray.findings import wording
 from lthray.findings.claims import UNTRIED, Verdict, judged, matches
 from lthray.findings.comparators import OWN
 from lthray.findings.evidence import TICKET, Evidence, gather
+from lthray.findings.phrases import NONE
 from lthray.findings.rounds import values_of
 from lthray.findings.sections import Line, Lines, Section
 from lthray.tracking.read import Recorded
@@ -72,7 +72,7 @@ def weights_of(evidence: Evidence) -> float:
 
 def table(verdicts: Sequence[Verdict]) -> list[list[str]]:
     """Return the tables of all widths, one below the other, with the channels in front."""
-    tables = [columns.table(verdict) for verdict in verdicts]
+    tables = [wording.table(verdict) for verdict in verdicts]
     rows = [["channels", *tables[0][0][1:]]]
     for verdict, (_, *own) in zip(verdicts, tables, strict=True):
         (recipe,) = verdict.evidence.recipes

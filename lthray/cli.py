@@ -268,7 +268,7 @@ def _account(
     seeds were looked at so often.
     """
     from lthray.core.record import machine_lines
-    from lthray.findings import columns, wording
+    from lthray.findings import wording
     from lthray.findings.claims import judged
     from lthray.findings.evidence import gather
     from lthray.study import tables
@@ -284,7 +284,7 @@ def _account(
     if call.space:
         yield from tables.best_lines(trials, call.rungs, call.options.out)
     for verdict in judged(gather(trials), look) if recipes else ():
-        yield tables.verdict_table(columns.table(verdict))
+        yield tables.verdict_table(wording.table(verdict))
         yield from wording.sentences(verdict)
         yield from tables.shrinkage_lines(recipes, verdict.evidence)
 

@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for every thread of torch, and for proces
 
 import pytest
 import torch
+from scipy import special
 from torch import nn
 
 from lthray.config.parts import Objective
@@ -15,6 +16,7 @@ from lthray.config.trial import TrialConfig
 from lthray.core.record import Progress, Round
 from lthray.core.store import Store
 from lthray.core.ticket import Probe
+from lthray.findings import stats
 from lthray.task.objectives import OBJECTIVES
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
@@ -57,6 +59,13 @@ def one_thread():
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Compute Student's distribution by the functions of scipy that check no arguments."""
+    monkeypatch.setattr(stats.scipy.stats.t, "cdf", lambda x, df: special.stdtr(df, x))
+    monkeypatch.setattr(stats.scipy.stats.t, "ppf", lambda q, df: special.stdtrit(df, q))
 
 
 def tiny(**words) -> TrialConfig:

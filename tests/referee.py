@@ -314,7 +314,8 @@ class Page:
         cells = dict.fromkeys(head, NONE) | {"matches": "", "shows": ""}
         cells |= {"recipe": "chance alone", "density": "1", "of all": "1"}
         cells["seeds"] = str(len(self.again[setting]))
-        cells["own dense"] = f"{self.floor(setting, self.metric):.1%}"
+        unit = " points" if self.accurate else "%"
+        cells["own dense"] = f"{100 * self.floor(setting, self.metric):.1f}{unit}"
         for heading in head:
             if heading.startswith("KID "):
                 name = KID.format(heading.removeprefix("KID "))
@@ -368,7 +369,7 @@ def of_convergence(path: Path) -> Iterator[str]:
     """Yield a line for each row of the page of convergence that is recomputed otherwise."""
     page = Page(json.loads((path.parent / "trials.json").read_text()))
     (first, *head), *rows = csv.reader(path.read_text().splitlines())
-    assert first == "steps"
+    assert first == "budget"
     for steps, *row in rows:
         (place,) = [p for p in page.places if (str(p[0][1]), p[2]) == (steps, row[0])]
         if row != page.row(place, head):

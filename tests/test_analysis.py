@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import runpy
 import shutil
@@ -324,10 +325,10 @@ def test_a_list_gets_a_verdict_for_every_recipe(monkeypatch, capsys, studies):
     assert [[row[0], row[1], row[3]] for row in rows] == [
         [f"overall {k}", d, "3"] for k in ("init", "late25%", "late50%") for d in ("0.5", "0.3")
     ]
-    assert [row[-1].endswith("(no controls)") for row in rows] == [True, False] * 3
+    assert [row[-1] == "not tried" for row in rows] == [True, False] * 3
     assert "(3 seeds, fewer than 5)" in text
-    assert "Twice the steps change the dense loss by" in text
-    assert head[-1] == "grade"
+    assert "Twice the steps gain the dense network" in text
+    assert head[-2:] == ["matches", "shows"]
 
 
 def test_of_a_confirmed_search_only_the_confirmation_is_graded(monkeypatch, capsys, tmp_path):
@@ -350,32 +351,41 @@ def test_of_a_confirmed_search_only_the_confirmation_is_graded(monkeypatch, caps
     assert {t["point"]["config"]["measure.split"] for t in trials} == {"test"}
 
 
-def test_every_claim_stands_by_itself_with_raw_and_adjusted_p(monkeypatch, capsys, studies):
-    page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
+def test_every_claim_stands_by_itself_with_its_p_and_level(monkeypatch, capsys, studies):
+    text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "rewind.digits")
     rows = [
         dict(zip(head, row, strict=True))
         for head, *body in [rows_of(studies, "rewind.digits", "verdict_claims")]
         for row in body
     ]
-    family = [row for row in rows if row["claim"] in ("matching", "structure", "initialisation")]
-    assert len(family) == 3 * (2 + 2)  # matching at both rungs, the others where there are controls
+    own = {f"{kind} own" for kind in ("matches", "better than", "beaten by")}
+    # own ones at both rungs, the others where there are controls
+    assert len([row for row in rows if row["claim"] in own]) == 3 * 2 * 3
+    controls = [
+        row for row in rows if row["claim"] in ("better than shuffle", "better than reinit")
+    ]
+    assert {row["density"] for row in controls} == {"0.3"}
+    assert len(controls) == 3 * 2
     found = Recorded(Root(out=str(studies / "runs")).uri, "rewind.digits").trials
-    excess = {
-        (t.point.control, t.point.seed): t.rounds[-1].metrics["loss/excess"]
+    loss = {
+        (t.point.control, t.point.seed): t.rounds[-1].metrics["loss/heldout"]
         for t in found
         if t.point.recipe == "overall init" and not t.point.fork
     }
-    differences = [excess["none", s] - excess["reinit", s] for s in (0, 1, 2)]
+    ratios = [math.log(loss["none", s] / loss["reinit", s]) for s in (0, 1, 2)]
     (row,) = (
-        r
-        for r in family
-        if (r["recipe"], r["density"], r["claim"]) == ("overall init", "0.3", "initialisation")
+        r for r in controls if (r["recipe"], r["claim"]) == ("overall init", "better than reinit")
     )
-    assert row["mean"] == f"{statistics.fmean(differences):+.4f}"
-    assert row["p"] == f"{scipy.stats.ttest_1samp(differences, 0, alternative='less').pvalue:.2g}"
-    adjusted = multipletests([float(row["p"]) for row in family], method="holm")[1]
-    assert [float(row["Holm"]) for row in family] == pytest.approx(list(adjusted), rel=0.1)
-    assert {row["Holm"] for row in rows if row not in family} == {"–"}
+    assert row["mean"] == f"{statistics.fmean(ratios):+.4f}"
+    assert row["p"] == f"{scipy.stats.ttest_1samp(ratios, 0, alternative='less').pvalue:.2g}"
+    # all claims of the page are adjusted together, at what is left of the level
+    adjusted = multipletests([float(row["p"]) for row in rows], method="holm")[1]
+    assert [row["holds"] == "yes" for row in rows] == list(adjusted < 0.04)
+    steps = [f"{0.04 / n:.2g}" for n in range(1, len(rows) + 1)]
+    assert {row["level"] for row in rows} <= set(steps)
+    assert all((float(row["bound"]) < float(row["margin"])) == (row["holds"] == "yes")
+               for row in rows)  # fmt: skip
+    assert f"All {len(rows)} claims of this page are one family (Holm, level 0.04, look 1" in text
 
 
 def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface(
@@ -540,15 +550,13 @@ def test_calls_of_different_panels_are_not_averaged(monkeypatch, capsys, tmp_pat
     )
 
 
-def test_runs_without_controls_get_no_grade_above_one(monkeypatch, capsys, tmp_path):
+def test_of_runs_without_controls_nothing_is_shown(monkeypatch, capsys, tmp_path):
     recorded_study(tmp_path, STUDIES["plain"], ["--seeds", "0", "1", "2"])
     page(monkeypatch, capsys, "ticket_frequency", tmp_path)
     tables = sorted((tmp_path / "runs/reports/plain.digits").glob("verdict*[0-9t].csv"))
-    assert {row.split(",")[-1] for path in tables for row in path.read_text().splitlines()[1:]} <= {
-        "0 none (no controls)",
-        "1 matching (no controls)",
-    }
-    assert tables
+    told = [row.split(",")[-2:] for path in tables for row in path.read_text().splitlines()[1:]]
+    assert {shown for _, shown in told} == {"not tried"}
+    assert {matched for matched, _ in told} <= {"none", "own"}
 
 
 def test_latex_is_escaped():

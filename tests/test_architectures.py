@@ -13,7 +13,7 @@ from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
 from lthray.findings.evidence import gather
 
-from .test_verdicts import LADDER, trial
+from .test_verdicts import LADDER, WHOLE, failed, trial
 
 PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/architectures.py"))
 LATENT = {"objective.name": "latent_denoise"}
@@ -32,13 +32,17 @@ def recorded(pixels, latents, control=0.2, **more) -> list[TrialRecord]:
     return found
 
 
-def sections(found) -> dict:
-    return {
-        section.name: section
-        for section in PAGE["sections"](
-            SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded.")
-        )
-    }
+def studied(found, look: int = 1) -> SimpleNamespace:
+    """Return a recorded study of these trials."""
+    return SimpleNamespace(
+        of=lambda call: found,
+        provenance=lambda trials: "Recorded.",
+        look=lambda trials: look,
+    )
+
+
+def sections(found, look: int = 1) -> dict:
+    return {section.name: section for section in PAGE["sections"](studied(found, look))}
 
 
 SPREAD = np.array([-2, -1, 0, 1, 2]) * 1e-3
@@ -49,7 +53,7 @@ def test_what_wins_alike_in_both_generalises():
     found = sections(recorded(WIN, WIN + 0.02 + np.stack([SPREAD[::-1], SPREAD[::-1]], 1) / 10))
     head, *rows, last = found["spaces"].table
     assert [row[0] for row in rows] == [f"{d:.4g}" for d in LADDER]
-    assert all(row[3] == row[5] == "3" for row in rows)
+    assert all(row[3] == row[5] == "wins" for row in rows)
     assert [row[-2] for row in rows] == ["not shown"] * 2  # the spaces differ, by two points
     assert last[0] == "interaction"
     assert last[-2] == "yes"  # but they differ everywhere alike
@@ -63,6 +67,47 @@ def test_a_difference_that_grows_down_the_ladder_is_an_interaction():
     assert found["spaces"].table[-1][-2] == "not shown"
     assert "+2.50%" in found["spaces"].table[-1][-3]
     assert "is not shown to generalise" in " ".join(found["spaces"].text)
+
+
+def lost(found, seeds, rungs: int) -> list[TrialRecord]:
+    """Return the trials, tickets of latents on some seeds as failed after so many rungs."""
+    return [
+        failed(t, rungs)
+        if t.point.control == "none"
+        and t.point.seed in seeds
+        and "objective.name" in t.point.config
+        else t
+        for t in found
+    ]
+
+
+@pytest.mark.parametrize("rungs", [-1, 0, 1])
+def test_what_diverged_in_latents_is_not_said_to_generalise(rungs):
+    """Two of five tickets failed, of which the other three are as good in both spaces."""
+    found = recorded(WIN, WIN + SPREAD[::-1, None] / 10, **WHOLE)
+    assert "what holds in pixels generalises" in " ".join(sections(found)["spaces"].text)
+    made = sections(lost(found, (1, 3), rungs))["spaces"]
+    assert "is not shown to generalise" in " ".join(made.text)
+    _, first, second, _ = made.table
+    assert first[5] == ("wins" if rungs == 1 else "–")
+    assert (second[3], second[5]) == ("wins", "–")
+
+
+def test_a_space_whose_every_ticket_failed_is_told():
+    made = sections(lost(recorded(WIN, WIN, **WHOLE), range(5), 0))["spaces"]
+    assert [row[4:8] for row in made.table[1:3]] == [["–", "–", "–", "–"]] * 2
+    assert made.text[0].startswith(
+        "Tickets match their dense network and beat both controls at 0.5, 0.1 in pixels and at no "
+        "density in latents."
+    )
+    assert "generalise" not in " ".join(made.text)
+
+
+def test_all_claims_of_both_spaces_are_one_family_and_looks_are_counted():
+    found = recorded(WIN, WIN)
+    family = 2 * 2 * (3 + 2)
+    line = f"All {family} claims of this page are one family (Holm, level 0.008, look 2"
+    assert line in sections(found, look=2)["spaces"].text[0]
 
 
 def test_no_ticket_that_wins_in_one_space_only_generalises():
@@ -142,9 +187,9 @@ def test_samples_are_compared_as_ratios_beside_the_floor():
 def test_one_space_alone_is_refused(found):
     with pytest.raises(ConfigError, match="in pixels and in latents"):
         sections(found)
-    assert "in pixels and in latents" in PAGE["applies"](SimpleNamespace(of=lambda call: found))
+    assert "in pixels and in latents" in PAGE["applies"](studied(found))
 
 
 def test_it_applies_to_a_recipe_in_both_spaces():
     found = recorded(WIN, WIN)
-    assert PAGE["applies"](SimpleNamespace(of=lambda call: found)) == ""
+    assert PAGE["applies"](studied(found)) == ""

@@ -11,7 +11,7 @@ from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.study.page import Grid, Search, Study
 from lthray.study.preview import plan_lines
 from lthray.study.queue import Queue
-from lthray.study.results import best, matching, ranked, round_line, spent, trials, verdict
+from lthray.study.results import best, look, matching, ranked, round_line, spent, trials, verdict
 from lthray.study.space import Choice
 from lthray.study.tables import best_lines, closing_lines, surface_table, trial_table
 from lthray.study.terminal import Tally, duration
@@ -98,6 +98,19 @@ def test_points_and_ends_are_written_once(store):
     ledger.finish(1, FAILED, "broken", trace="Traceback: ...")
     assert ledger.traceback(1) == {"traceback.txt": b"Traceback: ..."}
     assert ledger.traceback(0) == {}
+
+
+def test_calls_on_some_of_the_seeds_are_looks_whether_they_ended_or_not(store):
+    ledgers = []
+    for seeds in ((0,), (0, 1), (0, 1, 2), (7, 8)):
+        call, ledger = opened(LIST, store, "--seeds", *map(str, seeds))
+        work_off(call, ledger, store, last=-1)
+        ledgers.append(ledger)
+    looks = [look(store, list(trials(store, ledger))) for ledger in ledgers]
+    assert looks == [1, 2, 3, 1]
+    searched, ledger = opened(SEARCH, store)
+    Queue(searched, ledger).task({"prune.criterion": "random", "rewind.fraction": 0.25}, 0.0)
+    assert look(store, list(trials(store, ledgers[1]))) == 2
 
 
 def test_a_search_gives_out_unfinished_points_again_and_then_new_ones(store):

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from lthray.__main__ import main
 from lthray.config import options
 from lthray.core.store import Store
-from lthray.findings.wording import sentences
+from lthray.findings.wording import told
 from lthray.study.ledger import FAILED, Ledger
 from lthray.tracking.client import TrackingError
 from lthray.tracking.read import Recorded
@@ -123,7 +123,7 @@ def wanted(made, tmp_path_factory) -> tuple[dict, list]:
     """What SQLite holds of that store, and what is read there."""
     folder = tmp_path_factory.mktemp("sqlite")
     uri = uri_of(folder)
-    assert replay(made[0], uri, folder / "artifacts", sentences=sentences) == 3
+    assert replay(made[0], uri, folder / "artifacts", sentences=told) == 3
     return contents(uri), read(uri)
 
 
@@ -141,7 +141,7 @@ def test_postgres_holds_what_sqlite_holds(server, made, wanted, tmp_path, driver
     server.database(name)
     uri = server.address(name, driver=driver)
     for _ in range(2):  # the second time changes nothing
-        assert replay(made[0], uri, tmp_path / "artifacts", sentences=sentences) == 3
+        assert replay(made[0], uri, tmp_path / "artifacts", sentences=told) == 3
         assert contents(uri) == wanted[0]
     assert read(uri) == wanted[1]
 
@@ -179,9 +179,7 @@ def test_a_study_goes_on_while_its_server_is_killed(server, made, wanted, tmp_pa
     uri = server.database("away")
     store, ledger = made
     monkeypatch.setattr("lthray.tracking.write.RETRY", (0.5,) * 5)
-    projector = Projector(
-        store, ledger, uri, tmp_path / "artifacts", every=0.2, sentences=sentences
-    )
+    projector = Projector(store, ledger, uri, tmp_path / "artifacts", every=0.2, sentences=told)
     real, calls = MlflowClient.log_batch, []
 
     def killing(self, *args, **words):

@@ -18,8 +18,9 @@ from lthray.config.fields import ConfigError
 from lthray.config.labels import name_of
 from lthray.config.parts import Model
 from lthray.config.trial import TrialConfig
-from lthray.findings.claims import lead
+from lthray.findings.claims import judged
 from lthray.findings.evidence import gather
+from lthray.findings.floors import lead
 from lthray.findings.wording import sentences, table
 from lthray.measure import loss
 from lthray.study import comparators
@@ -430,16 +431,15 @@ def test_given_networks_stand_beside_the_tickets_of_a_study(store, tmp_path):
     assert call.plan("x") != without.plan("x")
     work_off(call, ledger, store, last=call.trials)
     found = list(trials(store, ledger))
-    (evidence,) = gather(found)
-    row = table(evidence)[-1]
+    (verdict,) = judged(gather(found))
+    evidence = verdict.evidence
+    row = table(verdict)[-1]
     assert row[:4] == ["given net", "1", "1", str(len(call.seeds))]
-    assert f"{100 * lead(evidence, 'given net')['matching']:+.1f}%" == row[4]
-    assert "Beside them, given net (" in sentences(evidence)[-1]
+    assert f"{100 * lead(evidence, 'given net'):+.1f}%" == row[4]
+    assert "Beside them, given net (" in sentences(verdict)[-1]
     rivals = [r.metrics["loss/heldout"] for r in evidence.dense.values()]
     ratio = evidence.given["given net"].metrics["loss/heldout"] / torch.tensor(rivals)
-    assert lead(evidence, "given net")["matching"] == pytest.approx(
-        float((ratio - 1).mean()), rel=1e-5
-    )
+    assert lead(evidence, "given net") == pytest.approx(float((ratio - 1).mean()), rel=1e-5)
 
 
 def test_what_cannot_stand_beside_is_refused_before_anything_is_made(tmp_path):

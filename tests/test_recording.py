@@ -25,7 +25,7 @@ from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.store import Store
 from lthray.core.ticket_file import read_ticket
-from lthray.findings.wording import sentences
+from lthray.findings.wording import told
 from lthray.study.ledger import DONE, FAILED, Ledger
 from lthray.study.queue import Queue
 from lthray.study.results import trials
@@ -90,7 +90,7 @@ def contents(uri: str, view: int = ViewType.ALL) -> dict:
 @pytest.fixture(scope="module")
 def recorded(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
-    assert replay(made[0], uri_of(folder), folder / "artifacts", sentences=sentences) == 4
+    assert replay(made[0], uri_of(folder), folder / "artifacts", sentences=told) == 4
     return folder, contents(uri_of(folder))
 
 
@@ -177,12 +177,12 @@ def test_pictures_are_where_the_image_grid_looks_for_them(recorded, made):
 
 def test_recording_twice_changes_nothing(recorded, made):
     folder, before = recorded
-    replay(made[0], uri_of(folder), folder / "artifacts", sentences=sentences)
+    replay(made[0], uri_of(folder), folder / "artifacts", sentences=told)
     assert contents(uri_of(folder)) == before
 
 
 def test_an_empty_mlflow_is_filled_to_the_same_contents(recorded, made, tmp_path):
-    replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", sentences=sentences)
+    replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", sentences=told)
     assert contents(uri_of(tmp_path)) == recorded[1]
 
 
@@ -200,7 +200,7 @@ def test_a_recording_cut_anywhere_and_done_again_ends_the_same(
     monkeypatch.setattr(MlflowClient, "log_batch", failing)
     for _ in range(40):
         try:
-            replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", sentences=sentences)
+            replay(made[0], uri_of(tmp_path), tmp_path / "artifacts", sentences=told)
             break
         except ConnectionError:
             continue
@@ -435,7 +435,7 @@ def again(recorded, made, tmp_path, capsys, caplog):
     client = MlflowClient(uri_of(folder))
 
     def record() -> int:
-        return replay(made[0], uri_of(folder), folder / "artifacts", sentences=sentences)
+        return replay(made[0], uri_of(folder), folder / "artifacts", sentences=told)
 
     return folder, client, record
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from lthray.findings import stats as st
-from lthray.findings.registry import ALPHA, Registry, Statement
+from lthray.findings.power import detectable
+from lthray.findings.registry import ALPHA, Registry, Statement, level_of
 
 
 def statement(values, margin: float = 0.0, planned: int = 0, place: float = 0.0) -> Statement:
@@ -52,6 +53,39 @@ def test_what_holds_is_what_holm_rejects_and_its_bound_agrees():
             assert tested.holds == (value < ALPHA) == (tested.bound < 0)
             outcomes.add(tested.holds)
     assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.04, 0.008])
+def test_levels_are_holms_steps_and_stay_where_the_first_claim_fails(alpha):
+    """By hand: alpha / 4, alpha / 3, then alpha / 2 for the first that fails and for all after."""
+    five = np.array([-2, -1, 0, 1, 2]) * math.sqrt(2 / 5)  # of standard error sqrt(.2)
+    quantiles = [stats.t.ppf(alpha / k, 4) for k in (4, 3, 2, 1)]
+    shifts = [q * math.sqrt(0.2) for q in quantiles]
+    means = [1.01 * shifts[0], 1.01 * shifts[1], 0.99 * shifts[2], 1.01 * shifts[3]]
+    made = Registry((statement(five + m, place=i) for i, m in enumerate(means)), alpha)
+    found = [made.find("better", float(i)) for i in range(4)]
+    assert [t.level for t in found] == pytest.approx([alpha / 4, alpha / 3, alpha / 2, alpha / 2])
+    assert [t.holds for t in found] == [True, True, False, False]
+    assert [t.bound < 0 for t in found] == [True, True, False, False]
+
+
+def test_what_is_spent_at_a_look_is_part_of_what_is_left():
+    assert level_of(1) == pytest.approx(0.8 * ALPHA)
+    for look in range(1, 9):
+        left = ALPHA - sum(map(level_of, range(1, look)))
+        assert level_of(look) == pytest.approx(0.8 * left)
+
+
+def test_what_can_be_found_is_at_the_level_of_the_claim():
+    values = [-1.0, 0.0, 1.0, 0.5, -0.5]
+    (alone,) = Registry([statement(values)], 0.05)
+    assert alone.detectable == pytest.approx(detectable(5, np.std(values, ddof=1), alpha=0.05))
+    many = Registry(statement(values, place=i) for i in range(8))
+    (first, *_) = many
+    assert first.level == ALPHA / 8
+    assert first.detectable == pytest.approx(detectable(5, np.std(values, ddof=1), alpha=ALPHA / 8))
+    assert first.detectable > alone.detectable
+    assert math.isnan(Registry([statement(values, planned=6)]).find("better", 0.0).detectable)
 
 
 def test_margins_shift_what_is_claimed():

@@ -316,6 +316,26 @@ def test_a_noise_floor_is_a_quantile_of_sizes():
     assert st.noise_floor([-3.0, 1.0, -2.0], 0.5) == 2
 
 
+@pytest.mark.parametrize(("n", "published"), [(3, 0.70), (5, 0.82), (10, 0.91)])
+def test_floors_of_few_networks_are_too_small_by_what_was_published(n, published):
+    """Of n dense networks and as many second ones, as a page has them."""
+    assert st.dependence(n, n) == pytest.approx(published, abs=0.015)
+    assert st.dependence(n, 0) < st.dependence(n, n) < 1
+
+
+@pytest.mark.parametrize(("n", "again"), [(2, 0), (3, 0), (5, 0), (10, 0), (3, 3), (5, 2)])
+def test_the_dependence_of_pairs_is_that_of_a_simulation(n, again):
+    """Networks of equal quality; the true quantile is found by pairs that share none of them."""
+    rng, ratios = np.random.default_rng(n), []
+    true = np.quantile(np.abs(np.diff(rng.normal(size=(400_000, 2)))), 0.95)
+    for _ in range(3000):
+        first, second = rng.normal(size=(2, n))
+        pairs = [a - b for a, b in itertools.combinations(first, 2)]
+        pairs += list((first - second)[:again])
+        ratios.append(np.percentile(np.abs(pairs), 95) / true)
+    assert st.dependence(n, again) == pytest.approx(np.median(ratios), abs=0.025)
+
+
 # steps
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from lthray.core.record import Outcome, Point, TrialRecord
 from lthray.findings.comparators import (
     CONVERGED,
+    LONGEST,
     NEEDED,
     OWN,
     RIVALS,
@@ -30,7 +31,7 @@ from lthray.findings.comparators import (
     rivals,
 )
 from lthray.findings.evidence import Cell, Evidence, gather
-from lthray.findings.floors import kid_margin, margin_of, samplers, speed
+from lthray.findings.floors import all_samplers, kid_margin, margin_of, samplers, speed
 from lthray.findings.registry import Place, Registry, Statement, Tested, level_of
 from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of, worse
 
@@ -79,7 +80,7 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
             yield from _on_loss(evidence, cell, place, margin)
             yield from _on_samples(evidence, cell, place)
             ratios = {seed: math.log(ratio) for seed, ratio in speed(evidence, cell).items()}
-            if ratios:
+            if any(r.curve for r in evidence.dense.values()):
                 yield Statement(FASTER, place, ratios, cell.planned)
 
 
@@ -97,18 +98,20 @@ def _on_loss(evidence: Evidence, cell: Cell, place: Place, margin: float) -> Ite
 
 
 def _on_samples(evidence: Evidence, cell: Cell, place: Place) -> Iterator[Statement]:
-    """Yield the claims on the KID of a ticket's samples, of each sampler that has power."""
-    for sampler in samplers(cell):
+    """Yield the claims on the KID of a ticket's samples, of each sampler that has power.
+
+    Where no ticket is left, all samplers and controls count as planned.
+    """
+    for sampler in samplers(cell) if cell.tickets else all_samplers(evidence):
         margin = kid_margin(evidence, sampler)
         if margin is None:
             continue
         worse = kids(evidence.dense, cell.tickets, sampler)
         yield Statement(samples(sampler), place, worse, cell.planned, margin)
         for contrast, rounds in controls(cell).items():
-            if worse := kids(rounds, cell.tickets, sampler):
-                yield Statement(
-                    samples_better(sampler, contrast.control), place, worse, cell.planned
-                )
+            worse, name = kids(rounds, cell.tickets, sampler), contrast.control
+            if worse or not all((cell.tickets, rounds)):
+                yield Statement(samples_better(sampler, name), place, worse, cell.planned)
 
 
 def samples_better(sampler: str, control: str) -> str:
@@ -150,9 +153,15 @@ class Verdict:
         return self.registry.holds(name, *place_of(self.evidence, recipe, density))
 
     def matched(self, recipe: str, density: float) -> list[str]:
-        """Return the dense networks that a ticket matches."""
+        """Return the dense networks that a ticket matches.
+
+        The longest trained one is called converged only where it is shown to be.
+        """
         names = [name for name in RIVALS if self.holds(matches(name), recipe, density)]
-        if OWN in names and converged(self.evidence) == self.evidence.steps:
+        steps = converged(self.evidence)
+        if steps is None:
+            return [name.replace(CONVERGED, LONGEST) for name in names]
+        if OWN in names and steps == self.evidence.steps:
             names.append(CONVERGED)  # they are one
         return names
 
@@ -160,11 +169,9 @@ class Verdict:
         """Return what the controls show of a ticket: nothing, structure, initialisation, both."""
         if not is_controlled(self.evidence.recipes[recipe][density]):
             return UNTRIED
-        parts = []
-        for contrast in NEEDED:
-            if self.holds(better(contrast.control), recipe, density):
-                parts.append(contrast.shows)
-        return BOTH if len(parts) > 1 else "".join(parts) or NOTHING
+        holds = lambda contrast: self.holds(better(contrast.control), recipe, density)  # noqa: E731
+        parts = [contrast.shows for contrast in NEEDED if holds(contrast)]
+        return {0: NOTHING, len(NEEDED): BOTH}.get(len(parts), "".join(parts))
 
     def wins(self, recipe: str, density: float) -> bool:
         """Return whether a ticket matches its own dense network and beats both controls."""
@@ -177,15 +184,14 @@ class Verdict:
 
     def in_samples(self, recipe: str, density: float) -> bool | None:
         """Return whether samples match the dense network's and are better than the controls', under
-        every sampler; None where fewer than two samplers have power."""
+        every sampler that has power; None where fewer than two have."""
         outcomes = []
         for sampler in samplers(self.evidence.recipes[recipe][density]):
-            own = self.find(samples(sampler), recipe, density)
-            if own is None:
-                return None
+            if self.find(samples(sampler), recipe, density) is None:
+                continue
             names = [samples_better(sampler, contrast.control) for contrast in NEEDED]
-            held = [self.holds(name, recipe, density) for name in names]
-            outcomes.append(own.holds and all(held))
+            held = [self.holds(name, recipe, density) for name in (samples(sampler), *names)]
+            outcomes.append(all(held))
         return all(outcomes) if len(outcomes) >= SAMPLERS else None
 
 

@@ -18,6 +18,7 @@ GAIN = 0.03  # of the loss: a dense network that twice the steps improve by more
 
 OWN, COMPUTE, CONVERGED = "own", "equal compute", "converged"
 RIVALS = (OWN, COMPUTE, CONVERGED)
+LONGEST = "longest"  # what stands for the converged one where none is shown to be
 EQUAL_COMPUTE = "equal_compute"  # arm of the dense network of equal compute
 
 
@@ -76,7 +77,7 @@ def reference(evidence: Evidence) -> int:
 def rivals(evidence: Evidence, cell: Cell) -> dict[str, Rounds]:
     """Return the dense networks that a ticket is set beside, by name."""
     rounds: dict[str, Rounds] = {OWN: evidence.dense}
-    if EQUAL_COMPUTE in cell.arms or EQUAL_COMPUTE in cell.failed:
+    if EQUAL_COMPUTE in cell.planned_arms:
         rounds[COMPUTE] = cell.arms.get(EQUAL_COMPUTE, {})
     if reference(evidence) != evidence.steps:
         rounds[CONVERGED] = evidence.budgets[reference(evidence)]
@@ -85,8 +86,8 @@ def rivals(evidence: Evidence, cell: Cell) -> dict[str, Rounds]:
 
 def controls(cell: Cell) -> dict[Contrast, Rounds]:
     """Return the controls of a ticket that were trained, or were to be."""
-    planned = cell.arms.keys() | cell.failed.keys()
-    return {c: cell.arms.get(c.control, {}) for c in CONTRASTS if c.control in planned}
+    planned = [contrast for contrast in CONTRASTS if contrast.control in cell.planned_arms]
+    return {contrast: cell.arms.get(contrast.control, {}) for contrast in planned}
 
 
 def is_controlled(cell: Cell) -> bool:

@@ -61,6 +61,11 @@ class Cell:
         return len(self.tickets.keys() | self.failed.get(TICKET, set()))
 
     @property
+    def planned_arms(self) -> set[str]:
+        """Arms that were trained here, or were to be."""
+        return {*self.arms, *self.failed}
+
+    @property
     def tickets(self) -> dict[int, Round]:
         """Round of the ticket itself, by seed."""
         return self.arms.get(TICKET, {})

@@ -1,19 +1,136 @@
-"""Verdicts in words: a view of the registry of claims of a page, as its table is."""
+"""Verdicts in words: rows of the verdict's table, and sentences that say what claims hold.
+
+Both are views of the one registry of claims of a page, so that they cannot disagree.
+"""
 
 import math
 import statistics as plain
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from lthray.core import metrics
-from lthray.core.record import Round, TrialRecord, machine_lines
+from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import claims, floors
 from lthray.findings import comparators as beside
-from lthray.findings import stats as st
-from lthray.findings.amounts import amount, listed
 from lthray.findings.claims import BOTH, FASTER, NOTHING, UNTRIED, Verdict, better, matches
 from lthray.findings.comparators import COMPUTE, CONVERGED, INITIALISATION, OWN, STRUCTURE
 from lthray.findings.evidence import Cell, Evidence, gather
+from lthray.findings.phrases import (
+    NONE,
+    UNITS,
+    Shown,
+    amount,
+    budget_line,
+    given,
+    joined,
+    listed,
+    noise,
+    number,
+    older,
+    rival_names,
+    times,
+)
+from lthray.findings.registry import Tested
 from lthray.findings.rounds import kid_of, share_of_all
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a verdict's table: a claim, and how its numbers are written."""
+
+    claim: str
+    heading: str
+    shown: Shown
+    sampler: str = ""
+    """Sampler whose KID is shown, also where it has no power to claim anything."""
+
+
+def columns(evidence: Evidence) -> list[Column]:
+    """Return the columns of a verdict's table: dense networks, controls, KID by sampler, steps."""
+    shown = amount(evidence)
+    columns = [Column(matches(OWN), "own dense", shown)]
+    if any(beside.EQUAL_COMPUTE in cell.planned_arms for cell in evidence.cells):
+        columns.append(Column(matches(COMPUTE), COMPUTE, shown))
+    steps = beside.reference(evidence)
+    if steps != evidence.steps:
+        columns.append(Column(matches(CONVERGED), f"dense of {steps} steps", shown))
+    for contrast in beside.CONTRASTS:
+        columns.append(Column(better(contrast.control), contrast.heading, shown))
+    for sampler in floors.all_samplers(evidence):
+        columns.append(Column(claims.samples(sampler), f"KID {sampler}", number, sampler))
+    return [*columns, Column(FASTER, "steps", times)]
+
+
+def table(verdict: Verdict) -> list[list[str]]:
+    """Return a row per recipe and density, a head above: share of all parameters, seeds, each
+    claim, and the two words of the grade.
+
+    Of a claim is shown the mean over seeds of how much worse the ticket is, its one-sided bound at
+    the level at which the page tests the claim, and a star where the claim holds. Last rows: what
+    chance alone does to a metric, the 95 % quantile of the difference between dense networks; and
+    trained networks that were given, against the dense ones.
+    """
+    evidence = verdict.evidence
+    shown = columns(evidence)
+    heads = [column.heading for column in shown]
+    rows = [["recipe", "density", "of all", "seeds", *heads, "matches", "shows"]]
+    for recipe in evidence.recipes:
+        for density, cell in evidence.ladder(recipe):
+            share = f"{share_of_all(cell.tickets.values()):.4g}".replace("nan", NONE)
+            size = [f"{density:.4g}", share, cell.seeds]
+            cells = []
+            for column in shown:
+                tested = verdict.find(column.claim, recipe, density)
+                unclaimed = _unclaimed(evidence, cell, column)
+                cells.append(_cell(tested, column.shown) if tested else unclaimed)
+            grade = [joined(verdict.matched(recipe, density)), verdict.shown(recipe, density)]
+            rows.append([cell.recipe, *size, *cells, *grade])
+    if evidence.again:
+        chance = [_chance(evidence, column) for column in shown]
+        rows.append(["chance alone", "1", "1", str(len(evidence.again)), *chance, "", ""])
+    for name in evidence.given:
+        behind = _behind(evidence, name, shown)
+        rows.append([name, "1", "1", str(len(evidence.dense)), *behind, "", ""])
+    return rows
+
+
+def _unclaimed(evidence: Evidence, cell: Cell, column: Column) -> str:
+    """Return the mean of a KID of which nothing is claimed."""
+    kids = claims.kids(evidence.dense, cell.tickets, column.sampler) if column.sampler else {}
+    return column.shown(plain.fmean(kids.values())) if kids else NONE
+
+
+def _cell(tested: Tested, shown: Shown) -> str:
+    """Return the mean of a claim, its bound, and a star where it holds; where some of the planned
+    seeds have no value, how many have one."""
+    claim, values = tested.statement, tested.statement.values.values()
+    if never := sum(map(math.isinf, values)):
+        return f"never in {never} of {len(values)}"
+    if not claim.finite:
+        return NONE
+    if not claim.whole:
+        return f"{shown(claim.mean)} ({claim.seeds})"
+    star = "*" if tested.holds else ""
+    outlier = " (outlier)" if claim.sensitive else ""
+    return f"{shown(claim.mean)} (< {shown(tested.bound)}){star}{outlier}"
+
+
+def _chance(evidence: Evidence, column: Column) -> str:
+    """Return the cell of what chance alone does, under the dense network and under each KID."""
+    if column.claim == matches(OWN):
+        floor = floors.floor_of(evidence, evidence.deciding)
+        return f"{100 * floor:.1f}{UNITS[evidence.accurate]}"
+    if column.sampler:
+        return f"{floors.floor_of(evidence, kid_of(column.sampler)):.3f}"
+    return NONE
+
+
+def _behind(evidence: Evidence, name: str, shown: Sequence[Column]) -> list[str]:
+    """Return the cells of a given network: by how much it is worse than the dense ones."""
+    worse = 100 * floors.lead(evidence, name)
+    told = {matches(OWN): f"{worse:+.1f}{UNITS[evidence.accurate]}"}
+    for sampler, behind in floors.lead_in_samples(evidence, name).items():
+        told[claims.samples(sampler)] = number(behind)
+    return [told.get(column.claim, NONE) for column in shown]
 
 
 def told(trials: Sequence[TrialRecord], look: int) -> list[str]:
@@ -31,14 +148,9 @@ def sentences(verdict: Verdict) -> list[str]:
     lines: list[str] = []
     for recipe in evidence.recipes:
         lines += _of_recipe(verdict, recipe)
-    lines += [*_noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
-    share = f"{floors.worth(evidence, verdict.margin):.0%}"
-    steps = f"{evidence.steps} steps"
-    lines.append(
-        f"The margin of {verdict.margin:.1%} is worth {share} of the dense network's {steps}."
-    )
-    lines += [budget_line(evidence), family(verdict)]
-    return [*lines, *(_given(evidence, name, r) for name, r in evidence.given.items())]
+    lines += [*noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
+    lines += [_margin(verdict), budget_line(evidence), family(verdict)]
+    return [*lines, *(given(evidence, name, r) for name, r in evidence.given.items())]
 
 
 def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[str]:
@@ -66,20 +178,21 @@ def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[str]:
 def ticket_sentence(verdict: Verdict, recipe: str, density: float, cell: Cell) -> str:
     """Return how a ticket stands beside every comparator."""
     evidence = verdict.evidence
-    share = f"{share_of_all(cell.tickets.values()):.1%} of all parameters"
-    size = f"{density:.1%} of the free weights ({share})"
-    verb = _verb(verdict, recipe, density)
-    begin = f"At {evidence.steps} steps tickets with {size} {verb} their dense network"
+    begin = f"At {evidence.steps} steps tickets with {density:.1%} of the free weights"
     own = verdict.find(matches(OWN), recipe, density)
-    by = amount(evidence)(own.statement.mean) if own and own.statement.finite else "never trained"
+    if not (cell.tickets and own):
+        return f"{begin} were never trained to their end ({cell.seeds} seeds)."
+    share = f"{share_of_all(cell.tickets.values()):.1%} of all parameters"
+    stands = f"{_verb(verdict, recipe, density)} their dense network"
+    by = f"{amount(evidence)(own.statement.mean)}, {cell.seeds} seeds"
     controls = _controls(verdict.shown(recipe, density))
-    parts = [f"{begin} ({by}, {cell.seeds} seeds) {controls}"]
+    parts = [f"{begin} ({share}) {stands} ({by}) {controls}"]
     for name, called in rival_names(evidence).items():
         rival = verdict.find(matches(name), recipe, density)
         if rival:
-            parts.append(f"{called} {_standing(verdict, name, recipe, density)}")
-    parts += _speed(verdict, recipe, density)
-    parts += _older(evidence, cell)
+            parts.append(f"{called} {_standing(verdict, name, rival)}")
+    parts += _further(verdict, recipe, density)
+    parts += older(evidence, cell)
     return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
 
 
@@ -100,70 +213,36 @@ def _controls(shown: str) -> str:
     }[shown]
 
 
-def rival_names(evidence: Evidence) -> dict[str, str]:
-    """Return what sentences call the dense networks that are not a ticket's own."""
-    steps = beside.reference(evidence)
-    longest = f"the longest trained dense network ({steps} steps, not shown to be converged)"
-    if beside.converged(evidence):
-        longest = f"the converged dense network ({steps} steps)"
-    return {COMPUTE: "a dense network of equal compute", CONVERGED: longest}
-
-
-def _standing(verdict: Verdict, name: str, recipe: str, density: float) -> str:
-    """Return how a dense network stands beside a ticket."""
-    tested = verdict.find(matches(name), recipe, density)
-    assert tested is not None
-    accurate = verdict.evidence.accurate
+def _standing(verdict: Verdict, name: str, tested: Tested) -> str:
+    """Return how the dense network `name` stands beside a ticket, whose match with it was
+    tested."""
+    accurate, place = verdict.evidence.accurate, tested.statement.place
     mean = tested.statement.mean
     size = f"{100 * abs(mean):.1f} points" if accurate else f"{abs(math.expm1(-mean)):.1%}"
-    ways = {
-        claims.beaten(name): f"is {size} better",
-        better(name): f"is {size} worse",
-        matches(name): "is matched",
-    }
-    for claim, way in ways.items():
-        if verdict.holds(claim, recipe, density):
-            return way
+    if verdict.registry.holds(claims.beaten(name), *place):
+        return f"is {size} better" + (", within the margin" if tested.holds else "")
+    if verdict.registry.holds(better(name), *place):
+        return f"is {size} worse"
+    if tested.holds:
+        return "is matched"
     found = tested.detectable
-    least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g} %)"
+    least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g}{UNITS[accurate]})"
     return f"is not told apart{least}"
 
 
-def _speed(verdict: Verdict, recipe: str, density: float) -> list[str]:
-    """Return what share of the dense network's steps a ticket needs, where that is shown."""
-    tested = verdict.find(FASTER, recipe, density)
-    if tested is None or not tested.holds:
-        return []
-    share = f"{math.exp(tested.statement.mean):.0%}"
-    return [f"tickets reach the loss of their own dense network after {share} of its steps"]
-
-
-def _older(evidence: Evidence, cell: Cell) -> list[str]:
-    """Return whether a ticket's weights have seen more optimizer steps than its dense network's."""
-    seen = [r.metrics.get(metrics.STEPS_OF_WEIGHTS.name, 0) for r in cell.tickets.values()]
-    steps = max(seen, default=0)
-    if steps <= evidence.steps:
-        return []
-    return [f"their weights have seen {steps:.0f} steps, which flatters tickets"]
-
-
-def _noise(evidence: Evidence) -> list[str]:
-    """Return what chance alone does, where a second dense network was trained."""
-    same = list(floors.same(evidence).values())
-    if not same:
-        return []
-    shown = amount(evidence)
-    floor = floors.floor_of(evidence, evidence.deciding)
-    mean = f"{shown(plain.fmean(same))} on average"
-    if len(same) > 1:
-        low, high = st.t_interval(same)
-        mean = f"{mean} [{shown(low)}, {shown(high)}], p {st.t_test(same):.2g}"
-    most = max(map(abs, same))
-    return [
-        f"Two dense networks of one seed on two streams differ by {mean}, and by "
-        f"{shown(most)[1:]} at most ({len(same)} seeds); any two dense networks differ by less "
-        f"than {floor:.2%} in 95 %."
-    ]
+def _further(verdict: Verdict, recipe: str, density: float) -> Iterator[str]:
+    """Yield what else is shown of a ticket: against small dense networks, of its speed, and under
+    which samplers its samples match the dense network's."""
+    if verdict.holds(better(beside.SMALL.control), recipe, density):
+        yield f"{beside.SMALL.called} are beaten"
+    faster = verdict.find(FASTER, recipe, density)
+    if faster and faster.holds:
+        share = f"{math.exp(faster.statement.mean):.0%}"
+        yield f"tickets reach the loss of their own dense network after {share} of its steps"
+    names = floors.all_samplers(verdict.evidence)
+    alike = [name for name in names if verdict.holds(claims.samples(name), recipe, density)]
+    if alike:
+        yield f"their samples match the dense network's under {joined(alike)}"
 
 
 def _samples(verdict: Verdict) -> list[str]:
@@ -185,32 +264,23 @@ def _samples(verdict: Verdict) -> list[str]:
         for density, cell in evidence.ladder(recipe):
             if verdict.in_samples(recipe, density):
                 lines.append(
-                    f"{cell.recipe} at density {density:.4g} wins in samples, under every sampler."
+                    f"{cell.recipe} at density {density:.4g} wins in samples, under every sampler "
+                    "that has power."
                 )
     return lines
 
 
-def budget_line(evidence: Evidence) -> str:
-    """Return whether the dense network is converged."""
-    changes = beside.gains(evidence, evidence.steps)
-    if len(changes) < 2:
-        return (
-            "Whether the dense network is converged was not measured: "
-            "a verdict at this training budget."
-        )
-    shown = amount(evidence)
-    bound = st.upper_bound(changes)
+def _margin(verdict: Verdict) -> str:
+    """Return by how much a ticket may be worse and still match; of a loss also what share of the
+    steps that is worth, where it was measured along training."""
+    evidence, margin = verdict.evidence, verdict.margin
     if evidence.accurate:
-        gain = f"{shown(plain.fmean(changes))} of accuracy (< {shown(bound)})"
-    else:
-        gain = f"{-math.expm1(-plain.fmean(changes)):.1%} (< {-math.expm1(-bound):.1%})"
-    label = converged_label(beside.is_converged(evidence, evidence.steps))
-    return f"Twice the steps gain the dense network {gain}, {len(changes)} seeds: {label}."
-
-
-def converged_label(is_converged: bool | None) -> str:
-    """Return the words for a dense network that is, or is not, converged."""
-    return "converged" if is_converged else "NOT CONVERGED, which flatters tickets"
+        return f"The margin is {100 * margin:.2g} points of accuracy."
+    share = floors.worth(evidence, margin)
+    if math.isnan(share):
+        return f"The margin is {margin:.1%} of the dense network's loss."
+    steps = f"the dense network's {evidence.steps} steps"
+    return f"The margin of {margin:.1%} is worth {share:.0%} of {steps}."
 
 
 def family(verdict: Verdict) -> str:
@@ -219,13 +289,3 @@ def family(verdict: Verdict) -> str:
     looks = f"look {verdict.look} at these seeds"
     level = f"{verdict.registry.alpha:.2g}"
     return f"All {count} claims of this page are one family (Holm, level {level}, {looks})."
-
-
-def _given(evidence: Evidence, name: str, r: Round) -> str:
-    """Return how a trained network that was given stands beside the dense ones."""
-    what = "accuracy lost" if evidence.accurate else "loss"
-    size = r.metrics[metrics.PARAMETERS.name]
-    return (
-        f"Beside them, {name} ({size:,.0f} parameters, measured as it was given): "
-        f"{what} {floors.lead(evidence, name):+.1%} against the dense networks."
-    )

@@ -164,9 +164,8 @@ class Call:
         The same command finds the same call again, and more --trials extend it. `data` is the data
         set's digest, `files` maps a word to the digest of the file that was given.
         """
-        study = self.study
         plan: dict[str, Any] = {
-            "study": study.name,
+            "study": self.study.name,
             "phase": self.phase,
             "margin": rounds.MARGIN,
             "preset": self.options.preset,
@@ -176,7 +175,7 @@ class Call:
             "points": list(map(dict, self.points)),
             "seeds": self.seeds,
             "seed": self.options.seed,
-            "search": [study.startup, study.grace, study.reduction],
+            "search": [self.study.startup, self.study.grace, self.study.reduction],
             "data": data,
         }
         if self.beside and self.points:

@@ -35,94 +35,274 @@ def rows(file: str, *changes: tuple[str, str, str, str]) -> Iterator[Mutation]:
 
 
 BOUNDS = "test_bounds.py"
+BOUND = f"{BOUNDS}::test_a_claim_holds_where_the_upper_bound_of_its_mean_is_below_its_margin"
+BUDGET = f"{BOUNDS}::test_a_dense_network_is_converged_below_three_per_cent_or_half_a_point"
+UPPER = f"{BOUNDS}::test_converged_is_by_the_upper_95_percent_bound_of_the_gain"
+KID = f"{BOUNDS}::test_the_margin_of_a_kid_is_a_third_of_what_half_the_steps_lack"
+POWER = f"{BOUNDS}::test_a_kid_has_power_from_three_standard_deviations_of_a_a_on"
+LEAD = (
+    f"{BOUNDS}::test_a_given_network_is_worse_by_what_it_has_more_of_loss_and_kid_and_less_of_"
+    "accuracy"
+)
+PANELS = f"{BOUNDS}::test_what_another_evaluation_set_gave_is_not_compared"
+OLDER = f"{BOUNDS}::test_weights_that_have_seen_more_steps_in_one_seed_are_told"
+FAST = f"{BOUNDS}::test_a_ticket_that_is_slower_in_most_seeds_is_not_said_to_learn_faster"
+TIMED = f"{BOUNDS}::test_both_networks_are_timed_to_the_last_loss_of_the_dense_one"
+CELL = (
+    f"{BOUNDS}::test_a_cell_is_a_mean_and_its_bound_at_the_level_of_its_test_starred_where_the_"
+    "claim_holds"
+)
+BORDERS = f"{BOUNDS}::test_a_seed_wins_below_both_controls_and_two_errors_off_the_margin"
+ONE = f"{BOUNDS}::test_one_network_matches_by_the_one_sided_error_of_its_evaluation"
+ARMS = (
+    f"{BOUNDS}::test_an_arm_is_a_control_its_noise_and_its_stream_and_a_dense_control_is_no_second_"
+    "network"
+)
 SPECS = "test_specs.py"
 SHARES = "test_shares.py"
 RANKING = "test_ranking.py"
-GRADES = "test_verdicts.py::test_grades"
-LADDERS = "test_verdicts.py::test_where_a_recipe_matches_and_where_it_wins"
+GRADES = "test_verdicts.py::test_grades_are_two_words"
+WINNING = (
+    "test_verdicts.py::test_winning_is_to_match_the_own_dense_network_and_to_beat_both_controls"
+)
+SAMPLES = (
+    "test_verdicts.py::test_samples_win_under_every_sampler_against_dense_network_and_controls"
+)
+POWERLESS = "test_verdicts.py::test_without_power_a_kid_decides_nothing_and_is_said_to"
+FAILURES = (
+    "test_verdicts.py::test_trials_that_failed_count_against_the_claims_they_would_have_supported"
+)
+REPEATED = "test_verdicts.py::test_a_failure_that_another_trial_has_made_up_for_does_not_count"
+LOST_ARM = "test_verdicts.py::test_an_arm_whose_every_seed_failed_still_stands_in_the_family"
+PLANNED = "test_verdicts.py::test_a_failed_trial_counts_at_the_densities_that_it_was_to_come_to"
+OWN_LADDER = "test_verdicts.py::test_a_failed_ticket_counts_down_its_own_ladder_alone"
+FAMILY = "test_verdicts.py::test_the_size_of_the_family_does_not_change_by_which_tickets_fail"
+MARGINS = "test_verdicts.py::test_the_margin_of_a_page_can_be_multiplied"
+LOOKS = "test_verdicts.py::test_looks_are_calls_on_some_of_the_seeds_but_not_on_all"
+ALIKE = "test_verdicts.py::test_a_look_is_at_the_same_recipe_and_setting_and_no_search"
+SECOND = "test_verdicts.py::test_a_second_look_is_judged_at_what_is_left_of_the_level_and_says_so"
+LEVELS = "test_verdicts.py::test_levels_of_all_looks_sum_to_less_than_five_per_cent"
+REFERENCE = (
+    "test_verdicts.py::test_the_converged_budget_is_the_shortest_and_else_the_longest_stands_for_it"
+)
+LONGEST = "test_verdicts.py::test_no_ticket_matches_a_converged_network_where_none_is_shown_to_be"
+TOGETHER = "test_verdicts.py::test_own_and_converged_are_matched_together_where_they_are_one"
+POINTS = "test_verdicts.py::test_classifiers_are_judged_by_their_accuracy_in_points"
+ACCURACY = "test_verdicts.py::test_the_margin_of_accuracy_is_never_below_what_chance_does"
+RATIOS = "test_verdicts.py::test_differences_of_losses_are_ratios"
 CHANCE = "test_verdicts.py::test_the_noise_floor_is_of_dense_networks_among_themselves"
+EQUAL = "test_verdicts.py::test_a_dense_network_of_equal_compute_stands_beside_the_ticket"
+WORDS = "test_verdicts.py::test_sentences_say_how_few_and_whether_controls_were_trained"
+AGREEMENT = "test_agreement.py"
+STEPS_OF_HOLM = "test_registry.py::test_levels_are_holms_steps_and_stay_where_the_first_claim_fails"
+FOUND = "test_registry.py::test_what_can_be_found_is_at_the_level_of_the_claim"
+LOST = "test_registry.py::test_seeds_that_are_lost_support_nothing"
+OUTLIER = "test_registry.py::test_an_outlier_is_told"
 SEEDS = "test_statistics.py::test_the_mean_of_seeds_is_statsmodels"
 GROUPS = "test_statistics.py::test_groups_of_unlike_size_are_those_of_the_analysis_of_variance"
 RATIO = "test_statistics.py::test_the_error_of_an_excess_is_that_of_a_ratio_of_means_by_hand"
 CURVES = "test_statistics.py::test_a_target_is_reached_once_and_for_all"
+DEPENDENCE = "test_statistics.py::test_the_dependence_of_pairs_is_that_of_a_simulation"
 SPENT = "test_recipe.py::test_what_was_spent_is_all_training_that_mask_and_weights_come_from"
 
 CLAIMS = rows(
     "findings/claims.py",
     (
-        "_claim(FASTER, map(math.log, speed(evidence, cell)), whole=whole)",
-        "_claim(FASTER, map(math.log, speed(evidence, cell)), 1.0, whole=whole)",
-        BOUNDS,
+        "Statement(FASTER, place, ratios, cell.planned)",
+        "Statement(FASTER, place, ratios, cell.planned, 1.0)",
+        BOUND,
         "a ticket that needs up to e times the steps learns faster",
     ),
     (
-        "[ticket - dense for dense, ticket in pairs]",
-        "[dense - ticket for dense, ticket in pairs]",
-        BOUNDS,
+        "found[seed] = ticket - other",
+        "found[seed] = other - ticket",
+        BOUND,
         "worse samples are better ones",
     ),
     (
-        "_claim(BETTER, ticket.values(), whole=whole)",
-        "_claim(BETTER, ticket.values(), margin, whole=whole)",
-        BOUNDS,
+        "Statement(better(name), place, worse, cell.planned)",
+        "Statement(better(name), place, worse, cell.planned, margin)",
+        BOUND,
         "a ticket that is a little worse is better",
     ),
     (
-        "len(outcomes) >= SAMPLERS and all(outcomes)",
-        "len(outcomes) >= SAMPLERS and any(outcomes)",
-        GRADES,
+        "less = {seed: -value for",
+        "less = {seed: value for",
+        BOUND,
+        "a ticket that is better is beaten",
+    ),
+    (
+        "Statement(samples(sampler), place, worse, cell.planned, margin)",
+        "Statement(samples(sampler), place, worse, cell.planned)",
+        BOUND,
+        "samples match only where they are better",
+    ),
+    (
+        "margin if evidence.accurate else math.log1p(margin)",
+        "margin",
+        BOUND,
+        "a log-ratio is held to a margin in per cent",
+    ),
+    (
+        "Registry(family, level_of(look))",
+        "Registry(family)",
+        SECOND,
+        "seeds are added until a page wins",
+    ),
+    (
+        "times * margin_of(each)",
+        "margin_of(each)",
+        MARGINS,
+        "all margins of a page are one",
+    ),
+    (
+        "Statement(matches(name), place, worse, cell.planned, margin)",
+        "Statement(matches(name), place, worse, len(worse), margin)",
+        FAILURES,
+        "tickets that failed are forgotten",
+    ),
+    (
+        "Statement(better(contrast.control), place, worse, cell.planned)",
+        "Statement(better(contrast.control), place, worse, len(worse))",
+        FAILURES,
+        "controls that failed are forgotten",
+    ),
+    (
+        "samplers(cell) if cell.tickets else all_samplers(evidence)",
+        "samplers(cell)",
+        FAMILY,
+        "the claims on samples go with the last ticket",
+    ),
+    (
+        "if any(r.curve for r in evidence.dense.values()):",
+        "if ratios:",
+        FAMILY,
+        "the claim on speed goes with the last ticket",
+    ),
+    (
+        "if worse or not all((cell.tickets, rounds)):",
+        "if worse:",
+        FAMILY,
+        "the claims on samples of controls go with the last ticket",
+    ),
+    ("outcomes.append(all(held))", "outcomes.append(any(held))", SAMPLES, "any part is enough"),
+    (
+        "return all(outcomes) if",
+        "return any(outcomes) if",
+        SAMPLES,
         "one good sampler of several is enough",
     ),
+    ("SAMPLERS = 2", "SAMPLERS = 1", SAMPLES, "samples of one sampler are enough"),
     (
-        "SAMPLERS = 2",
-        "SAMPLERS = 1",
-        "test_verdicts.py::test_one_sampler_alone_gives_no_grade_in_samples",
-        "samples of one sampler are enough",
+        "is None:\n                continue",
+        "is None:\n                return None",
+        POWERLESS,
+        "a sampler without power takes a win from others",
     ),
     (
-        "parts = [holds(tested, name) for name in CONFIRMED]",
-        "parts = [holds(tested, name) for name in CONFIRMED if name in tested]",
-        GRADES,
-        "a control that was never trained is beaten",
+        "name.replace(CONVERGED, LONGEST)",
+        "name",
+        LONGEST,
+        "the longest network is called converged",
     ),
     (
-        "testable = whole and len(numbers) > 1 and all(map(math.isfinite, numbers))",
-        "testable = whole and len(numbers := tuple(filter(math.isfinite, numbers))) > 1",
-        BOUNDS,
-        "seeds in which a ticket never gets there are left out",
+        "if OWN in names and steps == self.evidence.steps:",
+        "if OWN in names:",
+        AGREEMENT,
+        "a match with the own network is one with the converged",
     ),
     (
-        "in tested if len(claim.values) > 1}",
-        "in tested if claim.values}",
-        BOUNDS,
-        "one seed is a sample",
+        "if OWN in names and steps == self.evidence.steps:",
+        "if False:",
+        TOGETHER,
+        "a converged own network is not called so",
     ),
     (
-        'st.t_test(self.values, "less", shift=self.margin)',
-        'st.t_test(self.values, "less")',
-        BOUNDS,
-        "p of matching is that of being better",
-    ),
-    (
-        'st.sign_flip(self.values, "less", shift=self.margin)',
-        'st.sign_flip(self.values, "less")',
-        BOUNDS,
-        "p of sign flips forgets the margin",
-    ),
-    (
-        "target = dense[-1][1]",
-        "target = min(loss for _, loss in dense)",
-        BOUNDS,
-        "a ticket is timed to the best loss of the dense network, not to its last",
+        "return OWN in self.matched(recipe, density) and self.shown",
+        "return OWN in self.matched(recipe, density) or self.shown",
+        WINNING,
+        "a match alone is a win",
     ),
     (
         "beats_both = d < min(shuffled[seed], fresh[seed])",
         "beats_both = d < max(shuffled[seed], fresh[seed])",
-        BOUNDS,
+        BORDERS,
         "a seed wins that beats one of its two controls",
     ),
-    ("beats_both = d < min(", "beats_both = d <= min(", BOUNDS, "a draw with a control is a win"),
-    ("BORDER = 2 ", "BORDER = 2.5 ", BOUNDS, "clear wins of a seed are undetermined"),
+    ("beats_both = d < min(", "beats_both = d <= min(", BORDERS, "a draw with a control is a win"),
+    ("BORDER = 2 ", "BORDER = 2.5 ", BORDERS, "clear wins of a seed are undetermined"),
+)
+
+COMPARATORS = rows(
+    "findings/comparators.py",
+    ("GAIN = 0.03 ", "GAIN = 0.025 ", BUDGET, "dense networks are undertrained sooner"),
+    (
+        "st.upper_bound(gained) < most",
+        "sum(gained) / len(gained) < most",
+        UPPER,
+        "a network is converged that is so on average alone",
+    ),
+    (
+        "POINTS if evidence.accurate else -math.log(1 - GAIN)",
+        "-math.log(1 - GAIN)",
+        BUDGET,
+        "a classifier that gains three points is converged",
+    ),
+    (
+        "in sorted(evidence.budgets) if",
+        "in sorted(evidence.budgets, reverse=True) if",
+        REFERENCE,
+        "the longest converged budget stands for the shortest",
+    ),
+    (
+        "in evidence.budgets.items() if len(dense) > 1]",
+        "in evidence.budgets.items() if dense]",
+        REFERENCE,
+        "one seed is the reference",
+    ),
+    (
+        "if reference(evidence) != evidence.steps:",
+        "if reference(evidence) > evidence.steps:",
+        "test_convergence.py",
+        "a ticket of more steps is not set beside the converged network",
+    ),
+    (
+        "if EQUAL_COMPUTE in cell.planned_arms:",
+        "if EQUAL_COMPUTE in cell.arms:",
+        LOST_ARM,
+        "a rival that failed is none",
+    ),
+    (
+        "if contrast.control in cell.planned_arms]",
+        "if contrast.control in cell.arms]",
+        LOST_ARM,
+        "controls that all failed were not tried",
+    ),
+    (
+        "for contrast in NEEDED} <= {c.control for c in controls(cell)}",
+        "for contrast in NEEDED} & {c.control for c in controls(cell)} != set()",
+        WORDS,
+        "more is claimed with one of two controls",
+    ),
+)
+
+FLOORS = rows(
+    "findings/floors.py",
+    ("PART = 3 ", "PART = 2 ", KID, "half of what training gains in KID is nothing"),
+    ("LOUD = 3 ", "LOUD = 2 ", POWER, "a KID decides that chance moves as much"),
+    ("plain.stdev(noise)", "plain.pstdev(noise)", POWER, "the noise of few seeds is too small"),
+    (
+        "evidence.budgets.get(evidence.steps // 2, {})",
+        "evidence.budgets.get(evidence.steps * 2, {})",
+        KID,
+        "the margin of a KID is what more training gains",
+    ),
+    (
+        " / st.dependence(len(evidence.dense), len(evidence.again))",
+        "",
+        CHANCE,
+        "pairs of few networks are taken for independent ones",
+    ),
     ("(a - b) / b if relative else a - b", "a - b", CHANCE, "chance in the loss is not relative"),
     (
         "return pairs + list(combinations(evidence.dense.values(), 2))",
@@ -131,143 +311,234 @@ CLAIMS = rows(
         "chance leaves out the difference between seeds",
     ),
     (
-        "st.fixed_sequence(matching)",
-        "sum(matching)",
-        LADDERS,
-        "rungs below one that does not match count",
+        "return max(evidence.margin, floor_of(evidence, evidence.deciding))",
+        "return evidence.margin",
+        ACCURACY,
+        "accuracy is matched within less than chance does",
     ),
     (
-        "max(tested[name].p for name in CONFIRMED)",
-        "min(tested[name].p for name in CONFIRMED)",
-        BOUNDS,
-        "a rung wins by its best part, not by its weakest",
-    ),
-    (
-        "adjusted = st.holm(list(p.values()))",
-        "adjusted = list(p.values())",
-        BOUNDS,
-        "rungs are tested as if each were the only one",
-    ),
-    ("GAIN = 0.03 ", "GAIN = 0.025 ", BOUNDS, "dense networks are undertrained sooner"),
-    (
-        "mean = plain.fmean(changes)\n",
-        "mean = plain.median(changes)\n",
-        BOUNDS,
-        "most seeds decide whether dense networks are undertrained, not the mean",
+        "target = dense[-1][1]",
+        "target = min(loss for _, loss in dense)",
+        TIMED,
+        "a ticket is timed to the best loss of the dense network, not to its last",
     ),
     (
         "plain.fmean(other - value for other in others)",
         "plain.fmean(value - other for other in others)",
-        BOUNDS,
+        LEAD,
         "a given classifier that is better is worse",
     ),
     (
-        "own[kid] - plain.fmean(kids)",
-        "plain.fmean(kids) - own[kid]",
-        BOUNDS,
+        "own[kid_of(sampler)] - plain.fmean(kids)",
+        "plain.fmean(kids) - own[kid_of(sampler)]",
+        LEAD,
         "a given network with better samples has worse ones",
+    ),
+)
+
+REGISTRY = rows(
+    "findings/registry.py",
+    (
+        "level = self.alpha / (len(self.family) - step)",
+        "level = self.alpha / len(self.family)",
+        STEPS_OF_HOLM,
+        "Bonferroni is said to be Holm",
+    ),
+    (
+        "failed = self.family[key].p >= level",
+        "failed = False",
+        STEPS_OF_HOLM,
+        "claims after one that fails are tested at larger levels",
+    ),
+    (
+        "return len(self.finite) == self.planned > 1",
+        "return len(self.finite) > 1",
+        LOST,
+        "seeds in which a ticket never gets there are left out",
+    ),
+    (
+        "return ALPHA * FIRST * (1 - FIRST) ** (look - 1)",
+        "return ALPHA * FIRST",
+        LEVELS,
+        "every look spends the whole level",
+    ),
+    (
+        "FIRST = 0.8 ",
+        "FIRST = 1.0 ",
+        SECOND,
+        "nothing is left for a second look",
+    ),
+    (
+        "return self.bound < self.statement.margin",
+        "return self.statement.mean < self.statement.margin",
+        BOUND,
+        "a claim holds by its mean alone",
+    ),
+    ("1 - self.level)", "1 - ALPHA)", BOUND, "bounds are those of single claims"),
+    (
+        'st.t_test(self.finite, "less", shift=self.margin)',
+        'st.t_test(self.finite, "less")',
+        BOUND,
+        "p of matching is that of being better",
+    ),
+    (
+        'st.sign_flip(self.finite, "less", shift=self.margin)',
+        'st.sign_flip(self.finite, "less")',
+        BOUNDS,
+        "p of sign flips forgets the margin",
+    ),
+    ("DISAGREE = 3.0 ", "DISAGREE = 300.0 ", OUTLIER, "no outlier is told"),
+    (
+        "plain.stdev(values), alpha=self.level)",
+        "plain.stdev(values))",
+        FOUND,
+        "a claim among many is said to find what one alone does",
     ),
 )
 
 EVIDENCE = rows(
     "findings/evidence.py",
-    ("CERTAIN = 1.645 ", "CERTAIN = 1.96 ", BOUNDS, "one network is held to a two-sided bound"),
-    ("< margin_of(r)", "<= margin_of(r)", BOUNDS, "a network on the margin is below it"),
-    (
-        "return POINTS if metrics.LOST.name in r.metrics else MARGIN",
-        "return MARGIN",
-        BOUNDS,
-        "a classifier may lose a whole point and match",
-    ),
     (
         "len(recorded.metrics) < len(dense.metrics)",
         "len(recorded.metrics) > len(dense.metrics)",
-        BOUNDS,
+        SAMPLES,
         "of two records of a dense network the one without samples is taken",
     ),
     (
         '(point.control, point.config.get("rewind.rule")) == SECOND_DENSE',
         'point.control == "dense"',
-        BOUNDS,
+        ARMS,
         "a dense control that was rewound says what chance alone does",
     ),
     (
         "words.append(f\"{point.config['sigma']:g}\")",
         "pass",
-        BOUNDS,
+        ARMS,
         "tickets moved by much and by little overwrite each other",
     ),
     (
         'PANEL = ("split", "images", "timesteps")',
         'PANEL = ("split", "images")',
-        BOUNDS,
+        PANELS,
         "losses at different timesteps are compared",
     ),
     (
         "return tuple(trial.point.data), *chosen",
         "return trial.point.data[0], *chosen",
-        BOUNDS,
+        PANELS,
         "different data of one name are compared",
     ),
     (
         "and task_of(trial.point.config) == task",
         "",
-        BOUNDS,
+        f"{BOUNDS}::test_a_given_network_of_another_task_is_not_compared",
         "a given network of another task stands beside the tickets",
     ),
     (
-        "groups.get((json.dumps(twice, sort_keys=True), evidence.panel))",
-        "{setting: each for (setting, _), each in groups.items()}.get(\n"
-        "            json.dumps(twice, sort_keys=True)\n"
-        "        )",
-        BOUNDS,
+        "budgets.setdefault((evidence.but_for_steps, evidence.panel), {})",
+        "budgets.setdefault((evidence.but_for_steps, ()), {})",
+        PANELS,
         "dense networks of twice the steps are measured on other images",
+    ),
+    (
+        "if point.seed not in cell.arms.get(arm, {}):",
+        "if True:",
+        REPEATED,
+        "a trial that was run again has failed for good",
+    ),
+    (
+        'point.config.get("rungs") or range(len(ladder))',
+        "range(len(ladder))",
+        PLANNED,
+        "a control fails where it was never to be trained",
+    ),
+    (
+        'point.config.get("prune.ladder", Prune().ladder)',
+        "Prune().ladder",
+        OWN_LADDER,
+        "a ticket fails at densities that it was never to come to",
+    ),
+    (
+        "return len(self.tickets.keys() | self.failed.get(TICKET, set()))",
+        "return len(self.tickets)",
+        FAILURES,
+        "as many tickets were planned as are there",
     ),
 )
 
 ROUNDS = rows(
     "findings/rounds.py",
-    ("value - second[seed]", "second[seed] - value", BOUNDS, "a control that is better is worse"),
+    ("CERTAIN = 1.645 ", "CERTAIN = 1.96 ", ONE, "one network is held to a two-sided bound"),
+    ("< margin_of(r)", "<= margin_of(r)", ONE, "a network on the margin is below it"),
+    (
+        "return POINTS if metrics.LOST.name in r.metrics else MARGIN",
+        "return MARGIN",
+        ONE,
+        "a classifier may lose a whole point and match",
+    ),
+    ("math.log(a / b)", "a / b - 1", RATIOS, "differences of losses are no ratios"),
+    (
+        "b - a if metric == metrics.ACCURACY.name",
+        "a - b if metric == metrics.ACCURACY.name",
+        POINTS,
+        "accuracy that is lost is won",
+    ),
     (
         "(step, loss) for step, _, loss, *_ in",
         "(step, loss) for step, loss, *_ in",
-        BOUNDS,
+        TIMED,
         "speed is that of the training loss",
     ),
 )
 
-WORDING = rows(
-    "findings/wording.py",
-    ("return (high - low) / 2", "return high - low", BOUNDS, "intervals are shown twice as wide"),
-    (
-        '("*" if claim.holds else "")',
-        '("*" if claim.mean < claim.margin else "")',
-        BOUNDS,
-        "a star is given for a mean alone",
+WORDING = (
+    *rows(
+        "findings/wording.py",
+        (
+            'star = "*" if tested.holds else ""',
+            'star = "*" if claim.mean < claim.margin else ""',
+            CELL,
+            "a star is given for a mean alone",
+        ),
+        (
+            "if faster and faster.holds:",
+            "if faster and faster.statement.mean < 0:",
+            FAST,
+            "a ticket learns faster that is so on average",
+        ),
+        (
+            '(", within the margin" if tested.holds else "")',
+            '""',
+            EQUAL,
+            "a star stands at a rival that is better",
+        ),
+        (
+            "if verdict.shown(recipe, d) != UNTRIED]",
+            "]",
+            WORDS,
+            "controls are spoken of that were never trained",
+        ),
+        (
+            'return f"{shown(claim.mean)} ({claim.seeds})"',
+            "return shown(claim.mean)",
+            FAILURES,
+            "a cell hides how many of its seeds failed",
+        ),
     ),
-    (
-        '"learns faster" if tested[claims.FASTER].holds',
-        '"learns faster" if tested[claims.FASTER].mean < 0',
-        BOUNDS,
-        "a ticket learns faster that is so on average",
-    ),
-    (
-        '"agree" if sampled[0] == matching',
-        '"agree" if sampled[0]',
-        BOUNDS,
-        "bad samples of a bad network disagree with its loss",
-    ),
-    (
-        "steps = max(r.metrics.get(metrics.STEPS_OF_WEIGHTS",
-        "steps = min(r.metrics.get(metrics.STEPS_OF_WEIGHTS",
-        BOUNDS,
-        "older weights are not told where one seed has none",
-    ),
-    (
-        "if set(claims.NEEDED) <= cell.arms.keys() and",
-        "if set(claims.NEEDED) & cell.arms.keys() and",
-        BOUNDS,
-        "more is claimed with one of two controls",
+    *rows(
+        "findings/phrases.py",
+        (
+            "steps = max(seen, default=0)",
+            "steps = min(seen, default=0)",
+            OLDER,
+            "older weights are not told where one seed has none",
+        ),
+        (
+            "if converged(evidence):",
+            "if True:",
+            "test_convergence.py::test_the_longest_budget_stands_for_one_that_was_not_reached",
+            "the longest network is told to be converged",
+        ),
     ),
 )
 
@@ -335,6 +606,12 @@ STATISTICS = rows(
         "what was reached is lost again",
     ),
     ("if best[-1] > target:", "if best[-1] >= target:", CURVES, "a target that is met is missed"),
+    (
+        "np.hstack([among, apart])",
+        "among",
+        DEPENDENCE,
+        "second networks tell nothing of chance",
+    ),
 )
 
 KEYS = (
@@ -575,6 +852,20 @@ COUNTS = (
 RESULTS = (
     *rows(
         "study/results.py",
+        ("if own < seeds})", "if own <= seeds})", LOOKS, "a page is its own second look"),
+        (
+            "len({frozenset(own) for own in calls.values() if own < seeds})",
+            "len([own for own in calls.values() if own < seeds])",
+            LOOKS,
+            "one look that is made twice counts as two",
+        ),
+        (" and trial.point.phase != SEARCH:", ":", ALIKE, "a search is a look"),
+        (
+            "if setting(trial) + recipe(trial) in recipes and",
+            "if recipes and",
+            ALIKE,
+            "other recipes are looks at this one",
+        ),
         (
             "return -len(trial.rounds), score, trial.number",
             "return -len(trial.rounds), -score, trial.number",
@@ -704,4 +995,17 @@ TRUST = (
 )
 """Where things come from, and what is there once."""
 
-TABLE = (*CLAIMS, *EVIDENCE, *ROUNDS, *WORDING, *STATISTICS, *KEYS, *COUNTS, *RESULTS, *TRUST)
+TABLE = (
+    *CLAIMS,
+    *COMPARATORS,
+    *FLOORS,
+    *REGISTRY,
+    *EVIDENCE,
+    *ROUNDS,
+    *WORDING,
+    *STATISTICS,
+    *KEYS,
+    *COUNTS,
+    *RESULTS,
+    *TRUST,
+)

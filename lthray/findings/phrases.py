@@ -1,0 +1,132 @@
+"""Phrases of verdicts: how numbers are written, and what stands beside claims whatever they are."""
+
+import math
+import statistics as plain
+from collections.abc import Callable, Sequence
+
+from lthray.core import metrics
+from lthray.core.record import Round
+from lthray.findings import floors
+from lthray.findings import stats as st
+from lthray.findings.comparators import (
+    COMPUTE,
+    CONVERGED,
+    converged,
+    gains,
+    is_converged,
+    reference,
+)
+from lthray.findings.evidence import Cell, Evidence
+
+NONE = "–"  # a cell without a number
+
+UNITS = {True: " points", False: "%"}
+"""Whether accuracy decides -> unit in which differences are written, after a number."""
+
+Shown = Callable[[float], str]
+
+
+def percent(ratio: float) -> str:
+    """Return a log-ratio as a change in per cent."""
+    return f"{math.expm1(ratio):+.1%}"
+
+
+def points(lost: float) -> str:
+    """Return accuracy that is lost, in percentage points."""
+    return f"{100 * lost:+.1f} points"
+
+
+def number(difference: float) -> str:
+    """Return a difference of two KIDs."""
+    return f"{difference:+.3f}"
+
+
+def times(ratio: float) -> str:
+    """Return a log-ratio as a factor."""
+    return f"x{math.exp(ratio):.2f}"
+
+
+def amount(evidence: Evidence) -> Shown:
+    """Return how differences between networks are written: in per cent, or in points."""
+    return points if evidence.accurate else percent
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return the names of dense networks as text, or "none"."""
+    return " and ".join(names) or "none"
+
+
+def listed(densities: Sequence[float]) -> str:
+    """Return densities as text, in their order."""
+    return ", ".join(f"{d:.4g}" for d in densities)
+
+
+def rival_names(evidence: Evidence) -> dict[str, str]:
+    """Return what sentences call the dense networks that are not a ticket's own."""
+    steps = reference(evidence)
+    longest = f"the longest trained dense network ({steps} steps, not shown to be converged)"
+    if converged(evidence):
+        longest = f"the converged dense network ({steps} steps)"
+    return {COMPUTE: "a dense network of equal compute", CONVERGED: longest}
+
+
+def noise(evidence: Evidence) -> list[str]:
+    """Return what chance alone does, where a second dense network was trained."""
+    same = list(floors.same(evidence).values())
+    if not same:
+        return []
+    shown = amount(evidence)
+    floor = floors.floor_of(evidence, evidence.deciding)
+    mean = f"{shown(plain.fmean(same))} on average"
+    if len(same) > 1:
+        low, high = st.t_interval(same)
+        mean = f"{mean} [{shown(low)}, {shown(high)}], p {st.t_test(same):.2g}"
+    most = max(map(abs, same))
+    return [
+        f"Two dense networks of one seed on two streams differ by {mean}, and by "
+        f"{shown(most)[1:]} at most ({len(same)} seeds); any two dense networks differ by less "
+        f"than {100 * floor:.2f}{UNITS[evidence.accurate]} in 95 %."
+    ]
+
+
+def budget_line(evidence: Evidence) -> str:
+    """Return whether the dense network is converged."""
+    changes = gains(evidence, evidence.steps)
+    if len(changes) < 2:
+        return (
+            "Whether the dense network is converged was not measured: "
+            "a verdict at this training budget."
+        )
+    shown = amount(evidence)
+    bound = st.upper_bound(changes)
+    if evidence.accurate:
+        gain = f"{shown(plain.fmean(changes))} of accuracy (< {shown(bound)})"
+    else:
+        gain = f"{-math.expm1(-plain.fmean(changes)):.1%} (< {-math.expm1(-bound):.1%})"
+    label = converged_label(is_converged(evidence, evidence.steps))
+    return f"Twice the steps gain the dense network {gain}, {len(changes)} seeds: {label}."
+
+
+def converged_label(is_converged: bool | None) -> str:
+    """Return the words for a dense network that is, or is not, converged."""
+    return "converged" if is_converged else "NOT CONVERGED, which flatters tickets"
+
+
+def older(evidence: Evidence, cell: Cell) -> list[str]:
+    """Return whether a ticket's weights have seen more optimizer steps than its dense network's."""
+    seen = [r.metrics.get(metrics.STEPS_OF_WEIGHTS.name, 0) for r in cell.tickets.values()]
+    steps = max(seen, default=0)
+    if steps <= evidence.steps:
+        return []
+    return [f"their weights have seen {steps:.0f} steps, which flatters tickets"]
+
+
+def given(evidence: Evidence, name: str, r: Round) -> str:
+    """Return how a trained network that was given stands beside the dense ones."""
+    what = "accuracy lost" if evidence.accurate else "loss"
+    size = r.metrics[metrics.PARAMETERS.name]
+    return (
+        f"Beside them, {name} ({size:,.0f} parameters, measured as it was given): "
+        f"{what} {100 * floors.lead(evidence, name):+.1f}{UNITS[evidence.accurate]} against the "
+        "dense networks."
+    )
