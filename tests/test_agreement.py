@@ -31,8 +31,8 @@ SHOWN = {
     "and beat neither control": "nothing",
 }
 RIVALS = {
-    COMPUTE: r"a dense network of equal compute (.*)",
-    CONVERGED: r"the (?:converged|longest trained) dense network \(.*?\) (.*)",
+    COMPUTE: r"A dense network of equal compute (.*)",
+    CONVERGED: r"The (?:converged|longest trained) dense network \(.*?\) (.*)",
 }
 MATCHED = re.compile(r"is matched|is \S+ worse|is \S+ better, within the margin")
 OTHERWISE = re.compile(r"is \S+ better|is not told apart( \(these seeds find \S+%\))?")
@@ -116,7 +116,7 @@ def split(verdict: Verdict) -> dict[str, tuple[str, dict[float, str]]]:
 def check_sentence(line: str, verdict: Verdict, key: str, density: float, stars: dict) -> str:
     """Assert that a sentence says what the stars of its row say, and nothing else; return the
     verb."""
-    first, *parts = line.removesuffix(".").split("; ")
+    first, *parts = re.split(r"\. (?=[A-Z])", line.removesuffix("."))
     *_, verb, _, controls = BEGINS.match(first).groups()
     assert (verb in ("beat", "match")) == stars["own dense"]
     assert (verb == "beat") == verdict.holds(better(OWN), key, density)
@@ -132,12 +132,15 @@ def check_sentence(line: str, verdict: Verdict, key: str, density: float, stars:
             said["rivals"] += 1
             whole = MATCHED if tested.holds else OTHERWISE
             assert whole.fullmatch(standing), standing
-    for beginning, head in (("small dense networks are", "small dense"), ("they reach", "steps")):
+    for beginning, head in (
+        ("Small dense networks are", "small dense"),
+        ("Tickets reach the loss", "steps"),
+    ):
         count = sum(part.startswith(beginning) for part in parts)
         said["others"] += count
         assert count == stars[head]
     alike = {head.removeprefix("KID ") for head in stars if head.startswith("KID") and stars[head]}
-    told = [part for part in parts if part.startswith("their samples match")]
+    told = [part for part in parts if part.startswith("Their samples match")]
     assert {s for part in told for s in part.split(" under ")[1].split(" and ")} == alike
     assert len(parts) == said.total() + len(told)
     return verb

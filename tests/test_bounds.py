@@ -235,7 +235,9 @@ def test_a_ticket_that_is_slower_in_most_seeds_is_not_said_to_learn_faster():
     def told(*ratios: float) -> str:
         return told_of(paced(ratios, shuffle=BAD, reinit=BAD))[1]
 
-    assert "they reach its loss after 58% of its steps" in told(0.5, 0.6, 0.7, 0.5, 0.6)
+    assert "Tickets reach the loss of their own dense network after 58% of its steps" in told(
+        0.5, 0.6, 0.7, 0.5, 0.6
+    )
     assert "reach its loss" not in told(1.5, 1.6, 1.4, 1.5, 1.6)
     assert "reach its loss" not in told(0.3, 0.3, 2.0, 0.3, 2.0)  # faster on average alone
 
@@ -562,7 +564,7 @@ def test_weights_that_have_seen_more_steps_in_one_seed_are_told(steps, older):
         for r in each.rounds:
             r.metrics["cost/steps_of_weights"] = steps if each.point.seed == 3 else 400
     told = told_of(found)[1]
-    assert (f"have seen {steps} steps, which flatters them" in told) is older
+    assert (f"have seen {steps} steps, which flatters tickets" in told) is older
 
 
 def test_levels_of_looks_reach_the_bounds():

@@ -77,8 +77,8 @@ def test_a_ticket_that_wins_at_its_budget_loses_to_equal_compute_and_to_the_conv
     told = made["convergence"].text
     assert told[1] == (
         "At 400 steps tickets with 10.0% of the free weights (14.5% of all parameters) beat their "
-        "dense network (-5.0%, 5 seeds) and beat both controls; a dense network of equal compute "
-        "is 10.5% better; the converged dense network (800 steps) is matched."
+        "dense network (-5.0%, 5 seeds) and beat both controls. A dense network of equal compute "
+        "is 10.5% better. The converged dense network (800 steps) is matched."
     )
     assert row_of(made, "400")["matches"] == "own and converged"
     assert row_of(made, "400")["dense of 800 steps"].endswith("*")
@@ -113,8 +113,8 @@ def test_what_matches_everything_is_told():
         for line in made["convergence"].text
         if line.startswith("At 1600 steps tickets with 10")
     )
-    assert "a dense network of equal compute is 5.4% worse" in told
-    assert "the converged dense network (800 steps) is 9.3% worse" in told
+    assert "A dense network of equal compute is 5.4% worse" in told
+    assert "The converged dense network (800 steps) is 9.3% worse" in told
 
 
 def test_the_longest_budget_stands_for_one_that_was_not_reached():

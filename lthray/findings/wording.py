@@ -216,18 +216,19 @@ def _controls(shown: str) -> str:
 def _standing(verdict: Verdict, name: str, tested: Tested) -> str:
     """Return how the dense network `name` stands beside a ticket, whose match with it was
     tested."""
-    accurate, place = verdict.evidence.accurate, tested.statement.place
-    mean = tested.statement.mean
-    size = f"{100 * abs(mean):.1f} points" if accurate else f"{abs(math.expm1(-mean)):.1%}"
-    if verdict.registry.holds(claims.beaten(name), *place):
-        return f"is {size} better" + (", within the margin" if tested.holds else "")
-    if verdict.registry.holds(better(name), *place):
-        return f"is {size} worse"
-    if tested.holds:
-        return "is matched"
-    found = tested.detectable
-    least = "" if math.isnan(found) else f" (these seeds find {100 * found:.2g}{UNITS[accurate]})"
-    return f"is not told apart{least}"
+    evidence, mean = verdict.evidence, tested.statement.mean
+    size = f"{100 * abs(mean):.1f} points" if evidence.accurate else f"{abs(math.expm1(-mean)):.1%}"
+    margin = {True: ", within the margin", False: ""}[tested.holds]
+    ways = {
+        claims.beaten(name): f"is {size} better{margin}",
+        better(name): f"is {size} worse",
+        matches(name): "is matched",
+    }
+    for claim, way in ways.items():
+        if verdict.registry.holds(claim, *tested.statement.place):
+            return way
+    least = f" (these seeds find {100 * tested.detectable:.2g}{UNITS[evidence.accurate]})"
+    return f"is not told apart{least * tested.statement.whole}"
 
 
 def _further(verdict: Verdict, recipe: str, density: float) -> Iterator[str]:
