@@ -1,8 +1,8 @@
 """Make published verdicts again from the recorded trials, after a change of words that is meant:
 `python -m tests.republish`.
 
-Rewrites the tables and sentences of results/, and in the README each line that showed one of them.
-Figures and the pages of other analyses are left as they are.
+Rewrites the tables and sentences of results/, verdicts and comparisons, and in the README each line
+that showed one of them. Figures are left as they are.
 """
 
 import csv
@@ -11,7 +11,7 @@ from pathlib import Path
 from lthray.findings import wording
 from lthray.findings.evidence import Evidence
 
-from .test_results import ROOT, published, rows
+from .test_results import MADE, ROOT, made_again, published, rows
 
 
 def lines_of(table: list[list[str]], told: list[str]) -> list[str]:
@@ -39,14 +39,38 @@ def rule_of(table: list[list[str]]) -> str:
     return "| " + " | ".join(table[0]) + " |\n|" + "---|" * len(table[0])
 
 
+def compare_again(place: Path, page: str, readme: str) -> str:
+    """Write the table and sentences of a comparison anew and return the README with its lines.
+
+    Where and when its trials were made is told as it was.
+    """
+    section, before = made_again(place, page), rows(place)
+    table = [list(row) for row in section.table]
+    with place.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(table)
+    for was, now in zip(before[1:], table[1:], strict=True):
+        readme = readme.replace(f"| {' | '.join(was)} |", f"| {' | '.join(now)} |")
+    readme = readme.replace(rule_of(before), rule_of(table))
+    told = list(filter(None, section.text))
+    if told:
+        path = place.with_suffix(".txt")
+        old = path.read_text().splitlines()
+        new = [*told, *(line for line in old if line.startswith("Recorded: "))]
+        path.write_text("\n".join(new) + "\n")
+        readme = readme.replace(*("".join(f"* {line}\n" for line in lines) for lines in (old, new)))
+    return readme
+
+
 def main() -> None:
-    """Write every verdict and the README."""
+    """Write every verdict, every comparison and the README."""
     path = ROOT / "README.md"
     readme = path.read_text()
     for place, evidence in published():
         head = rule_of(rows(place.with_suffix(".csv")))
         readme = readme.replace(head, rule_of(wording.table(evidence)))
         readme = republish(place, evidence, readme)
+    for place, page in MADE:
+        readme = compare_again(place, page, readme)
     path.write_text(readme)
 
 

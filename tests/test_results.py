@@ -140,16 +140,21 @@ def test_every_folder_of_trials_has_a_verdict_that_is_made_again():
     }
 
 
+def made_again(place: Path, page: str) -> sections.Section:
+    """The section of a published table, made of the trials beside it by an analysis."""
+    trials = recorded(place.parent)
+    analysis = runpy.run_path(str(ROOT / f"analysis/{page}.py"))
+    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "")
+    assert analysis["applies"](study) == ""
+    return {section.name: section for section in analysis["sections"](study)}[place.stem]
+
+
 @pytest.mark.parametrize(
     ("place", "page"),
     [pytest.param(*case, id=f"{case[0].parent.name} {case[0].stem}") for case in MADE],
 )
 def test_comparisons_are_made_again_and_shown(place, page):
-    trials = recorded(place.parent)
-    analysis = runpy.run_path(str(ROOT / f"analysis/{page}.py"))
-    study = SimpleNamespace(of=lambda call: trials, provenance=lambda trials: "")
-    assert analysis["applies"](study) == ""
-    made = {s.name: s for s in analysis["sections"](study)}[place.stem]
+    made = made_again(place, page)
     assert [list(row) for row in made.table] == rows(place)
     told = place.with_suffix(".txt").read_text().splitlines() if made.text else []
     assert [line for line in made.text if line] == told[: len([line for line in made.text if line])]
