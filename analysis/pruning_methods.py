@@ -5,11 +5,12 @@ densities.
 
 A row a method: its excess over the own dense network at each density, what it has over the
 reference (the first method of the list: magnitudes of the trained weights) at its sparsest common
-one, paired by seed, and whether it is better than its own shuffled and re-initialised masks there.
-A method loses, or is better, where the 95 % interval of that difference lies above or below zero,
-each taken by itself; * = also when adjusted over all methods (Holm), for which few seeds leave
-little power. Reads MLflow only; writes a table, a figure and sentences to
-<out>/reports/<experiment>/.
+one, paired by seed, whether it is better than its own shuffled and re-initialised masks at its last
+rung, and whether it matches a dense network that trained for as many steps as finding it took.
+A method loses, or is better, or beats its controls, where that claim holds (*). All claims of the
+page are one exploratory family, of which at most 5 % are false on average (Benjamini and Hochberg):
+what it finds is for a confirmation to claim. Intervals are of 95 %, each taken by itself. Reads
+MLflow only; writes a table, a figure and sentences to <out>/reports/<experiment>/.
 """
 
 import json
@@ -22,14 +23,16 @@ from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
-from lthray.findings import claims
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_by_density
-from lthray.findings.claims import ALPHA, Claim
-from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
+from lthray.findings.claims import FEW
+from lthray.findings.comparators import EQUAL, INITIALISATION, STRUCTURE
+from lthray.findings.discoveries import Discoveries
+from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather, recipe, setting
+from lthray.findings.registry import Place, Statement, Tested
 from lthray.findings.rounds import paired
 from lthray.findings.sections import DENSITY, Line, Lines, Section
-from lthray.findings.wording import seeds_of
+from lthray.findings.stats import ALPHA
 from lthray.tracking.read import Recorded
 
 ORDER = 20  # place in a report
@@ -39,12 +42,16 @@ METHOD = ("prune", "regime")  # parts of a config in which methods differ
 DRAWS = ("search", "design")  # phases whose recipes were drawn: the first is no reference
 REFERENCE, LOSES, BETTER, OPEN = "reference", "loses", "better", "not told apart"
 OUTCOMES = (LOSES, BETTER, OPEN)
+MATCHES, STAR = "matches", "*"  # a star stands where a claim holds
+CONTRASTS = (STRUCTURE, INITIALISATION, EQUAL)
 ONE_METHOD = "one method only is recorded there: there is nothing to compare"
 DRAWN_RECIPES = "its recipes were drawn, not listed: there is no reference to compare them with"
 
 LADDER = re.compile(r" ladder=\S+")  # in a name, where recipes of a study differ in it
 
 Cells = Mapping[float, Cell]
+Planned = Mapping[tuple[str, str], set[int]]
+"""(setting, recipe) -> seeds on which it was planned, whatever became of them."""
 
 
 def applies(recorded: Recorded, call: str = "") -> str:
@@ -61,10 +68,12 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     settings = compared(trials)
     if not settings:
         raise ConfigError([ONE_METHOD])
+    family = Discoveries(claims(settings, planned_of(trials)))
     for i, evidence in enumerate(settings):
-        text = [*sentences(evidence), recorded.provenance(trials)]
+        text = [*sentences(evidence, family), recorded.provenance(trials)]
         name = evidence.name.replace("verdict", "methods") if i else "methods"
-        yield Section(name, "Methods side by side", text, table(evidence), figure(evidence))
+        rows = table(evidence, family)
+        yield Section(name, "Methods side by side", text, rows, figure(evidence))
 
 
 def compared(trials: Sequence[TrialRecord]) -> list[Evidence]:
@@ -75,8 +84,8 @@ def compared(trials: Sequence[TrialRecord]) -> list[Evidence]:
 def methods(evidence: Evidence) -> bool:
     """Return whether recipes differ in what is cut, not only in where they are rewound to."""
     seen = set()
-    for recipe in evidence.recipes:
-        words = json.loads(recipe)
+    for key in evidence.recipes:
+        words = json.loads(key)
         method = {word: words[word] for word in words if word.split(".")[0] in METHOD}
         seen.add(json.dumps(method, sort_keys=True))
     return len(seen) > 1
@@ -119,50 +128,104 @@ def references(evidence: Evidence) -> dict[str, str]:
     return bases
 
 
-def against(reference: Cells, cells: Cells) -> tuple[float, list[float]]:
+def against(reference: Cells, cells: Cells) -> tuple[float, dict[int, float]]:
     """Return the sparsest density of both, and by seed the excess there less the reference's."""
     density = min(reference.keys() & cells.keys(), default=0.0)
     if not density:
-        return 0.0, []
-    own, other = cells[density].excess(TICKET), reference[density].excess(TICKET)
-    return density, list(paired(own, other).values())
+        return 0.0, {}
+    return density, paired(cells[density].excess(TICKET), reference[density].excess(TICKET))
 
 
-def outcomes(evidence: Evidence) -> dict[str, str]:
-    """Return recipe -> better, loses or not told apart from its reference; * = after adjusting as
-    well."""
-    base = references(evidence)
-    first, *others = evidence.recipes
-    results = {first: REFERENCE} | dict.fromkeys(others, "–")
-    tested: dict[str, list[float]] = {}
-    for key in others:
-        _, paired = against(evidence.recipes[base[key]], evidence.recipes[key])
-        if len(paired) > 1:
-            tested[key] = paired
-    p = [st.t_test(values) for values in tested.values()]
-    for (key, values), alone, adjusted in zip(tested.items(), p, st.holm(p), strict=True):
-        results[key] = OPEN
-        if alone < ALPHA:
-            results[key] = LOSES if plain.fmean(values) > 0 else BETTER
-            results[key] += "*" if adjusted < ALPHA else ""
-    return results | {key: REFERENCE for key in others if base[key] == key}
+def planned_of(trials: Sequence[TrialRecord]) -> Planned:
+    """Return the seeds on which each recipe was planned in each setting."""
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for trial in trials:
+        seeds.setdefault((setting(trial), recipe(trial)), set()).add(trial.point.seed)
+    return seeds
 
 
-def table(evidence: Evidence) -> list[list[str]]:
+def claims(found: Sequence[Evidence], planned: Planned) -> Iterator[Statement]:
+    """Yield every claim of the page, of each setting and recipe.
+
+    At its last rung a recipe may match its dense network and one of equal compute, and be better
+    than its controls; at the sparsest of both, it may lose to its reference or be better.
+    """
+    for evidence in found:
+        base = references(evidence)
+        for key, cells in evidence.recipes.items():
+            seeds = planned[evidence.setting, key]
+            yield from _alone(evidence, key, len(seeds))
+            if base[key] != key:
+                both = len(seeds & planned[evidence.setting, base[key]])
+                _, more = against(evidence.recipes[base[key]], cells)
+                less = {seed: -value for seed, value in more.items()}
+                yield Statement(BETTER, place_of(evidence, key), more, both)
+                yield Statement(LOSES, place_of(evidence, key), less, both)
+
+
+def _alone(evidence: Evidence, key: str, seeds: int) -> Iterator[Statement]:
+    """Yield the claims of a recipe, planned on so many `seeds`, that need no other recipe."""
+    place, last = place_of(evidence, key), last_of(evidence.recipes[key])
+    own = last.excess(TICKET)
+    yield Statement(MATCHES, place, own, seeds, evidence.margin)
+    for contrast in CONTRASTS:
+        if contrast.control in {**last.arms, **last.failed}:
+            differences = paired(own, last.excess(contrast.control))
+            border = evidence.margin if contrast is EQUAL else 0.0
+            yield Statement(contrast.control, place, differences, seeds, border)
+
+
+def place_of(evidence: Evidence, key: str) -> Place:
+    """Return what the claims on a recipe of a setting are about."""
+    return evidence.setting, str(evidence.panel), key
+
+
+def last_of(cells: Cells) -> Cell:
+    """Return the sparsest cell of a recipe, of those that have tickets if any has."""
+    reached = [density for density, cell in cells.items() if cell.tickets]
+    return cells[min(reached or cells)]
+
+
+def outcomes(evidence: Evidence, family: Discoveries) -> dict[str, str]:
+    """Return recipe -> loses, better or not told apart from its reference."""
+    base, results = references(evidence), {}
+    for key in evidence.recipes:
+        place = place_of(evidence, key)
+        tested = family.find(LOSES, *place)
+        if base[key] == key:
+            results[key] = REFERENCE
+        elif tested is None or len(tested.statement.values) < 2:
+            results[key] = "–"
+        else:
+            held = [name for name in (LOSES, BETTER) if family.holds(name, *place)]
+            results[key] = "".join(held) or OPEN
+    return results
+
+
+def table(evidence: Evidence, family: Discoveries) -> list[list[str]]:
     """Return a row per method, a head above."""
     densities = sorted({d for cells in evidence.recipes.values() for d in cells}, reverse=True)
-    names, results, base = named(evidence), outcomes(evidence), references(evidence)
-    contrasts = [claims.STRUCTURE, claims.INITIALISATION]
-    rows = [["method", *(f"{d:.4g}" for d in densities), "less the reference"]]
-    rows[0] += [*(contrast.heading for contrast in contrasts), "steps", "outcome"]
+    names, results, base = named(evidence), outcomes(evidence, family), references(evidence)
+    rows = [["method", "seeds", *(f"{d:.4g}" for d in densities), "less the reference"]]
+    rows[0] += [*(contrast.heading for contrast in CONTRASTS), "steps", "outcome"]
     for key, cells in evidence.recipes.items():
-        last = cells[min(cells)]
-        tested = claims.claims(evidence, last)
-        row = [names[key], *(cell(cells.get(density)) for density in densities)]
-        row.append("–" if base[key] == key else difference(evidence.recipes[base[key]], cells))
-        row += [shown(tested.get(contrast.claim)) for contrast in contrasts]
-        rows.append([*row, f"{steps_spent(last):.0f}", results[key]])
+        place = place_of(evidence, key)
+        row = [names[key], seeds_of(family.find(MATCHES, *place))]
+        row += [cell(cells.get(density)) for density in densities]
+        if family.holds(MATCHES, *place):
+            row[2 + densities.index(min(cells))] += STAR
+        row.append("–")
+        if base[key] != key:
+            told = results[key] in (LOSES, BETTER)
+            row[-1] = difference(evidence.recipes[base[key]], cells, star=STAR * told)
+        row += [shown(family.find(contrast.control, *place)) for contrast in CONTRASTS]
+        rows.append([*row, f"{steps_spent(last_of(cells)):.0f}", results[key]])
     return rows
+
+
+def seeds_of(tested: Tested | None) -> str:
+    """Return how many of the planned seeds a claim is about."""
+    return tested.statement.seeds if tested else "–"
 
 
 def steps_spent(cell: Cell) -> float:
@@ -180,11 +243,11 @@ def cell(of: Cell | None) -> str:
     return spread(list(of.excess(TICKET).values())) + other
 
 
-def difference(reference: Cells, cells: Cells) -> str:
-    """Return the mean excess less the reference's, with its 95 % interval, at the sparsest density
-    of both."""
-    density, paired = against(reference, cells)
-    return f"{spread(paired)} at {density:.4g}" if len(paired) > 1 else "–"
+def difference(reference: Cells, cells: Cells, *, star: str) -> str:
+    """Return the mean excess less the reference's, with its 95 % interval and a `star`, at the
+    sparsest density of both."""
+    density, more = against(reference, cells)
+    return f"{spread(list(more.values()))}{star} at {density:.4g}" if len(more) > 1 else "–"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -196,11 +259,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean * 100:+.1f}{half}%"
 
 
-def shown(claim: Claim | None) -> str:
+def shown(tested: Tested | None) -> str:
     """Return the mean of a claim with its interval, * where it holds."""
-    if claim is None:
+    if tested is None or len(tested.statement.finite) < 2:
         return "–"
-    return spread(claim.values) + ("*" if claim.holds else "")
+    return spread(tested.statement.finite) + STAR * tested.holds
 
 
 def figure(evidence: Evidence) -> Lines:
@@ -218,49 +281,70 @@ def figure(evidence: Evidence) -> Lines:
 
 def last_excess(cells: Cells) -> float:
     """Return the mean excess at the sparsest rung."""
-    return plain.fmean(cells[min(cells)].excess(TICKET).values())
+    return plain.fmean(last_of(cells).excess(TICKET).values())
 
 
-def sentences(evidence: Evidence) -> list[str]:
-    """Return who wins, who loses, and who finds no more than layer densities."""
-    last = {k: claims.claims(evidence, cells[min(cells)]) for k, cells in evidence.recipes.items()}
-    names = named(evidence)
-    lines = ranking(evidence)
-    for claim, text in (
-        (claims.STRUCTURE.claim, "Not shown to be better than their own shuffled masks"),
-        (claims.MATCHING, "Do not match their dense networks"),
-    ):
-        failing = [
-            names[k] for k, tested in last.items() if claim in tested and not tested[claim].holds
-        ]
-        lines.append(f"{text} at the last rung: {some(failing)}.")
-    seeds = max(seeds_of(cells) for cells in evidence.recipes.values())
-    if seeds < claims.FEW:
-        lines.append(f"{seeds} seeds, fewer than {claims.FEW}.")
+def sentences(evidence: Evidence, family: Discoveries) -> list[str]:
+    """Return who loses, who is better, who finds no more than layer densities, and what all of it
+    is worth."""
+    lines = ranking(evidence, family)
+    failing = some(_with(evidence, family, STRUCTURE.control, held=False))
+    lines.append(
+        f"Not shown to be better than their own shuffled masks at the last rung: {failing}."
+    )
+    failing = some(_with(evidence, family, MATCHES, held=False))
+    lines.append(f"Not shown to match their dense networks at the last rung: {failing}.")
+    lines += [worth_the_steps(evidence, family), exploratory(family)]
+    seeds = min(len(last_of(cells).tickets) for cells in evidence.recipes.values())
+    if seeds < FEW:
+        lines.append(f"{seeds} seeds, fewer than {FEW}.")
     return lines
 
 
-def ranking(evidence: Evidence) -> list[str]:
-    """Return who is better and who loses against the reference, each alone and adjusted over
-    all."""
-    names, results = named(evidence), outcomes(evidence)
+def _with(evidence: Evidence, family: Discoveries, claim: str, *, held: bool) -> list[str]:
+    """Return the names of the recipes of which a claim was tested and holds, or does not."""
+    chosen = []
+    for key, name in named(evidence).items():
+        tested = family.find(claim, *place_of(evidence, key))
+        if tested and tested.holds == held:
+            chosen.append(name)
+    return chosen
+
+
+def worth_the_steps(evidence: Evidence, family: Discoveries) -> str:
+    """Return which recipes match a dense network that took as many steps as finding them did."""
+    equal, other = (_with(evidence, family, EQUAL.control, held=held) for held in (True, False))
+    if not equal and not other:
+        return "No dense network of equal compute is recorded beside them."
+    tried = len(equal) + len(other)
+    what = "a dense network that took as many steps as finding the ticket did"
+    return f"{len(equal)} of {tried} match {what}: {some(equal)}."
+
+
+def exploratory(family: Discoveries) -> str:
+    """Return how the claims of the page were tested."""
+    held = sum(tested.holds for tested in family)
+    return (
+        f"The page's {len(family.family)} claims are one exploratory family, and {held} hold (*): "
+        f"of these at most {ALPHA:.0%} are false on average (Benjamini and Hochberg). "
+        "To claim one of them takes a confirmation on fresh seeds."
+    )
+
+
+def ranking(evidence: Evidence, family: Discoveries) -> list[str]:
+    """Return who loses against the reference, who is better, and who is not told apart."""
+    names, results = named(evidence), outcomes(evidence, family)
     groups: dict[str, list[str]] = {outcome: [] for outcome in OUTCOMES}
-    sure = []
     for key, result in results.items():
-        outcome = result.rstrip("*")
-        if outcome in groups:
-            groups[outcome].append(names[key])
-        if result.endswith("*"):
-            sure.append(f"{names[key]} {outcome}")
-    compared = sum(map(len, groups.values()))
+        if result in groups:
+            groups[result].append(names[key])
+    tried = sum(map(len, groups.values()))
     reference, losing, better, open_ = names[next(iter(names))], *(groups[o] for o in OUTCOMES)
     return [
-        f"Against {reference}, at the sparsest density of both, {len(losing)} of {compared} "
+        f"Against {reference}, at the sparsest density of both, {len(losing)} of {tried} "
         f"methods lose: {some(losing)}.",
         f"{len(better)} are better: {some(better)}; {len(open_)} are not told apart from it: "
         f"{some(open_)}.",
-        "Each by its own 95 % interval, of which one in twenty errs; adjusted over all "
-        f"{compared} (Holm): {some(sure)}.",
     ]
 
 

@@ -203,6 +203,7 @@ def _phase(
         config=call.config,
         argv=call.argv,
         varied=varied,
+        order=tuple(call.space),
     )
     store = store_of(chosen)
     ledger = Ledger.freeze(store, call.plan(digest, given_digests(call.config)), about)

@@ -257,10 +257,12 @@ def about_of(
     config: TrialConfig,
     argv: Sequence[str],
     varied: Sequence[str] = (),
+    order: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what is recorded of a call beside its plan: its study `name`, the command, the code.
 
-    `config` is what its trials share, `varied` are the words in which they differ.
+    `config` is what its trials share, `varied` are the words in which they differ, `order` those of
+    a search's space in the order in which they are drawn.
     """
     return {
         "study": name,
@@ -269,6 +271,7 @@ def about_of(
         "smoke": chosen.smoke,
         "question": question,
         "varied": list(varied),
+        "order": list(order),
         "command": command_line(argv),
         "commit": _commit(),
         "lthray": __version__,

@@ -1,6 +1,6 @@
 """Which way of pruning finds the better tickets? Criteria, schedules, units and moving masks.
 
-    python studies/pruning_methods.py                            digits, two CPU cores, an hour
+    python studies/pruning_methods.py                            digits, two CPU cores, two hours
     python analysis/pruning_methods.py                           which win and which lose
 
 Every method goes down the same ladder on the same seeds, from the same dense networks, and its
@@ -8,9 +8,11 @@ tickets are trained for as many steps. It differs from the others in what it cut
 what its mask does in training, and in nothing else. Those that were published for the initial
 weights are also tried there (rewind rule init, scored before training). Each method has its
 re-initialised and shuffled masks at two rungs: where these are as good as the ticket, the method
-found layer densities and no more. Cost: methods x seeds x 8 training runs. Expect: magnitude hard
-to beat; pruning at initialisation behind it and no better than its own shuffled masks (Frankle et
-al. 2021, arXiv 2009.08576); moving masks good where little is left.
+found layer densities and no more. At the last rung a dense network of equal compute stands beside
+it, trained for as many steps as finding and training the ticket took. Cost: methods x seeds x 8
+training runs. Expect: magnitude hard to beat; pruning at initialisation behind it and no better
+than its own shuffled masks (Frankle et al. 2021, arXiv 2009.08576); moving masks good where little
+is left; and none of them worth its steps for one use alone.
 """
 
 import sys
@@ -74,9 +76,12 @@ METHODS: list[Words] = [
 STUDY = Grid(
     name="pruning_methods",
     about=__doc__,
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3, 4),
     points=lambda config: METHODS,
-    arms=lambda config: against("reinit", "shuffle", rungs=(2, -1)),
+    arms=lambda config: [
+        *against("reinit", "shuffle", rungs=(2, -1)),
+        *against("equal_compute", rungs=(-1,)),
+    ],
     references=lambda config: [longer(config)],
     words={"measure.samples": 0, "prune.least": 0.005},  # no ranking cuts a layer away
     smoke={

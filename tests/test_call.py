@@ -521,7 +521,7 @@ PLANS = {
     "frequency": "212c084e1c17389d24588b480914cb9eb6e307f018bb2d546c0d6f123daea038",
     "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
     "layerwise_search confirmed": "8c5ed03617598d88047c404e982744a63cd44f41be7f29a63a5e0820c4600bf8",  # noqa: E501
-    "pruning_methods": "f10c8ea9141c89e3982e6a5b11d53edc58ce6cacc34f98bb4f4dcd58931234ab",
+    "pruning_methods": "9cc8d4d7bda8fa9b3f9520adf7c5f0db6521e2493d2adff73096981687aa7f29",
     "rewinding": "67acdf1701ae7dba20ac52540f35f03b650d4145050ff39f459eaed4322c51bd",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",

@@ -49,6 +49,7 @@ def opened(study: Study, store: Store, *argv: str):
         "smoke": False,
         "question": study.about,
         "varied": call.varied,
+        "order": list(call.space),
     }
     ledger = Ledger.freeze(
         store, call.plan("digest"), about | {"command": "", "commit": "", "lthray": "0"}

@@ -35,14 +35,14 @@ HOMES = {
     "torch_fidelity": {"measure.quality"},
     "torch_pruning": {"prune.channels"},
     "torchvision": {"task.data", "measure.quality"},
-    "sklearn": {"task.data"},
+    "sklearn": {"findings.forests", "task.data"},
     "huggingface_hub": {"task.inputs"},
     "pyarrow": {"task.lists"},
-    "optuna": {"study.space"},
+    "optuna": {"findings.forests", "findings.plots", "study.searched", "study.space"},
     "rich": {"study.terminal"},
     "fcntl": {"core.backends"},
-    "scipy": {"findings.power", "findings.stats", "study.space"},
-    "matplotlib": {"findings.sections"},
+    "scipy": {"findings.chance", "findings.power", "findings.stats", "study.space"},
+    "matplotlib": {"findings.drawing"},
     "plotly": {"findings.html"},
 }
 """Library -> the modules that import it, and no other does."""

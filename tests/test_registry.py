@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lthray.findings import stats as st
+from lthray.findings.discoveries import Discoveries
 from lthray.findings.power import detectable
 from lthray.findings.registry import ALPHA, Registry, Statement, level_of
 
@@ -129,3 +130,31 @@ def test_an_outlier_is_told():
 def test_no_claim_is_made_twice():
     with pytest.raises(ValueError, match=r"better of \(0\.0,\) is claimed twice"):
         Registry([statement([1.0, 2.0]), statement([1.0, 3.0])])
+
+
+def test_discoveries_are_what_benjamini_and_hochberg_reject_and_their_bounds_agree():
+    outcomes = set()
+    for seed in range(300):
+        rng = RNG(seed)
+        values = rng.normal(rng.choice([0.0, -0.5, -1.5, -3.0], size=7)[:, None], 1.0, size=(7, 5))
+        family = Discoveries(statement(row, place=i) for i, row in enumerate(values))
+        p = np.array([stats.ttest_1samp(row, 0.0, alternative="less").pvalue for row in values])
+        ordered = np.sort(p)
+        rejected = [i for i in range(1, 8) if ordered[i - 1] <= i * ALPHA / 7]
+        border = ordered[max(rejected) - 1] if rejected else -1.0
+        for tested, value in zip(family, p, strict=True):
+            assert tested.holds == (value <= border) == (tested.bound < 0)
+            outcomes.add(tested.holds)
+    assert outcomes == {True, False}
+
+
+def test_discoveries_are_no_fewer_than_what_holm_leaves():
+    more = 0
+    for seed in range(100):
+        values = RNG(seed).normal(-1.0, 1.0, size=(10, 5))
+        made = [statement(row, place=i) for i, row in enumerate(values)]
+        found = [sum(t.holds for t in family(made)) for family in (Registry, Discoveries)]
+        assert found[1] >= found[0]
+        more += found[1] > found[0]
+    assert more > 20
+    assert list(Discoveries([])) == []

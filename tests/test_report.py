@@ -18,6 +18,7 @@ import torch
 
 from lthray.__main__ import main
 from lthray.config.addresses import redacted
+from lthray.config.fields import ConfigError
 from lthray.config.options import Root
 from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.findings import html as pages
@@ -171,6 +172,7 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
         "Pruning methods",
         "Architectures",
         "Rewinding",
+        "Search",
     ]
     assert "Rewinding does not apply: one rewind point only: there is no surface." in silent
 
@@ -199,7 +201,12 @@ def published(name: str) -> SimpleNamespace:
         of=lambda call: trials,
         provenance=lambda trials: "Recorded.",
         pictures=lambda trial, index: [],
+        searched=without_search,
     )
+
+
+def without_search(call: str) -> None:
+    raise ConfigError(["no search is recorded there"])
 
 
 def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):

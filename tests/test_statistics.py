@@ -216,6 +216,16 @@ def test_holm_is_statsmodels():
     assert st.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_benjamini_and_hochberg_are_statsmodels():
+    g = np.random.default_rng(12)
+    for _ in range(100):
+        p = g.uniform(size=g.integers(1, 9)) ** 2
+        assert np.allclose(st.benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1])
+    assert st.benjamini_hochberg([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    with pytest.raises(ValueError, match="p"):
+        st.benjamini_hochberg([0.1, 1.5])
+
+
 @pytest.mark.parametrize(
     ("mine", "theirs"), [(st.clopper_pearson, "beta"), (st.jeffreys, "jeffreys")]
 )

@@ -39,6 +39,8 @@ STRUCTURE = Contrast("shuffle", "structure", "their shuffled masks", "shuffled")
 INITIALISATION = Contrast("reinit", "initialisation", "new weights", "reinit")
 SMALL = Contrast("small_dense", "size", "small dense networks", "small dense")
 CONTRASTS = (STRUCTURE, INITIALISATION, SMALL)
+EQUAL = Contrast(EQUAL_COMPUTE, "worth", "dense networks of equal compute", COMPUTE)
+"""Of this one the claim is that a ticket matches it."""
 NEEDED = (STRUCTURE, INITIALISATION)
 """Controls without which nothing is shown of a ticket."""
 

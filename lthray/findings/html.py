@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lthray.findings.sections import Heat, Lines, Row, Section, traces
+from lthray.findings.sections import Drawn, Figure, Heat, Row, Section, traces
 
 ONE = r"[x+−-]?\d+(\.\d+)?(e[+-]\d+)?%?"
 NUMBER = re.compile(rf"{ONE}(\s?[±–-]\s?{ONE})?(\s?\(.*\))?\*?")
@@ -128,11 +128,13 @@ def clean(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def chart(figure: Lines | Heat, label: str) -> str:
+def chart(figure: Figure, label: str) -> str:
     """Return a figure as data for plotly; nothing in it can end the element that holds it."""
     kind, height = "lines", LINES_HEIGHT
     if isinstance(figure, Heat):
         kind, height = "heat", HEAT_HEIGHT + HEAT_ROW * len(figure.rows)
+    if isinstance(figure, Drawn):
+        kind, height = "drawn", figure.height
     data = json.dumps(clean(traces(figure)), allow_nan=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")
     inner = f'<script type="application/json">{data}</script>'

@@ -17,6 +17,7 @@ from typing import Any
 
 from lthray.config import presets
 from lthray.core.record import TrialRecord
+from lthray.findings.drawing import DPI, SIZE, painted
 from lthray.findings.stats import t_interval
 
 Row = Sequence[str]
@@ -105,6 +106,20 @@ class Heat:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A figure that another library has drawn, both ways."""
+
+    png: bytes = field(repr=False)
+    plotly: Mapping[str, Any] = field(repr=False)
+    """Its data and layout, as plotly has them in JSON."""
+    height: int = 430
+    """Pixels on a page."""
+
+
+Figure = Lines | Heat | Drawn
+
+
+@dataclass(frozen=True)
 class Section:
     """A finding: of text, table, figure and pictures what there is."""
 
@@ -113,7 +128,7 @@ class Section:
     title: str
     text: Sequence[str] = ()
     table: Sequence[Row] = ()
-    figure: Lines | Heat | None = None
+    figure: Figure | None = None
     pictures: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Caption -> PNG."""
     verdict: bool = False
@@ -137,9 +152,9 @@ def write(sections: Iterable[Section], folder: Path) -> list[str]:
     return [*lines, f"files: {folder}"]
 
 
-def keep_trials(trials: Iterable[TrialRecord], folder: Path) -> None:
-    """Write trials.json to `folder`, which the sections can be made of again."""
-    presets.write(folder / "trials.json", dump(trials).encode())
+def keep_trials(trials: Iterable[TrialRecord], folder: Path, name: str = "trials.json") -> None:
+    """Write the file `name` to `folder`, which the sections can be made of again."""
+    presets.write(folder / name, dump(trials).encode())
 
 
 def dump(trials: Iterable[TrialRecord]) -> str:
@@ -199,23 +214,21 @@ def _csv(rows: Sequence[Row]) -> str:
     return file.getvalue()
 
 
-def png(figure: Lines | Heat) -> bytes:
+def png(figure: Figure) -> bytes:
     """Return the figure drawn by matplotlib, as a PNG of 1050 x 630 pixels."""
-    import matplotlib
+    if isinstance(figure, Drawn):
+        return figure.png
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    def draw(plt: Any) -> Any:
+        sheet = plt.figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        axes = sheet.add_subplot(xlabel=figure.x, ylabel=figure.y)
+        if isinstance(figure, Heat):
+            _draw_heat(axes, figure)
+        else:
+            _draw_lines(axes, figure)
+        return sheet
 
-    sheet = plt.figure(figsize=(7, 4.2), dpi=150, layout="constrained")
-    axes = sheet.add_subplot(xlabel=figure.x, ylabel=figure.y)
-    if isinstance(figure, Heat):
-        _draw_heat(axes, figure)
-    else:
-        _draw_lines(axes, figure)
-    file = io.BytesIO()
-    sheet.savefig(file, format="png", metadata={"Software": None})
-    plt.close("all")
-    return file.getvalue()
+    return painted(draw)
 
 
 def _draw_lines(axes: Any, figure: Lines) -> None:
@@ -252,8 +265,10 @@ def _draw_heat(axes: Any, figure: Heat) -> None:
     axes.figure.colorbar(image)
 
 
-def traces(figure: Lines | Heat) -> dict[str, Any]:
+def traces(figure: Figure) -> dict[str, Any]:
     """Return the figure as plotly's data and layout."""
+    if isinstance(figure, Drawn):
+        return {**figure.plotly}
     drawn = _heat_traces(figure) if isinstance(figure, Heat) else _line_traces(figure)
     return drawn | {"layout": {"margin": MARGIN, **drawn["layout"]}}
 

@@ -163,6 +163,15 @@ def holm(p: ArrayLike) -> np.ndarray:
     return adjusted
 
 
+def benjamini_hochberg(p: ArrayLike) -> np.ndarray:
+    """Return p-values adjusted by Benjamini and Hochberg (1995): min over j >= i of m p_(j) / j.
+
+    Of those at most q, a share of q is false at most, on average. They are in the order of `p`.
+    Raises ValueError where one of `p` does not lie between 0 and 1.
+    """
+    return np.asarray(scipy.stats.false_discovery_control(p, method="bh"))
+
+
 def jeffreys(successes: int, n: int, *, level: float = 0.95) -> Interval:
     """Return quantiles of Beta(x + 1/2, n - x + 1/2); 0 is the lower end at x = 0, 1 the upper at
     n.

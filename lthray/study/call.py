@@ -131,7 +131,7 @@ class Call:
     @property
     def rungs(self) -> int:
         """Number of rounds after the dense one."""
-        return 1 if self.config.origin else len(self.config.prune.ladder)
+        return comparators.rungs_of(self.config)
 
     @property
     def stops(self) -> frozenset[int]:

@@ -114,6 +114,11 @@ def _admits(config: TrialConfig, words: Words) -> bool:
     return True
 
 
+def rungs_of(config: TrialConfig) -> int:
+    """Return the number of rounds of a trial after the dense one."""
+    return 1 if config.origin else len(config.prune.ladder)
+
+
 def pruned(config: TrialConfig) -> bool:
     """Return whether a trial goes down a ladder; else it only trains a dense network."""
     return bool(config.prune.ladder or config.origin)

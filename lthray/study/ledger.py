@@ -43,6 +43,8 @@ class About:
     commit: str = ""
     lthray: str = ""
     varied: Sequence[str] = ()
+    order: Sequence[str] = ()
+    """Words of a search's space in the order in which they are drawn; a plan does not keep it."""
 
 
 @dataclass(frozen=True)

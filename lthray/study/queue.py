@@ -1,23 +1,21 @@
 """Hands out the trials of a call and remembers what came back; runners ask here alone."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from lthray.core.record import Point
 from lthray.study.call import Call
-from lthray.study.ledger import DONE, FAILED, STOPPED, Entry, Ledger
-from lthray.study.space import Past, State, Words, promoted, score_of
+from lthray.study.ledger import FAILED, STOPPED, Entry, Ledger
+from lthray.study.searched import STATES
+from lthray.study.space import Past, Words, promoted, score_of
 from lthray.study.worker import DenseRun, Job
 from lthray.trial.given import places_of
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 from lthray.trial.trajectory import Trajectory, place_of
 from lthray.trial.view import assemble, is_stored
-
-STATES: Mapping[str, State] = {DONE: "complete", STOPPED: "pruned", FAILED: "failed"}
-"""End of a trial -> what it is to a search."""
 
 
 class Queue:

@@ -219,11 +219,16 @@ def _best_lines(title: str, trial: TrialRecord, out: str) -> list[str]:
     matches = f"matches dense down to {density:.4g}" if density else "matches dense at no rung"
     at = f"at density {measured[metrics.PRUNABLE.name]:.4g}"
     words = {"out": out, **trial.point.config, **trial.point.places}
-    options = [f"--{word} {_quoted(value)}" for word, value in words.items()]
     return [
         f"{title}: {trial.name} (excess {_excess(measured)} {at}; {matches})",
-        f"  again:  lthray trial {' '.join(options)}",
+        f"  again:  {trial_command(words)}",
     ]
+
+
+def trial_command(words: Mapping[str, object]) -> str:
+    """Return the command that runs one trial with these words."""
+    options = [f"--{word} {_quoted(value)}" for word, value in words.items()]
+    return f"lthray trial {' '.join(options)}"
 
 
 def _quoted(value: object) -> str:

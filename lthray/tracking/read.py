@@ -19,8 +19,11 @@ from lthray.core.keys import parsed
 from lthray.core.record import RecordError, TrialRecord, machine_lines
 from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, look_of, pruned
+from lthray.study.searched import Searched
 from lthray.tracking.client import client, one_line
+from lthray.tracking.contents import PLAN
 
+SEARCH = "search"  # phase of a search, without its confirmation
 # options that say where something lay are no part of what was found
 PLACE = re.compile(r" --(?:out|tracking[-_]uri|data[-_.]root)[ =]\S+")
 
@@ -106,6 +109,31 @@ class Recorded:
     def look(self, trials: Sequence[TrialRecord]) -> int:
         """Return how often the seeds of `trials` were looked at in this experiment."""
         return look_of(trials, self.trials)
+
+    def searched(self, call: str = "") -> Searched:
+        """Return the one search that is recorded here, whether it was confirmed or not.
+
+        `call` is the beginning of a call's key. ConfigError where there is no search or are
+        several, while trials of it are still to come, or where an older lthray has recorded it.
+        """
+        trials = [t for t in self.trials if t.point.phase == SEARCH and t.id.startswith(call)]
+        calls = _by_call(trials)
+        if not calls:
+            raise ConfigError(["no search is recorded there: nothing was drawn and learnt from"])
+        if len(calls) > 1:
+            raise ConfigError(
+                [f"several searches are recorded; name one: --call {' '.join(calls)}"]
+            )
+        self._check_complete(trials)
+        plan = self.file(trials[0], PLAN)
+        if plan is None:
+            reason = "its space was not recorded by that older lthray; `lthray record` adds it"
+            raise ConfigError([f"--experiment {self.name!r}: {reason}"])
+        try:
+            return Searched.of(parsed(plan), trials)
+        except (RecordError, KeyError, TypeError) as error:
+            fault = f"the plan that is recorded there is damaged ({error})"
+            raise ConfigError([f"--experiment {self.name!r}: {fault}"]) from None
 
     def _check_complete(self, trials: Sequence[TrialRecord]) -> None:
         """Raise ConfigError for the first call of which some trials are not finished."""

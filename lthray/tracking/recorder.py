@@ -20,6 +20,7 @@ from lthray.study.results import config_of, matching, verdict
 from lthray.tracking import views
 from lthray.tracking.client import client
 from lthray.tracking.contents import (
+    PLAN,
     files_of,
     installed,
     last_moment,
@@ -157,7 +158,7 @@ class Recorder:
         for r in trial.rounds:
             wanted |= files_of(trial.id, r)
         there = dict(self._there(run_id, ""))
-        for name, content in _described_files(trial).items():
+        for name, content in _described_files(trial, about).items():
             if name not in there:  # packages may have changed since they were listed
                 wanted[name] = content
         contents = {name: _bytes_of(content) for name, content in wanted.items()}
@@ -185,9 +186,7 @@ class Recorder:
         recorded = run.data.tags.get("lthray.recorded")
         if not recorded:
             recorded = "0 unfinished"
-            self._describe(
-                run.info.run_id, trial, {**tags_of(trial, about), "lthray.recorded": recorded}
-            )
+            self._describe(run.info.run_id, trial, about, recorded)
         return run.info.run_id, recorded
 
     def _run(self, trial: TrialRecord, about: Mapping[str, Any]) -> Any:
@@ -226,7 +225,9 @@ class Recorder:
             self.client.set_tag(run.info.run_id, TRIAL, trial.id)
         return runs
 
-    def _describe(self, run_id: str, trial: TrialRecord, tags: Mapping[str, str]) -> None:
+    def _describe(
+        self, run_id: str, trial: TrialRecord, about: Mapping[str, Any], recorded: str
+    ) -> None:
         """Record what is known of a trial before its first round, the tags last."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
@@ -239,7 +240,8 @@ class Recorder:
         dataset = Dataset(name, digest[:32], "local", source)
         context = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [context])])
-        self._files(run_id, _described_files(trial))
+        self._files(run_id, _described_files(trial, about))
+        tags = {**tags_of(trial, about), "lthray.recorded": recorded}
         run_tags = [RunTag(name, text) for name, text in tags.items()]
         self.client.log_batch(run_id, params=params, tags=run_tags)
 
@@ -284,9 +286,13 @@ def _bytes_of(content: Any) -> bytes:
     return content if isinstance(content, bytes) else json.dumps(content, indent=1).encode()
 
 
-def _described_files(trial: TrialRecord) -> dict[str, Any]:
-    """Return the files of what is known of a trial before its first round."""
-    return {"config.json": config_of(trial.point).flat(), "requirements.txt": installed()}
+def _described_files(trial: TrialRecord, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the files of what is known of a trial before its first round; of a search its plan."""
+    files = {"config.json": config_of(trial.point).flat(), "requirements.txt": installed()}
+    plan = about.get("plan", {})
+    if plan.get("space"):
+        files[PLAN] = {**plan, "order": list(about.get("order", ()))}
+    return files
 
 
 def _closing_tags(trial: TrialRecord) -> dict[str, str]:

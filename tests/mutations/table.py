@@ -995,6 +995,70 @@ TRUST = (
 )
 """Where things come from, and what is there once."""
 
+SEARCHED = (
+    *rows(
+        "findings/discoveries.py",
+        (
+            "max(found, 1) * ALPHA / len(self.family)",
+            "ALPHA",
+            "test_registry.py",
+            "each exploratory claim is tested by itself",
+        ),
+        (
+            "(adjusted <= ALPHA).sum()",
+            "(adjusted <= 2 * ALPHA).sum()",
+            "test_registry.py",
+            "one in ten of the claims that hold is false",
+        ),
+    ),
+    *rows(
+        "findings/chance.py",
+        (
+            "(n - 0.375) / (n + 0.25)",
+            "(n - 0.5) / n",
+            "test_searched.py::test_the_best_in_random_order_is_the_mean_over_all_orders",
+            "the best of many is said to be flattered by another amount",
+        ),
+        (
+            "scipy.stats.hypergeom.pmf(0, n, ranks, counts)",
+            "(1 - ranks / n) ** counts",
+            "test_searched.py::test_the_best_in_random_order_is_the_mean_over_all_orders",
+            "a random order may try one trial twice",
+        ),
+    ),
+    *rows(
+        "findings/forests.py",
+        (
+            "return self.error < self.blind",
+            "return self.error < 2 * self.blind",
+            "test_searched.py::test_a_forecast_knows_what_it_was_taught_and_tells_its_error",
+            "a forecast that knows nothing is said to be better than the mean",
+        ),
+    ),
+    *rows(
+        "study/searched.py",
+        (
+            "return min((len(past.scores)",
+            "return max((len(past.scores)",
+            "test_searched.py::test_a_search_is_read_back_as_it_was",
+            "trials that were chosen to go on are compared with none that were not",
+        ),
+        (
+            "past[number] = Past(drawn[number].words)",
+            "pass",
+            "test_searched.py::test_proposals_are_what_the_study_itself_draws_next",
+            "proposals are made as if none of the others were tried",
+        ),
+        (
+            "order if ordered else _allowed(dials)",
+            "dials",
+            "test_searched.py",
+            "words are drawn before those that they hang on",
+        ),
+    ),
+)
+"""What a search tried, and what is found where many things are tried."""
+
 TABLE = (
     *CLAIMS,
     *COMPARATORS,
@@ -1008,4 +1072,5 @@ TABLE = (
     *COUNTS,
     *RESULTS,
     *TRUST,
+    *SEARCHED,
 )
