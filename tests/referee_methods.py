@@ -23,7 +23,7 @@ from .referee import Page
 RESULTS = Path(__file__).parent.parent / "results"
 NONE = "–"
 RECIPE = ("prune", "rewind", "regime", "origin", "elastic")  # parts of a config that are a recipe's
-CONTROLS = {"- shuffled": "shuffle", "- reinit": "reinit", "- equal compute": "equal_compute"}
+CONTROLS = {"shuffled": "shuffle", "reinit": "reinit", "equal compute": "equal_compute"}
 LOSS, MARGIN, LEVEL = "loss/heldout", 0.01, 0.05
 
 Trial = dict[str, Any]

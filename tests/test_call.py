@@ -519,10 +519,11 @@ PLANS = {
     "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
     "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
     "frequency": "212c084e1c17389d24588b480914cb9eb6e307f018bb2d546c0d6f123daea038",
-    "layerwise_search": "dc16da5b6a2431f25a5032d15861f336dda3e9509fb92fa71730e37012c243b0",
-    "layerwise_search confirmed": "8c5ed03617598d88047c404e982744a63cd44f41be7f29a63a5e0820c4600bf8",  # noqa: E501
+    "layerwise_search": "1bc6545b81386a30dff5c8b18b80f38b7b6ca4b9c63fd4a7c29e814ae64ea499",
+    "layerwise_search confirmed": "8f8fe14f7e1b3fb14fe356d6ae0fc16014d2c6f48e011a26e4a5ce0b81710441",  # noqa: E501
     "pruning_methods": "9cc8d4d7bda8fa9b3f9520adf7c5f0db6521e2493d2adff73096981687aa7f29",
-    "rewinding": "67acdf1701ae7dba20ac52540f35f03b650d4145050ff39f459eaed4322c51bd",
+    "rewinding": "257410e0582e81cb99d3c5ce1ab9326f77f94dfdfc99358490678ffe05762156",
+    "width": "00eeaed42d7377482da97ca369258e4ab04777942d41d5114708d0abff20f85c",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
     "sanity smoke": "bb8d3a5450440681afe626dd6ec4260d1b114049ae5e9af271531271cd6512b2",

@@ -9,7 +9,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -134,20 +133,6 @@ def sign_flip(x: ArrayLike, alternative: Alternative = "two-sided", *, shift: fl
     return float(test.pvalue)
 
 
-def non_inferior(differences: ArrayLike, margin: float, *, alpha: float = 0.05) -> bool:
-    """Return whether the upper 1 - alpha bound of the mean is below the margin; 0: superiority."""
-    return upper_bound(differences, 1 - alpha) < margin
-
-
-def fixed_sequence(passed: Sequence[bool]) -> int:
-    """Return how many hypotheses, in a preset order, are confirmed before the first that is not.
-
-    Each is tested at alpha, and all of them together err at alpha, without correction (Maurer et
-    al. 1995).
-    """
-    return sum(1 for _ in takewhile(bool, passed))
-
-
 def holm(p: ArrayLike) -> np.ndarray:
     """Return p-values adjusted by Holm (1979): max over j <= i of (m - j + 1) p_(j), at most 1.
 
@@ -258,8 +243,8 @@ def dependence(networks: int, again: int) -> float:
     """Return by what factor `noise_floor` is too small where networks stand in several pairs.
 
     Pairs are all of so many `networks`, and `again` second networks each beside its first. The
-    factor is the median, over simulated studies of equal normal networks, of the estimate over the
-    true quantile: near .7 for three networks, .8 for five, .9 for ten.
+    factor is the median of the estimate over the true quantile, in simulated studies of equal normal
+    networks: near .7 for three networks, .8 for five, .9 for ten.
     """
     rng = np.random.default_rng(0)
     values = rng.standard_normal((STUDIES, networks + again))

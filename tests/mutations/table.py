@@ -507,8 +507,8 @@ WORDING = (
             "a ticket learns faster that is so on average",
         ),
         (
-            '(", within the margin" if tested.holds else "")',
-            '""',
+            'True: ", within the margin"',
+            'True: ""',
             EQUAL,
             "a star stands at a rival that is better",
         ),
