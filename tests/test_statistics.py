@@ -453,7 +453,6 @@ FEW = "two or more finite values, not"
     [
         (lambda: st.t_interval([0.3]), rf"{FEW} \[0\.3\]"),
         (lambda: st.upper_bound([0.3]), FEW),
-        (lambda: st.upper_bound([0.3]), FEW),
         (lambda: st.t_test([0.3]), FEW),
         (lambda: st.sign_flip([0.3]), FEW),
         (lambda: st.t_interval([]), FEW),

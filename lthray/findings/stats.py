@@ -243,8 +243,8 @@ def dependence(networks: int, again: int) -> float:
     """Return by what factor `noise_floor` is too small where networks stand in several pairs.
 
     Pairs are all of so many `networks`, and `again` second networks each beside its first. The
-    factor is the median of the estimate over the true quantile, in simulated studies of equal normal
-    networks: near .7 for three networks, .8 for five, .9 for ten.
+    factor is the median of the estimate over the true quantile, in simulated studies of equal
+    normal networks: near .7 for three networks, .8 for five, .9 for ten.
     """
     rng = np.random.default_rng(0)
     values = rng.standard_normal((STUDIES, networks + again))
