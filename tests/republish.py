@@ -2,16 +2,18 @@
 `python -m tests.republish`.
 
 Rewrites the tables and sentences of results/, and in the README each line that showed one of them.
-Figures and the pages of other analyses are left as they are.
+Of a design the figures are made again too. Figures of verdicts and the pages of other analyses are
+left as they are.
 """
 
 import csv
+import re
 from pathlib import Path
 
-from lthray.findings import wording
-from lthray.findings.evidence import Evidence
+from lthray.findings import designs, sections, wording
+from lthray.findings.evidence import Evidence, comparable
 
-from .test_results import ROOT, published, rows
+from .test_results import BY, DESIGN, ROOT, published, recorded, rows
 
 
 def lines_of(table: list[list[str]], told: list[str]) -> list[str]:
@@ -39,10 +41,29 @@ def rule_of(table: list[list[str]]) -> str:
     return "| " + " | ".join(table[0]) + " |\n|" + "---|" * len(table[0])
 
 
+def of_design(readme: str) -> str:
+    """Write the page of the design anew and return the README with its tables and sentences."""
+    provenance = (DESIGN / "frequency.txt").read_text().splitlines()[-1]
+    made = {s.name: s for s in designs.sections(comparable(recorded(DESIGN)), BY, provenance)}
+    for name, section in made.items():
+        with (DESIGN / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(section.table)
+        if section.text:
+            (DESIGN / f"{name}.txt").write_text("\n".join(section.text) + "\n")
+        if section.figure:
+            (DESIGN / f"{name}.png").write_bytes(sections.png(section.figure))
+    tables = (sections.markdown(made[name].table) for name in ("frequency", "survival"))
+    before, part, after = re.split(r"(^## How often .*?)(?=^## )", readme, flags=re.M | re.S)
+    part = re.sub(r"(?:^\|.*\n)+", lambda found: next(tables), part, flags=re.M)
+    told = "".join(f"* {line}\n" for line in made["frequency"].text)
+    part = re.sub(r"(?:^\* .*\n)+", lambda found: told, part, flags=re.M)
+    return before + part + after
+
+
 def main() -> None:
-    """Write every verdict and the README."""
+    """Write every verdict, the page of the design, and the README."""
     path = ROOT / "README.md"
-    readme = path.read_text()
+    readme = of_design(path.read_text())
     for place, evidence in published():
         head = rule_of(rows(place.with_suffix(".csv")))
         readme = readme.replace(head, rule_of(wording.table(evidence)))

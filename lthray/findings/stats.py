@@ -190,26 +190,51 @@ def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Inte
     return Interval(p1 - p2 - below, p1 - p2 + above)
 
 
-def effective_size(groups: Sequence[Sequence[float]]) -> float:
-    """Return how many independent outcomes dependent ones are worth: N / (1 + (m - 1) ICC).
+class Effective(NamedTuple):
+    """A share's interval, and the number of independent outcomes that it is worth."""
 
-    m is the mean group size, ICC the intraclass correlation by one-way analysis of variance (Kish
-    1965), between 0 and 1. One group, or groups of one, are worth N.
+    low: float
+    high: float
+    size: float
+
+
+def korn_graubard(
+    share: float, variance: float, n: int, df: float, *, clusters: int, level: float = 0.95
+) -> Effective:
+    """Return the interval of a `share` of `n` dependent outcomes (Korn and Graubard 1998).
+
+    It is that of Clopper and Pearson for share (1 - share) / variance outcomes, times the square of
+    t_{n - 1} / t_df, at most n. `variance` is that of the share as clusters tell it, with `df`
+    degrees of freedom. Where all outcomes are alike no variance is told, and each of so many
+    `clusters` counts as one outcome.
     """
-    arrays = list(map(np.asarray, groups))
-    sizes = np.array(list(map(len, groups)), dtype=np.float64)
-    total, k = sizes.sum(), len(groups)
-    if k < 2 or total == k:
-        return float(total)
-    means = np.array(list(map(np.mean, arrays)))
-    grand = np.mean(np.concatenate(arrays))
-    between = (sizes * (means - grand) ** 2).sum() / (k - 1)
-    squares = sum(((a - m) ** 2).sum() for a, m in zip(arrays, means, strict=True))
-    within = squares / (total - k)
-    size = (total - (sizes**2).sum() / total) / (k - 1)
-    spread = between + (size - 1) * within
-    icc = min(max((between - within) / spread, 0.0), 1.0) if spread else 1.0
-    return float(total / (1 + (total / k - 1) * icc))
+    tail = (1 - level) / 2
+    size = float(clusters)
+    if 0 < share < 1:
+        narrower = scipy.special.stdtrit(n - 1, tail) / scipy.special.stdtrit(df, tail)
+        wanted = share * (1 - share) * narrower**2
+        size = float(wanted / variance) if variance * n > wanted else float(n)
+    won, lost = size * share, size * (1 - share)
+    low = float(scipy.special.betaincinv(won, lost + 1, tail)) if won else 0.0
+    high = float(scipy.special.betaincinv(won + 1, lost, 1 - tail)) if lost else 1.0
+    return Effective(low, high, size)
+
+
+def above(base: float, share: float, size: float) -> float:
+    """Return one-sided p of a share of `size` outcomes, which need not be whole, against `base`.
+
+    It is the tail to which the lower end of the interval of Clopper and Pearson belongs.
+    """
+    won, lost = size * share, size * (1 - share)
+    return float(scipy.special.betainc(won, lost + 1, base)) if won else 1.0
+
+
+def t_of(estimate: float, error: float, df: int, *, level: float = 0.95) -> tuple[Interval, float]:
+    """Return the t-interval of an estimate with a standard error, and its two-sided p against 0."""
+    half = float(scipy.special.stdtrit(df, (1 + level) / 2)) * error
+    t = abs(estimate) / error if error else math.inf
+    p = 2 * float(scipy.special.stdtr(df, -t)) if estimate else 1.0
+    return Interval(estimate - half, estimate + half), p
 
 
 def kaplan_meier(times: ArrayLike, observed: ArrayLike, *, level: float = 0.95) -> Survival:
