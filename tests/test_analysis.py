@@ -31,6 +31,7 @@ from lthray.tracking.read import Recorded
 from lthray.tracking.write import replay
 from lthray.trial.run import run
 
+from . import referee_frequency
 from .conftest import TINY
 
 CURVES = Path(__file__).parent.parent / "analysis" / "curves.py"
@@ -243,8 +244,10 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
     assert list(dict.fromkeys(names)) == ["all", "rewind.rule init", "rewind.rule late"]
     rules = {row[0] for row in rows_of(studies, "design.digits", "negatives")[1:]}
     assert rules == {"rewind.rule random"}
+    folder = studies / "runs/reports/design.digits"
     for name in ("frequency.png", "frequency.tex", "frequency.txt", "survival.csv", "survival.png"):
-        assert (studies / "runs/reports/design.digits" / name).stat().st_size > 0
+        assert (folder / name).stat().st_size > 0
+    assert list(referee_frequency.of_design(folder)) == []
 
 
 def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
@@ -260,6 +263,8 @@ def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     ]
     assert shares[-2:] == [["prune.budget overall", *row[1:]] for row in shares[:2]]
     assert [row[2] for row in shares] == ["4", "4", *["2"] * 4, "4", "4"]
+    folder = studies / "runs/reports/design.digits"
+    assert list(referee_frequency.of_design(folder, "rewind.rule")) == []
     names = {row[0] for row in rows_of(studies, "design.digits", "survival")[1:]}
     assert names <= {"init", "late"}
 

@@ -210,10 +210,12 @@ def test_names_alone_are_one_point_a_cell():
 def test_associations_are_those_of_scipy():
     rng = np.random.default_rng(0)
     a, b = rng.choice(list("xyz"), 60).tolist(), rng.choice(list("pq"), 60).tolist()
+    d = rng.choice(list("stuv"), 60).tolist()
     f, g = rng.normal(size=60).round(1).tolist(), rng.normal(size=60).tolist()
-    points = [dict(zip("abfg", row, strict=True)) for row in zip(a, b, f, g, strict=True)]
+    points = [dict(zip("abdfg", row, strict=True)) for row in zip(a, b, d, f, g, strict=True)]
     found = {(each.one, each.other): each.strength for each in associations(points)}
     assert found["a", "b"] == pytest.approx(cramer(a, b))
+    assert found["a", "d"] == pytest.approx(cramer(a, d))
     assert found["f", "g"] == pytest.approx(abs(stats.spearmanr(f, g).statistic))
     of_names = [[x for x, other in zip(f, a, strict=True) if other == name] for name in "xyz"]
     assert found["a", "f"] == pytest.approx(np.sqrt(stats.kruskal(*of_names).statistic / 59))

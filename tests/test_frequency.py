@@ -418,7 +418,7 @@ def test_the_word_that_decides_is_the_most_important():
 def test_survival_is_of_matching_and_not_of_winning():
     """Controls that beat every ticket do not end a trajectory."""
     dense = rung_of([[0.0, 0.0], [0.0, 0.02]], *np.full((2, 2, 2, 4), -1.0), density=0.5)
-    sparse = rung_of([[0.0, 0.02], [0.0, 0.0]], *np.full((2, 2, 2, 4), -1.0), density=0.1)
+    sparse = rung_of([[0.0, 0.02], [0.0, 0.02]], *np.full((2, 2, 2, 4), -1.0), density=0.1)
     drawn = [{"prune.criterion": "taylor"}, {"prune.criterion": "magnitude"}]
     design = design_of(drawn, [dense, sparse], 2)
     times, failed = survival.first_failures(design)
