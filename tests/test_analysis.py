@@ -22,17 +22,17 @@ from lthray.__main__ import main
 from lthray.config.options import Root
 from lthray.core.store import Store
 from lthray.findings.sections import latex
-from lthray.findings.stats import clopper_pearson
 from lthray.study.call import Call, resolve
-from lthray.study.comparators import AGAIN, against, forked, longer
+from lthray.study.comparators import AGAIN, against, drawn, forked, longer
 from lthray.study.ledger import DONE, Ledger
 from lthray.study.page import Confirmation, Design, Grid, Search, Study
 from lthray.study.queue import Queue
-from lthray.study.space import Choice, Range
+from lthray.study.space import Choice
 from lthray.tracking.read import Recorded
 from lthray.tracking.write import replay
 from lthray.trial.run import run
 
+from . import referee_frequency
 from .conftest import TINY
 
 CURVES = Path(__file__).parent.parent / "analysis" / "curves.py"
@@ -125,12 +125,9 @@ STUDIES = {
         name="design",
         about="How often?",
         seeds=(0, 1),
-        space=lambda config: {
-            "rewind.rule": Choice(("late", "init")),
-            "train.lr": Range(0.002, 0.004),
-        },
-        size=1,
-        arms=lambda config: against("reinit", "shuffle"),
+        space=lambda config: {"rewind.rule": Choice(("late", "init"))},
+        arms=lambda config: drawn("shuffle", "reinit", draws=2, rungs=(1, 2)),
+        negatives=lambda config: [{"rewind.rule": "random"}],
         words=WORDS,
     ),
     "rewind": Grid(
@@ -219,85 +216,59 @@ def test_a_design_yields_frequencies_that_count_what_was_recorded(monkeypatch, c
     text = page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits")
     assert "A design's frequency: for this space of recipes" in text
     head, *rows = rows_of(studies, "design.digits", "frequency")
-    assert [row[1] for row in rows] == ["0.5", "0.3", "any"]
-    assert {row[4] for row in rows} == {"4"}  # two recipes on two seeds
     found = Recorded(Root(out=str(studies / "runs")).uri, "design.digits").trials
-    excess = {}
+    excess: dict = defaultdict(dict)
     for t in found:
-        for r in t.rounds[1:]:
-            excess[t.point.control, t.point.config["train.lr"], t.point.seed, r.density] = r.metrics
-    wins, doubts = defaultdict(set), defaultdict(set)
-    for (control, lr, seed, d), m in excess.items():
-        others = (
-            [excess[c, lr, seed, d]["loss/excess"] for c in ("reinit", "shuffle")]
-            if control == "none"
-            else [-9.0]
-        )
-        if m["loss/excess"] < min(others):
-            sure = abs(m["loss/excess"] - 0.01) >= 2 * m["loss/excess_se"]
-            for at in (f"{d:.4g}", "any") if m["loss/excess"] < 0.01 or not sure else ():
-                (wins if sure else doubts)[at].add((lr, seed))
-    for row in rows:
-        won, doubt = wins[row[1]], doubts[row[1]] - wins[row[1]]
-        assert row[2:4] == [str(len(won)), str(len(doubt))]
-        assert row[9] == f"{len(won | doubt) / 4:.2f}"
-        low, high = clopper_pearson(round(len(won) / 4 * int(row[5])), int(row[5]))
-        assert row[8] == f"{low:.2f}-{high:.2f}"
-    assert head[0] == "recipes"
-    assert [row[0] for row in rows_of(studies, "design.digits", "shares")[1:]] == [
-        "all",
-        "rewind.rule init",
-        "rewind.rule late",
-    ]
+        config = t.point.config
+        if config.get("rewind.rule") != "random":
+            recipe = (config.get("rewind.rule"), t.point.seed)
+            for r in t.rounds[1:]:
+                arm = (t.point.control, config.get("draw", 0))
+                excess[f"{r.density:.4g}", recipe][arm] = r.metrics["loss/excess"]
+    assert len(excess) == 2 * 2 * 2  # two rungs, two recipes, two seeds
+    counts: dict = defaultdict(int)
+    for (density, _), arms in excess.items():
+        assert len(arms) == 1 + 2 * 2
+        d = arms["none", 0]
+        best = {
+            kind: all(d < arms[kind, draw] for draw in (1, 2)) for kind in ("shuffle", "reinit")
+        }
+        counts[density, "matches"] += d < 0.01
+        counts[density, "best of shuffled"] += best["shuffle"]
+        counts[density, "best of re-initialised"] += best["reinit"]
+        counts[density, "best of both"] += all(best.values())
+        counts[density, "wins"] += all(best.values()) and d < 0.01
+    told = [dict(zip(head, row, strict=True)) for row in rows]
+    assert {(row["density"], row["outcome"]): int(row["count"]) for row in told} == counts
+    assert {row["of"] for row in told} == {"4"}
+    assert {row["base rate"] for row in told} == {"0.33", "–"}
+    names = [row[0] for row in rows_of(studies, "design.digits", "shares")[1:]]
+    assert list(dict.fromkeys(names)) == ["all", "rewind.rule init", "rewind.rule late"]
+    rules = {row[0] for row in rows_of(studies, "design.digits", "negatives")[1:]}
+    assert rules == {"rewind.rule random"}
+    folder = studies / "runs/reports/design.digits"
     for name in ("frequency.png", "frequency.tex", "frequency.txt", "survival.csv", "survival.png"):
-        assert (studies / "runs/reports/design.digits" / name).stat().st_size > 0
-
-
-def test_shares_count_recipes_and_survival_ends_at_the_first_rung_that_does_not_win():
-    page_of = runpy.run_path(str(CURVES.parent / "ticket_frequency.py"))
-    kept, lost, doubt = {0.5: True, 0.1: True}, {0.5: True, 0.1: False}, {0.5: None, 0.1: True}
-    outcomes = {"a": [kept] * 3, "b": [lost] * 3, "c": [doubt] * 2}
-    found = [
-        page_of["Trajectory"](recipe, "all", won)
-        for recipe, mine in outcomes.items()
-        for won in mine
-    ]
-    first, second, anywhere = page_of["shares"]("all", found)
-    assert first[:6] == ["all", "0.5", "6", "2", "8", "3"]  # three recipes, each of one mind
-    assert second[:6] == ["all", "0.1", "5", "0", "8", "3"]
-    assert anywhere[:6] == ["all", "any", "8", "0", "8", "3"]
-    assert (first[6], first[9]) == ("0.75", "1.00")
-    assert page_of["first_failure"](found[0]) == (0.9, False)
-    assert page_of["first_failure"](found[3]) == (0.9, True)
-    assert page_of["first_failure"](page_of["Trajectory"]("d", "all", {0.5: False, 0.1: True})) == (
-        0.5,
-        True,
-    )
-    section = page_of["survival"](["all"], found)
-    assert section.table[1] == ["all", "8", "3", "not reached"]
-    assert section.figure.lines[0].y[-1] == pytest.approx(5 / 8)
+        assert (folder / name).stat().st_size > 0
+    assert list(referee_frequency.of_design(folder)) == []
 
 
 def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     by = ("--by", "rewind.rule", "prune.budget")
-    text = page(
-        monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", *by
-    )
-    rows = rows_of(studies, "design.digits", "frequency")
-    assert [row[0] for row in rows[1:]] == ["all"] * 3 + ["init"] * 3 + ["late"] * 3
-    assert [row[4] for row in rows[1:]] == ["4"] * 3 + ["2"] * 6
-    assert "Log-rank p of init against late" in text
+    page(monkeypatch, capsys, "ticket_frequency", studies, "--experiment", "design.digits", *by)
     head, *shares = rows_of(studies, "design.digits", "shares")
-    assert head[3:] == [row[1] for row in rows[1:4]]
-    assert [row[0] for row in shares] == [
+    assert head[:3] == ["recipes", "density", "of"]
+    assert list(dict.fromkeys(row[0] for row in shares)) == [
         "all",
         "rewind.rule init",
         "rewind.rule late",
         "prune.budget overall",
     ]
-    assert shares[3][1:] == shares[0][1:]
-    for i, row in enumerate(shares[:3]):  # the same numbers, a line each
-        assert row[3:] == [f"{one[6]} ({one[8]})" for one in rows[1 + 3 * i : 4 + 3 * i]]
+    assert shares[-2:] == [["prune.budget overall", *row[1:]] for row in shares[:2]]
+    assert [row[2] for row in shares] == ["4", "4", *["2"] * 4, "4", "4"]
+    folder = studies / "runs/reports/design.digits"
+    assert list(referee_frequency.of_design(folder, "rewind.rule")) == []
+    names = {row[0] for row in rows_of(studies, "design.digits", "survival")[1:]}
+    assert names <= {"init", "late"}
 
 
 def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(

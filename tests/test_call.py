@@ -14,7 +14,7 @@ from lthray.config.trial import TrialConfig
 from lthray.study.call import preview, resolve
 from lthray.study.comparators import AGAIN, against, doubled, longer, shorter, spaces
 from lthray.study.page import Confirmation, Design, Grid, Search, Study
-from lthray.study.space import Choice, Past, Range, Sampler, design, memory, promoted, without
+from lthray.study.space import Choice, Past, Range, Sampler, memory, promoted, without
 
 STUDIES = Path(__file__).parent.parent / "studies"
 SPACE = {
@@ -54,8 +54,11 @@ DESIGN = Design(
     name="design",
     about="A share.",
     seeds=(0, 1),
-    space=lambda config: {**SPACE, "train.lr": Range(1e-3, 1e-2, log=True)},
-    size=4,
+    space=lambda config: {
+        **{word: dial for word, dial in SPACE.items() if "dials" not in word},
+        "prune.budget": Choice(("overall", "ramp")),
+        "train.lr": Range(1e-3, 1e-2, log=True),
+    },
     arms=lambda config: against("reinit", "shuffle"),
 )
 LIST = Grid(
@@ -518,7 +521,7 @@ PLANS = {
     "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
     "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
     "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
-    "frequency": "212c084e1c17389d24588b480914cb9eb6e307f018bb2d546c0d6f123daea038",
+    "frequency": "2ab38aa4b82530c8c2b580d496f4257816432e761d1f51b1a646b8255a0631f0",
     "layerwise_search": "1bc6545b81386a30dff5c8b18b80f38b7b6ca4b9c63fd4a7c29e814ae64ea499",
     "layerwise_search confirmed": "8f8fe14f7e1b3fb14fe356d6ae0fc16014d2c6f48e011a26e4a5ce0b81710441",  # noqa: E501
     "pruning_methods": "9cc8d4d7bda8fa9b3f9520adf7c5f0db6521e2493d2adff73096981687aa7f29",
@@ -578,37 +581,32 @@ def test_samples_are_taken_of_the_controls_that_are_named():
 # designs
 
 
-def test_a_design_is_frozen_balanced_and_crossed_with_arms_and_seeds():
+def test_a_design_is_frozen_crossed_with_arms_and_seeds():
     found = call(DESIGN)
     assert (found.phase, found.space) == ("design", {})
-    assert len(found.points) == 16 * 3
-    assert found.trials == 16 * 3 * 2
-    assert [p["control"] for p in found.points[::16]] == ["none", "reinit", "shuffle"]
-    tickets = [
-        {w: v for w, v in p.items() if w not in ("control", "rungs", "measure.rounds")}
-        for p in found.points
-    ]
-    assert tickets[:16] == tickets[16:32] == tickets[32:]
-    assert [p["prune.criterion"] for p in tickets[:16]].count(
-        "random"
-    ) == 8  # a Sobol net is balanced in every coordinate
-    assert {p["rewind.fraction"] for p in tickets} == {0.05, 0.1}
-    for point in tickets[:16]:
+    words = ("control", "rungs", "measure.rounds")
+    tickets = [{w: v for w, v in p.items() if w not in words} for p in found.points]
+    cells = {tuple(v for v in p.values() if isinstance(v, str)) for p in tickets}
+    count = len(tickets) // 3
+    assert count > 2 * len(cells)
+    assert found.trials == 3 * count * 2
+    assert [p["control"] for p in found.points[::count]] == ["none", "reinit", "shuffle"]
+    assert tickets[:count] == tickets[count : 2 * count] == tickets[2 * count :]
+    for point in tickets[:count]:
         assert ("prune.slope" in point) == (point["prune.budget"] == "ramp")
-        assert ("prune.dials.0" in point) == (point["prune.budget"] == "sampled")
     assert call(DESIGN).points == found.points
-    assert len(call(DESIGN, "--smoke").points) == 2 * 3
+    assert len(call(DESIGN, "--smoke").points) < len(found.points)
     few = call(replace(DESIGN, space=lambda config: {"prune.criterion": SPACE["prune.criterion"]}))
-    assert len(few.points) == 2 * 3  # equal points are one
+    assert len(few.points) == 2 * 3  # a cell without a number has one point
 
 
-def test_a_design_fills_its_ranges_evenly():
-    space = {
-        "a": Range(1.0, 100.0, log=True),
-        "b": Range(-2.0, 2.0),
-        "c": Choice(("x", "y", "z", "w")),
-    }
-    points = design(space, 6, {})
-    assert sorted(int(16 * (p["b"] + 2) / 4) for p in points) == sorted(list(range(16)) * 4)
-    assert sum(p["a"] < 10 for p in points) == 32
-    assert {c: [p["c"] for p in points].count(c) for c in "xyzw"} == dict.fromkeys("xyzw", 16)
+def test_negative_controls_are_laid_over_a_few_points_and_never_over_a_given_word():
+    rules = [{"rewind.rule": "random"}, {"prune.criterion": "random"}]
+    page = replace(DESIGN, negatives=lambda config: rules, rare=8)
+    plain, found = call(DESIGN).points, call(page).points
+    more = [p for p in found if p not in plain]
+    assert 0 < len(more) <= len(plain) // 4
+    assert {p.get("rewind.rule") for p in more} == {None, "random"}
+    assert len(call(page, "--rewind.rule", "init").points) < len(found)
+    given = call(page, "--rewind.rule", "init", "--prune.criterion", "taylor")
+    assert not any("random" in p.values() for p in given.points)

@@ -110,6 +110,7 @@ BAD = {
     "sigma": (0.0, "greater than 0"),
     "rates": ((), "at least 1 item"),
     "rungs": (("last",), "valid integer"),
+    "draw": (-1, "greater than or equal to 0"),
     "fork": (-1, "greater than or equal to 0"),
     "measure.inception": (1, "valid string"),
     "origin": (1, "valid string"),
@@ -286,6 +287,7 @@ TOGETHER = [
     ({"origin": "t", "control": "lr"}, "has one rung and no chain"),
     ({"model.pretrained": "x", "control": "small_dense"}, "no narrower network"),
     ({"sigma": 1.0, "control": "shuffle"}, "only for control = 'perturb', not 'shuffle'"),
+    ({"draw": 1, "control": "one_shot"}, "only for control = one of reinit, shuffle"),
     ({"fork": 1, "control": "small_dense"}, "shares no weights with the chain"),
     ({"origin": "t", "rewind.rule": "tuned"}, "this trial's own dense run"),
     ({"rewind.rule": "given"}, "only with the ticket of another trial, origin"),
@@ -388,7 +390,7 @@ def test_every_word_has_one_role():
     roles = {role: words_of_role(role) for role in get_args(RoleName)}
     assert sorted(word for each in roles.values() for word in each) == sorted(words(TrialConfig))
     assert roles["identity"] == ("seed", "stream")
-    assert roles["control"] == ("control", "sigma", "rates", "fork", "rungs")
+    assert roles["control"] == ("control", "sigma", "rates", "draw", "fork", "rungs")
     parts = {role: {word.split(".")[0] for word in each} for role, each in roles.items()}
     assert parts["setting"] == {"data", "model", "objective", "latent", "train"}
     assert parts["recipe"] == {"prune", "rewind", "regime", "origin", "elastic"}
@@ -435,6 +437,7 @@ USELESS = {
     "regime.power": (2, {}),
     "sigma": (1.0, {}),
     "rates": ((1.0,), {}),
+    "draw": (1, {"control": "dense"}),
 }
 
 

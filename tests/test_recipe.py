@@ -229,6 +229,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "control": "none",
     "sigma": 0.5,
     "rates": (0.5, 1.0, 2.0),
+    "draw": 0,
     "fork": 0,
     "rungs": (),
     "measure.split": "validation",
@@ -278,6 +279,32 @@ def test_fresh_seeds_never_meet_initial_ones():
     seeds = {fresh_seed(tiny(seed=s), i) for s in range(50) for i in range(1, 40)}
     assert len(seeds) == 50 * 39
     assert min(seeds) >= 2**31
+    last = tiny(seed=2**31 - 1)  # the largest seed that there is
+    assert fresh_seed(last, 999) < fresh_seed(tiny(), 1, 1) < fresh_seed(last, 999, 1) < 2**63
+    assert fresh_seed(last, 999, 1) < fresh_seed(tiny(), 1, 2)
+
+
+@pytest.mark.parametrize("control", vocabulary.drawn_controls())
+@pytest.mark.parametrize("rule", ["late", "random"])
+def test_draws_of_a_control_share_the_chain_and_are_trained_apart(control, rule):
+    """Masks of the chain are those of the ticket, whatever is drawn in its place."""
+    words = {"rewind__rule": rule}
+    ticket = trajectory(tiny(**words))
+    drawn = [trajectory(tiny(control=control, draw=n, **words)) for n in range(5)]
+    for index in (1, 2):
+        chains = {each.rungs[index].chain.key for each in drawn}
+        assert chains == {ticket.rungs[index].chain.key}
+        shown = [each.rungs[index].shown for each in drawn]
+        assert len({run.key for run in shown}) == 5
+        assert {run.spec["stream"] for run in shown} == {ticket.rungs[index].shown.spec["stream"]}
+
+
+def test_a_first_draw_of_new_weights_is_the_ticket_of_weights_drawn_anew_and_no_other_is():
+    ticket, *drawn = (
+        trajectory(tiny(rewind__rule="random", **words)).rungs[1].shown.key
+        for words in ({}, *({"control": "reinit", "draw": n} for n in range(3)))
+    )
+    assert [key == ticket for key in drawn] == [True, False, False]
 
 
 def test_rules_with_a_rewind_point_are_those_whose_row_begins_or_ends_by_it():
@@ -288,6 +315,7 @@ def test_rules_with_a_rewind_point_are_those_whose_row_begins_or_ends_by_it():
 def test_names_are_short_and_tell_the_recipe():
     assert name_of(tiny()) == "overall late25% s0"
     assert name_of(tiny(prune__ladder=())) == "dense 8 steps s0"
+    assert name_of(tiny(control="shuffle", draw=3)) == "shuffle draw3 overall late25% s0"
     assert name_of(tiny(control="dense", fork=2)) == "dense fork2 overall late25% s0"
     words = {
         "prune__criterion": "synflow",

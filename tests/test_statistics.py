@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight, survdiff
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 from lthray.findings import stats as st
@@ -37,20 +37,6 @@ def test_the_t_interval_covers_as_it_says(n):
             low <= 0.3 <= high for low, high in (st.t_interval(x, level) for x in studies(n, 0.3))
         )
         assert covered == pytest.approx(level, abs=0.015 if level == 0.95 else 0.025)
-
-
-def test_a_percentile_bootstrap_of_five_seeds_does_not():
-    ones = np.ones(5)
-    found = (st.image_interval(10 + x, ones, resamples=400) for x in studies(5)[:2000])
-    assert rate(low <= 9 <= high for low, high in found) == pytest.approx(0.83, abs=0.025)
-
-
-def test_an_interval_over_images_covers_the_excess_of_all_images():
-    rng = np.random.default_rng(1)
-    hard = rng.gamma(4, size=(2000, 100, 1))  # some images are hard for both networks
-    a, b = (level * hard * rng.gamma(20, 1 / 20, size=(2000, 100, 3)) for level in (1.02, 1.0))
-    found = (st.image_interval(x, y, resamples=500) for x, y in zip(a, b, strict=True))
-    assert rate(low <= 0.02 <= high for low, high in found) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])
@@ -114,19 +100,6 @@ def coverage(interval, n: int, level: float, shares: np.ndarray) -> np.ndarray:
     low, high = np.array([interval(x, n, level=level) for x in range(n + 1)]).T
     p = shares[:, None]
     return (stats.binom.pmf(np.arange(n + 1), n, p) * ((low <= p) & (p <= high))).sum(1)
-
-
-@pytest.mark.parametrize(
-    ("p1", "n1", "p2", "n2"), [(0.9, 10, 0.5, 10), (0.5, 8, 0.5, 20), (0.8, 20, 0.3, 12)]
-)
-def test_newcombe_covers_the_difference_of_two_shares(p1, n1, p2, n2):
-    total = 0.0
-    for x1, x2 in itertools.product(range(n1 + 1), range(n2 + 1)):
-        low, high = st.newcombe(x1, n1, x2, n2)
-        total += (
-            stats.binom.pmf(x1, n1, p1) * stats.binom.pmf(x2, n2, p2) * (low <= p1 - p2 <= high)
-        )
-    assert total == pytest.approx(0.955, abs=0.02)
 
 
 def test_holm_errs_in_one_family_of_twenty():
@@ -225,17 +198,6 @@ def test_intervals_of_a_share_are_statsmodels(mine, theirs):
             assert mine(x, n, level=level) == pytest.approx((low if x else 0, high if x < n else 1))
 
 
-def test_newcombe_is_statsmodels_and_the_paper():
-    for x1, n1, x2, n2 in ((5, 5, 0, 5), (7, 10, 3, 12), (1, 20, 2, 8)):
-        for level in (0.95, 0.8):
-            expected = confint_proportions_2indep(
-                x1, n1, x2, n2, compare="diff", method="newcomb", alpha=1 - level
-            )
-            assert st.newcombe(x1, n1, x2, n2, level=level) == pytest.approx(expected)
-    # Newcombe 1998, table II (a)
-    assert st.newcombe(56, 70, 48, 80) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-
-
 @pytest.fixture
 def arms():
     """(sparsity, failed) of two arms on a common ladder: unsorted, with ties and censoring."""
@@ -272,23 +234,6 @@ def test_logrank_is_statsmodels(arms):
     assert found < 0.05
 
 
-def test_an_interval_over_images_is_that_of_the_delta_method_in_pairs():
-    rng = np.random.default_rng(11)
-    hard = rng.gamma(4, size=(400, 1))
-    a, b = (hard * rng.gamma(20, 1 / 20, size=(400, 5)) for _ in range(2))
-    excess, error = st.relative_excess(1.03 * a, b)
-    for level, z in ((0.95, 1.96), (0.8, 1.2816)):
-        low, high = st.image_interval(1.03 * a, b, level=level)
-        assert (low, high) == pytest.approx(
-            (excess - z * error, excess + z * error), abs=0.15 * error
-        )
-    assert (
-        st.image_interval(a, b)
-        == st.image_interval(a, b, seed=0)
-        != st.image_interval(a, b, seed=1)
-    )
-
-
 def test_the_error_of_an_excess_is_that_of_a_ratio_of_means_by_hand():
     """Cochran 1977, section 2.11, three images: sum (a - R b)^2 = 3.5 of ratio R = 1.5."""
     a, b = np.array([1.0, 2.0, 6.0]), np.array([1.0, 2.0, 3.0])
@@ -297,14 +242,6 @@ def test_the_error_of_an_excess_is_that_of_a_ratio_of_means_by_hand():
     columns = np.array([0.5, 1.5])  # two timesteps of one image are no two images
     assert st.relative_excess(np.outer(a, columns), np.outer(b, columns)) == pytest.approx(
         (0.5, error)
-    )
-
-
-def test_an_interval_over_images_is_the_same_seen_from_either_network():
-    a, b = np.random.default_rng(13).gamma(1, size=(2, 50))
-    low, high = st.image_interval(a, b)
-    assert st.image_interval(b, a) == pytest.approx(
-        (1 / (1 + high) - 1, 1 / (1 + low) - 1), abs=1e-5
     )
 
 
@@ -420,7 +357,6 @@ SAME = [0.1] * 3  # whose computed mean is not 0.1
             lambda: [round(f(10, 10).low, 2) for f in (st.jeffreys, st.clopper_pearson)],
             [0.78, 0.69],
         ),
-        (lambda: (st.newcombe(9, 9, 0, 9).high, st.newcombe(0, 9, 9, 9).low), (1, -1)),
         (lambda: st.kaplan_meier([3, 1, 2], [0, 0, 0]).survival.tolist(), [1, 1, 1]),
         (lambda: st.kaplan_meier([3, 1, 2], [0, 0, 0]).median, math.inf),
         (lambda: st.kaplan_meier([3, 1, 2, 2], [1, 1, 0, 1]).t.tolist(), [1, 2, 3]),
@@ -432,7 +368,6 @@ SAME = [0.1] * 3  # whose computed mean is not 0.1
         ),
         (lambda: st.logrank([1, 2], [0, 0], [1, 3], [0, 0]), 1),
         (lambda: st.logrank([1, 2], [1, 1], [1, 2], [1, 1]), 1),
-        (lambda: st.image_interval(1.02 * np.arange(1.0, 9), np.arange(1.0, 9)), (0.02, 0.02)),
     ],
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -464,9 +399,7 @@ FEW = "two or more finite values, not"
         (lambda: st.jeffreys(3, 2), "3 of 2 is not a share"),
         (lambda: st.jeffreys(0, 0), "0 of 0 is not a share"),
         (lambda: st.clopper_pearson(3, 2), "must not be greater than"),
-        (lambda: st.newcombe(1, 2, -1, 2), "must be an integer not less than 0"),
         (lambda: st.kaplan_meier([1, 2], [1]), "same length"),
-        (lambda: st.image_interval(np.ones(4), np.ones(5)), "same length"),
         (lambda: st.steps_to([(0, 1.0), (1, 0.5)], 0.7), "rising steps above 0"),
         (lambda: st.steps_to([(2, 1.0), (1, 0.5)], 0.7), "rising steps above 0"),
         (lambda: st.steps_to([(1, 1.0), (2, 0.0)], 0.7), "losses above 0"),
@@ -481,53 +414,3 @@ def test_what_makes_no_sense_is_refused(call, said):
 def test_who_only_imports_the_module_does_not_wait_for_scipy():
     code = "import sys, lthray.findings.stats; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-# outcomes that depend on one another
-
-
-def test_the_intraclass_correlation_is_that_of_the_analysis_of_variance():
-    """For groups of equal size m: (F - 1) / (F + m - 1), F by scipy."""
-    rng = np.random.default_rng(5)
-    for spread in (0.3, 1.0, 3.0):
-        groups = rng.normal(size=(7, 1)) * spread + rng.normal(size=(7, 4))
-        f = stats.f_oneway(*groups).statistic
-        icc = min(max((f - 1) / (f + 3), 0.0), 1.0)
-        assert st.effective_size(groups.tolist()) == pytest.approx(28 / (1 + 3 * icc))
-
-
-def test_groups_of_unlike_size_are_those_of_the_analysis_of_variance():
-    """By hand: 1 1 0 1, 0 0 and 1 have squares 27/28 between and 3/4 within, of 2 and 4 degrees."""
-    between, within = 27 / 28 / 2, 3 / 4 / 4
-    size = (7 - (16 + 4 + 1) / 7) / 2  # Donner 1986
-    icc = (between - within) / (between + (size - 1) * within)
-    groups = [[1, 1, 0, 1], [0, 0], [1]]
-    assert between / within == pytest.approx(stats.f_oneway(*groups).statistic)
-    assert st.effective_size(groups) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc))
-
-
-def test_groups_that_agree_count_once_and_those_that_do_not_count_whole():
-    assert st.effective_size([[1, 1, 1], [0, 0, 0]]) == pytest.approx(2)
-    # nothing tells them apart: the careful answer
-    assert st.effective_size([[1, 1, 1], [1, 1, 1]]) == pytest.approx(2)
-    assert st.effective_size([[0, 1], [1, 0], [0, 1]]) == pytest.approx(6)
-    assert st.effective_size([[1], [0], [1]]) == 3
-    assert st.effective_size([[1, 0, 1]]) == 3
-
-
-def test_a_share_of_trajectories_that_depend_on_their_recipe_is_covered():
-    """2,000 designs of 16 recipes on 5 seeds, each recipe with its own chance to win.
-
-    Taken for 80 independent outcomes the exact interval would miss the true share far too often.
-    """
-    rng, covered, naive, studies = np.random.default_rng(9), 0, 0, 2000
-    for _ in range(studies):
-        chance = rng.beta(0.6, 0.6, size=(16, 1))  # one half in the mean
-        won = rng.random((16, 5)) < chance
-        n = int(st.effective_size(won.tolist()))
-        for size, kind in ((n, "effective"), (80, "naive")):
-            low, high = st.clopper_pearson(round(won.mean() * size), size)
-            covered += kind == "effective" and low <= 0.5 <= high
-            naive += kind == "naive" and low <= 0.5 <= high
-    assert covered / studies >= 0.94
-    assert naive / studies < 0.85

@@ -967,26 +967,6 @@ def test_no_ticket_matches_a_converged_network_where_none_is_shown_to_be():
 # by seed, and down the ladder
 
 
-@pytest.mark.parametrize(
-    ("d", "shuffle", "reinit", "won"),
-    [
-        (0.0, 0.1, 0.1, True),
-        (0.0, 0.1, -0.1, False),
-        (0.0, -0.1, 0.1, False),
-        (0.02, 0.1, 0.1, False),
-        (0.0085, 0.1, 0.1, None),
-        (0.0115, 0.1, 0.1, None),
-        (0.0115, 0.0, 0.1, False),  # it lost to a control; the margin no longer matters
-    ],
-)
-def test_one_seed_wins_loses_or_is_undetermined(d, shuffle, reinit, won):
-    assert claims.wins(*only(study([d], [shuffle], [reinit]))) == {0: won}
-
-
-def test_without_controls_no_seed_wins():
-    assert claims.wins(*only(study(GOOD))) == {}
-
-
 def down(ticket, shuffle, reinit=None) -> list[TrialRecord]:
     """Return a study of two rungs: means of each arm at each, a seed being off by its spread."""
     found = []
@@ -1216,4 +1196,3 @@ def test_random_masks_at_low_density_never_win(store):
     (key,) = verdict.evidence.recipes
     assert not verdict.matched(key, 0.05)
     assert verdict.winning(key) == []
-    assert not any(claims.wins(verdict.evidence, verdict.evidence.recipes[key][0.05]).values())

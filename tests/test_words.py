@@ -135,6 +135,12 @@ def holding(table, says) -> set[str]:
             controls.CONTROLS,
             lambda row: row.mask in ("shuffled", "anywhere", "complement"),
         ),
+        (
+            vocabulary.CONTROLS,
+            lambda f: f.fresh,
+            controls.CONTROLS,
+            lambda row: row.rule == "random" or row.moved,
+        ),
         (vocabulary.CONTROLS, lambda f: f.trains, controls.CONTROLS, lambda row: True),
     ],
 )

@@ -26,6 +26,8 @@ def name_of(config: TrialConfig, shared: TrialConfig | None = None) -> str:
     words: list[str] = []
     if CONTROLS[config.control].trains:
         words.append(config.control)
+    if config.draw:
+        words.append(f"draw{config.draw}")
     if config.fork:
         words.append(f"fork{config.fork}")
     return " ".join([*words, recipe_of(config, shared), f"s{config.seed}"])

@@ -38,6 +38,7 @@ from lthray.config.vocabulary import (
     Elastic,
     RoleName,
     data_facts,
+    drawn_controls,
 )
 
 
@@ -81,6 +82,9 @@ class TrialConfig:
     rates: Annotated[Rates, Only("control", "small_dense"), Role("control")] = (0.5, 1.0, 2.0)
     """Multiples of train.lr with which the narrower network is trained; the one of least loss on
     validation images is shown."""
+    draw: Annotated[Whole, Only("control", *drawn_controls()), Role("control")] = 0
+    """n > 0: the n-th other draw of the control's random mask, new weights or noise, of one chain
+    and one stream. Draws of a control are independent of each other."""
     fork: Annotated[Whole, Role("control")] = 0
     """n > 0: the network in each ticket's place is trained on the n-th other stream, while the
     chain keeps its own; the loss is also measured between its end and that of the same weights on

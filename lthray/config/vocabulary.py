@@ -165,7 +165,9 @@ class ControlFacts:
     trains: bool = True
     """Whether anything is trained in the ticket's place."""
     other_weights: bool = False
-    """Whether its mask keeps weights that the ticket has cut."""
+    """Whether its mask keeps weights that the ticket has cut; it is drawn at random."""
+    fresh: bool = False
+    """Whether its weights are drawn or moved at random."""
     whole_network: bool = False
     """Whether its mask is drawn over the whole network, whatever the layers."""
     chain: bool = False
@@ -265,11 +267,11 @@ REWINDS: dict[str, RewindFacts] = {
 }
 CONTROLS: dict[str, ControlFacts] = {
     "none": ControlFacts(trains=False),
-    "reinit": ControlFacts(),
+    "reinit": ControlFacts(fresh=True),
     "shuffle": ControlFacts(other_weights=True),
     "random_mask": ControlFacts(other_weights=True, whole_network=True),
     "complement": ControlFacts(other_weights=True),
-    "perturb": ControlFacts(),
+    "perturb": ControlFacts(fresh=True),
     "dense": ControlFacts(),
     "small_dense": ControlFacts(chain=True, narrower=True),
     "equal_compute": ControlFacts(chain=True),
@@ -309,6 +311,11 @@ def learners(objective: str) -> tuple[str, ...]:
 def evidence_budgets() -> tuple[str, ...]:
     """Return the budgets whose densities follow from what is measured of the network."""
     return names(BUDGETS, lambda budget: budget.evidence)
+
+
+def drawn_controls() -> tuple[str, ...]:
+    """Return the controls whose mask or weights are drawn at random."""
+    return names(CONTROLS, lambda control: control.other_weights or control.fresh)
 
 
 def moving_regimes() -> tuple[str, ...]:

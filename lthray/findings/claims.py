@@ -33,13 +33,12 @@ from lthray.findings.comparators import (
 from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.floors import all_samplers, kid_margin, margin_of, samplers, speed
 from lthray.findings.registry import Place, Registry, Statement, Tested, level_of
-from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of, worse
+from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of
 
 FEW = 5  # seeds below which every verdict says so
 SAMPLERS = 2  # samplers under which samples must hold, at least
 FASTER = "faster"
 PER_RIVAL = 3  # claims against a dense network: matches, better, beaten
-BORDER = 2  # standard errors around the margin within which one seed decides nothing
 BOTH, NOTHING, UNTRIED = "both", "nothing", "not tried"
 
 
@@ -221,21 +220,3 @@ def judged(found: Iterable[Evidence], look: int = 1, times: float = 1.0) -> list
         family += statements(evidence, border)
     registry = Registry(family, level_of(look))
     return [Verdict(e, registry, m, look) for e, m in zip(settings, margins, strict=True)]
-
-
-def wins(evidence: Evidence, cell: Cell) -> dict[int, bool | None]:
-    """Return by seed whether a ticket matches its dense network and is below both controls.
-
-    None where both controls are beaten but the ticket is within two standard errors of the margin.
-    """
-    shuffled, fresh = (cell.excess(contrast.control) for contrast in NEEDED)
-    outcomes: dict[int, bool | None] = {}
-    for seed, r in cell.tickets.items():
-        if seed not in shuffled or seed not in fresh:
-            continue
-        d, error = worse(r)
-        beats_both = d < min(shuffled[seed], fresh[seed])
-        outcomes[seed] = beats_both and d < evidence.margin
-        if beats_both and abs(d - evidence.margin) < BORDER * error:
-            outcomes[seed] = None
-    return outcomes

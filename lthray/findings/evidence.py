@@ -315,10 +315,10 @@ def _is_second_dense(point: Point) -> bool:
 
 
 def _arm(point: Point) -> str:
-    """Return the name of an arm: the control, its noise where one was chosen, and the fork."""
+    """Return the name of an arm: the control, its noise where one was chosen, draw and fork."""
     words = [point.control]
     if "sigma" in point.config:
         words.append(f"{point.config['sigma']:g}")
-    if point.fork:
-        words.append(f"fork {point.fork}")
+    numbers = {"draw": point.config.get("draw", 0), "fork": point.fork}
+    words += [f"{word} {number}" for word, number in numbers.items() if number]
     return " ".join(words)

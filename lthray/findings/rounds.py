@@ -9,6 +9,7 @@ from lthray.core.record import Round
 
 MARGIN = 0.01  # of the dense loss, fixed before any run
 POINTS = 0.005  # of accuracy, likewise, for classifiers
+BORDER = 2  # standard errors around the margin within which one seed decides nothing
 CERTAIN = 1.645  # standard errors of the evaluation: one-sided 95 %
 EXTRACTOR = "lenet"  # feature extractor whose KID is judged
 

@@ -7,7 +7,6 @@ was measured, and no more.
 
 import math
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -53,37 +52,6 @@ def relative_excess(losses: np.ndarray, reference: np.ndarray) -> tuple[float, f
     excess = a.mean() / b.mean() - 1
     influence = (a - (1 + excess) * b) / b.mean()
     return float(excess), float(influence.std(ddof=1) / np.sqrt(len(a)))
-
-
-def image_interval(
-    losses: np.ndarray,
-    reference: np.ndarray,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Return the error of evaluating one network: `relative_excess` bootstrapped over images.
-
-    Pairs are kept; ends are percentiles. Never use it over seeds: of n seeds it covers .75 (n = 3),
-    .83 (5), .90 (10) instead of .95 (Hesterberg 2015, arXiv 1411.5279).
-    """
-
-    def excess(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        return a.mean(axis) / b.mean(axis) - 1
-
-    bootstrap = scipy.stats.bootstrap(
-        [_image_means(losses), _image_means(reference)],
-        excess,
-        paired=True,
-        confidence_level=level,
-        n_resamples=resamples,
-        batch=100,  # [100, images] in memory
-        method="percentile",
-        rng=seed,
-    )
-    low, high = bootstrap.confidence_interval
-    return Interval(float(low), float(high))
 
 
 def t_interval(x: ArrayLike, level: float = 0.95) -> Interval:
@@ -176,38 +144,51 @@ def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
-def newcombe(x1: int, n1: int, x2: int, n2: int, *, level: float = 0.95) -> Interval:
-    """Return the interval of p1 - p2 by two Wilson intervals (Newcombe 1998, method 10).
+class Effective(NamedTuple):
+    """A share's interval, and the number of independent outcomes that it is worth."""
 
-    Its ends are p1 - p2 minus, and plus, the hypotenuse of the sides that face that way.
+    low: float
+    high: float
+    size: float
+
+
+def korn_graubard(
+    share: float, variance: float, n: int, df: float, *, clusters: int, level: float = 0.95
+) -> Effective:
+    """Return the interval of a `share` of `n` dependent outcomes (Korn and Graubard 1998).
+
+    It is that of Clopper and Pearson for share (1 - share) / variance outcomes, times the square of
+    t_{n - 1} / t_df, at most n. `variance` is that of the share as clusters tell it, with `df`
+    degrees of freedom. Where all outcomes are alike no variance is told, and each of so many
+    `clusters` counts as one outcome.
     """
-    l1, u1 = scipy.stats.binomtest(x1, n1).proportion_ci(level, method="wilson")
-    l2, u2 = scipy.stats.binomtest(x2, n2).proportion_ci(level, method="wilson")
-    p1, p2 = x1 / n1, x2 / n2
-    below, above = math.hypot(p1 - l1, u2 - p2), math.hypot(u1 - p1, p2 - l2)
-    return Interval(p1 - p2 - below, p1 - p2 + above)
+    tail = (1 - level) / 2
+    size = float(clusters)
+    if 0 < share < 1:
+        narrower = scipy.special.stdtrit(n - 1, tail) / scipy.special.stdtrit(df, tail)
+        wanted = share * (1 - share) * narrower**2
+        size = float(wanted / variance) if variance * n > wanted else float(n)
+    won, lost = size * share, size * (1 - share)
+    low = float(scipy.special.betaincinv(won, lost + 1, tail)) if won else 0.0
+    high = float(scipy.special.betaincinv(won + 1, lost, 1 - tail)) if lost else 1.0
+    return Effective(low, high, size)
 
 
-def effective_size(groups: Sequence[Sequence[float]]) -> float:
-    """Return how many independent outcomes dependent ones are worth: N / (1 + (m - 1) ICC).
+def above(base: float, share: float, size: float) -> float:
+    """Return one-sided p of a share of `size` outcomes, which need not be whole, against `base`.
 
-    m is the mean group size, ICC the intraclass correlation by one-way analysis of variance (Kish
-    1965), between 0 and 1. One group, or groups of one, are worth N.
+    It is the tail to which the lower end of the interval of Clopper and Pearson belongs.
     """
-    arrays = list(map(np.asarray, groups))
-    sizes = np.array(list(map(len, groups)), dtype=np.float64)
-    total, k = sizes.sum(), len(groups)
-    if k < 2 or total == k:
-        return float(total)
-    means = np.array(list(map(np.mean, arrays)))
-    grand = np.mean(np.concatenate(arrays))
-    between = (sizes * (means - grand) ** 2).sum() / (k - 1)
-    squares = sum(((a - m) ** 2).sum() for a, m in zip(arrays, means, strict=True))
-    within = squares / (total - k)
-    size = (total - (sizes**2).sum() / total) / (k - 1)
-    spread = between + (size - 1) * within
-    icc = min(max((between - within) / spread, 0.0), 1.0) if spread else 1.0
-    return float(total / (1 + (total / k - 1) * icc))
+    won, lost = size * share, size * (1 - share)
+    return float(scipy.special.betainc(won, lost + 1, base)) if won else 1.0
+
+
+def t_of(estimate: float, error: float, df: int, *, level: float = 0.95) -> tuple[Interval, float]:
+    """Return the t-interval of an estimate with a standard error, and its two-sided p against 0."""
+    half = float(scipy.special.stdtrit(df, (1 + level) / 2)) * error
+    t = abs(estimate) / error if error else math.inf
+    p = 2 * float(scipy.special.stdtr(df, -t)) if estimate else 1.0
+    return Interval(estimate - half, estimate + half), p
 
 
 def kaplan_meier(times: ArrayLike, observed: ArrayLike, *, level: float = 0.95) -> Survival:

@@ -58,7 +58,7 @@ class Call:
         if not self.points:
             return wanted or self.study.drawn(smoke=self.options.smoke)
         listed = self._listed + len(self.beside)
-        return min(wanted, listed) if wanted else listed
+        return self.study.taken(wanted, listed)
 
     @property
     def _listed(self) -> int:

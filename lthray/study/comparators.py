@@ -39,6 +39,18 @@ def against(*controls: str, rungs: Sequence[int] = (), sampled: Sequence[str] = 
     return arms
 
 
+def drawn(*controls: str, draws: int, rungs: Sequence[int]) -> list[Words]:
+    """Return the arms of a recipe: the ticket itself, then so many `draws` of each of `controls`.
+
+    Draws of a control are independent of each other and share the ticket's chain and stream. Where
+    a ticket is no better than they are, it is the best of all with probability 1 / (draws + 1).
+    """
+    arms: list[Words] = [{"control": "none"}]
+    for control in against(*controls, rungs=rungs)[1:]:
+        arms += [{**control, "draw": draw} for draw in range(1, draws + 1)]
+    return arms
+
+
 def shorter(config: TrialConfig) -> Words:
     """Return the words of the dense network at half the steps of `config`, with its samples.
 

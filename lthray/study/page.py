@@ -1,8 +1,8 @@
 """What a study's page states: its question, its trials and its sizes, as one of three kinds.
 
-A Search draws its trials and learns from those that have ended; a Grid lists them; a Design lists
-points that cover a space evenly. Only a search can be wrong about its best, so it alone has a
-Confirmation. `Study` is what all of them answer to the call that is made of them.
+A Search draws its trials and learns from those that have ended; a Grid lists them; a Design crosses
+what varies, so that no word says anything of another. Only a search can be wrong about its best, so
+it alone has a Confirmation. `Study` is what all of them answer to the call that is made of them.
 """
 
 from abc import ABC, abstractmethod
@@ -10,9 +10,11 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from lthray.config.fields import ConfigError
 from lthray.config.options import NAME
 from lthray.config.trial import TrialConfig
-from lthray.study.space import Space, Words, design, without
+from lthray.study.design import MOST, corner, crossed, laid_over, strongest
+from lthray.study.space import Space, Words, without
 
 Points = tuple[Words, ...]
 Listed = Callable[[TrialConfig], Sequence[Words]]
@@ -81,6 +83,10 @@ class Study(ABC):
     def drawn(self, *, smoke: bool) -> int:
         """Return the number of trials that are drawn where the user names none: none of a list."""
         return 0
+
+    def taken(self, wanted: int | None, listed: int) -> int:
+        """Return how many of the `listed` trials are run, where the user wants so many."""
+        return min(wanted, listed) if wanted else listed
 
     def stops(self, rungs: int) -> frozenset[int]:
         """Return the rounds, of `rungs` after the dense one, at which a trial may be stopped."""
@@ -238,30 +244,60 @@ class Grid(Study):
 
 @dataclass(frozen=True, kw_only=True)
 class Design(Study):
-    """A study of how often something holds: a fixed Sobol design over a space, nothing searched.
+    """A study of how often something holds: a fixed design over a space, nothing searched.
 
-    Each of its 2^size points has all its arms and is run on all seeds.
+    Named words are fully crossed, and numbers are a Latin hypercube within each crossing. Each
+    point has all its arms and is run on all seeds.
     """
 
     phase: ClassVar[str] = "design"
 
     space: Searched
-    size: int
-    smoke_size: int = 1
-    """Size with --smoke."""
+    each: int = 4
+    """Points in every cell, a cell being a combination of the named words."""
     arms: Listed = ticket_alone
     """Words laid over each point: the ticket itself, its controls."""
+    negatives: Listed = nothing
+    """Words of rules that cannot win, each laid over a few points: negative controls."""
+    rare: int = 16
+    """One point in so many is also run as a negative control of each kind."""
     references: Listed = nothing
     """Words of what no point changes, such as dense networks."""
 
     def vary(
         self, config: TrialConfig, user_words: Container[str], *, smoke: bool
     ) -> tuple[Space, Points]:
-        """Return the points of the design with their arms, then the references."""
+        """Return the points of the design with their arms, then the references.
+
+        Raises ConfigError where words of so small a design go together. With `smoke` it is a corner
+        of the design: of all choices but the first, the first value, and one draw of each control.
+        """
         fixed = config.flat()
-        size = self.smoke_size if smoke else self.size
-        points = design(without(self.space(config), user_words, fixed), size, fixed)
-        return {}, _crossed(points, self.arms(config), self.references(config), user_words)
+        space: Space = without(self.space(config), user_words, fixed)
+        each = self.each
+        if smoke:
+            space, each = corner(space), 2
+        points = crossed(space, each, fixed)
+        found = strongest(points)
+        if found.strength >= MOST:
+            why = f"{found.one} and {found.other} go together ({found.strength:.2f}, not below"
+            raise ConfigError([f"{self.name}: {why} {MOST}); give one of them on the command line"])
+        given = user_words.__contains__
+        negatives = [words for words in self.negatives(config) if not any(map(given, words))]
+        points += laid_over(points, negatives, space, self.rare)
+        arms = [arm for arm in self.arms(config) if not smoke or arm.get("draw", 0) < 2]
+        return {}, _crossed(points, arms, self.references(config), user_words)
+
+    def taken(self, wanted: int | None, listed: int) -> int:
+        """Return the number of `listed` trials; ConfigError where the user wants fewer of them.
+
+        A part of a design would not be balanced.
+        """
+        if wanted and wanted < listed:
+            why = f"a design is balanced only as a whole, of {listed:,} trials"
+            smaller = "give words that it varies, or fewer --seeds"
+            raise ConfigError([f"--trials {wanted}: {why}; to make it smaller, {smaller}"])
+        return listed
 
 
 def _crossed(

@@ -22,7 +22,7 @@ Condition = tuple[str, tuple[Any, ...]]
 
 
 class Drawer(Protocol):
-    """What a word can be drawn from: an Optuna trial, or a row of a design."""
+    """What a word can be drawn from: an Optuna trial."""
 
     def suggest_categorical(self, word: str, values: Sequence[Any]) -> Any:
         """Return one of `values` for `word`."""
@@ -68,6 +68,12 @@ class Range:
         """Return whether `value` can be drawn."""
         return self.low <= value <= self.high
 
+    def at(self, share: float) -> float:
+        """Return the number at a `share`, from 0 to 1, of the way between the bounds."""
+        if self.log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + (self.high - self.low) * share
+
     def draw(self, word: str, drawer: Drawer) -> float:
         """Draw a number between the bounds for `word`."""
         return drawer.suggest_float(word, self.low, self.high, log=self.log)
@@ -91,12 +97,12 @@ def draw(space: Space, drawer: Drawer, fixed: Words) -> dict[str, Any]:
     """
     drawn: dict[str, Any] = {}
     for word, dial in space.items():
-        if _applies(dial, {**fixed, **drawn}):
+        if applies(dial, {**fixed, **drawn}):
             drawn[word] = dial.draw(word, drawer)
     return drawn
 
 
-def _applies(dial: Dial, words: Words) -> bool:
+def applies(dial: Dial, words: Words) -> bool:
     """Return whether the condition of a dial holds for `words`."""
     if dial.when is None:
         return True
@@ -118,7 +124,7 @@ def without(space: Space, user_words: Container[str], fixed: Words) -> dict[str,
     left = {}
     for word, dial in open_dials.items():
         other, _ = dial.when or ("", ())
-        if other in open_dials or _applies(dial, fixed):
+        if other in open_dials or applies(dial, fixed):
             left[word] = dial
     return left
 
@@ -133,37 +139,49 @@ def combinations(space: Space, words: Sequence[str]) -> list[dict[str, Any]]:
     return list(map(dict, itertools.product(*values)))
 
 
-# a design
+# a design and what is learnt from it
 
 
-def design(space: Space, n: int, fixed: Words) -> list[dict[str, Any]]:
-    """Return the 2^n points of a scrambled Sobol sequence over `space`, the same every time.
+def hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
+    """Return `n` points of a Latin hypercube, [n, dimensions] of numbers from 0 to 1.
 
-    No outcome moves them. Coordinates of words whose condition does not hold are left unused, since
-    a design of conditional words would not be one (Sobol 1967; scrambling of Owen 1998).
+    In each dimension every n-th part holds one point (McKay et al. 1979). Equal seeds give equal
+    points. Without a dimension there is one point.
     """
     from scipy.stats import qmc
 
-    points = []
-    for row in qmc.Sobol(len(space), scramble=True, rng=0).random_base2(n):
-        coordinates = dict(zip(space, map(float, row), strict=True))
-        points.append(draw(space, _Row(coordinates), fixed))
-    return points
+    if not dimensions:
+        return [[]]
+    return qmc.LatinHypercube(dimensions, rng=seed).random(n).tolist()
 
 
-class _Row:
-    """A row of a design: turns a number from 0 to 1 into a value, word by word."""
+def importances(words: Mapping[str, Sequence[Any]], values: Sequence[float]) -> dict[str, float]:
+    """Return by word the share of the variance of `values` that it explains by itself: fANOVA.
 
-    def __init__(self, coordinates: Mapping[str, float]):
-        self.coordinates = coordinates
+    `words` has the value of each word in every point. The variance is that of a random forest over
+    the points (Hutter et al. 2014), as Optuna takes it; the shares are of all that words explain
+    alone. Numbers above 0 are taken on a log scale.
+    """
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator
 
-    def suggest_categorical(self, word: str, values: Sequence[Any]) -> Any:
-        return values[min(int(self.coordinates[word] * len(values)), len(values) - 1)]
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    distributions = {word: _spanned(taken) for word, taken in words.items()}
+    study = optuna.create_study(direction="minimize")
+    for *point, value in zip(*words.values(), values, strict=True):
+        params = dict(zip(words, point, strict=True))
+        study.add_trial(
+            optuna.trial.create_trial(value=value, params=params, distributions=distributions)
+        )
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
-    def suggest_float(self, word: str, low: float, high: float, *, log: bool) -> float:
-        if log:
-            return low * (high / low) ** self.coordinates[word]
-        return low + (high - low) * self.coordinates[word]
+
+def _spanned(taken: Sequence[Any]) -> "optuna.distributions.BaseDistribution":
+    """Return the distribution over the values that a word has taken."""
+    if isinstance(taken[0], float):
+        return Range(min(taken), max(taken), log=min(taken) > 0).distribution()
+    return Choice(tuple(dict.fromkeys(taken))).distribution()
 
 
 # what a search knows

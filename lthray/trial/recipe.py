@@ -28,6 +28,8 @@ from lthray.trial.trajectory import WHOLE, Rung, Trajectory
 
 SECOND = 2**31
 """Streams from here on are those of second runs; seeds from here on are those of fresh weights."""
+DRAW = 2**42
+"""Seeds of a further draw lie so far above those of the one before: no seed is so large."""
 
 
 def trajectory(config: TrialConfig) -> Trajectory:
@@ -83,7 +85,7 @@ class Recipe:
             return Rung(0, 1.0, WHOLE, dense, dense)
         density, before = self.densities[index - 1], self.rung(index - 1)
         mask = self.prune(density, before)
-        ticket = self.rewound(self.config.rewind.rule, mask, before, index, moves=True)
+        ticket = self.rewound(self.config.rewind.rule, mask, before, index)
         return Rung(index, density, mask, ticket, ticket)
 
     # what is trained in a ticket's place
@@ -123,21 +125,21 @@ class Recipe:
         before, index = self.rung(rung.index - 1), rung.index
         rule = (row.rule if row else "") or self.config.rewind.rule
         if row is None:
-            return self.rewound(rule, rung.mask, before, index, stream, moves=True)
+            return self.rewound(rule, rung.mask, before, index, stream)
         if row.mask == "whole":
-            return self.whole(rule, index, stream)
+            return self.whole(row, rule, index, stream)
         if row.mask == "longer":
             return self.longer(rung.spent, stream)
         if row.mask == "at_once":
             mask = self.prune(rung.density, self.rung(0))
-            return self.rewound(rule, mask, self.rung(0), index, stream)
+            return self.rewound(rule, mask, self.rung(0), index, stream, row=row)
         mask = rung.chain if self.moves else rung.mask  # as the ticket's training has left it
         if row.mask in MASKS:
-            drawn = {"mask": row.mask, "seed": fresh_seed(self.config, index)}
+            drawn = {"mask": row.mask, "seed": fresh_seed(self.config, index, self.config.draw)}
             mask = Step("control", drawn, (mask,))
-        return self.rewound(rule, mask, before, index, stream, moved=row.moved)
+        return self.rewound(rule, mask, before, index, stream, row=row)
 
-    def whole(self, rule: str, index: int, stream: int) -> Step:
+    def whole(self, row: Control, rule: str, index: int, stream: int) -> Step:
         """Return the dense network as a rung rewinds it.
 
         Where it would go on as it went, that is the dense run itself, or one on another stream.
@@ -148,7 +150,7 @@ class Recipe:
             return self.sources.train(dense.parents[0], 0, c.train.steps, stream)
         if from_anchor and stream == c.stream and c.rewind.state == "rewound":
             return dense
-        return self.rewound(rule, WHOLE, self.rung(0), index, stream)
+        return self.rewound(rule, WHOLE, self.rung(0), index, stream, row=row)
 
     def longer(self, steps: int, stream: int) -> Step:
         """Return the dense network on a schedule of its own of so many `steps`."""
@@ -180,10 +182,11 @@ class Recipe:
             implied["looks"] = looks(*last.chain.span, c.prune)[:-1]
         return Step("prune", spec, (last.chain, last.mask), implied)
 
-    def begin(self, rule: str, mask: Step, before: Rung, index: int) -> Step:
+    def begin(self, rule: str, mask: Step, before: Rung, index: int, draw: int = 0) -> Step:
         """Return the weights from which a run begins under `mask`, as the rewinding `rule` says.
 
-        `before` is the rung before, `index` the rung's own.
+        `before` is the rung before, `index` the rung's own, `draw` which of the new weights are
+        taken where the rule draws them.
         """
         c, row = self.config, REWINDS[rule]
         if row.weights == "given":
@@ -193,7 +196,7 @@ class Recipe:
         previous = row.weights == "trained" or c.rewind.anchor == "previous"
         source = before.chain if previous else self.sources.dense
         if row.weights == "fresh":
-            source = self.sources.init(fresh_seed(c, index))
+            source = self.sources.init(fresh_seed(c, index, draw))
         if row.weights == "sign" and mask is WHOLE:  # no mask tells the layers that may be cut
             spec |= words_of(c, ("prune.layers",))
         if row.weights == "anchor":
@@ -210,20 +213,21 @@ class Recipe:
         index: int,
         stream: int | None = None,
         *,
-        moved: bool = False,
-        moves: bool = False,
+        row: Control | None = None,
     ) -> Step:
         """Return the training run of `mask` from the weights that `rule` gives.
 
-        `moved`: the weights are perturbed first; `moves`: a regime may move the mask on the way.
+        `row` is that of the control which is trained; of a ticket there is none, and a regime may
+        move its mask on the way. Weights are drawn otherwise only where the control draws them.
         """
-        begin = self.begin(rule, mask, before, index)
-        if moved:
-            spec = {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index)}
+        draw = self.config.draw
+        begin = self.begin(rule, mask, before, index, draw if row and row.rule else 0)
+        if row and row.moved:
+            spec = {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index, draw)}
             begin = Step("control", spec, (begin,))
         given = self.borrowed.origin.ticket.start if self.borrowed else 0
         start, end = span(rule, self.k, self.config.train.steps, given)
-        moving = before.chain if moves and self.moves else None
+        moving = before.chain if self.moves and not row else None
         return self.sources.train(begin, start, end, stream, moving)
 
     @property
@@ -247,6 +251,9 @@ class Recipe:
         return self.sources.dense.length + rounds * self.rung(1).chain.length
 
 
-def fresh_seed(config: TrialConfig, index: int) -> int:
-    """Return the seed of a rung's new weights and random masks: never an initial seed."""
-    return SECOND + config.seed * 1000 + index
+def fresh_seed(config: TrialConfig, index: int, draw: int = 0) -> int:
+    """Return the seed of a rung's new weights and random masks: never an initial seed.
+
+    Each further `draw` has one of its own.
+    """
+    return SECOND + config.seed * 1000 + index + DRAW * draw

@@ -52,7 +52,6 @@ CELL = (
     f"{BOUNDS}::test_a_cell_is_a_mean_and_its_bound_at_the_level_of_its_test_starred_where_the_"
     "claim_holds"
 )
-BORDERS = f"{BOUNDS}::test_a_seed_wins_below_both_controls_and_two_errors_off_the_margin"
 ONE = f"{BOUNDS}::test_one_network_matches_by_the_one_sided_error_of_its_evaluation"
 ARMS = (
     f"{BOUNDS}::test_an_arm_is_a_control_its_noise_and_its_stream_and_a_dense_control_is_no_second_"
@@ -99,7 +98,17 @@ FOUND = "test_registry.py::test_what_can_be_found_is_at_the_level_of_the_claim"
 LOST = "test_registry.py::test_seeds_that_are_lost_support_nothing"
 OUTLIER = "test_registry.py::test_an_outlier_is_told"
 SEEDS = "test_statistics.py::test_the_mean_of_seeds_is_statsmodels"
-GROUPS = "test_statistics.py::test_groups_of_unlike_size_are_those_of_the_analysis_of_variance"
+SURVEY = "test_frequency.py::test_one_way_clusters_give_the_interval_of_r_survey"
+COUNTED = "test_frequency.py::test_a_ticket_wins_that_matches_and_is_the_best_of_both_kinds"
+COVERED = (
+    "test_frequency.py::test_a_share_is_covered_whichever_of_recipe_and_seed_makes_outcomes_alike"
+)
+LOST = "test_frequency.py::test_a_planned_trial_without_a_number_is_the_worst_outcome"
+APART = "test_frequency.py::test_negative_controls_are_in_no_share"
+RATES = "test_frequency.py::test_base_rates_are_what_exchangeable_networks_do"
+MIXED = "test_frequency.py::test_the_mixed_model_is_that_of_statsmodels"
+TOGETHER = "test_designs.py::test_associations_are_those_of_scipy"
+DRAWS = "test_recipe.py::test_draws_of_a_control_share_the_chain_and_are_trained_apart"
 RATIO = "test_statistics.py::test_the_error_of_an_excess_is_that_of_a_ratio_of_means_by_hand"
 CURVES = "test_statistics.py::test_a_target_is_reached_once_and_for_all"
 DEPENDENCE = "test_statistics.py::test_the_dependence_of_pairs_is_that_of_a_simulation"
@@ -223,14 +232,6 @@ CLAIMS = rows(
         WINNING,
         "a match alone is a win",
     ),
-    (
-        "beats_both = d < min(shuffled[seed], fresh[seed])",
-        "beats_both = d < max(shuffled[seed], fresh[seed])",
-        BORDERS,
-        "a seed wins that beats one of its two controls",
-    ),
-    ("beats_both = d < min(", "beats_both = d <= min(", BORDERS, "a draw with a control is a win"),
-    ("BORDER = 2 ", "BORDER = 2.5 ", BORDERS, "clear wins of a seed are undetermined"),
 )
 
 COMPARATORS = rows(
@@ -576,10 +577,16 @@ STATISTICS = rows(
         "timesteps of one image count as images",
     ),
     (
-        "size = (total - (sizes**2).sum() / total) / (k - 1)",
-        "size = total / k",
-        GROUPS,
-        "groups of unlike size are taken for equal ones",
+        "wanted = share * (1 - share) * narrower**2",
+        "wanted = share * (1 - share)",
+        SURVEY,
+        "few clusters are taken for many",
+    ),
+    (
+        "scipy.special.betaincinv(won, lost + 1, tail)",
+        "scipy.special.betaincinv(won + 1, lost, tail)",
+        SURVEY,
+        "the lower end of a share is too high",
     ),
     (
         "~np.asarray(observed, dtype=bool)",
@@ -613,6 +620,88 @@ STATISTICS = rows(
         "second networks tell nothing of chance",
     ),
 )
+
+FREQUENCY = (
+    *rows(
+        "findings/frequency.py",
+        (
+            "self.excess < each.min(-1)",
+            "self.excess < each.max(-1)",
+            COUNTED,
+            "one control is enough",
+        ),
+        (
+            "np.where(np.isfinite(draws), draws, -np.inf)",
+            "np.where(np.isfinite(draws), draws, np.inf)",
+            LOST,
+            "a control that failed is beaten",
+        ),
+        (
+            "np.where(lost, np.inf, excess)",
+            "np.where(lost, -np.inf, excess)",
+            LOST,
+            "a ticket that failed wins",
+        ),
+        (
+            "1 / (1 + each.shape[-1])",
+            "1 / each.shape[-1]",
+            RATES,
+            "the ticket is not among its rivals",
+        ),
+        (
+            "if words[word] == rule]",
+            "if words[word] == rule and False]",
+            APART,
+            "what cannot win is in the denominator",
+        ),
+        (
+            "variance = max(ways.max(), ways.sum() - _between(off.ravel()))",
+            "variance = ways[0]",
+            COVERED,
+            "trajectories of one seed are independent",
+        ),
+    ),
+    *rows(
+        "findings/effects.py",
+        (
+            "recipe = between - noise / seeds",
+            "recipe = between",
+            MIXED,
+            "noise of seeds is a spread of recipes",
+        ),
+        (
+            ")) / spare  # of means",
+            ")) / len(means)  # of means",
+            MIXED,
+            "coefficients cost nothing",
+        ),
+    ),
+    *rows(
+        "findings/survival.py",
+        (
+            "np.isnan(times) & ~rung",
+            "~rung",
+            "test_frequency.py::test_survival_is_of_matching_and_not_of_winning",
+            "the last failure is the first",
+        ),
+    ),
+    *rows(
+        "study/design.py",
+        (
+            "columns = _ranks(values)[:, None]",
+            "columns = np.array(values)[:, None]",
+            TOGETHER,
+            "two numbers go together by a line alone",
+        ),
+        (
+            "least = max(min(a.shape[1], b.shape[1]), 1)",
+            "least = 1",
+            TOGETHER,
+            "words of many values go together more",
+        ),
+    ),
+)
+"""How often tickets win, and over what."""
 
 KEYS = (
     *rows(
@@ -697,16 +786,28 @@ KEYS = (
             "the first step begins with the moments of no step",
         ),
         (
-            "self.sources.init(fresh_seed(c, index))",
-            "self.sources.init(fresh_seed(c, 1))",
+            "self.sources.init(fresh_seed(c, index, draw))",
+            "self.sources.init(fresh_seed(c, 1, draw))",
             SPECS,
             "all rungs are re-initialised with the same weights",
         ),
         (
-            '{"mask": row.mask, "seed": fresh_seed(self.config, index)}',
+            '{"mask": row.mask, "seed": fresh_seed(self.config, index, self.config.draw)}',
             '{"mask": row.mask, "seed": SECOND + index}',
             SPECS,
             "all seeds share one shuffle",
+        ),
+        (
+            "SECOND + config.seed * 1000 + index + DRAW * draw",
+            "SECOND + config.seed * 1000 + index",
+            DRAWS,
+            "all draws of a control are one",
+        ),
+        (
+            "draw if row and row.rule else 0",
+            "draw",
+            DRAWS,
+            "a shuffled mask is trained from other weights than the ticket",
         ),
         (
             "SECOND + 1000 * self.config.stream + fork if fork",
@@ -1068,6 +1169,7 @@ TABLE = (
     *ROUNDS,
     *WORDING,
     *STATISTICS,
+    *FREQUENCY,
     *KEYS,
     *COUNTS,
     *RESULTS,
