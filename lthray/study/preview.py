@@ -13,6 +13,7 @@ from lthray.core.record import Point
 from lthray.core.ticket import Mask
 from lthray.study import resources
 from lthray.study.call import Call, preview
+from lthray.study.page import Grid
 from lthray.study.room import size_of
 from lthray.study.terminal import duration
 from lthray.task import data
@@ -48,7 +49,8 @@ def _confirmed(call: Call) -> list[TrialConfig]:
 
 def judged(call: Call) -> list[Point]:
     """Return the trials of a call that a verdict is given on: a confirmation's, or a list's."""
-    configs = _confirmed(call) or (preview(call) if call.points else [])
+    listed = preview(call) if call.phase == Grid.phase else []
+    configs = _confirmed(call) or listed
     return [point(trajectory(config), {}, call.phase) for config in configs]
 
 
