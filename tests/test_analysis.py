@@ -268,7 +268,7 @@ def test_frequencies_by_a_word_of_the_config(monkeypatch, capsys, studies):
     folder = studies / "runs/reports/design.digits"
     assert list(referee_frequency.of_design(folder, "rewind.rule")) == []
     names = {row[0] for row in rows_of(studies, "design.digits", "survival")[1:]}
-    assert names <= {"init", "late"}
+    assert names <= {"init", "late", "init against late"}
 
 
 def test_references_of_twice_the_steps_are_in_no_mean_over_dense_networks(

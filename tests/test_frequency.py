@@ -432,9 +432,15 @@ def test_survival_is_of_matching_and_not_of_winning():
 def test_groups_are_compared_only_where_both_have_failures():
     rung = rung_of([[0.0, 0.0], [0.02, 0.02]], *np.ones((2, 2, 2, 4)))
     design = design_of([{"rewind.rule": "late"}, {"rewind.rule": "init"}], [rung], 2)
-    text = designs.survival(design, ["rewind.rule"]).text
+    section = designs.survival(design, ["rewind.rule"])
+    text = section.text
+    assert section.table[-1] == ["init against late", "log-rank p", "–", "–", "–"]
     assert text[-1] == "init and late are not compared: one of them never ceases to match."
     assert "p " not in text[-1]
+    both = rung_of([[0.0, 0.02], [0.02, 0.02]], *np.ones((2, 2, 2, 4)))
+    section = designs.survival(replace(design, rungs=[both]), ["rewind.rule"])
+    assert section.table[-1] == ["init against late", "log-rank p", "–", "–", "1"]
+    assert "Log-rank p of init against late: 1, by permutation of whole" in section.text[-1]
 
 
 def test_the_permutation_of_recipes_errs_as_it_should_where_log_rank_does_not():

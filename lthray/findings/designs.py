@@ -253,19 +253,22 @@ def survival(design: Studied, by: Sequence[str]) -> Section:
         cease = f"{failed.sum()} of {group.size} trajectories cease to match"
         text.append(f"{name}: {cease}{half}.")
     if len(groups) == 2:
-        text.append(_compared(design, by[0]))
+        p, told = _compared(design, by[0])
+        rows.append([" against ".join(groups), "log-rank p", NONE, NONE, p])
+        text.append(told)
     chart = Lines("sparsity", "share that still matches", lines, ladder=False, steps=True)
     return Section("survival", "Down to which sparsity tickets match", text, rows, chart)
 
 
-def _compared(design: Studied, word: str) -> str:
-    """Return the log-rank test of the two values of a word, or why there is none."""
+def _compared(design: Studied, word: str) -> tuple[str, str]:
+    """Return the p of the log-rank test of the two values of a word, and what it is, or why there
+    is none."""
     one, other = design.by(word)
     first = np.array([str(words[word]) == one for words in design.recipes])
     p = logrank(*first_failures(design), first)
     if math.isnan(p):
-        return f"{one} and {other} are not compared: one of them never ceases to match."
-    return (
+        return NONE, f"{one} and {other} are not compared: one of them never ceases to match."
+    return f"{p:.2g}", (
         f"Log-rank p of {one} against {other}: {p:.2g}, by permutation of whole recipes, since "
         f"trajectories of one recipe are not independent. {fx.EXPLORED}"
     )
