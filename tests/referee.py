@@ -350,8 +350,9 @@ def again(page: Page, head: list[str], row: list[str], budget: int | None) -> li
     return page.row(place, head)
 
 
-def disagreements(results: Path = RESULTS) -> Iterator[str]:
+def disagreements(results: Path | None = None) -> Iterator[str]:
     """Yield a line for each row that is published otherwise than it is recomputed."""
+    results = results or RESULTS
     for path in sorted(results.glob("*/verdict*.csv")):
         page = Page(json.loads((path.parent / "trials.json").read_text()))
         budget = path.stem.removeprefix("verdict_")

@@ -114,8 +114,9 @@ def made(name: str, trials: list[Trial], head: list[str]) -> Iterator[list[str]]
     return (barriers if name == "barriers" else connections)(trials, head)
 
 
-def disagreements(results: Path = RESULTS) -> Iterator[str]:
+def disagreements(results: Path | None = None) -> Iterator[str]:
     """Yield a line for each row that is published otherwise than it is recomputed."""
+    results = results or RESULTS
     for path in sorted(results.glob("*/barriers.csv")):
         trials = json.loads((path.parent / "trials.json").read_text())
         for name in ("barriers", "stability", "connections"):

@@ -2,12 +2,17 @@
 
 A folder of results/ holds the trials of a study, and the tables and sentences that analyses make of
 them. This command makes these again, with their figures, and a page of each folder in docs/results.
-A study is published for the first time by copying what an analysis has left below runs/reports.
+
+    python -m tests.republish runs/reports/convergence.digits
+
+adds the trials of a report to those of its folder, or publishes it for the first time: trials of
+several sittings become one page.
 """
 
 import csv
 import re
 import runpy
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -64,10 +69,34 @@ def published(folder: Path) -> list[str]:
 def provenance(folder: Path) -> str:
     """Return the line that says when, with what and on what the trials of a folder were made."""
     for path in sorted(folder.glob("*.txt")):
-        for line in path.read_text().splitlines():
-            if line.startswith(RECORDED):
-                return line
+        lines = path.read_text().splitlines()
+        if told := [line for line in lines if line.startswith(RECORDED)]:
+            return " ".join(told)
     return ""
+
+
+def add(report: Path) -> None:
+    """Add the trials of a report, and where they come from, to the folder of its name.
+
+    A folder that is not there yet takes over all tables and sentences.
+    """
+    folder = ROOT / "results" / report.name
+    if not folder.is_dir():
+        folder.mkdir()
+        for path in (*report.glob("*.csv"), *report.glob("*.txt")):
+            if path.stem.partition("_")[0] in PAGES and not path.stem.endswith(
+                ("_claims", "_margins")
+            ):
+                (folder / path.name).write_bytes(path.read_bytes())
+        (folder / "trials.json").write_bytes((report / "trials.json").read_bytes())
+        return
+    known = {trial.id: trial for trial in recorded(folder)}
+    before = len(known)
+    known |= {trial.id: trial for trial in recorded(report)}
+    (folder / "trials.json").write_text(sections.dump(list(known.values())))
+    if len(known) > before:
+        place = next(path for path in sorted(folder.glob("*.txt")) if RECORDED in path.read_text())
+        place.write_text(place.read_text() + provenance(report) + "\n")
 
 
 def looks(folder: Path) -> int:
@@ -177,8 +206,10 @@ def index() -> str:
 
 
 def main() -> None:
-    """Write every folder and its page."""
+    """Add the reports that are named, and write every folder and its page."""
     SHOWN.mkdir(exist_ok=True)
+    for report in sys.argv[1:]:
+        add(Path(report))
     for folder in folders():
         shown = list(made(folder))
         for section in shown:

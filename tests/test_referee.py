@@ -39,8 +39,9 @@ def test_a_number_that_is_not_that_of_the_trials_is_told(tmp_path, monkeypatch, 
     changed = next(t for t in trials if t["point"]["control"] == control)
     changed["rounds"][-1]["metrics"]["loss/heldout"] *= 1.05
     (place / "trials.json").write_text(json.dumps(trials))
-    (line,) = referee.disagreements()
-    assert line.startswith("layerwise_search.digits verdict: ['overall late5%', '0.0625'")
+    lines = list(referee.disagreements())  # bounds of other rows move with the family
+    row = "layerwise_search.digits verdict: ['overall late5%', '0.0625'"
+    assert any(line.startswith(row) for line in lines)
 
 
 @pytest.fixture(scope="module")

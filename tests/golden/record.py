@@ -3,6 +3,7 @@
 Prints what differs from what was recorded, so that the commit can say why.
 """
 
+import hashlib
 import json
 import math
 import tempfile
@@ -18,11 +19,34 @@ from .table import TABLE
 from .trials import observed, words
 
 PLACE = Path(__file__).parent / "recorded.json"
+PROBE = Path(__file__).parent / "probe.txt"
+"""How the CPU of the record rounds; see `probe`."""
+BITS = ("chain_end", "shown_end", "arrays")
+"""Digests of end states and arrays, which another kind of CPU rounds otherwise."""
+
+
+def probe() -> str:
+    """Return a digest of what torch alone makes of a few training steps.
+
+    Kinds of CPU round otherwise. Where this digest is that of the record, so are all bits.
+    """
+    torch.manual_seed(0)
+    layers = (torch.nn.Conv2d(1, 16, 3), torch.nn.GroupNorm(4, 16), torch.nn.SiLU())
+    network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(576, 64))
+    optimizer = torch.optim.AdamW(network.parameters())
+    for _ in range(4):
+        images = torch.randn(8, 1, 8, 8)
+        optimizer.zero_grad()
+        network(images).square().mean().backward()
+        optimizer.step()
+    weights = b"".join(w.detach().numpy().tobytes() for w in network.parameters())
+    return hashlib.sha256(weights).hexdigest()
 
 
 def main() -> None:
     """Run every trial of the table, print the differences, write recorded.json."""
     torch.set_num_threads(1)
+    PROBE.write_text(probe() + "\n")
     before = json.loads(PLACE.read_text()) if PLACE.is_file() else {}
     recorded: dict[str, Any] = {}
     folder = Path(tempfile.mkdtemp(prefix="lthray-golden-"))
@@ -38,19 +62,23 @@ def main() -> None:
     PLACE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
-def differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
+def differences(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], *, bits: bool = True
+) -> list[str]:
     """Return a line for each thing that was recorded otherwise.
 
-    Numbers are equal to a millionth: judges round otherwise on another kind of CPU.
+    Without `bits`, on another kind of CPU, keys and masks are equal, and numbers but for rounding.
     """
     lines = []
     if len(before) != len(after):
         lines.append(f"{len(before)} rounds before, {len(after)} now")
     for index, (old, new) in enumerate(zip(before, after, strict=False)):
         for word, value in old.items():
+            if word in BITS and not bits:
+                continue
             if isinstance(value, dict):
                 for key, number in value.items():
-                    if not _alike(number, new[word].get(key)):
+                    if not _alike(number, new[word].get(key), 1e-6 if bits else 5e-3):
                         lines.append(
                             f"round {index} {word} {key}: {number} -> {new[word].get(key)}"
                         )
@@ -59,10 +87,10 @@ def differences(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> li
     return lines
 
 
-def _alike(number: Any, other: Any) -> bool:
+def _alike(number: Any, other: Any, tolerance: float) -> bool:
     """Return whether two recorded values are equal, floats but for rounding."""
     if isinstance(number, float) and isinstance(other, float):
-        return math.isclose(number, other, rel_tol=1e-6, abs_tol=1e-9)
+        return math.isclose(number, other, rel_tol=tolerance, abs_tol=tolerance / 100)
     return bool(number == other)
 
 
