@@ -165,11 +165,10 @@ def fit_table(found: Sequence[Evidence]) -> list[list[str]]:
 
 
 def meeting(slope: float, height: float) -> str:
-    """Return at which training budget a line over log2(steps) comes to the margin."""
-    if slope <= 0:
-        return "never"
-    doublings = (math.log1p(MARGIN) - height) / slope
-    return f"{2**doublings:,.0f} steps" if doublings < FARTHEST else "never"
+    """Return at which training budget a line over log2(steps) comes to the margin, from below or
+    from above."""
+    doublings = (math.log1p(MARGIN) - height) / slope if slope else math.inf
+    return f"{2**doublings:,.0f} steps" if 0 < doublings < FARTHEST else "never"
 
 
 def line_of(points: Sequence[tuple[int, float]]) -> np.ndarray:

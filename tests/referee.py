@@ -332,6 +332,26 @@ class Page:
             mean = f"{np.mean([r['metrics'][LOSS] for r in dense.values()]):.4f}"
             yield [str(setting[1]), str(len(dense)), mean, *told]
 
+    def fit(self) -> Iterator[list[str]]:
+        """Yield the rows of the fit over budgets, sparsest last."""
+        points: dict[tuple[float, str], dict[int, list[tuple[float, float]]]] = {}
+        for place in sorted(self.places, key=lambda place: place[0][1]):
+            arms, (setting, _, density) = self.arms[place], place
+            rivals = {"own": self.dense[setting], "equal compute": arms.get("equal_compute", {})}
+            for name, rounds in rivals.items():
+                for seed, ratio in self.worse(arms["none"], rounds).items():
+                    own = points.setdefault((float(density), name), {})
+                    own.setdefault(seed, []).append((math.log2(setting[1]), ratio))
+        for (density, name), seeds in sorted(points.items(), reverse=True):
+            lines = [np.polyfit(*zip(*own, strict=True), 1) for own in seeds.values()]
+            slope, height = np.mean(lines, axis=0)
+            _, half = interval([line[0] for line in lines])
+            low, high = 100 * (slope - half), 100 * (slope + half)
+            change = f"{100 * slope:+.2f} points [{low:+.2f}, {high:+.2f}]"
+            at = (math.log(1.01) - height) / slope
+            meets = f"{2**at:,.0f} steps" if 0 < at < 40 else "never"
+            yield [f"{density:.4g}", name, str(len(lines)), change, meets]
+
 
 def samplers(tickets: dict[int, Round]) -> list[str]:
     """Return the samplers whose KID was taken of tickets."""
@@ -340,7 +360,7 @@ def samplers(tickets: dict[int, Round]) -> list[str]:
     return sorted(part[1] for part in parts if len(part) == 3)
 
 
-def again(page: Page, head: list[str], row: list[str], budget: int | None) -> list[str]:
+def row_again(page: Page, head: list[str], row: list[str], budget: int | None) -> list[str]:
     """Return a row of a verdict's table, computed again for what the row says it is of."""
     settings = [s for s in page.dense if budget in (None, s[1])]
     if row[0] == "chance alone":
@@ -359,7 +379,7 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
         steps = int(budget) if budget.isdigit() else None
         head, *rows = csv.reader(path.read_text().splitlines())
         for row in rows:
-            other = again(page, head, row, steps)
+            other = row_again(page, head, row, steps)
             if row != other:
                 yield f"{path.parent.name} {path.stem}: {row} is {other}"
     for path in sorted(results.glob("*/convergence.csv")):
@@ -375,10 +395,11 @@ def of_convergence(path: Path) -> Iterator[str]:
         (place,) = [p for p in page.places if (str(p[0][1]), p[2]) == (steps, row[0])]
         if row != page.row(place, head):
             yield f"{path.parent.name}: {steps} {row} is {page.row(place, head)}"
-    _, *dense = csv.reader(path.with_name("budgets.csv").read_text().splitlines())
-    for row, other in zip(dense, page.budgets(), strict=True):
-        if row != other:
-            yield f"{path.parent.name} budgets: {row} is {other}"
+    for name, again in (("budgets", page.budgets()), ("fit", page.fit())):
+        _, *published = csv.reader(path.with_name(f"{name}.csv").read_text().splitlines())
+        for row, other in zip(published, again, strict=True):
+            if row != other:
+                yield f"{path.parent.name} {name}: {row} is {other}"
 
 
 def main() -> int:
