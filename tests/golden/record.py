@@ -21,8 +21,12 @@ from .trials import observed, words
 PLACE = Path(__file__).parent / "recorded.json"
 PROBE = Path(__file__).parent / "probe.txt"
 """How the CPU of the record rounds; see `probe`."""
-BITS = ("chain_end", "shown_end", "arrays")
-"""Digests of end states and arrays, which another kind of CPU rounds otherwise."""
+BITS = ("chain_end", "shown_end", "arrays", "files")
+"""Digests of end states, arrays and files, which another kind of CPU rounds otherwise."""
+EXACT, ROUNDED, COUNTED = (1e-6, 1e-9), (0.02, 0.005), (0.1, 0.1)
+"""Relative and absolute tolerance: on the CPU of the record; on another; on another of metrics that
+count samples, or compare a few. One weight in a tie may be cut there that is kept here."""
+FEW = ("quality/", "floor/")  # how metrics begin that count samples
 
 
 def probe() -> str:
@@ -78,7 +82,7 @@ def differences(
                 continue
             if isinstance(value, dict):
                 for key, number in value.items():
-                    if not _alike(number, new[word].get(key), 1e-6 if bits else 5e-3):
+                    if not _alike(number, new[word].get(key), _tolerance(key, bits)):
                         lines.append(
                             f"round {index} {word} {key}: {number} -> {new[word].get(key)}"
                         )
@@ -87,10 +91,18 @@ def differences(
     return lines
 
 
-def _alike(number: Any, other: Any, tolerance: float) -> bool:
+def _tolerance(metric: str, bits: bool) -> tuple[float, float]:
+    """Return the relative and the absolute tolerance of a metric."""
+    if bits:
+        return EXACT
+    return COUNTED if metric.startswith(FEW) else ROUNDED
+
+
+def _alike(number: Any, other: Any, tolerance: tuple[float, float]) -> bool:
     """Return whether two recorded values are equal, floats but for rounding."""
     if isinstance(number, float) and isinstance(other, float):
-        return math.isclose(number, other, rel_tol=tolerance, abs_tol=tolerance / 100)
+        relative, absolute = tolerance
+        return math.isclose(number, other, rel_tol=relative, abs_tol=absolute)
     return bool(number == other)
 
 

@@ -53,7 +53,7 @@ def test_another_kind_of_cpu_is_forgiven_its_rounding_and_nothing_else():
     assert told(True, chain_end=["0", "0"])
     assert told(False, chain="0")
     assert told(False, mask="0")
-    for factor, forgiven in ((1 + 1e-4, True), (1.01, False)):
+    for factor, forgiven in ((1 + 1e-4, True), (1.05, False)):
         metrics = {**first["metrics"], "loss/heldout": loss * factor}
         assert (told(False, metrics=metrics) == []) is forgiven
         assert told(True, metrics=metrics)
