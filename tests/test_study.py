@@ -171,7 +171,7 @@ def test_a_search_ends_with_its_confirmation_and_then_trains_nothing(on_ray):
     page, text = on_ray("confirmed").page, on_ray("confirmed").text
     assert "confirmed on fresh seeds" in text
     assert re.search(r"\(2 seeds, fewer than 5\) matches its dense network", text)
-    assert "Twice the steps change the dense loss by" in text
+    assert "Twice the steps gain the dense network" in text
     assert re.search(r"excess [+-].*% in the search, [+-].*% on fresh seeds \(shrinkage [+-]", text)
     store = Store(page.parent / "runs" / "store")
     phases = {
