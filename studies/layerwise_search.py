@@ -17,10 +17,10 @@ chance does), one of half the steps (how much samples can tell), and one of twic
 reference converged; `--doublings 5` goes on to 32 times). Only the confirmation is graded; how much
 the search flattered itself is told.
 
-Thirteen minutes allow five seeds of 400 steps. Five are the fewest with which so many claims can hold
-at all. At 400 steps the dense network is far from converged. So the verdict says whether a ticket
-learns faster than it. It does not say whether a ticket is as good as a network that has learnt all
-it can (studies/convergence.py), nor whether it is worth its steps in general.
+Thirteen minutes allow five seeds of 400 steps. Five are the fewest with which so many claims can
+hold at all. At 400 steps the dense network is far from converged. So the verdict says whether a
+ticket learns faster than it. It does not say whether a ticket is as good as a network that has
+learnt all it can (studies/convergence.py), nor whether it is worth its steps in general.
 
 Cost: digits, at most trials x 4 rungs of 400 steps, then what --dry-run says of the confirmation.
 Expect, on digits: magnitude far ahead of random; tickets ahead of every control and of their own
