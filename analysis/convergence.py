@@ -32,7 +32,7 @@ from lthray.findings.comparators import (
 )
 from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.floors import same
-from lthray.findings.phrases import NONE, percent
+from lthray.findings.phrases import NONE, average, gain_of, percent
 from lthray.findings.rounds import MARGIN, differences
 from lthray.findings.sections import Line, Lines, Section
 from lthray.tracking.read import Recorded
@@ -124,11 +124,8 @@ def chance(found: Sequence[Evidence]) -> Iterator[str]:
     """Yield what two dense networks of one seed differ by, which should be nothing on average."""
     values = [value for evidence in found for value in same(evidence).values()]
     if len(values) > 1:
-        low, high = st.t_interval(values)
-        yield (
-            f"Two dense networks of one seed differ by {percent(plain.fmean(values))} on average "
-            f"[{percent(low)}, {percent(high)}], p {st.t_test(values):.2g} ({len(values)} pairs)."
-        )
+        told = average(values, percent)
+        yield f"Two dense networks of one seed differ by {told} ({len(values)} pairs)."
 
 
 def dense_table(evidence: Evidence) -> list[list[str]]:
@@ -138,9 +135,7 @@ def dense_table(evidence: Evidence) -> list[list[str]]:
         losses = [r.metrics[evidence.deciding] for r in dense.values()]
         gained, told = gains(evidence, steps), [NONE, NONE]
         if len(gained) > 1:
-            bound = st.upper_bound(gained)
-            gain = f"{-math.expm1(-plain.fmean(gained)):.1%} (< {-math.expm1(-bound):.1%})"
-            told = [gain, "yes" if is_converged(evidence, steps) else "no"]
+            told = [gain_of(evidence, gained), "yes" if is_converged(evidence, steps) else "no"]
         rows.append([str(steps), str(len(losses)), f"{plain.fmean(losses):.4f}", *told])
     return rows
 

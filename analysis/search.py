@@ -34,6 +34,7 @@ from lthray.findings.chance import best_of, best_of_normal
 from lthray.findings.evidence import gather
 from lthray.findings.forests import Forecasts, Importance
 from lthray.findings.html import Chapter
+from lthray.findings.phrases import NONE
 from lthray.findings.sections import Section, keep_trials, write
 from lthray.study.ledger import FAILED
 from lthray.study.results import best, ranked, score_of
@@ -49,7 +50,6 @@ NEEDED = 10  # trials from which a forest is grown
 NEXT = 3  # trials that are proposed
 SEEN = 5  # trials that have a word, from which a slice is drawn
 FEW = 5  # failures that are told one by one
-NONE = "–"
 LOSS = "held-out loss"
 TRIALS = re.compile(r" --trials[ =]\d+")  # in a command
 EXPLORATORY = (

@@ -86,8 +86,8 @@ def verdicts(
 ) -> Iterator[Section]:
     """Yield of each setting its verdict, every claim by itself and grades by margin; `note` stands
     with the first."""
-    others = {times: judged(settings, look, times) for times in MARGINS}
-    for i, verdict in enumerate(judged(settings, look)):
+    by_margin = {times: judged(settings, look, times) for times in MARGINS}
+    for i, verdict in enumerate(by_margin[1.0]):
         evidence = verdict.evidence
         name = evidence.name if len(settings) > 1 else "verdict"
         at = f"at {evidence.steps} steps"
@@ -98,7 +98,7 @@ def verdicts(
         yield Section(name, f"Verdict {at}", text, table, excess(evidence), verdict=True)
         title = f"Every claim {at}, by itself"
         yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
-        table = margins([alike[i] for alike in others.values()])
+        table = margins([alike[i] for alike in by_margin.values()])
         yield Section(f"{name}_margins", f"Grades by margin {at}", table=table)
 
 

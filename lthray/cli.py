@@ -214,7 +214,8 @@ def _phase(
     ending = _run(queue, execute, watch)
     trials, left = list(results.trials(store, ledger)), queue.again().left
     confirmed = () if left else recipes
-    for shown in _account(call, trials, confirmed, results.look(store, trials)):
+    look = results.look(store, trials) if confirmed else 1
+    for shown in _account(call, trials, confirmed, look):
         watch.console.print(shown)
     for line in tables.closing_lines(trials, store, began, watch.slots):
         watch.console.print(line)

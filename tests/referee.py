@@ -402,12 +402,11 @@ def of_convergence(path: Path) -> Iterator[str]:
                 yield f"{path.parent.name} {name}: {row} is {other}"
 
 
-def main() -> int:
-    """Print every disagreement, and how many there are."""
-    found = list(disagreements())
+def reported(found: list[str]) -> int:
+    """Print every disagreement, and how many there are; return the exit code."""
     print("\n".join([*found, f"{len(found)} disagreements"]))
     return len(found) > 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reported(list(disagreements())))

@@ -357,12 +357,5 @@ def disagreements() -> Iterator[str]:
         yield from of_design(path.parent, by="prune.criterion")
 
 
-def main() -> int:
-    """Print every disagreement, and how many there are."""
-    found = list(disagreements())
-    print("\n".join([*found, f"{len(found)} disagreements"]))
-    return len(found) > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(referee.reported(list(disagreements())))

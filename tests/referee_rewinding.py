@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from .referee import reported
+
 RESULTS = Path(__file__).parent.parent / "results"
 FRACTION = 0.05  # rewind point where a config names none
 STABLE, MARGIN = 0.005, 0.01
@@ -130,12 +132,5 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
                     yield f"{path.parent.name} {name}: {row} is {other}"
 
 
-def main() -> int:
-    """Print every disagreement, and how many there are."""
-    found = list(disagreements())
-    print("\n".join([*found, f"{len(found)} disagreements"]))
-    return len(found) > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reported(list(disagreements())))

@@ -3,7 +3,6 @@
 import runpy
 import statistics
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
 from lthray.findings.evidence import gather
 
-from .test_verdicts import LADDER, WHOLE, failed, trial
+from .test_verdicts import LADDER, WHOLE, failed, studied, trial
 
 PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/architectures.py"))
 LATENT = {"objective.name": "latent_denoise"}
@@ -30,15 +29,6 @@ def recorded(pixels, latents, control=0.2, **more) -> list[TrialRecord]:
                 for arm in ("shuffle", "reinit")
             ]
     return found
-
-
-def studied(found, look: int = 1) -> SimpleNamespace:
-    """Return a recorded study of these trials."""
-    return SimpleNamespace(
-        of=lambda call: found,
-        provenance=lambda trials: "Recorded.",
-        look=lambda trials: look,
-    )
 
 
 def sections(found, look: int = 1) -> dict:

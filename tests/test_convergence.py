@@ -5,7 +5,6 @@ import math
 import re
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from lthray.findings.claims import judged
 from lthray.findings.comparators import is_converged
 from lthray.findings.phrases import NONE
 
-from .test_verdicts import LADDER, WHOLE, failed, trial
+from .test_verdicts import LADDER, WHOLE, failed, studied, trial
 
 PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/convergence.py"))
 SEEDS = 5
@@ -45,15 +44,6 @@ def arms(ticket=-0.05, control=0.1, equal=-0.15) -> dict[str, np.ndarray]:
         "reinit": control + shuffled,
         "equal_compute": equal + shuffled,
     }
-
-
-def studied(found, look: int = 1) -> SimpleNamespace:
-    """Return a recorded study of these trials."""
-    return SimpleNamespace(
-        of=lambda call: found,
-        provenance=lambda trials: "Recorded.",
-        look=lambda trials: look,
-    )
 
 
 def sections(found, look: int = 1) -> dict:

@@ -7,6 +7,7 @@ import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,6 +131,16 @@ def study(
             samples = sampled[control][seed] if sampled.get(control) else None
             found.append(trial(control, seed, (value,) * rungs, samples, **more))
     return found
+
+
+def studied(found, look: int = 1) -> SimpleNamespace:
+    """Return a recorded study of these trials, as analyses read it."""
+    return SimpleNamespace(
+        of=lambda call: found,
+        trials=found,
+        provenance=lambda trials: "Recorded.",
+        look=lambda trials: look,
+    )
 
 
 def only(found) -> tuple[Evidence, Cell]:

@@ -2,7 +2,6 @@
 
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
 
-from .test_verdicts import LADDER, trial
+from .test_verdicts import LADDER, studied, trial
 
 PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/width.py"))
 SPREAD = np.array([-2, -1, 0, 1, 2]) * 1e-3
@@ -33,18 +32,9 @@ def width(channels: tuple[int, ...], *excess: float, controls: float = 0.2, **wo
     return found
 
 
-def study(found) -> SimpleNamespace:
-    return SimpleNamespace(
-        of=lambda call: found,
-        trials=found,
-        look=lambda trials: 1,
-        provenance=lambda trials: "Recorded.",
-    )
-
-
 def test_the_sparsest_ticket_that_matches_is_told_in_density_and_in_weights():
     found = [*width(WIDE, -0.05, -0.04), *width(NARROW, -0.05, 0.3)]
-    made = {section.name: section for section in PAGE["sections"](study(found))}
+    made = {section.name: section for section in PAGE["sections"](studied(found))}
     assert list(made["sparsest"].table[1:]) == [
         ["8 16", "1,000", "0.5", "500"],
         ["32 64", "16,000", "0.1", "1,600"],
@@ -81,9 +71,9 @@ def verdicts(found):
     ],
 )
 def test_what_is_of_one_width_or_differs_otherwise_has_no_such_page(found):
-    assert PAGE["applies"](study(found)) == PAGE["ONE_WIDTH"]
+    assert PAGE["applies"](studied(found)) == PAGE["ONE_WIDTH"]
     with pytest.raises(ConfigError):
-        list(PAGE["sections"](study(found)))
+        list(PAGE["sections"](studied(found)))
 
 
 def test_all_widths_are_one_family():

@@ -31,12 +31,12 @@ from lthray.findings.frequency import (
     share,
     studied,
 )
+from lthray.findings.phrases import NONE
 from lthray.findings.sections import DENSITY, Line, Lines, Section
 from lthray.findings.stats import ALPHA
 from lthray.findings.survival import first_failures, logrank
 from lthray.study.design import MOST, Association, strongest
 
-NONE = "–"
 DESIGN = "A design's frequency: for this space of recipes, on these seeds, at this training budget."
 NO_CONTROLS = "no ticket has its re-initialised and shuffled masks: nothing can be called winning"
 NO_RECIPES = "all recipes are negative controls, of which none is expected to win"

@@ -20,13 +20,13 @@ import numpy as np
 
 from lthray.findings import stats as st
 from lthray.findings.frequency import Key, Rung, Studied
+from lthray.findings.phrases import NONE
 from lthray.findings.sections import Section
 from lthray.study.space import importances
 
 FEWEST = 8  # recipes from which a forest is grown
 SPARE = 4  # recipes that a model has beyond its coefficients, at least
 
-NONE = "–"
 EXPLORED = "No claim is made of it, and it enters no family."
 
 Drawn = Sequence[Mapping[str, Any]]

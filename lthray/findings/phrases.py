@@ -70,6 +70,15 @@ def rival_names(evidence: Evidence) -> dict[str, str]:
     return {COMPUTE: "a dense network of equal compute", CONVERGED: longest}
 
 
+def average(values: Sequence[float], shown: Shown) -> str:
+    """Return the mean of the differences of seeds and, of two or more, its 95 % interval and p."""
+    mean = f"{shown(plain.fmean(values))} on average"
+    if len(values) < 2:
+        return mean
+    low, high = st.t_interval(values)
+    return f"{mean} [{shown(low)}, {shown(high)}], p {st.t_test(values):.2g}"
+
+
 def noise(evidence: Evidence) -> list[str]:
     """Return what chance alone does, where a second dense network was trained."""
     same = list(floors.same(evidence).values())
@@ -77,16 +86,21 @@ def noise(evidence: Evidence) -> list[str]:
         return []
     shown = amount(evidence)
     floor = floors.floor_of(evidence, evidence.deciding)
-    mean = f"{shown(plain.fmean(same))} on average"
-    if len(same) > 1:
-        low, high = st.t_interval(same)
-        mean = f"{mean} [{shown(low)}, {shown(high)}], p {st.t_test(same):.2g}"
+    mean = average(same, shown)
     most = max(map(abs, same))
     return [
         f"Two dense networks of one seed on two streams differ by {mean}, and by "
         f"{shown(most)[1:]} at most ({len(same)} seeds); any two dense networks differ by less "
         f"than {100 * floor:.2f}{UNITS[evidence.accurate]} in 95 %."
     ]
+
+
+def gain_of(evidence: Evidence, changes: Sequence[float]) -> str:
+    """Return what twice the steps gain a dense network, given by seed, with its upper bound."""
+    mean, bound = plain.fmean(changes), st.upper_bound(changes)
+    if evidence.accurate:
+        return f"{points(mean)} of accuracy (< {points(bound)})"
+    return f"{-math.expm1(-mean):.1%} (< {-math.expm1(-bound):.1%})"
 
 
 def budget_line(evidence: Evidence) -> str:
@@ -97,13 +111,10 @@ def budget_line(evidence: Evidence) -> str:
             "Whether the dense network is converged was not measured: "
             "a verdict at this training budget."
         )
-    shown = amount(evidence)
-    bound = st.upper_bound(changes)
-    if evidence.accurate:
-        gain = f"{shown(plain.fmean(changes))} of accuracy (< {shown(bound)})"
-    else:
-        gain = f"{-math.expm1(-plain.fmean(changes)):.1%} (< {-math.expm1(-bound):.1%})"
-    label = converged_label(is_converged(evidence, evidence.steps))
+    gain, label = (
+        gain_of(evidence, changes),
+        converged_label(is_converged(evidence, evidence.steps)),
+    )
     return f"Twice the steps gain the dense network {gain}, {len(changes)} seeds: {label}."
 
 

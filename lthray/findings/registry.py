@@ -57,7 +57,7 @@ class Statement:
         """Mean over the seeds that have a finite value; nan where none has."""
         return plain.fmean(self.finite) if self.finite else math.nan
 
-    @property
+    @cached_property
     def p(self) -> float:
         """One-sided p of the t-test; 1 where a planned seed is missing."""
         return st.t_test(self.finite, "less", shift=self.margin) if self.whole else 1.0
