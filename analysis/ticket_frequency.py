@@ -87,9 +87,10 @@ def verdicts(
     """Yield of each setting its verdict, every claim by itself and grades by margin; `note` stands
     with the first."""
     by_margin = {times: judged(settings, look, times) for times in MARGINS}
+    names = [evidence.name for evidence in settings] if len(settings) > 1 else ["verdict"]
     for i, verdict in enumerate(by_margin[1.0]):
         evidence = verdict.evidence
-        name = evidence.name if len(settings) > 1 else "verdict"
+        name = names[i] if names.count(names[i]) == 1 else f"{names[i]}_{i}"
         at = f"at {evidence.steps} steps"
         if evidence.space != "pixels":
             at += f" in {evidence.space}"

@@ -82,3 +82,12 @@ def test_all_widths_are_one_family():
     assert one.registry is other.registry
     alone = verdicts([*width(WIDE, -0.05, -0.04), *width(NARROW, -0.05)])[0]
     assert len(one.registry.family) > len(alone.registry.family)
+
+
+def test_verdicts_of_two_widths_have_files_of_their_own():
+    page = runpy.run_path(str(Path(__file__).parent.parent / "analysis/ticket_frequency.py"))
+    found = [*width(WIDE, -0.05, -0.04), *width(NARROW, -0.05, 0.3)]
+    names = [section.name for section in page["sections"](studied(found)) if section.verdict]
+    assert names == ["verdict_400_0", "verdict_400_1"]
+    same = [section.name for section in page["sections"](studied(found[:15])) if section.verdict]
+    assert same == ["verdict"]

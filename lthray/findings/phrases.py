@@ -111,10 +111,8 @@ def budget_line(evidence: Evidence) -> str:
             "Whether the dense network is converged was not measured: "
             "a verdict at this training budget."
         )
-    gain, label = (
-        gain_of(evidence, changes),
-        converged_label(is_converged(evidence, evidence.steps)),
-    )
+    gain = gain_of(evidence, changes)
+    label = converged_label(is_converged(evidence, evidence.steps))
     return f"Twice the steps gain the dense network {gain}, {len(changes)} seeds: {label}."
 
 
