@@ -459,6 +459,15 @@ def test_what_is_not_finite_is_null():
     assert other["z"] == [[None], [1.0]]
 
 
+def test_labels_of_doublings_stand_apart():
+    curve = Line("a", [695.04, 1700.0, 2000.0, 3400.0, 278016.0], [0.0] * 5)
+    figure = Lines("weights", "y", [curve], ladder=False, doublings=True)
+    (drawn,) = Page(pages.chart(figure, "")).figures
+    axis = drawn["layout"]["xaxis"]
+    assert axis["tickvals"] == [695.04, 1700.0, 3400.0, 278016.0]
+    assert axis["ticktext"] == ["695", "1,700", "3,400", "278,016"]
+
+
 def test_a_heat_map_is_coloured_as_its_png_and_names_its_columns():
     (drawn,) = Page(pages.chart(Heat("x", "y", ["0.5", "0.25"], ["a"], [[-1.0, 1.0]]), "")).figures
     scale = drawn["data"][0]["colorscale"]

@@ -90,8 +90,12 @@ class Lines:
 
     @property
     def marks(self) -> list[float]:
-        """All x of the curves, rising."""
-        return sorted({x for line in self.lines for x in line.x})
+        """The x of doublings that are labelled, rising: each at least twice the one before."""
+        marks: list[float] = []
+        for x in sorted({x for line in self.lines for x in line.x}):
+            if not marks or x >= 2 * marks[-1]:
+                marks.append(x)
+        return marks
 
 
 @dataclass(frozen=True)
@@ -251,7 +255,7 @@ def _draw_lines(axes: Any, figure: Lines) -> None:
         axes.invert_xaxis()
     if figure.doublings:
         axes.set_xscale("log", base=2)
-        axes.set_xticks(figure.marks, [f"{x:g}" for x in figure.marks])
+        axes.set_xticks(figure.marks, [f"{x:,.0f}" for x in figure.marks], fontsize=8)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
 
@@ -296,7 +300,7 @@ def _line_traces(figure: Lines) -> dict[str, Any]:
         x |= {"tickvals": figure.ticks, "ticktext": labels}
     if figure.doublings:
         x |= {"type": "log", "tickvals": figure.marks}
-        x |= {"ticktext": [f"{mark:g}" for mark in figure.marks]}
+        x |= {"ticktext": [f"{mark:,.0f}" for mark in figure.marks]}
     shapes = []
     if figure.level is not None:
         level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1}
