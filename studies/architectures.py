@@ -15,7 +15,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import AGAIN, against, longer
+from lthray.study.comparators import AGAIN, LEAN, against, longer
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -36,6 +36,7 @@ STUDY = Grid(
     points=lambda config: SPACES,
     arms=lambda config: against("reinit", "shuffle"),
     references=references,
+    words=LEAN,
     presets={"mnist": GREY, "fashion_mnist": GREY},
     smoke={
         "latent.steps": 50,

@@ -16,7 +16,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import against
+from lthray.study.comparators import LEAN, against
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -42,7 +42,7 @@ STUDY = Grid(
     points=budgets,
     arms=arms,
     references=lambda config: [{"train.steps": 4 * config.train.steps, "prune.ladder": ()}],
-    words={"measure.samples": 0, "prune.ladder": (0.5, 0.25, 0.1, 0.05, 0.02, 0.01)},
+    words={"measure.samples": 0, "prune.ladder": (0.5, 0.25, 0.1, 0.05, 0.02, 0.01), **LEAN},
     smoke={"train.steps": 40, "prune.ladder": (0.5, 0.1), "measure.images": 100},
     surface=("train.steps", "loss/excess"),
 )

@@ -24,7 +24,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import drawn, spaces
+from lthray.study.comparators import LEAN, drawn, spaces
 from lthray.study.page import Design
 from lthray.study.space import Choice, Range, Space, Words
 
@@ -60,7 +60,7 @@ STUDY = Design(
     each=4,
     arms=arms,
     negatives=lambda config: [{"rewind.rule": "random"}, {"prune.criterion": "random"}],
-    words={"measure.samples": 0, "prune.least": 0.005},  # no ranking cuts a layer away
+    words={"measure.samples": 0, "prune.least": 0.005, **LEAN},  # no ranking cuts a layer away
     smoke={
         "latent.steps": 50,
         "train.steps": 50,

@@ -18,7 +18,7 @@ is left; and none of them worth its steps for one use alone.
 import sys
 
 from lthray.cli import study
-from lthray.study.comparators import against, longer
+from lthray.study.comparators import LEAN, against, longer
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -83,7 +83,7 @@ STUDY = Grid(
         *against("equal_compute", rungs=(-1,)),
     ],
     references=lambda config: [longer(config)],
-    words={"measure.samples": 0, "prune.least": 0.005},  # no ranking cuts a layer away
+    words={"measure.samples": 0, "prune.least": 0.005, **LEAN},  # no ranking cuts a layer away
     smoke={
         "train.steps": 50,
         "prune.ladder": (0.5, 0.125),

@@ -1,6 +1,6 @@
 """To which step must a ticket be rewound? The surface of excess loss over (density x k).
 
-    python studies/rewinding.py                    digits, two CPU cores, about half an hour
+    python studies/rewinding.py                    digits, two CPU cores, about fifty minutes
     python analysis/rewinding.py                   surface, barriers, stable against matching
 
 One recipe (global magnitude, one ladder) is rewound to step k, from 0 to 40 % of the training,
@@ -37,7 +37,7 @@ def graded(config: TrialConfig) -> tuple[int, ...]:
 STUDY = Grid(
     name="rewinding",
     about=__doc__,
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3, 4),
     points=lambda config: POINTS,
     arms=lambda config: [*against("reinit", "shuffle", rungs=graded(config)), *forked(1, -1)],
     references=lambda config: [longer(config)],

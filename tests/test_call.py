@@ -517,15 +517,15 @@ def test_each_kind_names_its_phase_and_only_a_search_stops_trials(study, phase, 
 # A finished study is found by its plan: a page whose plan changes is another study, and begins
 # anew. So these change only where a page, or the vocabulary that it draws from, is meant to.
 PLANS = {
-    "architectures": "51a59431b905d56b2b8decad2baa29ffce9390dcfe64c427c115ad405a084791",
+    "architectures": "4cb4386adab850071ae28654ecbb25e01442cc23c804e14f787f5258ff82e5bd",
     "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
-    "budget": "1737da40173330133d7ead7fc2b935ec2698341ca50bf2619abfd9a065c6d84f",
+    "budget": "e43e8b0db1552ec329780d39bf6d2ee4966f6ee3235d84d05450cc17bce41f61",
     "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
-    "frequency": "2ab38aa4b82530c8c2b580d496f4257816432e761d1f51b1a646b8255a0631f0",
+    "frequency": "aaafaad61c7e48271ce9ec44f6612251689e8616d1079fe672ae875704e9170a",
     "layerwise_search": "1bc6545b81386a30dff5c8b18b80f38b7b6ca4b9c63fd4a7c29e814ae64ea499",
     "layerwise_search confirmed": "8f8fe14f7e1b3fb14fe356d6ae0fc16014d2c6f48e011a26e4a5ce0b81710441",  # noqa: E501
-    "pruning_methods": "9cc8d4d7bda8fa9b3f9520adf7c5f0db6521e2493d2adff73096981687aa7f29",
-    "rewinding": "257410e0582e81cb99d3c5ce1ab9326f77f94dfdfc99358490678ffe05762156",
+    "pruning_methods": "fc8980c0c55fb3576f8d56bf62210417b3649ef11d4779792eacee70b3e86546",
+    "rewinding": "9d51fb0f2fce472c25ee88f786f6b8e3befbcb23af90a46be7c2704b8f13d140",
     "width": "00eeaed42d7377482da97ca369258e4ab04777942d41d5114708d0abff20f85c",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
