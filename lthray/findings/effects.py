@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from lthray.findings import forests
 from lthray.findings import stats as st
 from lthray.findings.frequency import Key, Rung, Studied
 from lthray.findings.phrases import NONE
 from lthray.findings.sections import Section
-from lthray.study.space import importances
+from lthray.study.searched import scored
+from lthray.study.space import Choice, Dial, Past, Range
 
 FEWEST = 8  # recipes from which a forest is grown
 SPARE = 4  # recipes that a model has beyond its coefficients, at least
@@ -161,11 +163,22 @@ def shares_of(design: Studied, rung: Rung) -> dict[str, float]:
     points = _complete(design, complete)
     common = sorted(set(design.drawn[0]).intersection(*points))
     columns = {word: [words[word] for words in points] for word in common}
-    varied = {word: values for word, values in columns.items() if len(set(values)) > 1}
-    if len(points) < FEWEST or len(varied) < 2:
+    space = {word: _spanned(values) for word, values in columns.items() if len(set(values)) > 1}
+    if len(points) < FEWEST or len(space) < 2:
         return {}
-    means = np.log1p(rung.excess[complete]).mean(1)
-    return importances(varied, means.tolist())
+    means = np.log1p(rung.excess[complete]).mean(1).tolist()
+    past = {}
+    for number, (words, mean) in enumerate(zip(points, means, strict=True)):
+        varied = {word: words[word] for word in space}
+        past[number] = Past(varied, (mean,), "complete")
+    return {**forests.fanova(scored(space, past, 1))}
+
+
+def _spanned(values: Sequence[Any]) -> Dial:
+    """Return the dial over the values that a word has taken; on a log scale if all are above 0."""
+    if isinstance(values[0], float):
+        return Range(min(values), max(values), log=min(values) > 0)
+    return Choice(tuple(dict.fromkeys(values)))
 
 
 # sections

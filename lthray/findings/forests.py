@@ -45,8 +45,8 @@ def importances(study: "optuna.Study") -> list[Importance]:
 
     The same study gives the same numbers.
     """
-    forests = [_fanova(study, seed) for seed in range(FORESTS)]
-    shuffled = [_fanova(_shuffled(study, seed), seed) for seed in range(SHUFFLES)]
+    forests = [fanova(study, seed) for seed in range(FORESTS)]
+    shuffled = [fanova(_shuffled(study, seed), seed) for seed in range(SHUFFLES)]
     found = []
     for word in forests[0]:
         shares = [forest[word] for forest in forests]
@@ -69,7 +69,12 @@ def ped_anova(study: "optuna.Study") -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _fanova(study: "optuna.Study", seed: int) -> Forest:
+def fanova(study: "optuna.Study", seed: int = 0) -> Forest:
+    """Return the share of the variance of scores that each word explains alone: one forest.
+
+    Only words that all complete trials have are among them. The shares are of all that words
+    explain alone (fANOVA; Hutter et al. 2014, as Optuna takes it).
+    """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))

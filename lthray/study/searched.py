@@ -5,7 +5,6 @@ All of it is a function of the plan of its call and of its trials, so it is the 
 
 import ast
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,18 @@ from lthray.config.trial import TrialConfig
 from lthray.core.record import RecordError, TrialRecord
 from lthray.study.comparators import rungs_of
 from lthray.study.ledger import DONE, FAILED, STOPPED
-from lthray.study.space import Choice, Dial, Drawn, Past, Range, Sampler, Space, State, score_of
+from lthray.study.space import (
+    Choice,
+    Dial,
+    Drawn,
+    Past,
+    Range,
+    Sampler,
+    Space,
+    State,
+    frozen,
+    score_of,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -147,22 +157,15 @@ def scored(space: Space, past: Mapping[int, Past], rung: int) -> "optuna.Study":
     compared by the score of a denser rung.
     """
     import optuna
-    from optuna.trial import TrialState, create_trial
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="minimize", study_name="lthray")
     for _, trial in sorted(past.items()):
         value = trial.scores[rung - 1] if len(trial.scores) >= rung else math.nan
-        state = TrialState.COMPLETE if math.isfinite(value) else TrialState.PRUNED
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # tuples as choices
-            frozen = create_trial(
-                state=TrialState.FAIL if trial.state == "failed" else state,
-                value=value if state == TrialState.COMPLETE else None,
-                params=dict(trial.words),
-                distributions={word: space[word].distribution() for word in trial.words},
-                intermediate_values=dict(enumerate(trial.scores, 1)),
-            )
-        study.add_trial(frozen)
+        state: State = "complete" if math.isfinite(value) else "pruned"
+        if trial.state == "failed":
+            state = "failed"
+        study.add_trial(frozen(space, trial, state, value))
     return study
 
 

@@ -4,6 +4,7 @@ Here too: how a search scores a trial, how it draws the next one, and which it l
 """
 
 import itertools
+import math
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def combinations(space: Space, words: Sequence[str]) -> list[dict[str, Any]]:
     return list(map(dict, itertools.product(*values)))
 
 
-# a design and what is learnt from it
+# a design
 
 
 def hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
@@ -153,35 +154,6 @@ def hypercube(n: int, dimensions: int, seed: int) -> list[list[float]]:
     if not dimensions:
         return [[]]
     return qmc.LatinHypercube(dimensions, rng=seed).random(n).tolist()
-
-
-def importances(words: Mapping[str, Sequence[Any]], values: Sequence[float]) -> dict[str, float]:
-    """Return by word the share of the variance of `values` that it explains by itself: fANOVA.
-
-    `words` has the value of each word in every point. The variance is that of a random forest over
-    the points (Hutter et al. 2014), as Optuna takes it; the shares are of all that words explain
-    alone. Numbers above 0 are taken on a log scale.
-    """
-    import optuna
-    from optuna.importance import FanovaImportanceEvaluator
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    distributions = {word: _spanned(taken) for word, taken in words.items()}
-    study = optuna.create_study(direction="minimize")
-    for *point, value in zip(*words.values(), values, strict=True):
-        params = dict(zip(words, point, strict=True))
-        study.add_trial(
-            optuna.trial.create_trial(value=value, params=params, distributions=distributions)
-        )
-    evaluator = FanovaImportanceEvaluator(seed=0)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator)
-
-
-def _spanned(taken: Sequence[Any]) -> "optuna.distributions.BaseDistribution":
-    """Return the distribution over the values that a word has taken."""
-    if isinstance(taken[0], float):
-        return Range(min(taken), max(taken), log=min(taken) > 0).distribution()
-    return Choice(tuple(dict.fromkeys(taken))).distribution()
 
 
 # what a search knows
@@ -291,25 +263,35 @@ def memory(space: Space, seed: int, startup: int, past: Sequence[Past] = ()) -> 
     study = optuna.create_study(sampler=tpe, direction="minimize", study_name="lthray")
     for trial in past:
         if trial.state == "running" or (trial.scores and trial.state != "failed"):
-            study.add_trial(_frozen(space, trial))
+            study.add_trial(frozen(space, trial, _known(trial)))
     return study
 
 
-def _frozen(space: Space, trial: Past) -> "optuna.trial.FrozenTrial":
-    """Return an earlier trial as Optuna keeps it; a last score that is no number is no value."""
+def _known(trial: Past) -> State:
+    """Return what a trial is to the search; one whose last score is no number was cut short."""
+    is_lost = bool(trial.scores) and math.isnan(trial.scores[-1])
+    return "pruned" if is_lost else trial.state
+
+
+def frozen(
+    space: Space, trial: Past, state: State, value: float | None = None
+) -> "optuna.trial.FrozenTrial":
+    """Return an earlier trial as Optuna keeps it, in a state.
+
+    The value of one that is complete is `value`, or its last score where there is none.
+    """
     from optuna.trial import TrialState, create_trial
 
-    states = {"running": TrialState.RUNNING, "complete": TrialState.COMPLETE}
-    state = states.get(trial.state, TrialState.PRUNED)
-    if trial.scores and trial.scores[-1] != trial.scores[-1]:
-        state = TrialState.PRUNED
-    return create_trial(
-        state=state,
-        value=trial.scores[-1] if state == TrialState.COMPLETE else None,
-        params=dict(trial.words),
-        distributions={word: space[word].distribution() for word in trial.words},
-        intermediate_values=dict(enumerate(trial.scores, 1)),
-    )
+    if state == "complete" and value is None:
+        value = trial.scores[-1]
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # tuples as choices
+        return create_trial(
+            state=TrialState["FAIL" if state == "failed" else state.upper()],
+            value=value if state == "complete" else None,
+            params=dict(trial.words),
+            distributions={word: space[word].distribution() for word in trial.words},
+            intermediate_values=dict(enumerate(trial.scores, 1)),
+        )
 
 
 def promoted(score: float, earlier: Sequence[float], reduction: int) -> bool:
