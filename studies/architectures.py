@@ -6,9 +6,9 @@
 The network is the same U-Net but for its first and last layer. It is trained for as many steps on
 images (DDPM; Ho et al. 2020) and on the latents of an autoencoder that is trained once (LDM;
 Rombach et al. 2022), on the same seeds. Each ticket is compared with its own dense network, with
-its re-initialised and shuffled masks at every rung, with a second dense network and with one of
-twice the steps. Cost: 2 spaces x seeds x 15 training runs. Expect: tickets win in both spaces; they
-differ in how sparse a winning ticket can be.
+its re-initialised and shuffled masks at every rung, with a second dense network and one of twice
+the steps, and at the last rung with one of equal compute. Cost: 2 spaces x seeds x 20 training
+runs. Expect: tickets win in both spaces; they differ in how sparse a winning ticket can be.
 """
 
 import sys
@@ -34,7 +34,10 @@ STUDY = Grid(
     about=__doc__,
     seeds=(0, 1, 2, 3, 4),
     points=lambda config: SPACES,
-    arms=lambda config: against("reinit", "shuffle"),
+    arms=lambda config: [
+        *against("reinit", "shuffle"),
+        *against("equal_compute", rungs=(-1,)),
+    ],
     references=references,
     words=LEAN,
     presets={"mnist": GREY, "fashion_mnist": GREY},

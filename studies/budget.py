@@ -1,15 +1,15 @@
 """How does the verdict move with the training budget? One recipe at half, once and twice the steps.
 
-    python studies/budget.py                       digits, two CPU cores, about twenty minutes
+    python studies/budget.py                       digits, two CPU cores, about forty minutes
     python analysis/ticket_frequency.py            a verdict for each budget
 
 The literature claims winning tickets at 90 to 99 % sparsity (Jiang et al. 2023, arXiv 2310.18823).
 So the ladder goes down to 1 % of the weights, with controls at densities 0.1, 0.02 and 0.01. The
 recipe is the same at every budget (global magnitude, late rewinding to the same share of the
-training), and each budget has its own dense networks. The dense network of twice the steps tells
-whether one was undertrained, which flatters whatever learns faster (Ma et al. 2021,
-arXiv 2107.00166). Cost: seeds x 3 budgets x 13 training runs. Expect: tickets lose ground as the
-budget grows.
+training), and each budget has its own dense networks; one of equal compute stands beside the last
+rung. The dense network of twice the steps tells whether one was undertrained, which flatters
+whatever learns faster (Ma et al. 2021, arXiv 2107.00166). Cost: seeds x 3 budgets x 20 training
+runs. Expect: tickets lose ground as the budget grows.
 """
 
 import sys
@@ -32,7 +32,8 @@ def budgets(config: TrialConfig) -> list[Words]:
 def arms(config: TrialConfig) -> list[Words]:
     """Return the ticket and its controls; on a shorter ladder they are at every rung."""
     whole = len(config.prune.ladder) > 5
-    return against("reinit", "shuffle", rungs=WITH_CONTROLS if whole else ())
+    graded = WITH_CONTROLS if whole else ()
+    return [*against("reinit", "shuffle", rungs=graded), *against("equal_compute", rungs=(-1,))]
 
 
 STUDY = Grid(

@@ -517,9 +517,9 @@ def test_each_kind_names_its_phase_and_only_a_search_stops_trials(study, phase, 
 # A finished study is found by its plan: a page whose plan changes is another study, and begins
 # anew. So these change only where a page, or the vocabulary that it draws from, is meant to.
 PLANS = {
-    "architectures": "4cb4386adab850071ae28654ecbb25e01442cc23c804e14f787f5258ff82e5bd",
+    "architectures": "d877336021c69a03b2ff8a7a3a1c66825fe853e36fa2a67f9235770a1c53c4d1",
     "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
-    "budget": "e43e8b0db1552ec329780d39bf6d2ee4966f6ee3235d84d05450cc17bce41f61",
+    "budget": "d18be041290f0396c8f0ca83299ef8b5534ce3dadba9b8610bc6acf1c34a09eb",
     "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
     "frequency": "aaafaad61c7e48271ce9ec44f6612251689e8616d1079fe672ae875704e9170a",
     "layerwise_search": "1bc6545b81386a30dff5c8b18b80f38b7b6ca4b9c63fd4a7c29e814ae64ea499",
