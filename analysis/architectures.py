@@ -4,12 +4,12 @@ separate p-values.
     python analysis/architectures.py --experiment architectures.digits
 
 Losses of the two spaces cannot be compared, so what is compared is relative: d, the excess over the
-own dense network, by seed. At each density the spaces are equivalent where the 90 % interval of
-d(latents) - d(pixels) lies within the margin on both sides (two one-sided tests at 5 %; Schuirmann
-1987), and so is the interaction, how much that difference changes from the first rung to the last.
-What holds generalises where tickets win in both spaces at one density and the interaction is
-equivalent to none. Reads MLflow only; writes tables, a figure and sentences to
-<out>/reports/<experiment>/.
+own dense network, by seed. At each density the spaces are equivalent where d(latents) - d(pixels)
+is shown to lie within the margin on both sides (two one-sided tests; Schuirmann 1987), and so is
+the interaction, how much that difference changes from the first rung to the last. These tests are
+of one family with the verdicts on both spaces. What holds generalises where tickets win in both
+spaces at one density and the interaction is equivalent to none. Reads MLflow only; writes tables, a
+figure and sentences to <out>/reports/<experiment>/.
 """
 
 import math
@@ -28,6 +28,7 @@ from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
 from lthray.findings.floors import samplers
 from lthray.findings.phrases import NONE, budget_line, listed
+from lthray.findings.registry import Registry, Statement
 from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
 from lthray.findings.wording import family
@@ -36,13 +37,13 @@ from lthray.tracking.read import Recorded
 ORDER = 30  # place in a report
 SPACES = ("pixels", "latents")
 NOISE = "epsilon"  # objective.prediction under which answering zero has a loss of 1
-LEVEL = (
-    0.9  # of an interval that lies within the margin where two one-sided tests at 5 % both reject
-)
 HEAD = (
     "density", "seeds", "pixels", "wins", "latents", "wins",
-    "latents - pixels [90 %]", "equivalent", "skill kept",
+    "latents - pixels [bounds]", "equivalent", "skill kept",
 )  # fmt: skip
+WORSE, BETTER = "latents hardly worse", "latents hardly better"
+"""The two claims that make an equivalence."""
+INTERACTION = "interaction"
 ONE_SPACE = "no recipe is recorded in pixels and in latents: there is nothing to compare"
 
 Cells = Mapping[float, Cell]
@@ -59,12 +60,13 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     trials = recorded.of(call)
     evidence = by_space(trials)
     recipes = shared_recipes(evidence)
-    look = recorded.look(trials)
-    verdicts = {verdict.evidence.space: verdict for verdict in judged(evidence.values(), look)}
     if not recipes:
         raise ConfigError([ONE_SPACE])
-    for i, recipe in enumerate(recipes):
-        cells = {space: evidence[space].recipes[recipe] for space in SPACES}
+    by_recipe = {recipe: cells_of(evidence, recipe) for recipe in recipes}
+    beside = [each for recipe, cells in by_recipe.items() for each in equivalences(cells, recipe)]
+    judgements = judged(evidence.values(), recorded.look(trials), beside=beside)
+    verdicts = {verdict.evidence.space: verdict for verdict in judgements}
+    for i, (recipe, cells) in enumerate(by_recipe.items()):
         suffix = f"_{i}" if i else ""
         yield Section(
             f"spaces{suffix}",
@@ -94,6 +96,11 @@ def shared_recipes(evidence: Mapping[str, Evidence]) -> list[str]:
     return [recipe for recipe in pixels if recipe in latents]
 
 
+def cells_of(evidence: Mapping[str, Evidence], recipe: str) -> dict[str, Cells]:
+    """Return space -> density -> what was recorded of a recipe."""
+    return {space: evidence[space].recipes[recipe] for space in SPACES}
+
+
 def shared(cells: Mapping[str, Cells]) -> list[float]:
     """Return the densities that are recorded in both spaces, densest first."""
     pixels, latents = (cells[space].keys() for space in SPACES)
@@ -106,21 +113,29 @@ def differences(cells: Mapping[str, Cells], density: float) -> dict[int, float]:
     return {seed: latents[seed] - d for seed, d in pixels.items() if seed in latents}
 
 
-def interaction(cells: Mapping[str, Cells]) -> list[float]:
+def interaction(cells: Mapping[str, Cells]) -> dict[int, float]:
     """Return by seed how much the difference between the spaces changes from the first rung to the
     last."""
     densities = shared(cells)
     first, last = differences(cells, densities[0]), differences(cells, densities[-1])
-    return [last[seed] - d for seed, d in first.items() if seed in last]
+    return {seed: last[seed] - d for seed, d in first.items() if seed in last}
 
 
-def equivalent(values: Sequence[float], margin: float = MARGIN) -> bool:
-    """Return whether the mean is shown to lie within the margin on both sides of zero.
+def equivalences(cells: Mapping[str, Cells], recipe: str) -> Iterator[Statement]:
+    """Yield the claims that the spaces are alike: at each density, and from the first to the last.
 
-    These are two one-sided t-tests, each at 5 %.
+    A ticket that failed has no difference between the spaces, and nothing is shown without it.
     """
-    low, high = st.t_interval(values, LEVEL)
-    return -margin < low and high < margin
+    values: dict[str | float, dict[int, float]] = {}
+    for density in shared(cells):
+        values[density] = differences(cells, density)
+    if values:
+        values[INTERACTION] = interaction(cells)
+    planned = min(cell.planned for own in cells.values() for cell in own.values())
+    for at, worse in values.items():
+        yield Statement(WORSE, (recipe, at), worse, planned, MARGIN)
+        better = {seed: -value for seed, value in worse.items()}
+        yield Statement(BETTER, (recipe, at), better, planned, MARGIN)
 
 
 def skill(evidence: Evidence, cell: Cell) -> list[float]:
@@ -157,21 +172,21 @@ def _rungs(cells: Cells, seed: int) -> list[tuple[float, Round]]:
 def table(verdicts: Mapping[str, Verdict], recipe: str) -> list[list[str]]:
     """Return a row per density, and the interaction last."""
     evidence = {space: verdict.evidence for space, verdict in verdicts.items()}
-    cells = {space: evidence[space].recipes[recipe] for space in SPACES}
+    cells, registry = cells_of(evidence, recipe), verdicts["pixels"].registry
     rows = [list(HEAD)]
     for density in shared(cells):
-        difference = differences(cells, density)
-        row = [f"{density:.4g}", str(len(difference))]
+        row = [f"{density:.4g}", str(len(differences(cells, density)))]
         for space in SPACES:
             cell = cells[space][density]
             mean = NONE
             if cell.tickets:
                 mean = f"{plain.fmean(cell.excess(TICKET).values()):+.2%}"
             row += [mean, "wins" if verdicts[space].wins(recipe, density) else NONE]
-        row += compared(list(difference.values()))
+        row += compared(registry, recipe, density)
         rows.append([*row, " / ".join(kept(evidence, cells, density))])
-    change = interaction(cells)
-    rows.append(["interaction", str(len(change)), "", "", "", "", *compared(change), ""])
+    seeds = str(len(interaction(cells)))
+    change = compared(registry, recipe, INTERACTION)
+    rows.append([INTERACTION, seeds, "", "", "", "", *change, ""])
     return rows
 
 
@@ -187,13 +202,29 @@ def kept(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells], density: 
     return [f"{plain.fmean(values):.3f}" if values else NONE for values in skills]
 
 
-def compared(values: Sequence[float]) -> list[str]:
-    """Return the mean with its 90 % interval, and whether that is equivalent to none."""
-    if len(values) < 2:
+def compared(registry: Registry, recipe: str, at: str | float) -> list[str]:
+    """Return the mean of a comparison with its bounds, and whether it is equivalent to none."""
+    worse = registry.find(WORSE, recipe, at)
+    if worse is None or len(worse.statement.finite) < 2:
         return [NONE, NONE]
-    low, high = st.t_interval(values, LEVEL)
-    mean = f"{plain.fmean(values):+.2%} [{low:+.2%}, {high:+.2%}]"
-    return [mean, "yes" if equivalent(values) else "not shown"]
+    mean = f"{worse.statement.mean:+.2%}"
+    if worse.statement.whole:
+        low, high = bounds(registry, recipe, at)
+        mean += f" [{low:+.2%}, {high:+.2%}]"
+    return [mean, "yes" if equivalent(registry, recipe, at) else "not shown"]
+
+
+def bounds(registry: Registry, recipe: str, at: str | float) -> tuple[float, float]:
+    """Return between what a comparison lies, each end at the level of its test."""
+    better, worse = registry.find(BETTER, recipe, at), registry.find(WORSE, recipe, at)
+    assert better is not None
+    assert worse is not None
+    return -better.bound, worse.bound
+
+
+def equivalent(registry: Registry, recipe: str, at: str | float) -> bool:
+    """Return whether a comparison is shown to lie within the margin on both sides of zero."""
+    return all(registry.holds(name, recipe, at) for name in (WORSE, BETTER))
 
 
 def figure(cells: Mapping[str, Cells]) -> Lines:
@@ -208,7 +239,7 @@ def sentences(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
     """Return where tickets win, whether that generalises, how many fail, and how long dense
     networks were trained."""
     evidence = {space: verdict.evidence for space, verdict in verdicts.items()}
-    cells = {space: evidence[space].recipes[recipe] for space in SPACES}
+    cells = cells_of(evidence, recipe)
     won = {space: verdicts[space].winning(recipe) for space in SPACES}
     at = {space: listed(densities) or "no density" for space, densities in won.items()}
     lines = [
@@ -216,32 +247,31 @@ def sentences(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
         f"and at {at['latents']} in latents. {family(verdicts['pixels'])}"
     ]
     common = any(density in won["latents"] for density in won["pixels"])
-    lines += generalising(cells, common)
+    lines += generalising(verdicts["pixels"].registry, cells, recipe, common)
     lines.append(survival(evidence, cells))
     for space in SPACES:
         lines.append(f"In {space}: {budget_line(evidence[space])}")
     return lines
 
 
-def generalising(cells: Mapping[str, Cells], common: bool) -> list[str]:
+def generalising(
+    registry: Registry, cells: Mapping[str, Cells], recipe: str, common: bool
+) -> list[str]:
     """Return whether what holds in pixels holds in latents; `common`: tickets win in both at one
-    density.
-
-    A ticket that failed has no difference between the spaces, and nothing is shown without it.
-    """
-    change = interaction(cells)
+    density."""
+    change = list(interaction(cells).values())
     if len(change) < 2:
         return []
-    low, high = st.t_interval(change, LEVEL)
-    lost = any(cell.failed.get(TICKET) for space in SPACES for cell in cells[space].values())
-    flat = equivalent(change) and not lost
+    flat = equivalent(registry, recipe, INTERACTION)
     verdict = "generalises" if common and flat else "is not shown to generalise"
     shown = "equivalent to none" if flat else "not shown to be equivalent to none"
+    low, high = bounds(registry, recipe, INTERACTION)
+    told = f" (bounds {low:+.2%} and {high:+.2%})" if math.isfinite(high) else ""
     densities = shared(cells)
     return [
         f"From density {densities[0]:.4g} to {densities[-1]:.4g} the difference between the spaces "
-        f"changes by {plain.fmean(change):+.2%} (90 % interval {low:+.2%} to {high:+.2%}), "
-        f"{shown} within {MARGIN:.0%}: what holds in pixels {verdict} to latents."
+        f"changes by {plain.fmean(change):+.2%}{told}, {shown} within {MARGIN:.0%}: what holds in "
+        f"pixels {verdict} to latents."
     ]
 
 

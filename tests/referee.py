@@ -73,7 +73,8 @@ def dependence(networks: int, again: int) -> float:
 class Page:
     """The verdicts of one folder, from its trials."""
 
-    def __init__(self, trials: list[Trial]):
+    def __init__(self, trials: list[Trial], beside: dict[Any, tuple[By, float]] | None = None):
+        self.beside = beside or {}  # claims of the page that are no ticket's
         self.dense: dict[Setting, dict[int, Round]] = {}
         self.again: dict[Setting, dict[int, Round]] = {}
         self.arms: dict[Place, dict[str, dict[int, Round]]] = {}
@@ -206,7 +207,7 @@ class Page:
     @cached_property
     def family(self) -> dict[tuple[Place, str], tuple[By, float]]:
         """All claims of the page."""
-        found = {}
+        found = {**self.beside}
         for place in self.places:
             found |= {(place, name): one for name, one in self.claims(place).items()}
         return found
@@ -220,7 +221,8 @@ class Page:
         """Return the one-sided p of a claim; 1 where a seed has no finite number."""
         values, margin = self.family[key]
         numbers = list(values.values())
-        whole = len(numbers) == len(self.arms[key[0]]["none"]) > 1 and np.isfinite(numbers).all()
+        planned = len(numbers) if key in self.beside else len(self.arms[key[0]]["none"])
+        whole = len(numbers) == planned > 1 and np.isfinite(numbers).all()
         return (
             float(stats.ttest_1samp(numbers, margin, alternative="less").pvalue) if whole else 1.0
         )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .referee import Page
+from .referee import Page, bound
 
 RESULTS = Path(__file__).parent.parent / "results"
 NONE = "–"
@@ -186,10 +186,17 @@ class Spaces:
         self.skills: dict[tuple[str, float], list[float]] = {}
         self.dense: dict[tuple[str, int], dict[str, float]] = {}
         self.tickets: dict[tuple[str, float], dict[int, dict[str, float]]] = {}
-        self.page = Page(trials)
         for trial in trials:
             if trial["point"]["config"].get("train.steps", 400) == 400:
                 self.enter(trial)
+        self.alike: dict[Any, BySeed] = {d: self.difference(d) for d in self.densities}
+        first, *_, last = self.alike.values()
+        self.alike["interaction"] = {seed: last[seed] - first[seed] for seed in last}
+        beside: dict[Any, tuple[BySeed, float]] = {}
+        for at, worse in self.alike.items():
+            beside[at, "worse"] = worse, MARGIN
+            beside[at, "better"] = {seed: -value for seed, value in worse.items()}, MARGIN
+        self.page = Page(trials, beside)
 
     def enter(self, trial: Trial) -> None:
         """Take in a trial."""
@@ -235,16 +242,27 @@ class Spaces:
         """Return the rows of the table of spaces."""
         rows = []
         for density in self.densities:
-            values = list(self.difference(density).values())
-            row = [f"{density:.4g}", str(len(values))]
+            row = [f"{density:.4g}", str(len(self.alike[density]))]
             for space in ("pixels", "latents"):
                 mean = np.mean(list(self.arms[space, density]["none"].values()))
                 row += [f"{mean:+.2%}", self.wins(space, density)]
-            skills = (np.mean(self.skills[space, density]) for space in ("pixels", "latents"))
-            rows.append([*row, *equivalence(values), " / ".join(f"{kept:.3f}" for kept in skills)])
-        change = less(self.difference(self.densities[-1]), self.difference(self.densities[0]))
-        rows.append(["interaction", str(len(change)), "", "", "", "", *equivalence(change), ""])
+            kept = [np.mean(self.skills[space, density]) for space in ("pixels", "latents")]
+            row += self.equivalence(density)
+            rows.append([*row, f"{kept[0]:.3f} / {kept[1]:.3f}"])
+        at = "interaction"
+        rows.append([at, str(len(self.alike[at])), "", "", "", "", *self.equivalence(at), ""])
         return rows
+
+    def equivalence(self, at: Any) -> list[str]:
+        """Return the mean of a comparison with the bounds of its two tests, and whether both hold
+        in the family of the page."""
+        worse, better = (at, "worse"), (at, "better")
+        low, high = (
+            bound(list(self.page.family[key][0].values()), self.page.levels[key])
+            for key in (better, worse)
+        )
+        shown = f"{np.mean(list(self.alike[at].values())):+.2%} [{-low:+.2%}, {high:+.2%}]"
+        return [shown, "yes" if max(low, high) < MARGIN else "not shown"]
 
     def samples(self) -> Table:
         """Return the rows of the table of samples."""
@@ -265,15 +283,6 @@ class Spaces:
             if metric in dense and metric in ticket:
                 found.append((dense[metric], ticket[metric]))
         return found
-
-
-def equivalence(values: list[float]) -> list[str]:
-    """Return the mean with its 90 % interval, and whether both one-sided tests reject at 5 %."""
-    half = stats.sem(values) * stats.t.ppf(0.95, len(values) - 1)
-    mean = np.mean(values)
-    shown = f"{mean:+.2%} [{mean - half:+.2%}, {mean + half:+.2%}]"
-    above = stats.ttest_1samp(values, -MARGIN, alternative="greater").pvalue
-    return [shown, "yes" if max(p_below(values, MARGIN), above) < LEVEL else "not shown"]
 
 
 def ratio(pairs: list[tuple[float, float]]) -> list[str]:

@@ -207,13 +207,19 @@ def planned(points: Iterable[Point]) -> int:
     return count
 
 
-def judged(found: Iterable[Evidence], look: int = 1, times: float = 1.0) -> list[Verdict]:
+def judged(
+    found: Iterable[Evidence],
+    look: int = 1,
+    times: float = 1.0,
+    beside: Iterable[Statement] = (),
+) -> list[Verdict]:
     """Return the verdict on each setting of a page, all claims of the page being one family.
 
-    `look` counts how often these seeds were looked at; `times` multiplies the margin.
+    `look` counts how often these seeds were looked at; `times` multiplies the margin; `beside` are
+    the claims of the page that are no setting's.
     """
     settings = list(found)
-    family: list[Statement] = []
+    family = list(beside)
     margins = [times * margin_of(each) for each in settings]
     for evidence, margin in zip(settings, margins, strict=True):
         border = margin if evidence.accurate else math.log1p(margin)
