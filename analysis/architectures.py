@@ -241,10 +241,11 @@ def sentences(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
     evidence = {space: verdict.evidence for space, verdict in verdicts.items()}
     cells = cells_of(evidence, recipe)
     won = {space: verdicts[space].winning(recipe) for space in SPACES}
+    one = verdicts["pixels"]
     at = {space: listed(densities) or "no density" for space, densities in won.items()}
     lines = [
         f"Tickets match their dense network and beat both controls at {at['pixels']} in pixels "
-        f"and at {at['latents']} in latents. {family(verdicts['pixels'])}"
+        f"and at {at['latents']} in latents. {family(one.registry, one.look)}"
     ]
     common = any(density in won["latents"] for density in won["pixels"])
     lines += generalising(verdicts["pixels"].registry, cells, recipe, common)

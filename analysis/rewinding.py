@@ -3,14 +3,18 @@
     python analysis/rewinding.py --experiment rewinding.digits
 
 The surface of excess loss over (density x k), and beside it the error barrier between two children
-of one anchor: of the dense network forked at k, and of the ticket (Frankle et al. 2020, arXiv
-1912.05671, take stability there for the cause of matching; here the two are set against each other,
-seed by seed). Where it was measured, the barrier between the solutions of successive rungs is set
-against matching too, by noise level (Paul et al. 2023, arXiv 2210.03044, take a path without a
-barrier for the mark of a rung that matches). Reads MLflow only; writes tables, figures and
-sentences to <out>/reports/<experiment>/.
+of one anchor: of the dense network forked at k, and of the ticket. Frankle et al. 2020 (arXiv
+1912.05671) take stability there for the cause of matching. Where it was measured, the barrier
+between the solutions of successive rungs is shown too, by noise level: Paul et al. 2023 (arXiv
+2210.03044) take a path without a barrier for the mark of a rung that matches.
+
+Either account is contradicted at a rewind point where tickets are shown to match although the
+barrier is shown to be there, or not to match although there is none. All these claims are one
+family, barriers on a log scale; counts of single seeds stand beside them and claim nothing. Reads
+MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
 """
 
+import math
 import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,24 +24,45 @@ from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.record import Point, TrialRecord
 from lthray.findings.evidence import TICKET, comparable
+from lthray.findings.phrases import NONE
+from lthray.findings.registry import Place, Registry, Statement, level_of
 from lthray.findings.rounds import MARGIN, values_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.wording import family
 from lthray.prune.rewinds import REWINDS
 from lthray.study.results import config_of, surface
 from lthray.tracking.read import Recorded
 
 ORDER = 40  # place in a report
 STABLE = 0.005  # of the loss: a lower barrier is called stable
+LEAST = STABLE / 10  # a barrier below it is taken for as much
 DENSE = "dense"  # control whose forks are two children of one dense anchor
 ONE_POINT = "one rewind point only: there is no surface"
 MORE = "recipes differ in more than the rewind point: there is no surface over it"
 STABILITY = (
     "density", "stable and matching", "stable, not matching", "unstable, matching", "neither",
-    "Spearman",
+    "Spearman", "k that match unstable", "k that fail stable",
 )  # fmt: skip
+CONNECTION = (
+    "connected, matching", "connected, not matching", "apart, matching", "neither",
+    "k that match apart", "k that fail connected",
+)  # fmt: skip
+MATCHING, STABLE_THERE, CONNECTED = "matches", "stable", "connected"
+NOT = "not {}"
+BY_STABILITY = (
+    "tickets match where training is stable", "training is unstable there", "it is stable there",
+)  # fmt: skip
+BY_CONNECTION = (
+    "tickets match that are connected to the rung before", "a barrier parts them from it",
+    "they are connected to it",
+)  # fmt: skip
+"""An account of what matches, what is so where tickets match against it, and where they do not."""
+COUNTED = "Counts are of single seeds, and nothing is claimed of them."
 
 Cells = dict[tuple[float, float], dict[int, float]]
 """(k, density) -> seed -> number."""
+Anchors = Mapping[float, Mapping[int, float]]
+"""k -> seed -> number."""
 
 
 def applies(recorded: Recorded, call: str = "") -> str:
@@ -59,17 +84,20 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     text = [recorded.provenance(trials)]
     yield Section("surface", title, text, table(tickets), figure(tickets))
     dense = forks(trials, DENSE, metrics.BARRIER_EMA.name)
+    chain = [trial for trial in trials if trial.point.is_ticket]
+    connected = cells(chain, metrics.BARRIER_PREVIOUS.name)
+    anchors = by_anchor(dense)
+    look = recorded.look(trials)
+    planned = len({trial.point.seed for trial in chain})
+    registry = claims(tickets, anchors, connected, planned, look)
+    closing = [COUNTED, family(registry, look)]
     if dense:
         raw = forks(trials, DENSE, metrics.BARRIER_RAW.name)
         sparse = forks(trials, TICKET, metrics.BARRIER_EMA.name)
         yield barriers({"dense, average": dense, "dense, raw weights": raw} | by_density(sparse))
-        by_anchor: dict[tuple[float, int], float] = {}
-        for (k, _), seeds in dense.items():
-            by_anchor |= {(k, seed): barrier for seed, barrier in seeds.items()}
-        yield stability(tickets, by_anchor)
-    chain = [trial for trial in trials if trial.point.is_ticket]
-    if any(metrics.BARRIER_PREVIOUS.name in r.metrics for t in chain for r in t.rounds):
-        yield connections(chain)
+        yield stability(tickets, anchors, registry, closing)
+    if connected:
+        yield connections(chain, registry, closing)
 
 
 def _but_k(point: Point) -> str:
@@ -106,8 +134,47 @@ def cells(trials: Sequence[TrialRecord], metric: str) -> Cells:
     for trial in trials:
         k = k_of(trial.point)
         for r in trial.rounds[1:]:
-            numbers.setdefault((k, r.density), {})[trial.point.seed] = r.metrics[metric]
+            if metric in r.metrics:
+                numbers.setdefault((k, r.density), {})[trial.point.seed] = r.metrics[metric]
     return numbers
+
+
+def by_anchor(dense: Cells) -> dict[float, dict[int, float]]:
+    """Return k -> seed -> the barrier of the dense network's averages."""
+    anchors: dict[float, dict[int, float]] = {}
+    for (k, _), seeds in dense.items():
+        anchors.setdefault(k, {}).update(seeds)
+    return anchors
+
+
+def claims(tickets: Cells, anchors: Anchors, connected: Cells, planned: int, look: int) -> Registry:
+    """Return the claims of the page: whether tickets match, whether there is a barrier, and the
+    opposite of each, at every rewind point. `planned` counts the seeds."""
+    both: list[Statement] = []
+    for place, excess in tickets.items():
+        logs = {seed: math.log1p(value) for seed, value in excess.items()}
+        both += sides(MATCHING, place, logs, planned, math.log1p(MARGIN))
+    border = math.log(STABLE)
+    for k, parted in anchors.items():
+        both += sides(STABLE_THERE, (k,), _logs(parted), planned, border)
+    for place, barrier in connected.items():
+        both += sides(CONNECTED, place, _logs(barrier), planned, border)
+    return Registry(both, level_of(look))
+
+
+def _logs(barriers: Mapping[int, float]) -> dict[int, float]:
+    """Return barriers on a log scale, on which they spread alike at every rewind point; of one that
+    is hardly there, that of `LEAST`."""
+    return {seed: math.log(max(barrier, LEAST)) for seed, barrier in barriers.items()}
+
+
+def sides(
+    name: str, place: Place, values: Mapping[int, float], planned: int, border: float
+) -> Iterator[Statement]:
+    """Yield the claim that the mean lies below a border, and the one that it lies above."""
+    yield Statement(name, place, values, planned, border)
+    above = {seed: -value for seed, value in values.items()}
+    yield Statement(NOT.format(name), place, above, planned, -border)
 
 
 def by_density(sparse: Cells) -> dict[str, Cells]:
@@ -163,70 +230,104 @@ def _at(numbers: Cells, k: float) -> list[float]:
 
 def _cell(values: Sequence[float]) -> str:
     if not values:
-        return "–"
+        return NONE
     return f"{plain.fmean(values):.4f} (max {max(values):.4f}, {len(values)})"
 
 
-def stability(tickets: Cells, dense: Mapping[tuple[float, int], float]) -> Section:
-    """Return counts of stable against matching, over rewind points and seeds, at each density.
+def stability(
+    tickets: Cells, anchors: Anchors, registry: Registry, closing: Sequence[str]
+) -> Section:
+    """Return counts of stable against matching, over rewind points and seeds, at each density; and
+    the rewind points that contradict the account.
 
-    `dense` maps (k, seed) to the barrier of the dense network's averages.
+    `anchors` maps k and seed to the barrier of the dense network's averages; `closing` ends the
+    text.
     """
     from scipy.stats import spearmanr
 
     rows, text = [list(STABILITY)], []
+    places: dict[float, Place] = {k: (k,) for k in anchors}
     for density in sorted({d for _, d in tickets}, reverse=True):
-        pairs = _pairs(tickets, dense, density)
-        counts = _counts(pairs)
+        pairs = _pairs(tickets, anchors, density)
         rho = 0.0
         if len(pairs) > 2:
             rho = float(spearmanr(*zip(*pairs, strict=True)).statistic)
-        rows.append([f"{density:.4g}", *map(str, counts), f"{rho:+.2f}"])
-        if counts[1] or counts[2]:
-            text.append(
-                f"At density {density:.4g} stability does not decide: {counts[1]} of "
-                f"{counts[0] + counts[1]} stable anchors do not match, {counts[2]} of "
-                f"{counts[2] + counts[3]} unstable ones do."
-            )
-    text.append(
+        against = contradictions(registry, STABLE_THERE, density, places)
+        counts = map(str, _counts(pairs))
+        rows.append([f"{density:.4g}", *counts, f"{rho:+.2f}", *map(_listed, against)])
+        text.append(contradicted(density, against, BY_STABILITY))
+    text += [
         f"Stable: a barrier of the dense network's averages below {STABLE:.1%} of the loss; "
-        "later anchors leave fewer steps."
-    )
+        "later anchors leave fewer steps.",
+        *closing,
+    ]
     return Section("stability", "Is a stable anchor a matching one?", text, rows)
 
 
-def connections(trials: Sequence[TrialRecord]) -> Section:
-    """Return the barrier between successive rungs, whole and by noise level, and counts of
-    connected against matching, over rewind points and seeds, at each density."""
+def contradictions(
+    registry: Registry, name: str, density: float, places: Mapping[float, Place]
+) -> tuple[list[float], list[float]]:
+    """Return the rewind points that contradict an account, by the claims that hold.
+
+    First those where tickets match although `name` does not hold, then those where they do not
+    match although it does. `places` maps each rewind point to the place of the claim `name`.
+    """
+    spared, hurt = [], []
+    for k, place in sorted(places.items()):
+        if registry.holds(MATCHING, k, density) and registry.holds(NOT.format(name), *place):
+            spared.append(k)
+        if registry.holds(NOT.format(MATCHING), k, density) and registry.holds(name, *place):
+            hurt.append(k)
+    return spared, hurt
+
+
+def contradicted(
+    density: float, against: tuple[list[float], list[float]], words: tuple[str, str, str]
+) -> str:
+    """Return which rewind points contradict an account at a density."""
+    account, *although = words
+    told = []
+    for points, match, why in zip(against, ("match", "do not match"), although, strict=True):
+        if points:
+            told.append(f"tickets from k = {_listed(points)} {match} although {why}")
+    what = ", and ".join(told) or f"nothing is shown against the account that {account}"
+    return f"At density {density:.4g} {what}."
+
+
+def _listed(points: Sequence[float]) -> str:
+    return ", ".join(f"{k:g}" for k in points) or NONE
+
+
+def connections(
+    trials: Sequence[TrialRecord], registry: Registry, closing: Sequence[str]
+) -> Section:
+    """Return the barrier between successive rungs, whole and by noise level; counts of connected
+    against matching, over rewind points and seeds; and the rewind points that contradict the
+    account, at each density. `closing` ends the text."""
     rounds = [r for trial in trials for r in trial.rounds[1:]]
     pattern, whole = metrics.BARRIER_PREVIOUS_BAND.pattern, metrics.BARRIER_PREVIOUS.name
     bands = sorted({name for r in rounds for name in r.metrics if pattern.fullmatch(name)})
     heads = [f"from timestep {int(band.rpartition('t')[2])}" for band in bands]
-    kinds = ("connected, matching", "connected, not matching", "apart, matching", "neither")
-    rows, text = [["density", "barrier", *heads, *kinds]], []
+    points = sorted({k_of(trial.point) for trial in trials})
+    rows, text = [["density", "barrier", *heads, *CONNECTION]], []
     for density in sorted({r.density for r in rounds}, reverse=True):
         at = [r for r in rounds if r.density == density and whole in r.metrics]
-        cells = [_cell(values_of(at, name)) for name in (whole, *bands)]
+        barrier = [_cell(values_of(at, name)) for name in (whole, *bands)]
         counts = _counts([(r.metrics[whole], r.metrics[metrics.EXCESS.name]) for r in at])
-        rows.append([f"{density:.4g}", *cells, *map(str, counts)])
-        text.append(
-            f"At density {density:.4g} {counts[0]} of {counts[0] + counts[1]} tickets that are "
-            f"connected to the rung before match, and {counts[2]} of {counts[2] + counts[3]} that "
-            "are not."
-        )
-    text.append(f"Connected: a barrier of the averages below {STABLE:.1%} of the loss.")
+        places: dict[float, Place] = {k: (k, density) for k in points}
+        against = contradictions(registry, CONNECTED, density, places)
+        rows.append([f"{density:.4g}", *barrier, *map(str, counts), *map(_listed, against)])
+        text.append(contradicted(density, against, BY_CONNECTION))
+    text += [f"Connected: a barrier of the averages below {STABLE:.1%} of the loss.", *closing]
     return Section("connections", "Does a ticket match that is connected?", text, rows)
 
 
-def _pairs(
-    tickets: Cells, dense: Mapping[tuple[float, int], float], density: float
-) -> list[tuple[float, float]]:
+def _pairs(tickets: Cells, anchors: Anchors, density: float) -> list[tuple[float, float]]:
     """Return (barrier of the dense network, excess of the ticket) of each rewind point and seed."""
     pairs = []
     for (k, at), seeds in tickets.items():
-        for seed, excess in seeds.items():
-            if at == density and (k, seed) in dense:
-                pairs.append((dense[k, seed], excess))
+        barriers = anchors.get(k, {}) if at == density else {}
+        pairs += [(barriers[seed], excess) for seed, excess in seeds.items() if seed in barriers]
     return pairs
 
 

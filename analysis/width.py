@@ -44,7 +44,7 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         raise ConfigError([ONE_WIDTH])
     verdicts = judged(found, recorded.look(trials))
     text = [line for verdict in verdicts for line in sentences(verdict)]
-    text += [wording.family(verdicts[0]), recorded.provenance(trials)]
+    text += [wording.family(verdicts[0].registry, verdicts[0].look), recorded.provenance(trials)]
     title = "Tickets of narrow and of wide networks"
     yield Section("width", title, text, table(verdicts), drawn(found), verdict=True)
     yield Section("sparsest", "The sparsest ticket that matches", (), sparsest_table(verdicts))

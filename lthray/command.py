@@ -177,7 +177,8 @@ def asked(
     `usage` and `about` head the page of --help, which is printed and left with SystemExit. `hidden`
     words are not offered. ConfigError with every fault of `argv`.
     """
-    known = {word: about for word, about in words(cls).items() if word not in hidden}
+    every = words(cls)  # type: ignore[arg-type]
+    known = {word: about for word, about in every.items() if word not in hidden}
     if options.asks_for_help(argv):
         say(options.help_text(f"{usage} [OPTIONS]", about, {"options": known}))
         raise SystemExit(options.DONE)
@@ -195,7 +196,8 @@ def asked_of_data(
 
     --help is printed and left with SystemExit. ConfigError with every fault of `argv`.
     """
-    own = {word: row for word, row in words(cls).items() if word != "tracking_uri"}
+    every = words(cls)  # type: ignore[arg-type]
+    own = {word: row for word, row in every.items() if word != "tracking_uri"}
     of_data = {word: words(TrialConfig)[word] for word in OF_IMAGES}
     if options.asks_for_help(argv):
         say(options.help_text(f"{usage} [OPTIONS]", about, {"options": own, "data": of_data}))

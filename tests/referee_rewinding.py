@@ -1,12 +1,14 @@
 """A referee's recomputation of the published page on rewinding, with numpy and scipy alone:
 `python -m tests.referee_rewinding`.
 
-Nothing of lthray is imported. Barriers by rewind point, counts of stable against matching, and
-their rank correlation are computed again from the recorded trials and compared as they are printed.
+Nothing of lthray is imported. Barriers by rewind point, counts of stable against matching, their
+rank correlation, and the rewind points that contradict an account are computed again from the
+recorded trials and compared as they are printed.
 """
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,26 +79,78 @@ def counted(pairs: list[tuple[float, float]]) -> list[str]:
     return [str(int(kind.sum())) for kind in kinds]
 
 
+class Family:
+    """The claims of the page (Holm): that a mean lies below a border, or above it."""
+
+    def __init__(self, trials: list[Trial]):
+        excess = cells(trials, "none", forked=False, metric=EXCESS)
+        self.values: dict[tuple[Any, ...], np.ndarray] = {}
+        for at, own in excess.items():
+            self.enter("match", at, np.log1p(list(own.values())), math.log1p(MARGIN))
+        for (k, _), own in cells(trials, "dense", forked=True, metric=EMA).items():
+            self.enter("stable", (k,), self.logs(own), math.log(STABLE))
+        for at, own in cells(trials, "none", forked=False, metric=PREVIOUS).items():
+            self.enter("connected", at, self.logs(own), math.log(STABLE))
+        seeds = {seed for own in excess.values() for seed in own}
+        p = {key: self.p(values, len(seeds)) for key, values in self.values.items()}
+        self.held: set[tuple[Any, ...]] = set()
+        for step, key in enumerate(sorted(p, key=p.__getitem__)):
+            if p[key] >= 0.04 / (len(p) - step):
+                break
+            self.held.add(key)
+
+    @staticmethod
+    def logs(barriers: dict[int, float]) -> np.ndarray:
+        """Return barriers on a log scale, none below a tenth of the border."""
+        return np.log(np.maximum(list(barriers.values()), STABLE / 10))
+
+    @staticmethod
+    def p(values: np.ndarray, planned: int) -> float:
+        """Return the one-sided p of a mean below zero; 1 where a seed is missing."""
+        whole = len(values) == planned > 1 and bool(np.isfinite(values).all())
+        return float(stats.ttest_1samp(values, 0, alternative="less").pvalue) if whole else 1.0
+
+    def enter(self, name: str, at: tuple[float, ...], values: np.ndarray, border: float) -> None:
+        """Take in both claims on a mean."""
+        self.values[name, True, at] = values - border
+        self.values[name, False, at] = border - values
+
+    def against(self, account: str, density: float, ks: list[float]) -> list[str]:
+        """Return the rewind points that match against an account, and that fail against it."""
+        found = []
+        for matches in (True, False):
+            held = []
+            for k in ks:
+                at = (k,) if account == "stable" else (k, density)
+                both = ("match", matches, (k, density)), (account, not matches, at)
+                held += [f"{k:g}"] * self.held.issuperset(both)
+            found.append(", ".join(held) or "–")
+        return found
+
+
 def stability(trials: list[Trial]) -> Iterator[list[str]]:
     """Yield the rows of the table of stable against matching."""
     tickets = cells(trials, "none", forked=False, metric=EXCESS)
     dense: dict[tuple[float, int], float] = {}
     for (k, _), own in cells(trials, "dense", forked=True, metric=EMA).items():
         dense |= {(k, seed): value for seed, value in own.items()}
+    family, ks = Family(trials), sorted({k for k, _ in dense})
     for density in sorted({density for _, density in tickets}, reverse=True):
         pairs = []
         for (k, at), own in tickets.items():
             if at == density:
                 pairs += [(dense[k, seed], d) for seed, d in own.items() if (k, seed) in dense]
         rho = stats.spearmanr(*zip(*pairs, strict=True)).statistic
-        yield [f"{density:.4g}", *counted(pairs), f"{rho:+.2f}"]
+        against = family.against("stable", density, ks)
+        yield [f"{density:.4g}", *counted(pairs), f"{rho:+.2f}", *against]
 
 
 def connections(trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
     """Yield the rows of the table of connected against matching."""
-    names = [f"{PREVIOUS}_t{int(name.rpartition(' ')[2]):03d}" for name in head[2:-4]]
+    names = [f"{PREVIOUS}_t{int(name.rpartition(' ')[2]):03d}" for name in head[2:-6]]
     columns = [cells(trials, "none", forked=False, metric=m) for m in (PREVIOUS, *names)]
     excess = cells(trials, "none", forked=False, metric=EXCESS)
+    family, ks = Family(trials), sorted({k for k, _ in excess})
     for density in sorted({density for _, density in excess}, reverse=True):
         shown = []
         for column in columns:
@@ -106,7 +160,8 @@ def connections(trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
         for at, own in columns[0].items():
             if at[1] == density:
                 pairs += [(value, excess[at][seed]) for seed, value in own.items()]
-        yield [f"{density:.4g}", *shown, *counted(pairs)]
+        against = family.against("connected", density, ks)
+        yield [f"{density:.4g}", *shown, *counted(pairs), *against]
 
 
 def made(name: str, trials: list[Trial], head: list[str]) -> Iterator[list[str]]:

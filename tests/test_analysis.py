@@ -423,7 +423,7 @@ def test_the_surface_and_its_barriers(monkeypatch, capsys, studies):
         if t.point.control == "none" and not t.point.fork and len(t.rounds) > 1
     ]
     assert rows[-1][1] == f"{statistics.fmean(own):.4f} (max {max(own):.4f}, {len(own)})"
-    assert all(sum(map(int, row[-4:])) == 9 for row in rows)
+    assert all(sum(map(int, row[-6:-2])) == 9 for row in rows)
     assert "Does a ticket match that is connected?" in text
 
 

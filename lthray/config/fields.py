@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, ge
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+D = TypeVar("D", bound="Declaration")
 
 MOST = 8 * 2**30  # bytes of a file that is read whole
 KINDS = {
@@ -95,9 +96,6 @@ class Role(Declaration):
     name: str
 
 
-D = TypeVar("D", bound=Declaration)
-
-
 class Word(NamedTuple):
     """A field as users meet it: its type without declarations, its default, and its description."""
 
@@ -106,7 +104,8 @@ class Word(NamedTuple):
     text: str
 
 
-def words(cls: type, prefix: str = "") -> dict[str, Word]:
+@cache
+def words(cls: type, prefix: str = "") -> Mapping[str, Word]:
     """Return dotted word -> (type, default, description) of every field of `cls` and of its parts.
 
     The description of a field that is declared `Only` ends with "(only with WORD = VALUES)".
@@ -205,7 +204,7 @@ def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T
     An indexed word sets one entry of a tuple: {"prune.dials.0": 0.5, "prune.dials.1": -0.5}. Raises
     ConfigError with all faults at once: after bad words are found, the good ones are still checked.
     """
-    allowed = words(cls)
+    allowed = words(cls)  # type: ignore[arg-type]
     values: dict[str, Any] = dict(walk(asdict(base))) if base else {}  # type: ignore[call-overload]
     faults: list[str] = []
     for word, value in _gathered(flat, allowed).items():

@@ -29,7 +29,7 @@ from lthray.findings.phrases import (
     rival_names,
     times,
 )
-from lthray.findings.registry import Tested
+from lthray.findings.registry import Registry, Tested
 from lthray.findings.rounds import kid_of, share_of_all
 
 
@@ -149,7 +149,7 @@ def sentences(verdict: Verdict) -> list[str]:
     for recipe in evidence.recipes:
         lines += _of_recipe(verdict, recipe)
     lines += [*noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
-    lines += [_margin(verdict), budget_line(evidence), family(verdict)]
+    lines += [_margin(verdict), budget_line(evidence), family(verdict.registry, verdict.look)]
     return [*lines, *(given(evidence, name, r) for name, r in evidence.given.items())]
 
 
@@ -284,9 +284,11 @@ def _margin(verdict: Verdict) -> str:
     return f"The margin of {margin:.1%} is worth {share:.0%} of {steps}."
 
 
-def family(verdict: Verdict) -> str:
+def family(registry: Registry, look: int) -> str:
     """Return how many claims are tested together, and how often their seeds were looked at."""
-    count = len(verdict.registry.family)
-    looks = f"look {verdict.look} at these seeds"
-    level = f"{verdict.registry.alpha:.2g}"
-    return f"All {count} claims of this page are one family (Holm, level {level}, {looks})."
+    level = f"{registry.alpha:.2g}"
+    looks = f"look {look} at these seeds"
+    return (
+        f"All {len(registry.family)} claims of this page are one family (Holm, level {level}, "
+        f"{looks})."
+    )
