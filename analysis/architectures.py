@@ -21,8 +21,7 @@ from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.config.parts import Objective
 from lthray.core import metrics
-from lthray.core.record import Round, TrialRecord
-from lthray.findings import stats as st
+from lthray.core.record import TrialRecord
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
@@ -148,25 +147,14 @@ def skill(evidence: Evidence, cell: Cell) -> list[float]:
     return kept
 
 
-def failures(evidence: Evidence, cells: Cells) -> tuple[list[float], list[bool]]:
-    """Return by seed the sparsity of the first rung that does not match, and whether there was one.
-
-    Where all match it is the sparsity of the last rung that was tried.
-    """
-    sparsities, failed = [], []
+def failing(evidence: Evidence, cells: Cells) -> list[bool]:
+    """Return for each seed with a ticket whether it does not match at some rung."""
+    outcomes = []
     for seed in evidence.dense:
-        rungs = _rungs(cells, seed)
+        rungs = [cell.tickets[seed] for cell in cells.values() if seed in cell.tickets]
         if rungs:
-            lost = [sparsity for sparsity, r in rungs if not matches(r)]
-            sparsities.append(lost[0] if lost else rungs[-1][0])
-            failed.append(bool(lost))
-    return sparsities, failed
-
-
-def _rungs(cells: Cells, seed: int) -> list[tuple[float, Round]]:
-    """Return (sparsity, round) of one seed's ticket, densest first."""
-    ordered = sorted(cells.items(), reverse=True)
-    return [(1 - d, cell.tickets[seed]) for d, cell in ordered if seed in cell.tickets]
+            outcomes.append(not all(map(matches, rungs)))
+    return outcomes
 
 
 def table(verdicts: Mapping[str, Verdict], recipe: str) -> list[list[str]]:
@@ -278,14 +266,11 @@ def generalising(
 
 def survival(evidence: Mapping[str, Evidence], cells: Mapping[str, Cells]) -> str:
     """Return how many trajectories fail to match at some rung in each space."""
-    outcomes = {space: failures(evidence[space], cells[space]) for space in SPACES}
     counts = []
-    for space, (_, failed) in outcomes.items():
-        counts.append(f"{sum(failed)} of {len(failed)} in {space}")
-    told = ""
-    if all(any(failed) for _, failed in outcomes.values()):  # else there is nothing to compare
-        told = f" (log-rank p {st.logrank(*outcomes['pixels'], *outcomes['latents']):.2g})"
-    return f"Trajectories that fail to match at some rung: {', '.join(counts)}{told}."
+    for space in SPACES:
+        outcomes = failing(evidence[space], cells[space])
+        counts.append(f"{sum(outcomes)} of {len(outcomes)} in {space}")
+    return f"Trajectories that fail to match at some rung: {', '.join(counts)}."
 
 
 def floors(evidence: Mapping[str, Evidence]) -> list[str]:

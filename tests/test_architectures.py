@@ -162,12 +162,11 @@ def test_skill_is_against_the_loss_of_answering_zero():
     assert told[-1] == "–"  # the clean image has no such zero
 
 
-def test_failures_are_counted_by_seed_and_the_last_rung_is_censored():
+def test_failures_are_counted_by_seed():
     late = WIN + np.array([0.0, 0.06])  # no match at the second rung
-    evidence = {e.space: e for e in gather(recorded(WIN, late))}
-    cells = {space: next(iter(e.recipes.values())) for space, e in evidence.items()}
-    assert PAGE["failures"](evidence["pixels"], cells["pixels"]) == ([0.9] * 5, [False] * 5)
-    assert PAGE["failures"](evidence["latents"], cells["latents"]) == ([0.9] * 5, [True] * 5)
+    text = sections(recorded(WIN, late))["spaces"].text
+    told = "Trajectories that fail to match at some rung: 0 of 5 in pixels, 5 of 5 in latents."
+    assert told in text
 
 
 def test_samples_are_compared_as_ratios_beside_the_floor():

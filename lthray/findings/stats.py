@@ -204,16 +204,6 @@ def kaplan_meier(times: ArrayLike, observed: ArrayLike, *, level: float = 0.95) 
     return Survival(alive.quantiles, alive.probabilities, low.probabilities, high.probabilities)
 
 
-def logrank(
-    times_a: ArrayLike, observed_a: ArrayLike, times_b: ArrayLike, observed_b: ArrayLike
-) -> float:
-    """Return two-sided p of like survival (Mantel 1966); 1 where none failed with both at risk."""
-    a, b = _censored(times_a, observed_a), _censored(times_b, observed_b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = float(scipy.stats.logrank(a, b).pvalue)
-    return 1.0 if math.isnan(p) else p
-
-
 def noise_floor(differences: ArrayLike, q: float = 0.95) -> float:
     """Return the q-quantile of |differences| between pairs that differ in nothing (A/A)."""
     return float(np.quantile(np.abs(differences), q))
