@@ -645,7 +645,7 @@ def test_a_second_look_is_judged_at_what_is_left_of_the_level_and_says_so():
     for look, level in ((1, "0.04"), (2, "0.008"), (3, "0.0016")):
         verdict = verdict_of(found, look)
         assert verdict.registry.alpha == pytest.approx(float(level))
-        assert wording.family(verdict) == (
+        assert wording.family(verdict.registry, verdict.look) == (
             f"All 10 claims of this page are one family (Holm, level {level}, look {look} at these "
             "seeds)."
         )
