@@ -236,7 +236,7 @@ def sentences(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
         f"and at {at['latents']} in latents. {family(one.registry, one.look)}"
     ]
     common = any(density in won["latents"] for density in won["pixels"])
-    lines += generalising(verdicts["pixels"].registry, cells, recipe, common)
+    lines += generalising(one.registry, cells, recipe, common)
     lines.append(survival(evidence, cells))
     for space in SPACES:
         lines.append(f"In {space}: {budget_line(evidence[space])}")
