@@ -27,45 +27,51 @@ from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
 from lthray.findings.floors import samplers
 from lthray.findings.phrases import NONE, budget_line, listed
-from lthray.findings.registry import Registry, Statement
+from lthray.findings.registry import Registry
 from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.spaces import (
+    BETTER,
+    INTERACTION,
+    SPACES,
+    WORSE,
+    Cells,
+    by_space,
+    cells_of,
+    differences,
+    interaction,
+    shared,
+    shared_recipes,
+)
 from lthray.findings.wording import family
 from lthray.tracking.read import Recorded
 
 ORDER = 30  # place in a report
-SPACES = ("pixels", "latents")
 NOISE = "epsilon"  # objective.prediction under which answering zero has a loss of 1
 HEAD = (
     "density", "seeds", "pixels", "wins", "latents", "wins",
     "latents - pixels [bounds]", "equivalent", "skill kept",
 )  # fmt: skip
-WORSE, BETTER = "latents hardly worse", "latents hardly better"
-"""The two claims that make an equivalence."""
-INTERACTION = "interaction"
-ONE_SPACE = "no recipe is recorded in pixels and in latents: there is nothing to compare"
-
-Cells = Mapping[float, Cell]
+ONE_SPACE = "no recipe is recorded in one setting of pixels and one of latents"
 
 
 def applies(recorded: Recorded, call: str = "") -> str:
     """Return why the page has nothing to say of a study; empty where it has."""
-    return "" if shared_recipes(by_space(recorded.of(call))) else ONE_SPACE
+    return "" if shared_recipes(by_space(settings_of(recorded.of(call)))) else ONE_SPACE
 
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     """Yield for every recipe that is recorded in both spaces a comparison of losses and one of
     samples."""
     trials = recorded.of(call)
-    evidence = by_space(trials)
+    settings = settings_of(trials)
+    evidence = by_space(settings)
     recipes = shared_recipes(evidence)
     if not recipes:
         raise ConfigError([ONE_SPACE])
-    by_recipe = {recipe: cells_of(evidence, recipe) for recipe in recipes}
-    beside = [each for recipe, cells in by_recipe.items() for each in equivalences(cells, recipe)]
-    judgements = judged(evidence.values(), recorded.look(trials), beside=beside)
-    verdicts = {verdict.evidence.space: verdict for verdict in judgements}
-    for i, (recipe, cells) in enumerate(by_recipe.items()):
+    verdicts = {v.evidence.space: v for v in judged(settings, recorded.look(trials))}
+    for i, recipe in enumerate(recipes):
+        cells = cells_of(evidence, recipe)
         suffix = f"_{i}" if i else ""
         yield Section(
             f"spaces{suffix}",
@@ -82,59 +88,9 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         )
 
 
-def by_space(trials: Sequence[TrialRecord]) -> dict[str, Evidence]:
-    """Return space -> what was recorded there."""
-    return {evidence.space: evidence for evidence in gather(comparable(trials))}
-
-
-def shared_recipes(evidence: Mapping[str, Evidence]) -> list[str]:
-    """Return the recipes that are recorded in both spaces."""
-    if evidence.keys() != set(SPACES):
-        return []
-    pixels, latents = (evidence[space].recipes for space in SPACES)
-    return [recipe for recipe in pixels if recipe in latents]
-
-
-def cells_of(evidence: Mapping[str, Evidence], recipe: str) -> dict[str, Cells]:
-    """Return space -> density -> what was recorded of a recipe."""
-    return {space: evidence[space].recipes[recipe] for space in SPACES}
-
-
-def shared(cells: Mapping[str, Cells]) -> list[float]:
-    """Return the densities that are recorded in both spaces, densest first."""
-    pixels, latents = (cells[space].keys() for space in SPACES)
-    return sorted(pixels & latents, reverse=True)
-
-
-def differences(cells: Mapping[str, Cells], density: float) -> dict[int, float]:
-    """Return by seed d in latents less d in pixels."""
-    pixels, latents = (cells[space][density].excess(TICKET) for space in SPACES)
-    return {seed: latents[seed] - d for seed, d in pixels.items() if seed in latents}
-
-
-def interaction(cells: Mapping[str, Cells]) -> dict[int, float]:
-    """Return by seed how much the difference between the spaces changes from the first rung to the
-    last."""
-    densities = shared(cells)
-    first, last = differences(cells, densities[0]), differences(cells, densities[-1])
-    return {seed: last[seed] - d for seed, d in first.items() if seed in last}
-
-
-def equivalences(cells: Mapping[str, Cells], recipe: str) -> Iterator[Statement]:
-    """Yield the claims that the spaces are alike: at each density, and from the first to the last.
-
-    A ticket that failed has no difference between the spaces, and nothing is shown without it.
-    """
-    values: dict[str | float, dict[int, float]] = {}
-    for density in shared(cells):
-        values[density] = differences(cells, density)
-    if values:
-        values[INTERACTION] = interaction(cells)
-    planned = min(cell.planned for own in cells.values() for cell in own.values())
-    for at, worse in values.items():
-        yield Statement(WORSE, (recipe, at), worse, planned, MARGIN)
-        better = {seed: -value for seed, value in worse.items()}
-        yield Statement(BETTER, (recipe, at), better, planned, MARGIN)
+def settings_of(trials: Sequence[TrialRecord]) -> list[Evidence]:
+    """Return what was recorded of each setting."""
+    return gather(comparable(trials))
 
 
 def skill(evidence: Evidence, cell: Cell) -> list[float]:

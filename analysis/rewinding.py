@@ -9,12 +9,11 @@ between the solutions of successive rungs is shown too, by noise level: Paul et 
 2210.03044) take a path without a barrier for the mark of a rung that matches.
 
 Either account is contradicted at a rewind point where tickets are shown to match although the
-barrier is shown to be there, or not to match although there is none. All these claims are one
-family, barriers on a log scale; counts of single seeds stand beside them and claim nothing. Reads
-MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
+barrier is shown to be there, or not to match although there is none. These claims are of one family
+with the verdict, which says where tickets match; counts of single seeds stand beside them and claim
+nothing. Reads MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
 """
 
-import math
 import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,22 +22,28 @@ from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.core.record import Point, TrialRecord
-from lthray.findings.evidence import TICKET, comparable
+from lthray.findings.accounts import (
+    CONNECTED,
+    FAILS,
+    POINTED,
+    STABLE,
+    STABLE_THERE,
+    absent,
+    rewind_points,
+)
+from lthray.findings.claims import Verdict, judged, matches
+from lthray.findings.comparators import OWN
+from lthray.findings.evidence import TICKET, comparable, gather
 from lthray.findings.phrases import NONE
-from lthray.findings.registry import Place, Registry, Statement, level_of
 from lthray.findings.rounds import MARGIN, values_of
 from lthray.findings.sections import DENSITY, Line, Lines, Section
 from lthray.findings.wording import family
-from lthray.prune.rewinds import REWINDS
 from lthray.study.results import config_of, surface
 from lthray.tracking.read import Recorded
 
 ORDER = 40  # place in a report
-STABLE = 0.005  # of the loss: a lower barrier is called stable
-LEAST = STABLE / 10  # a barrier below it is taken for as much
 DENSE = "dense"  # control whose forks are two children of one dense anchor
-ONE_POINT = "one rewind point only: there is no surface"
-MORE = "recipes differ in more than the rewind point: there is no surface over it"
+NO_SURFACE = "no recipes of one setting differ in the rewind point alone"
 STABILITY = (
     "density", "stable and matching", "stable, not matching", "unstable, matching", "neither",
     "Spearman", "k that match unstable", "k that fail stable",
@@ -47,8 +52,6 @@ CONNECTION = (
     "connected, matching", "connected, not matching", "apart, matching", "neither",
     "k that match apart", "k that fail connected",
 )  # fmt: skip
-MATCHING, STABLE_THERE, CONNECTED = "matches", "stable", "connected"
-NOT = "not {}"
 BY_STABILITY = (
     "tickets match where training is stable", "training is unstable there", "it is stable there",
 )  # fmt: skip
@@ -67,11 +70,8 @@ Anchors = Mapping[float, Mapping[int, float]]
 
 def applies(recorded: Recorded, call: str = "") -> str:
     """Return why the page has nothing to say of a study; empty where it has."""
-    trials = comparable(recorded.of(call))
-    if len({k for k, _ in tickets_of(trials)}) < 2:
-        return ONE_POINT
-    tickets = [trial for trial in trials if trial.point.is_ticket and trial.rounds[1:]]
-    return MORE if len({_but_k(trial.point) for trial in tickets}) > 1 else ""
+    settings = gather(comparable(recorded.of(call)))
+    return "" if len(settings) == 1 and rewind_points(settings[0]) else NO_SURFACE
 
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
@@ -83,38 +83,23 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     title = "Excess over dense by density and rewind point"
     text = [recorded.provenance(trials)]
     yield Section("surface", title, text, table(tickets), figure(tickets))
+    (verdict,) = judged(gather(trials), recorded.look(trials))
     dense = forks(trials, DENSE, metrics.BARRIER_EMA.name)
     chain = [trial for trial in trials if trial.point.is_ticket]
-    connected = cells(chain, metrics.BARRIER_PREVIOUS.name)
-    anchors = by_anchor(dense)
-    look = recorded.look(trials)
-    planned = len({trial.point.seed for trial in chain})
-    registry = claims(tickets, anchors, connected, planned, look)
-    closing = [COUNTED, family(registry, look)]
     if dense:
         raw = forks(trials, DENSE, metrics.BARRIER_RAW.name)
         sparse = forks(trials, TICKET, metrics.BARRIER_EMA.name)
         yield barriers({"dense, average": dense, "dense, raw weights": raw} | by_density(sparse))
-        yield stability(tickets, anchors, registry, closing)
-    if connected:
-        yield connections(chain, registry, closing)
-
-
-def _but_k(point: Point) -> str:
-    """Return all that makes a ticket what it is, but for its seed and the step to which it is
-    rewound."""
-    outside = ["seed", "stream"]
-    if REWINDS[config_of(point).rewind.rule].weights == "anchor":
-        outside += ["rewind.rule", "rewind.fraction"]
-    words = {word: value for word, value in point.config.items() if word not in outside}
-    return str(sorted(item for item in words.items() if not item[0].startswith("measure.")))
+        yield stability(tickets, by_anchor(dense), verdict)
+    if cells(chain, metrics.BARRIER_PREVIOUS.name):
+        yield connections(chain, verdict)
 
 
 def k_of(point: Point) -> float:
     """Return the rewind point as a share of the steps: 0 for a rule that begins at the first
     step."""
     rewind = config_of(point).rewind
-    return 0.0 if REWINDS[rewind.rule].start == "0" else rewind.fraction
+    return rewind.fraction * POINTED[rewind.rule]
 
 
 def tickets_of(trials: Sequence[TrialRecord]) -> Cells:
@@ -145,36 +130,6 @@ def by_anchor(dense: Cells) -> dict[float, dict[int, float]]:
     for (k, _), seeds in dense.items():
         anchors.setdefault(k, {}).update(seeds)
     return anchors
-
-
-def claims(tickets: Cells, anchors: Anchors, connected: Cells, planned: int, look: int) -> Registry:
-    """Return the claims of the page: whether tickets match, whether there is a barrier, and the
-    opposite of each, at every rewind point. `planned` counts the seeds."""
-    both: list[Statement] = []
-    for place, excess in tickets.items():
-        logs = {seed: math.log1p(value) for seed, value in excess.items()}
-        both += sides(MATCHING, place, logs, planned, math.log1p(MARGIN))
-    border = math.log(STABLE)
-    for k, parted in anchors.items():
-        both += sides(STABLE_THERE, (k,), _logs(parted), planned, border)
-    for place, barrier in connected.items():
-        both += sides(CONNECTED, place, _logs(barrier), planned, border)
-    return Registry(both, level_of(look))
-
-
-def _logs(barriers: Mapping[int, float]) -> dict[int, float]:
-    """Return barriers on a log scale, on which they spread alike at every rewind point; of one that
-    is hardly there, that of `LEAST`."""
-    return {seed: math.log(max(barrier, LEAST)) for seed, barrier in barriers.items()}
-
-
-def sides(
-    name: str, place: Place, values: Mapping[int, float], planned: int, border: float
-) -> Iterator[Statement]:
-    """Yield the claim that the mean lies below a border, and the one that it lies above."""
-    yield Statement(name, place, values, planned, border)
-    above = {seed: -value for seed, value in values.items()}
-    yield Statement(NOT.format(name), place, above, planned, -border)
 
 
 def by_density(sparse: Cells) -> dict[str, Cells]:
@@ -234,51 +189,53 @@ def _cell(values: Sequence[float]) -> str:
     return f"{plain.fmean(values):.4f} (max {max(values):.4f}, {len(values)})"
 
 
-def stability(
-    tickets: Cells, anchors: Anchors, registry: Registry, closing: Sequence[str]
-) -> Section:
+def stability(tickets: Cells, anchors: Anchors, verdict: Verdict) -> Section:
     """Return counts of stable against matching, over rewind points and seeds, at each density; and
     the rewind points that contradict the account.
 
-    `anchors` maps k and seed to the barrier of the dense network's averages; `closing` ends the
-    text.
+    `anchors` maps k and seed to the barrier of the dense network's averages.
     """
     from scipy.stats import spearmanr
 
     rows, text = [list(STABILITY)], []
-    places: dict[float, Place] = {k: (k,) for k in anchors}
     for density in sorted({d for _, d in tickets}, reverse=True):
         pairs = _pairs(tickets, anchors, density)
         rho = 0.0
         if len(pairs) > 2:
             rho = float(spearmanr(*zip(*pairs, strict=True)).statistic)
-        against = contradictions(registry, STABLE_THERE, density, places)
+        against = contradictions(verdict, STABLE_THERE, density)
         counts = map(str, _counts(pairs))
         rows.append([f"{density:.4g}", *counts, f"{rho:+.2f}", *map(_listed, against)])
         text.append(contradicted(density, against, BY_STABILITY))
     text += [
         f"Stable: a barrier of the dense network's averages below {STABLE:.1%} of the loss; "
         "later anchors leave fewer steps.",
-        *closing,
+        *closing(verdict),
     ]
     return Section("stability", "Is a stable anchor a matching one?", text, rows)
 
 
-def contradictions(
-    registry: Registry, name: str, density: float, places: Mapping[float, Place]
-) -> tuple[list[float], list[float]]:
+def contradictions(verdict: Verdict, name: str, density: float) -> tuple[list[float], list[float]]:
     """Return the rewind points that contradict an account, by the claims that hold.
 
     First those where tickets match although `name` does not hold, then those where they do not
-    match although it does. `places` maps each rewind point to the place of the claim `name`.
+    match although it does.
     """
+    evidence, holds = verdict.evidence, verdict.registry.holds
     spared, hurt = [], []
-    for k, place in sorted(places.items()):
-        if registry.holds(MATCHING, k, density) and registry.holds(NOT.format(name), *place):
+    for k, recipe in rewind_points(evidence).items():
+        ticket = evidence.place(recipe, density)
+        place = evidence.place(recipe) if name == STABLE_THERE else ticket
+        if holds(matches(OWN), *ticket) and holds(absent(name), *place):
             spared.append(k)
-        if registry.holds(NOT.format(MATCHING), k, density) and registry.holds(name, *place):
+        if holds(FAILS, *ticket) and holds(name, *place):
             hurt.append(k)
     return spared, hurt
+
+
+def closing(verdict: Verdict) -> list[str]:
+    """Return the lines that end the text on an account."""
+    return [COUNTED, family(verdict.registry, verdict.look)]
 
 
 def contradicted(
@@ -298,27 +255,24 @@ def _listed(points: Sequence[float]) -> str:
     return ", ".join(f"{k:g}" for k in points) or NONE
 
 
-def connections(
-    trials: Sequence[TrialRecord], registry: Registry, closing: Sequence[str]
-) -> Section:
+def connections(trials: Sequence[TrialRecord], verdict: Verdict) -> Section:
     """Return the barrier between successive rungs, whole and by noise level; counts of connected
     against matching, over rewind points and seeds; and the rewind points that contradict the
-    account, at each density. `closing` ends the text."""
+    account, at each density."""
     rounds = [r for trial in trials for r in trial.rounds[1:]]
     pattern, whole = metrics.BARRIER_PREVIOUS_BAND.pattern, metrics.BARRIER_PREVIOUS.name
     bands = sorted({name for r in rounds for name in r.metrics if pattern.fullmatch(name)})
     heads = [f"from timestep {int(band.rpartition('t')[2])}" for band in bands]
-    points = sorted({k_of(trial.point) for trial in trials})
     rows, text = [["density", "barrier", *heads, *CONNECTION]], []
     for density in sorted({r.density for r in rounds}, reverse=True):
         at = [r for r in rounds if r.density == density and whole in r.metrics]
         barrier = [_cell(values_of(at, name)) for name in (whole, *bands)]
         counts = _counts([(r.metrics[whole], r.metrics[metrics.EXCESS.name]) for r in at])
-        places: dict[float, Place] = {k: (k, density) for k in points}
-        against = contradictions(registry, CONNECTED, density, places)
+        against = contradictions(verdict, CONNECTED, density)
         rows.append([f"{density:.4g}", *barrier, *map(str, counts), *map(_listed, against)])
         text.append(contradicted(density, against, BY_CONNECTION))
-    text += [f"Connected: a barrier of the averages below {STABLE:.1%} of the loss.", *closing]
+    text.append(f"Connected: a barrier of the averages below {STABLE:.1%} of the loss.")
+    text += closing(verdict)
     return Section("connections", "Does a ticket match that is connected?", text, rows)
 
 

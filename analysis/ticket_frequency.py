@@ -25,7 +25,7 @@ from lthray.findings import designs, floors, wording
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import Evidence, comparable, gather
-from lthray.findings.phrases import joined
+from lthray.findings.phrases import NONE, joined
 from lthray.findings.sections import DENSITY, Line, Lines, Section, keep_trials, write
 from lthray.tracking.read import Recorded
 
@@ -43,7 +43,8 @@ class Wanted(Asked):
 
 CLAIMS = [
     "Mean over seeds of how much worse the ticket is, a log-ratio; faster: log of the ratio of "
-    "steps. A claim is that the mean lies below its margin.",
+    "steps; stable, connected: log of the barrier. A claim is that the mean lies below its margin; "
+    "a claim of the opposite is shown with all signs turned.",
     "The bound is one-sided, at the level at which Holm's procedure tests the claim among all "
     "claims of the page; the claim holds where the bound is below the margin.",
     "Sign flips of fewer than five seeds can never be significant.",
@@ -119,14 +120,16 @@ def claim_rows(verdict: Verdict) -> list[list[str]]:
     the bound must stay below, one-sided p of two tests, and whether the claim holds."""
     head = ["recipe", "density", "claim", "seeds", "mean", "bound", "margin"]
     rows = [[*head, "level", "p", "p by sign flips", "holds"]]
-    for recipe in verdict.evidence.recipes:
-        for density, cell in verdict.evidence.ladder(recipe):
-            for tested in verdict.claims(recipe, density):
-                claim = tested.statement
-                numbers = [f"{value:+.4f}" for value in (claim.mean, tested.bound, claim.margin)]
-                row = [cell.recipe, f"{density:.4g}", claim.name, claim.seeds, *numbers]
-                row += [f"{tested.level:.2g}", f"{claim.p:.2g}", f"{claim.p_flip:.2g}"]
-                rows.append([*row, "yes" if tested.holds else "no"])
+    recipes = verdict.evidence.recipes
+    for tested in verdict.claims:
+        claim = tested.statement
+        _, _, recipe, *density = claim.place
+        at = f"{density[0]:.4g}" if density else NONE
+        numbers = [f"{value:+.4f}" for value in (claim.mean, tested.bound, claim.margin)]
+        name = next(iter(recipes[str(recipe)].values())).recipe
+        row = [name, at, claim.name, claim.seeds, *numbers]
+        row += [f"{tested.level:.2g}", f"{claim.p:.2g}", f"{claim.p_flip:.2g}"]
+        rows.append([*row, "yes" if tested.holds else "no"])
     return rows
 
 

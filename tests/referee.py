@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from .referee_beside import beside
+
 RESULTS = Path(__file__).parent.parent / "results"
 NONE = "–"
 SETTING = ("data", "model", "objective", "latent", "train")
@@ -73,8 +75,8 @@ def dependence(networks: int, again: int) -> float:
 class Page:
     """The verdicts of one folder, from its trials."""
 
-    def __init__(self, trials: list[Trial], beside: dict[Any, tuple[By, float]] | None = None):
-        self.beside = beside or {}  # claims of the page that are no ticket's
+    def __init__(self, trials: list[Trial]):
+        self.beside = beside(trials)  # claims that are no verdict's
         self.dense: dict[Setting, dict[int, Round]] = {}
         self.again: dict[Setting, dict[int, Round]] = {}
         self.arms: dict[Place, dict[str, dict[int, Round]]] = {}

@@ -189,14 +189,7 @@ class Spaces:
         for trial in trials:
             if trial["point"]["config"].get("train.steps", 400) == 400:
                 self.enter(trial)
-        self.alike: dict[Any, BySeed] = {d: self.difference(d) for d in self.densities}
-        first, *_, last = self.alike.values()
-        self.alike["interaction"] = {seed: last[seed] - first[seed] for seed in last}
-        beside: dict[Any, tuple[BySeed, float]] = {}
-        for at, worse in self.alike.items():
-            beside[at, "worse"] = worse, MARGIN
-            beside[at, "better"] = {seed: -value for seed, value in worse.items()}, MARGIN
-        self.page = Page(trials, beside)
+        self.page = Page(trials)
 
     def enter(self, trial: Trial) -> None:
         """Take in a trial."""
@@ -221,10 +214,9 @@ class Spaces:
         both = [{d for space, d in self.arms if space == name} for name in ("pixels", "latents")]
         return sorted(both[0] & both[1], reverse=True)
 
-    def difference(self, density: float) -> BySeed:
+    def alike(self, at: Any) -> BySeed:
         """Return the excess in latents less that in pixels."""
-        pixels, latents = (self.arms[space, density]["none"] for space in ("pixels", "latents"))
-        return {seed: latents[seed] - d for seed, d in pixels.items() if seed in latents}
+        return self.page.beside[at, "worse"][0]
 
     def wins(self, space: str, density: float) -> str:
         """Return whether a ticket matches its dense network and beats both controls, all claims of
@@ -242,7 +234,7 @@ class Spaces:
         """Return the rows of the table of spaces."""
         rows = []
         for density in self.densities:
-            row = [f"{density:.4g}", str(len(self.alike[density]))]
+            row = [f"{density:.4g}", str(len(self.alike(density)))]
             for space in ("pixels", "latents"):
                 mean = np.mean(list(self.arms[space, density]["none"].values()))
                 row += [f"{mean:+.2%}", self.wins(space, density)]
@@ -250,7 +242,7 @@ class Spaces:
             row += self.equivalence(density)
             rows.append([*row, f"{kept[0]:.3f} / {kept[1]:.3f}"])
         at = "interaction"
-        rows.append([at, str(len(self.alike[at])), "", "", "", "", *self.equivalence(at), ""])
+        rows.append([at, str(len(self.alike(at))), "", "", "", "", *self.equivalence(at), ""])
         return rows
 
     def equivalence(self, at: Any) -> list[str]:
@@ -261,7 +253,7 @@ class Spaces:
             bound(list(self.page.family[key][0].values()), self.page.levels[key])
             for key in (better, worse)
         )
-        shown = f"{np.mean(list(self.alike[at].values())):+.2%} [{-low:+.2%}, {high:+.2%}]"
+        shown = f"{np.mean(list(self.alike(at).values())):+.2%} [{-low:+.2%}, {high:+.2%}]"
         return [shown, "yes" if max(low, high) < MARGIN else "not shown"]
 
     def samples(self) -> Table:

@@ -8,7 +8,6 @@ recorded trials and compared as they are printed.
 
 import csv
 import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .referee import reported
+from .referee import Page, reported
+from .referee_beside import k_of
 
 RESULTS = Path(__file__).parent.parent / "results"
-FRACTION = 0.05  # rewind point where a config names none
 STABLE, MARGIN = 0.005, 0.01
 EMA, RAW, EXCESS, PREVIOUS = "barrier/ema", "barrier/raw", "loss/excess", "barrier/previous"
 
@@ -36,11 +35,11 @@ def cells(trials: list[Trial], control: str, *, forked: bool, metric: str) -> Ce
         point = trial["point"]
         if (point["control"], bool(point["fork"])) != (control, forked):
             continue
-        config = point["config"]
-        k = 0.0 if config.get("rewind.rule") == "init" else config.get("rewind.fraction", FRACTION)
         for r in trial["rounds"][1:]:
             if metric in r["metrics"]:
-                found.setdefault((k, r["density"]), {})[point["seed"]] = r["metrics"][metric]
+                found.setdefault((k_of(trial), r["density"]), {})[point["seed"]] = r["metrics"][
+                    metric
+                ]
     return found
 
 
@@ -79,53 +78,34 @@ def counted(pairs: list[tuple[float, float]]) -> list[str]:
     return [str(int(kind.sum())) for kind in kinds]
 
 
-class Family:
-    """The claims of the page (Holm): that a mean lies below a border, or above it."""
+class Accounts:
+    """Which rewind points contradict an account, by the claims of the study."""
 
     def __init__(self, trials: list[Trial]):
-        excess = cells(trials, "none", forked=False, metric=EXCESS)
-        self.values: dict[tuple[Any, ...], np.ndarray] = {}
-        for at, own in excess.items():
-            self.enter("match", at, np.log1p(list(own.values())), math.log1p(MARGIN))
-        for (k, _), own in cells(trials, "dense", forked=True, metric=EMA).items():
-            self.enter("stable", (k,), self.logs(own), math.log(STABLE))
-        for at, own in cells(trials, "none", forked=False, metric=PREVIOUS).items():
-            self.enter("connected", at, self.logs(own), math.log(STABLE))
-        seeds = {seed for own in excess.values() for seed in own}
-        p = {key: self.p(values, len(seeds)) for key, values in self.values.items()}
-        self.held: set[tuple[Any, ...]] = set()
-        for step, key in enumerate(sorted(p, key=p.__getitem__)):
-            if p[key] >= 0.04 / (len(p) - step):
-                break
-            self.held.add(key)
+        self.page = Page(trials)
+        self.recipes: dict[float, str] = {}
+        for trial in trials:
+            is_ticket = trial["point"]["control"] == "none" and not trial["point"]["fork"]
+            if is_ticket and trial["rounds"][1:]:
+                self.recipes[k_of(trial)] = trial["point"]["recipe"]
 
-    @staticmethod
-    def logs(barriers: dict[int, float]) -> np.ndarray:
-        """Return barriers on a log scale, none below a tenth of the border."""
-        return np.log(np.maximum(list(barriers.values()), STABLE / 10))
+    def matches(self, k: float, density: float) -> bool:
+        """Return whether tickets are shown to match their dense network."""
+        name, at = self.recipes[k], f"{density:.4g}"
+        return any(
+            self.page.holds(p, "matches own") for p in self.page.places if p[1:] == (name, at)
+        )
 
-    @staticmethod
-    def p(values: np.ndarray, planned: int) -> float:
-        """Return the one-sided p of a mean below zero; 1 where a seed is missing."""
-        whole = len(values) == planned > 1 and bool(np.isfinite(values).all())
-        return float(stats.ttest_1samp(values, 0, alternative="less").pvalue) if whole else 1.0
-
-    def enter(self, name: str, at: tuple[float, ...], values: np.ndarray, border: float) -> None:
-        """Take in both claims on a mean."""
-        self.values[name, True, at] = values - border
-        self.values[name, False, at] = border - values
-
-    def against(self, account: str, density: float, ks: list[float]) -> list[str]:
+    def against(self, account: str, density: float) -> list[str]:
         """Return the rewind points that match against an account, and that fail against it."""
-        found = []
-        for matches in (True, False):
-            held = []
-            for k in ks:
-                at = (k,) if account == "stable" else (k, density)
-                both = ("match", matches, (k, density)), (account, not matches, at)
-                held += [f"{k:g}"] * self.held.issuperset(both)
-            found.append(", ".join(held) or "–")
-        return found
+        spared, hurt = [], []
+        for k in sorted(self.recipes):
+            at = k if account == "stable" else (k, density)
+            if self.matches(k, density) and self.page.holds(at, f"not {account}"):
+                spared.append(f"{k:g}")
+            if self.page.holds((k, density), "fails") and self.page.holds(at, account):
+                hurt.append(f"{k:g}")
+        return [", ".join(points) or "–" for points in (spared, hurt)]
 
 
 def stability(trials: list[Trial]) -> Iterator[list[str]]:
@@ -134,14 +114,14 @@ def stability(trials: list[Trial]) -> Iterator[list[str]]:
     dense: dict[tuple[float, int], float] = {}
     for (k, _), own in cells(trials, "dense", forked=True, metric=EMA).items():
         dense |= {(k, seed): value for seed, value in own.items()}
-    family, ks = Family(trials), sorted({k for k, _ in dense})
+    accounts = Accounts(trials)
     for density in sorted({density for _, density in tickets}, reverse=True):
         pairs = []
         for (k, at), own in tickets.items():
             if at == density:
                 pairs += [(dense[k, seed], d) for seed, d in own.items() if (k, seed) in dense]
         rho = stats.spearmanr(*zip(*pairs, strict=True)).statistic
-        against = family.against("stable", density, ks)
+        against = accounts.against("stable", density)
         yield [f"{density:.4g}", *counted(pairs), f"{rho:+.2f}", *against]
 
 
@@ -150,7 +130,7 @@ def connections(trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
     names = [f"{PREVIOUS}_t{int(name.rpartition(' ')[2]):03d}" for name in head[2:-6]]
     columns = [cells(trials, "none", forked=False, metric=m) for m in (PREVIOUS, *names)]
     excess = cells(trials, "none", forked=False, metric=EXCESS)
-    family, ks = Family(trials), sorted({k for k, _ in excess})
+    accounts = Accounts(trials)
     for density in sorted({density for _, density in excess}, reverse=True):
         shown = []
         for column in columns:
@@ -160,7 +140,7 @@ def connections(trials: list[Trial], head: list[str]) -> Iterator[list[str]]:
         for at, own in columns[0].items():
             if at[1] == density:
                 pairs += [(value, excess[at][seed]) for seed, value in own.items()]
-        against = family.against("connected", density, ks)
+        against = accounts.against("connected", density)
         yield [f"{density:.4g}", *shown, *counted(pairs), *against]
 
 

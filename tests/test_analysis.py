@@ -332,6 +332,8 @@ def test_every_claim_stands_by_itself_with_its_p_and_level(monkeypatch, capsys, 
     own = {f"{kind} own" for kind in ("matches", "better than", "beaten by")}
     # own ones at both rungs, the others where there are controls
     assert len([row for row in rows if row["claim"] in own]) == 3 * 2 * 3
+    stable = [row["density"] for row in rows if row["claim"] == "stable"]
+    assert stable == ["–"] * 3  # of a rewind point, not of a ticket
     controls = [
         row for row in rows if row["claim"] in ("better than shuffle", "better than reinit")
     ]
@@ -363,9 +365,7 @@ def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface(
     monkeypatch, capsys, studies
 ):
     text = page(monkeypatch, capsys, "rewinding", studies, "--experiment", "design.digits", code=2)
-    assert (
-        text == "error: recipes differ in more than the rewind point: there is no surface over it\n"
-    )
+    assert text == "error: no recipes of one setting differ in the rewind point alone\n"
 
 
 def test_an_adaptive_search_yields_no_frequency(monkeypatch, capsys, studies):
@@ -473,7 +473,7 @@ def test_the_anatomy_of_a_ticket(monkeypatch, capsys, studies):
             ["--experiment", "design.digits", "--by", "rewind"],
             "--by 'rewind': no word of a config",
         ),
-        ("rewinding", ["--experiment", "plain.digits"], "one rewind point only"),
+        ("rewinding", ["--experiment", "plain.digits"], "no recipes of one setting"),
         ("ticket_anatomy", ["--experiment", "none.digits"], "--experiment 'none.digits': sqlite:"),
         ("ticket_frequency", ["--out", "nowhere"], "--out: given twice"),
     ],

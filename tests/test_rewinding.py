@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from lthray.core.record import TrialRecord
+from lthray.findings import accounts, wording
+from lthray.findings.claims import judged
+from lthray.findings.evidence import gather
+from lthray.prune.rewinds import REWINDS
 
-from .test_verdicts import LADDER, failed, studied, trial
+from .test_verdicts import LADDER, WHOLE, failed, studied, trial
 
 PAGE = runpy.run_path(str(Path(__file__).parent.parent / "analysis/rewinding.py"))
 K = (0.0, 0.1)
@@ -40,9 +44,7 @@ def recorded(excess, anchors, connected=None) -> list[TrialRecord]:
     """
     found = []
     for i, k in enumerate(K):
-        words = {"rewind.rule": "late", "rewind.fraction": k}
-        if not k:
-            words = {"rewind.rule": "init", "rewind.fraction": 0.0}
+        words = {**WHOLE, "rewind.rule": "late" if k else "init", "rewind.fraction": k}
         for seed, d in enumerate(excess[i]):
             ticket = bare("none", seed, (float(d),) * len(LADDER), 0, **words)
             if connected is not None:
@@ -66,7 +68,8 @@ def test_tickets_that_match_where_training_is_unstable_contradict():
     assert made.text[0] == (
         "At density 0.5 tickets from k = 0 match although training is unstable there."
     )
-    family = 2 * 2 * 2 + 2 * 2  # matching or not, at each k and rung; stable or not, at each k
+    cells = 2 * 2  # rewind points and rungs
+    family = 4 * cells + 2 * 2  # matches, better, beaten, does not match; stable or not at each k
     assert made.text[-1].startswith(f"All {family} claims of this page are one family (Holm, ")
 
 
@@ -102,6 +105,38 @@ def test_a_ticket_that_diverged_takes_the_claim_away(rungs):
     first, *others = recorded([MATCHING, MATCHING], [HIGH, LOW])
     made = sections([failed(first, rungs), *others])["stability"]
     assert [row[-2:] for row in made.table[1:]] == [["–", "–"]] * 2
+
+
+def test_the_page_and_the_verdict_are_of_one_family():
+    """What is said to match on the page has its star in the table of verdicts, and the other way
+    round."""
+    g = np.random.default_rng(7)
+    for _ in range(50):
+        means = g.choice([-0.01, 0.0, 0.005, 0.03], 2)[:, None]
+        found = recorded(means + g.normal(0, 0.004, (2, 5)), [HIGH, HIGH])
+        (verdict,) = judged(gather(found))
+        *table, _ = wording.table(verdict)[1:]  # the last row is of chance
+        stars = {row[1]: [] for row in table}
+        for i, row in enumerate(table):
+            stars[row[1]] += [f"{K[i // len(LADDER)]:g}"] * row[4].endswith("*")
+        rows = sections(found)["stability"].table[1:]
+        assert {row[0]: row[-2] for row in rows} == {
+            density: ", ".join(points) or "–" for density, points in stars.items()
+        }
+        assert sections(found)["stability"].text[-1] == wording.family(verdict.registry, 1)
+
+
+def test_rules_that_begin_at_the_anchor_are_those_of_the_table():
+    anchored = {rule: row.start == "k" for rule, row in REWINDS.items() if row.weights == "anchor"}
+    assert anchored == accounts.POINTED
+
+
+def test_recipes_that_differ_in_more_than_the_rewind_point_have_no_surface():
+    found = recorded([MATCHING, MATCHING], [HIGH, LOW])
+    other = trial("none", 0, (0.0, 0.0), **{"rewind.fraction": 0.1, "prune.slope": 0.5, **WHOLE})
+    assert PAGE["applies"](studied(found)) == ""
+    assert "rewind point alone" in PAGE["applies"](studied([*found, other]))
+    assert "rewind point alone" in PAGE["applies"](studied(found[:10]))
 
 
 def test_a_barrier_of_nothing_is_stable():

@@ -12,13 +12,17 @@ The value of a seed is how much worse its ticket is than a comparator of that se
 A grade has two words: which dense networks are matched, and what the controls show. A ticket that
 is better than its shuffled mask shows that structure matters; one that is better than new weights
 shows that the initialisation does (Frankle and Carbin 2019).
+
+Two modules beside this one add to the family: lthray.findings.spaces, where a study is in pixels
+and in latents, and lthray.findings.accounts, where it varies the rewind point.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lthray.core.record import Outcome, Point, TrialRecord
+from lthray.findings import accounts, spaces
 from lthray.findings.comparators import (
     CONVERGED,
     LONGEST,
@@ -62,11 +66,6 @@ def samples(sampler: str) -> str:
     return f"KID of {sampler}"
 
 
-def place_of(evidence: Evidence, recipe: str, density: float) -> Place:
-    """Return the place of a ticket on its page."""
-    return evidence.setting, str(evidence.panel), recipe, density
-
-
 def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
     """Yield every claim on the tickets of a setting.
 
@@ -75,7 +74,7 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
     """
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
-            place = place_of(evidence, recipe, density)
+            place = evidence.place(recipe, density)
             yield from _on_loss(evidence, cell, place, margin)
             yield from _on_samples(evidence, cell, place)
             ratios = {seed: math.log(ratio) for seed, ratio in speed(evidence, cell).items()}
@@ -138,18 +137,19 @@ class Verdict:
     look: int = 1
     """How often these seeds, or a part of them, were looked at."""
 
-    def claims(self, recipe: str, density: float) -> list[Tested]:
-        """Return every claim on a ticket as it was tested."""
-        place = place_of(self.evidence, recipe, density)
-        return [tested for tested in self.registry if tested.statement.place == place]
+    @property
+    def claims(self) -> list[Tested]:
+        """Every claim on this setting as it was tested."""
+        own = self.evidence.place()
+        return [tested for tested in self.registry if tested.statement.place[:2] == own]
 
     def find(self, name: str, recipe: str, density: float) -> Tested | None:
         """Return a claim as it was tested; None where it was not made."""
-        return self.registry.find(name, *place_of(self.evidence, recipe, density))
+        return self.registry.find(name, *self.evidence.place(recipe, density))
 
     def holds(self, name: str, recipe: str, density: float) -> bool:
         """Return whether a claim was made and holds."""
-        return self.registry.holds(name, *place_of(self.evidence, recipe, density))
+        return self.registry.holds(name, *self.evidence.place(recipe, density))
 
     def matched(self, recipe: str, density: float) -> list[str]:
         """Return the dense networks that a ticket matches.
@@ -201,28 +201,28 @@ def planned(points: Iterable[Point]) -> int:
     """
     lost = Outcome("failed")
     count = 0
-    for evidence in gather(TrialRecord(str(i), p, lost, ()) for i, p in enumerate(points)):
-        count += sum(1 for _ in statements(evidence, evidence.margin))
+    settings = gather(TrialRecord(str(i), p, lost, ()) for i, p in enumerate(points))
+    for evidence in settings:
         count += len(evidence.cells) * (1 + PER_RIVAL * (len(evidence.budgets) > 1))
-    return count
+    return count + len(family_of(settings, [evidence.margin for evidence in settings]))
 
 
-def judged(
-    found: Iterable[Evidence],
-    look: int = 1,
-    times: float = 1.0,
-    beside: Iterable[Statement] = (),
-) -> list[Verdict]:
-    """Return the verdict on each setting of a page, all claims of the page being one family.
-
-    `look` counts how often these seeds were looked at; `times` multiplies the margin; `beside` are
-    the claims of the page that are no setting's.
-    """
-    settings = list(found)
-    family = list(beside)
-    margins = [times * margin_of(each) for each in settings]
+def family_of(settings: Sequence[Evidence], margins: Sequence[float]) -> list[Statement]:
+    """Return all claims on the settings of a study: of verdicts, on what spaces have in common, and
+    of accounts of what matches. `margins` are those of the verdicts."""
+    family = list(spaces.statements(settings))
     for evidence, margin in zip(settings, margins, strict=True):
         border = margin if evidence.accurate else math.log1p(margin)
-        family += statements(evidence, border)
-    registry = Registry(family, level_of(look))
+        family += [*statements(evidence, border), *accounts.statements(evidence, border)]
+    return family
+
+
+def judged(found: Iterable[Evidence], look: int = 1, times: float = 1.0) -> list[Verdict]:
+    """Return the verdict on each setting of a study, all claims of its pages being one family.
+
+    `look` counts how often these seeds were looked at; `times` multiplies the margin.
+    """
+    settings = list(found)
+    margins = [times * margin_of(each) for each in settings]
+    registry = Registry(family_of(settings, margins), level_of(look))
     return [Verdict(e, registry, m, look) for e, m in zip(settings, margins, strict=True)]

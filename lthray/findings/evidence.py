@@ -130,6 +130,10 @@ class Evidence:
         """Return the cells of a recipe with their densities, densest first."""
         return sorted(self.recipes[recipe].items(), reverse=True)
 
+    def place(self, *at: str | float) -> tuple[str | float, ...]:
+        """Return what a claim is about that is made at a recipe, or at a recipe and density."""
+        return self.setting, str(self.panel), *at
+
     @property
     def cells(self) -> list[Cell]:
         """All cells of all recipes."""

@@ -153,8 +153,8 @@ CLAIMS = rows(
         "a log-ratio is held to a margin in per cent",
     ),
     (
-        "Registry(family, level_of(look))",
-        "Registry(family)",
+        "Registry(family_of(settings, margins), level_of(look))",
+        "Registry(family_of(settings, margins))",
         SECOND,
         "seeds are added until a page wins",
     ),
