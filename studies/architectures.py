@@ -15,7 +15,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import AGAIN, LEAN, against, longer
+from lthray.study.comparators import AGAIN, LEAN, against, longer, twins
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -37,6 +37,7 @@ STUDY = Grid(
     arms=lambda config: [
         *against("reinit", "shuffle"),
         *against("equal_compute", rungs=(-1,)),
+        *twins("reinit", "shuffle", rungs=(-1,)),
     ],
     references=references,
     words=LEAN,

@@ -16,7 +16,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import LEAN, against
+from lthray.study.comparators import LEAN, against, twins
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -33,7 +33,12 @@ def arms(config: TrialConfig) -> list[Words]:
     """Return the ticket and its controls; on a shorter ladder they are at every rung."""
     whole = len(config.prune.ladder) > 5
     graded = WITH_CONTROLS if whole else ()
-    return [*against("reinit", "shuffle", rungs=graded), *against("equal_compute", rungs=(-1,))]
+    last = (-1,)
+    return [
+        *against("reinit", "shuffle", rungs=graded),
+        *against("equal_compute", rungs=last),
+        *twins("reinit", "shuffle", rungs=last),
+    ]
 
 
 STUDY = Grid(

@@ -18,7 +18,7 @@ seeds x 20 training runs of S steps. Expect: the advantage of tickets shrinks wi
 import sys
 
 from lthray.cli import study
-from lthray.study.comparators import AGAIN, against, longer
+from lthray.study.comparators import AGAIN, against, longer, twins
 from lthray.study.page import Grid
 
 GRADED = (2, 4)  # rungs with controls: densities 0.25 and 0.0625
@@ -28,7 +28,10 @@ STUDY = Grid(
     about=__doc__,
     seeds=(0, 1, 2, 3, 4),
     points=lambda config: [{}],
-    arms=lambda config: against("reinit", "shuffle", "small_dense", "equal_compute", rungs=GRADED),
+    arms=lambda config: [
+        *against("reinit", "shuffle", "small_dense", "equal_compute", rungs=GRADED),
+        *twins("reinit", "shuffle", rungs=(-1,)),
+    ],
     references=lambda config: [AGAIN, longer(config)],
     words={"measure.samples": 0, "measure.split": "test", "measure.checkpoints": 5},
     smoke={"train.steps": 40, "measure.images": 100},

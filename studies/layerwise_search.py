@@ -34,7 +34,7 @@ from typing import get_args
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import Criterion, RegimeName, denoisers
-from lthray.study.comparators import AGAIN, LEAN, against, doubled, shorter, spaces
+from lthray.study.comparators import AGAIN, LEAN, against, doubled, shorter, spaces, twins
 from lthray.study.page import Confirmation, Search
 from lthray.study.space import Choice, Range, Space, Words
 
@@ -69,14 +69,17 @@ def space(config: TrialConfig) -> Space:
 
 CONFIRMATION = Confirmation(
     seeds=FRESH,
-    arms=lambda config: against(
-        "reinit",
-        "shuffle",
-        "small_dense",
-        "equal_compute",
-        rungs=(-1,),
-        sampled=("reinit", "shuffle"),
-    ),
+    arms=lambda config: [
+        *against(
+            "reinit",
+            "shuffle",
+            "small_dense",
+            "equal_compute",
+            rungs=(-1,),
+            sampled=("reinit", "shuffle"),
+        ),
+        *twins("reinit", "shuffle", rungs=(-1,)),
+    ],
     references=lambda config, doublings: [AGAIN, shorter(config), *doubled(config, doublings)],
     words={
         "measure.split": "test",

@@ -18,7 +18,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import LEAN, against, forked, longer
+from lthray.study.comparators import LEAN, against, forked, longer, twins
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -39,7 +39,11 @@ STUDY = Grid(
     about=__doc__,
     seeds=(0, 1, 2, 3, 4),
     points=lambda config: POINTS,
-    arms=lambda config: [*against("reinit", "shuffle", rungs=graded(config)), *forked(1, -1)],
+    arms=lambda config: [
+        *against("reinit", "shuffle", rungs=graded(config)),
+        *forked(1, -1),
+        *twins("reinit", "shuffle", rungs=(-1,)),
+    ],
     references=lambda config: [longer(config)],
     words={
         "measure.rounds": (0,),

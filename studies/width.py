@@ -16,7 +16,7 @@ import sys
 
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
-from lthray.study.comparators import AGAIN, LEAN, against, longer
+from lthray.study.comparators import AGAIN, LEAN, against, longer, twins
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -33,7 +33,11 @@ def widths(config: TrialConfig) -> list[Words]:
 def arms(config: TrialConfig) -> list[Words]:
     """Return the ticket and its controls; on a shorter ladder they are at its last rung."""
     whole = len(config.prune.ladder) > 4
-    return against("reinit", "shuffle", "equal_compute", rungs=WITH_CONTROLS if whole else (-1,))
+    graded = WITH_CONTROLS if whole else (-1,)
+    return [
+        *against("reinit", "shuffle", "equal_compute", rungs=graded),
+        *twins("reinit", "shuffle", rungs=(-1,)),
+    ]
 
 
 def references(config: TrialConfig) -> list[Words]:

@@ -103,7 +103,8 @@ class Page:
             return
         for r in rungs:
             place = setting, point["recipe"], f"{r['density']:.4g}"
-            self.arms.setdefault(place, {}).setdefault(point["control"], {})[seed] = r
+            arm = point["control"] + " again" * (words.get("draw", 0) == 1)
+            self.arms.setdefault(place, {}).setdefault(arm, {})[seed] = r
 
     def worse(self, first: dict[int, Round], second: dict[int, Round]) -> By:
         """Return by seed how much worse one network is than another."""
@@ -188,6 +189,9 @@ class Page:
         controls = [control for control in CONTROLS.values() if control in arms]
         for control in controls:
             found[f"better than {control}"] = self.worse(tickets, arms[control]), 0.0
+        for control in controls:
+            if f"{control} again" in arms:
+                found[f"{control} twice"] = self.worse(arms[control], arms[f"{control} again"]), 0.0
         for sampler in samplers(tickets):
             margin = self.kid_margin(setting, sampler)
             if margin is not None:

@@ -517,16 +517,16 @@ def test_each_kind_names_its_phase_and_only_a_search_stops_trials(study, phase, 
 # A finished study is found by its plan: a page whose plan changes is another study, and begins
 # anew. So these change only where a page, or the vocabulary that it draws from, is meant to.
 PLANS = {
-    "architectures": "d877336021c69a03b2ff8a7a3a1c66825fe853e36fa2a67f9235770a1c53c4d1",
+    "architectures": "74737972e16257f30b287789403092e793c5947b10549541ef61699302f891ff",
     "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
-    "budget": "d18be041290f0396c8f0ca83299ef8b5534ce3dadba9b8610bc6acf1c34a09eb",
-    "convergence": "ad2cc5f1a1a834ff5bfda0aa1f023fb4dfd0ed9ea10c54446fd11dec55eb13db",
+    "budget": "81650e9a88586d41dced614cd56a74d7e9fbbf967789c595b305f06538ede922",
+    "convergence": "a0bebe19618b9108b4b7d84400f98ed69961ec1dcf91af626c5e2e32269cd9a3",
     "frequency": "aaafaad61c7e48271ce9ec44f6612251689e8616d1079fe672ae875704e9170a",
     "layerwise_search": "1bc6545b81386a30dff5c8b18b80f38b7b6ca4b9c63fd4a7c29e814ae64ea499",
-    "layerwise_search confirmed": "8f8fe14f7e1b3fb14fe356d6ae0fc16014d2c6f48e011a26e4a5ce0b81710441",  # noqa: E501
+    "layerwise_search confirmed": "316173f0495d2c62532c348a88a25d3b247c6186819f5404e837acac7a089878",  # noqa: E501
     "pruning_methods": "fc8980c0c55fb3576f8d56bf62210417b3649ef11d4779792eacee70b3e86546",
-    "rewinding": "9d51fb0f2fce472c25ee88f786f6b8e3befbcb23af90a46be7c2704b8f13d140",
-    "width": "00eeaed42d7377482da97ca369258e4ab04777942d41d5114708d0abff20f85c",
+    "rewinding": "8df2401596e3a8ab69bcbaf27329d0cc92032342694ee12b4dce35b5b0912265",
+    "width": "32ea8441d8df0ec435ae48081d3f1a29688053614e92cdbbd88826fd181a42a9",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
     "sanity smoke": "bb8d3a5450440681afe626dd6ec4260d1b114049ae5e9af271531271cd6512b2",

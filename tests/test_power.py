@@ -63,4 +63,4 @@ def test_a_plan_says_what_its_seeds_find(capsys):
     page = runpy.run_path(str(Path(__file__).parent.parent / "studies/layerwise_search.py"))
     assert study(page["STUDY"], argv) == options.DONE
     told = " ".join(capsys.readouterr().out.split())
-    assert " ".join(power.line(8, 34).split()) in told
+    assert " ".join(power.line(8, 36).split()) in told

@@ -621,6 +621,36 @@ def test_a_page_makes_any_false_claim_in_five_per_cent_of_studies(quick, seeds, 
     assert unadjusted / studies > 0.15  # and would see claims that are not adjusted
 
 
+def drawn_twice(g, shift: float) -> list[TrialRecord]:
+    """Return a ticket whose controls were drawn twice, the second draws worse by `shift`."""
+    found = [trial("none", s, (0.0, 0.0), **WHOLE) for s in range(5)]
+    for arm in ("shuffle", "reinit"):
+        for s in range(5):
+            first, second = 0.1 + 0.02 * g.standard_normal((2, 2))
+            found.append(trial(arm, s, tuple(first), **WHOLE))
+            found.append(trial(arm, s, tuple(second + shift), draw=1, **WHOLE))
+    return found
+
+
+def test_negative_controls_are_counted_and_those_that_hold_are_told():
+    g = np.random.default_rng(0)
+    (verdict,) = judged(gather(drawn_twice(g, 0.0)))
+    assert len(verdict.negatives) == 4  # of two rungs, each control beside its other draw
+    line = "of 4 claims that one draw of a control is better than another, which are all false"
+    assert any(f"Negative controls: {line}, 0 hold." in said for said in wording.sentences(verdict))
+    (verdict,) = judged(gather(drawn_twice(g, 0.5)))
+    assert any(f"Negative controls: {line}, 4 hold." in said for said in wording.sentences(verdict))
+    (verdict,) = judged(gather(eight()))
+    assert not any("Negative controls" in said for said in wording.sentences(verdict))
+
+
+def test_negative_controls_hold_in_at_most_five_per_cent_of_studies():
+    g, studies = np.random.default_rng(1), 400
+    pages = (judged(gather(drawn_twice(g, 0.0)))[0] for _ in range(studies))
+    wrong = sum(any(tested.holds for tested in page.negatives) for page in pages)
+    assert wrong / studies <= most(level_of(1), studies)
+
+
 def test_equal_arms_win_almost_never():
     """Where nothing matters all parts must err together: they share the ticket, so not never."""
     rng, won = np.random.default_rng(3), 0

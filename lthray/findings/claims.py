@@ -7,6 +7,7 @@ The value of a seed is how much worse its ticket is than a comparator of that se
     better than X   the mean lies below 0
     beaten by X     the mean lies above 0
     faster          the ticket needs fewer steps to its dense network's last loss
+    X better than its other draw    a negative control: false, whatever the data say
     KID of X        the samples are not inferior to the dense network's under the sampler X
 
 A grade has two words: which dense networks are matched, and what the controls show. A ticket that
@@ -33,6 +34,7 @@ from lthray.findings.comparators import (
     converged,
     is_controlled,
     rivals,
+    twins,
 )
 from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.floors import all_samplers, kid_margin, margin_of, samplers, speed
@@ -59,6 +61,12 @@ def better(name: str) -> str:
 def beaten(name: str) -> str:
     """Return the name of the claim that a ticket is worse than what is called `name`."""
     return f"beaten by {name}"
+
+
+def false(control: str) -> str:
+    """Return the name of the claim that one draw of a control is better than another, which cannot
+    be true."""
+    return f"{control} better than its other draw"
 
 
 def samples(sampler: str) -> str:
@@ -93,6 +101,9 @@ def _on_loss(evidence: Evidence, cell: Cell, place: Place, margin: float) -> Ite
     for contrast, rounds in controls(cell).items():
         worse = differences(cell.tickets, rounds, evidence.deciding)
         yield Statement(better(contrast.control), place, worse, cell.planned)
+    for contrast, draws in twins(cell).items():
+        worse = differences(*draws, evidence.deciding)
+        yield Statement(false(contrast.control), place, worse, cell.planned)
 
 
 def _on_samples(evidence: Evidence, cell: Cell, place: Place) -> Iterator[Statement]:
@@ -142,6 +153,12 @@ class Verdict:
         """Every claim on this setting as it was tested."""
         own = self.evidence.place()
         return [tested for tested in self.registry if tested.statement.place[:2] == own]
+
+    @property
+    def negatives(self) -> list[Tested]:
+        """The claims on this setting that cannot be true: negative controls."""
+        names = [false(contrast.control) for contrast in NEEDED]
+        return [tested for tested in self.claims if tested.statement.name in names]
 
     def find(self, name: str, recipe: str, density: float) -> Tested | None:
         """Return a claim as it was tested; None where it was not made."""

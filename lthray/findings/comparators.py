@@ -20,6 +20,7 @@ OWN, COMPUTE, CONVERGED = "own", "equal compute", "converged"
 RIVALS = (OWN, COMPUTE, CONVERGED)
 LONGEST = "longest"  # what stands for the converged one where none is shown to be
 EQUAL_COMPUTE = "equal_compute"  # arm of the dense network of equal compute
+SECOND_DRAW = "{} draw 1"  # arm of a control that was drawn once more
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,17 @@ def controls(cell: Cell) -> dict[Contrast, Rounds]:
     """Return the controls of a ticket that were trained, or were to be."""
     planned = [contrast for contrast in CONTRASTS if contrast.control in cell.planned_arms]
     return {contrast: cell.arms.get(contrast.control, {}) for contrast in planned}
+
+
+def twins(cell: Cell) -> dict[Contrast, tuple[Rounds, Rounds]]:
+    """Return both draws of the controls that were drawn twice, or were to be: negative controls,
+    since neither can be better than the other but by chance."""
+    found: dict[Contrast, tuple[Rounds, Rounds]] = {}
+    for contrast, first in controls(cell).items():
+        twin = SECOND_DRAW.format(contrast.control)
+        if twin in cell.planned_arms:
+            found[contrast] = (first, cell.arms.get(twin, {}))
+    return found
 
 
 def is_controlled(cell: Cell) -> bool:

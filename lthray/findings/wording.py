@@ -148,7 +148,12 @@ def sentences(verdict: Verdict) -> list[str]:
     lines: list[str] = []
     for recipe in evidence.recipes:
         lines += _of_recipe(verdict, recipe)
-    lines += [*noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
+    lines += [
+        *noise(evidence),
+        *_negative(verdict),
+        *machine_lines(evidence.rounds),
+        *_samples(verdict),
+    ]
     lines += [_margin(verdict), budget_line(evidence), family(verdict.registry, verdict.look)]
     return [*lines, *(given(evidence, name, r) for name, r in evidence.given.items())]
 
@@ -244,6 +249,18 @@ def _further(verdict: Verdict, recipe: str, density: float) -> Iterator[str]:
     alike = [name for name in names if verdict.holds(claims.samples(name), recipe, density)]
     if alike:
         yield f"their samples match the dense network's under {joined(alike)}"
+
+
+def _negative(verdict: Verdict) -> list[str]:
+    """Return how many claims hold that cannot be true, where controls were drawn twice."""
+    tested = verdict.negatives
+    if not tested:
+        return []
+    held = sum(each.holds for each in tested)
+    return [
+        f"Negative controls: of {len(tested)} claims that one draw of a control is better than "
+        f"another, which are all false, {held} hold."
+    ]
 
 
 def _samples(verdict: Verdict) -> list[str]:

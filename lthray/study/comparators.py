@@ -39,6 +39,14 @@ def against(*controls: str, rungs: Sequence[int] = (), sampled: Sequence[str] = 
     return arms
 
 
+def twins(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
+    """Return each of `controls` drawn once more, at `rungs`: a negative control.
+
+    The two draws are exchangeable. A page that finds one better than the other is wrong.
+    """
+    return [{**arm, "draw": 1} for arm in against(*controls, rungs=rungs)[1:]]
+
+
 def drawn(*controls: str, draws: int, rungs: Sequence[int]) -> list[Words]:
     """Return the arms of a recipe: the ticket itself, then so many `draws` of each of `controls`.
 
