@@ -47,6 +47,15 @@ class Retried(options.Root):
     """Only trials whose failure is of this class; empty = all that have failed."""
 
 
+@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
+class Exported(options.Reading):
+    """Options of `lthray export`: which round of the trial."""
+
+    round: Annotated[int, Field(ge=-1)] = -1
+    """Round of the trial, 0 = its dense network; -1 = the last one, or the one that is graded
+    best."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lthray COMMAND [OPTIONS]`, by default the command line's; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
@@ -126,6 +135,8 @@ def record(argv: Sequence[str]) -> int:
 
 def store(argv: Sequence[str]) -> int:
     """Look after a store: `lthray store verify | size | conflicts | sweep`."""
+    from lthray.study.upkeep import VERBS
+
     verb, *rest = argv or [""]
     if options.asks_for_help(argv):
         verb, rest = next(iter(VERBS)), ["--help"]
@@ -133,32 +144,9 @@ def store(argv: Sequence[str]) -> int:
         raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(VERBS)}"])
     usage = f"lthray store {'|'.join(VERBS)}"
     chosen = asked(options.Reading, rest, usage, _about(store), hidden=("tracking_uri",))
-    return VERBS[verb](_existing(chosen))
-
-
-def _verify(store: "Store") -> int:
-    names = list(store)
-    damaged = sum(store.find(*name) is None for name in names)
-    intact = f"{len(names) - damaged} objects verified"
-    say(f"{intact}, {damaged} damaged (set aside, made again when needed)")
-    return options.INTEGRITY if damaged else options.DONE
-
-
-def _size(store: "Store") -> int:
-    objects = sum(1 for _ in store)
-    return say(f"{store.size() / 1e6:,.1f} MB in {objects:,} objects")
-
-
-def _conflicts(store: "Store") -> int:
-    found = store.conflicts()
-    for facts in found:
-        made = " | ".join(", ".join(map(str, each.values())) or "unknown" for each in facts["made"])
-        say(f"{facts['key'][:16]} {facts['part']}: unlike {', '.join(facts['unlike'])} ({made})")
-    return say(f"{len(found)} objects were made twice, with unlike bytes; the first stays")
-
-
-def _sweep(store: "Store") -> int:
-    return say(f"{store.sweep()} abandoned or damaged objects removed")
+    code, line = VERBS[verb](_existing(chosen))
+    say(line)
+    return code
 
 
 def retry(argv: Sequence[str]) -> int:
@@ -244,6 +232,33 @@ def explain(argv: Sequence[str]) -> int:
     return say("\n".join(lines_about(_existing(chosen), names)))
 
 
+def export(argv: Sequence[str]) -> int:
+    """Take a ticket home: `lthray export TRIAL|STUDY FOLDER`.
+
+    TRIAL is the id of a trial (CALL-NUMBER), or of its run in MLflow. Of a STUDY it is the sparsest
+    ticket that its verdict grades best. FOLDER becomes a pipeline of diffusers, or a program of
+    torch, with the ticket file and a model card; nothing of lthray is needed to read it.
+    """
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    usage = "lthray export TRIAL|STUDY FOLDER"
+    chosen = asked(Exported, argv[len(names) :], usage, _about(export))
+    if len(names) != 2:
+        raise ConfigError([f"lthray export: needs a trial or study and a folder, got {len(names)}"])
+    from lthray.export import folder
+    from lthray.export.found import named
+    from lthray.findings.wording import of_ticket
+    from lthray.study import results
+    from lthray.study.named import trial_named
+
+    (name, place), store = names, _existing(chosen)
+    ticket = named(store, name, chosen.round, chosen.uri)
+    judged = results.judged_with(store, trial_named(store, ticket.trial.id)[0])
+    look = results.look(store, judged)
+    verdict = of_ticket(judged, look, ticket.trial, ticket.round.density)
+    folder.write(ticket, Path(place), verdict)
+    return say(f"{place}: {ticket.trial.name}, density {ticket.round.density:.4g}")
+
+
 def _begin(
     config: TrialConfig, chosen: options.Options, argv: Sequence[str]
 ) -> "tuple[Store, Ledger]":
@@ -306,17 +321,9 @@ COMMANDS: Mapping[str, Command] = {
     "preset": preset,
     "data": data,
     "explain": explain,
+    "export": export,
     "power": power,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}
-VERBS: "Mapping[str, Callable[[Store], int]]" = {
-    "verify": _verify,
-    "size": _size,
-    "conflicts": _conflicts,
-    "sweep": _sweep,
-}
-"""What `lthray store` can do."""
-
-
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,20 +6,16 @@ For two trials: the first step in which they part, and the words that make the d
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
 from lthray.study.ledger import Entry, Ledger
+from lthray.study.named import SHORT, the_one, trial_named
 from lthray.trial.code import changed
 from lthray.trial.recipe import trajectory
 from lthray.trial.steps import Step, parting
 from lthray.trial.trajectory import Trajectory
-
-SHORT = 16  # hex digits of a key that are shown
-SHOWN = 5  # names that are offered where one is not enough
-T = TypeVar("T")
 
 
 def explain(store: Store, names: Sequence[str]) -> list[str]:
@@ -29,44 +25,17 @@ def explain(store: Store, names: Sequence[str]) -> list[str]:
     a name that nothing has.
     """
     if len(names) == 2:
-        one, other = (_trial(store, name) for name in names)
+        one, other = (trial_named(store, name)[1] for name in names)
         return list(_parted(one, other))
     (name,) = names
     if "-" in name:
-        return list(_trial_lines(_trial(store, name)))
+        return list(_trial_lines(trial_named(store, name)[1]))
     return list(_object_lines(store, _key(store, name)))
 
 
 def _key(store: Store, start: str) -> str:
     keys = {key[:SHORT]: key for key, _ in store if key.startswith(start or "-")}
-    return _the_one(start, keys, "object of the store has a key")
-
-
-def _trial(store: Store, name: str) -> Entry:
-    call, _, number = name.rpartition("-")
-    wanted = number.zfill(4)
-    ledgers = [ledger for ledger in Ledger.all(store) if ledger.key.startswith(call)]
-    found = {
-        f"{ledger.key[:SHORT]}-{wanted}": entry
-        for ledger in ledgers
-        for entry in ledger
-        if f"{entry.number:04d}" == wanted
-    }
-    return _the_one(name, found, "trial of the store has an id")
-
-
-def _the_one(name: str, found: Mapping[str, T], what: str) -> T:
-    """Return the only thing that was `found`, by its name; ConfigError where it is not only one.
-
-    `name` is what was asked for, `what` says of none that it begins so.
-    """
-    if not found:
-        raise ConfigError([f"{name!r}: no {what} that begins so"])
-    if len(found) > 1:
-        shown = ", ".join(sorted(found)[:SHOWN])
-        raise ConfigError([f"{name!r}: {len(found)} begin so, such as {shown}; give more of it"])
-    (only,) = found.values()
-    return only
+    return the_one(start, keys, "object of the store has a key")
 
 
 def _object_lines(store: Store, key: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 WINGS = (
     *("config", "core", "task", "prune", "measure", "trial", "study", "tracking", "findings"),
-    *("explain", "command", "cli", "__main__"),
+    *("export", "explain", "command", "cli", "__main__"),
 )
 """The wings from the ground up; the last four are single files, the entries of the package."""
 LOWER = {
@@ -31,7 +31,10 @@ HOMES = {
     "ray": {"study.cluster"},
     "mlflow": {"tracking.client", "tracking.recorder"},
     "sqlalchemy": {"tracking.client"},
-    "diffusers": {"task.networks", "task.objectives", "task.samplers"},
+    "diffusers": {
+        *("task.networks", "task.objectives", "task.samplers"),
+        *("export.folder", "export.small_unet"),
+    },
     "torch_fidelity": {"measure.quality"},
     "torch_pruning": {"prune.channels"},
     "torchvision": {"task.data", "measure.quality"},

@@ -5,12 +5,13 @@ a moment.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from lthray.config import fields, level_rules, recipe_rules, rules
@@ -41,6 +42,13 @@ from lthray.config.vocabulary import (
     drawn_controls,
 )
 
+TICKET = "ticket.safetensors"  # name of the ticket file in a folder of `lthray export`
+
+
+def _ticket_in(path: str) -> str:
+    """Return the ticket file of a folder; any other path as it is."""
+    return os.path.join(path, TICKET) if os.path.isdir(path) else path
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrialConfig:
@@ -60,10 +68,10 @@ class TrialConfig:
     prune: Annotated[Prune, Role("recipe")] = Field(default_factory=Prune)
     rewind: Annotated[Rewind, Role("recipe")] = Field(default_factory=Rewind)
     regime: Annotated[Regime, Role("recipe")] = Field(default_factory=Regime)
-    origin: Annotated[str, Place(), Role("recipe")] = ""
-    """Ticket file of another trial. Its mask is the only rung, trained from this trial's own
-    rewound weights, or from the ticket's with rewind.rule = given. Its network may differ in
-    model.layers, and in nothing else."""
+    origin: Annotated[str, AfterValidator(_ticket_in), Place(), Role("recipe")] = ""
+    """Ticket file of another trial, or the folder in which `lthray export` has put it. Its mask is
+    the only rung, trained from this trial's own rewound weights, or from the ticket's with
+    rewind.rule = given. Its network may differ in model.layers, and in nothing else."""
     elastic: Annotated[Elastic, Role("recipe")] = "interpolate"
     """Order of a level's blocks where the network of `origin` is less deep (Chen et al. 2021): each
     block followed by its copies (0 1 1 2 2 of 0 1 2), or the level appended to itself (0 1 2 1 2).

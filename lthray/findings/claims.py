@@ -22,7 +22,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lthray.core.record import Outcome, Point, TrialRecord
+from lthray.core import metrics
+from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.findings import accounts, spaces
 from lthray.findings.comparators import (
     CONVERGED,
@@ -209,6 +210,21 @@ class Verdict:
             held = [self.holds(name, recipe, density) for name in (samples(sampler), *names)]
             outcomes.append(all(held))
         return all(outcomes) if len(outcomes) >= SAMPLERS else None
+
+
+def best(verdicts: Iterable[Verdict]) -> Round | None:
+    """Return the round of the sparsest ticket that wins or, where none does, that matches its own
+    dense network: of its seeds the one of least loss. None where no ticket matches."""
+    graded: list[tuple[bool, float, Cell]] = []
+    for verdict in verdicts:
+        for recipe in verdict.evidence.recipes:
+            for density, cell in verdict.evidence.ladder(recipe):
+                if verdict.holds(matches(OWN), recipe, density):
+                    graded.append((verdict.wins(recipe, density), -density, cell))
+    if not graded:
+        return None
+    _, _, cell = max(graded, key=lambda grade: grade[:2])
+    return min(cell.tickets.values(), key=lambda r: r.metrics[metrics.HELDOUT.name])
 
 
 def planned(points: Iterable[Point]) -> int:

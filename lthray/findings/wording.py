@@ -13,7 +13,8 @@ from lthray.findings import claims, floors
 from lthray.findings import comparators as beside
 from lthray.findings.claims import BOTH, FASTER, NOTHING, UNTRIED, Verdict, better, matches
 from lthray.findings.comparators import COMPUTE, CONVERGED, INITIALISATION, OWN, STRUCTURE
-from lthray.findings.evidence import Cell, Evidence, gather
+from lthray.findings.evidence import Cell, Evidence, gather, panel_of, setting
+from lthray.findings.evidence import recipe as recipe_of
 from lthray.findings.phrases import (
     NONE,
     UNITS,
@@ -141,13 +142,25 @@ def told(trials: Sequence[TrialRecord], look: int) -> list[str]:
     return lines
 
 
+def of_ticket(trials: Sequence[TrialRecord], look: int, one: TrialRecord, at: float) -> list[str]:
+    """Return what the verdict on recorded trials says of one of them at density `at`; nothing where
+    it is not among what is judged."""
+    for verdict in claims.judged(gather(trials), look):
+        evidence, key = verdict.evidence, recipe_of(one)
+        cell = evidence.recipes.get(key, {}).get(at)
+        if cell and (evidence.setting, evidence.panel) == (setting(one), panel_of(one)):
+            told = [line for density, line in _of_recipe(verdict, key) if density in (None, at)]
+            return [*told, budget_line(evidence), family(verdict.registry, verdict.look)]
+    return []
+
+
 def sentences(verdict: Verdict) -> list[str]:
     """Return the verdict in words: where each recipe matches, a sentence on each of its tickets
     that has controls, then what all this must be read beside."""
     evidence = verdict.evidence
     lines: list[str] = []
-    for recipe in evidence.recipes:
-        lines += _of_recipe(verdict, recipe)
+    for key in evidence.recipes:
+        lines += [line for _, line in _of_recipe(verdict, key)]
     lines += [
         *noise(evidence),
         *_negative(verdict),
@@ -158,13 +171,14 @@ def sentences(verdict: Verdict) -> list[str]:
     return [*lines, *(given(evidence, name, r) for name, r in evidence.given.items())]
 
 
-def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[str]:
-    """Yield where a recipe matches its dense network, then a sentence on each controlled ticket."""
+def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[tuple[float | None, str]]:
+    """Yield where a recipe matches its dense network, then a sentence on each controlled ticket,
+    each with the density that it is about."""
     ladder = verdict.evidence.ladder(recipe)
     name = ladder[0][1].recipe
     seeds = max(cell.planned for _, cell in ladder)
     if seeds < 2:
-        yield f"{name}: one seed only, which no test can generalise."
+        yield None, f"{name}: one seed only, which no test can generalise."
         return
     few = f", fewer than {claims.FEW}" if seeds < claims.FEW else ""
     matched = [d for d, _ in ladder if verdict.holds(matches(OWN), recipe, d)]
@@ -175,9 +189,9 @@ def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[str]:
     tried = f"tried at {listed([d for d, _ in ladder])}"
     controlled = [(d, cell) for d, cell in ladder if verdict.shown(recipe, d) != UNTRIED]
     end = "" if controlled else "; no controls were trained, so nothing more is claimed"
-    yield f"{begin} {at} ({tried}){end}."
+    yield None, f"{begin} {at} ({tried}){end}."
     for density, cell in controlled:
-        yield ticket_sentence(verdict, recipe, density, cell)
+        yield density, ticket_sentence(verdict, recipe, density, cell)
 
 
 def ticket_sentence(verdict: Verdict, recipe: str, density: float, cell: Cell) -> str:

@@ -18,6 +18,7 @@ from lthray.study.space import score_of as score_of
 from lthray.trial.view import assemble
 
 SEARCH = "search"  # phase whose trials are not judged
+UNJUDGED = (SEARCH, "single")
 
 
 def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[TrialRecord]:
@@ -25,6 +26,11 @@ def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[
     for entry in ledger:
         if entry.number not in skip:
             yield record(store, ledger.key, entry)
+
+
+def judged_with(store: Store, ledger: Ledger) -> list[TrialRecord]:
+    """Return the trials of a call that a verdict is made of; none of a search or a single trial."""
+    return [trial for trial in trials(store, ledger) if trial.point.phase not in UNJUDGED]
 
 
 def record(store: Store, call: str, entry: Entry) -> TrialRecord:

@@ -275,3 +275,12 @@ def _is_dense(trial: TrialRecord, steps: int) -> bool:
 def _measured_on(trial: TrialRecord) -> str:
     """Return a key that two trials share whose losses can be compared."""
     return repr((panel_of(trial), sorted(task_of(trial.point.config).items())))
+
+
+def trial_of_run(uri: str, run: str) -> str:
+    """Return the id of the trial that a run records; ConfigError where it records none."""
+    with one_line(uri):
+        tags = _client(uri).get_run(run).data.tags
+    if "lthray.trial" not in tags:
+        raise ConfigError([f"{run!r}: no run of a trial of lthray"])
+    return str(tags["lthray.trial"])

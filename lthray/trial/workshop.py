@@ -275,10 +275,15 @@ class Encoded(Latents):
         facts = {**vars(pixels), "images": on_device, "scale": scale, "autoencoder": autoencoder}
         return cls(**facts)
 
+    @property
+    def network(self) -> nn.Module:
+        """The autoencoder."""
+        assert self.autoencoder is not None
+        return self.autoencoder.network()
+
     def decode(self, z: Tensor) -> Tensor:
         """Return the pictures of latents `z` [n, c, h, w]."""
-        assert self.autoencoder is not None
-        return networks.decoded(self.autoencoder.network(), z * self.scale)
+        return networks.decoded(self.network, z * self.scale)
 
 
 def cut_of(made: Any) -> Cut:

@@ -1,0 +1,1 @@
+"""Tickets that leave the store: folders that plain torch and diffusers read."""

@@ -1,0 +1,290 @@
+"""Tickets that leave the store: torch and diffusers alone make of them what is made here."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lthray.__main__ import main
+from lthray.config import options
+from lthray.config.fields import ConfigError
+from lthray.config.trial import TICKET, TrialConfig
+from lthray.core.random import generator
+from lthray.core.store import Store
+from lthray.core.ticket_file import read_ticket
+from lthray.export import card, folder, small_unet
+from lthray.export.found import named
+from lthray.export.taken import Taken
+from lthray.findings.claims import best, judged
+from lthray.findings.evidence import gather
+from lthray.study.ledger import Ledger
+from lthray.task.samplers import sample
+from lthray.trial.points import point
+from lthray.trial.recipe import trajectory
+from lthray.trial.steps import VERSIONS
+
+from . import nets
+from .conftest import TINY, TINY_LENET, rounds
+from .test_verdicts import SEEDS, WHOLE, trial
+
+CHANNELS = {"prune.unit": "channel", "model.channels": (8, 16)}
+KINDS = {
+    "weights": TINY,
+    "channels": TINY | CHANNELS,
+    "attention": TINY | CHANNELS | {"model.attention": (1,), "model.head": 4},
+    "latents": TINY | {"objective.name": "latent_denoise", "latent.steps": 2},
+    "conditional": TINY | {"model.conditional": True},
+    "classifier": TINY_LENET,
+    "small classifier": TINY_LENET | {"prune.unit": "channel"},
+    "own": TINY | nets.OWN | {"model.name": "tests.nets:Norm", "prune.budget": "uniform"},
+}
+PIPELINES = ("weights", "channels", "attention", "latents")
+PROGRAMS = ("classifier", "small classifier", "own")
+CALLS = 4
+ALONE = """
+import sys
+sys.modules["lthray"] = None  # nothing of it can be imported from here on
+import numpy as np, torch
+"""
+SAMPLED = """
+from diffusers import DiffusionPipeline
+from diffusers.schedulers import scheduling_ddpm
+calls, noises = int(sys.argv[1]), list(torch.from_numpy(np.load(sys.argv[2])))
+scheduling_ddpm.randn_tensor = lambda *args, **kwargs: noises.pop(0)
+pipeline = DiffusionPipeline.from_pretrained(".", trust_remote_code=True)
+first = torch.Generator().manual_seed(0)
+made = pipeline(batch_size=3, num_inference_steps=calls, generator=first, output_type="np")
+np.save(sys.argv[3], made.images)
+"""
+ANSWERED = """
+network = torch.export.load("network.pt2").module()
+inputs = [torch.from_numpy(np.load(path)) for path in sys.argv[2:]]
+np.save(sys.argv[1], network(*inputs).detach().numpy())
+"""
+
+
+def plainly(script: str, place: Path, *argv: object) -> None:
+    """Run a script in a folder where nothing of lthray can be imported."""
+    command = [sys.executable, "-c", ALONE + script, *map(str, argv)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Kind -> a ticket that was trained, and the folder that it was written to."""
+    root = tmp_path_factory.mktemp("export")
+    store = Store(root / "runs" / "store")
+
+    @cache
+    def make(kind: str) -> tuple[Taken, Path]:
+        ticket, place = recorded(store, KINDS[kind]), root / kind
+        folder.write(ticket, place, [])
+        return ticket, place
+
+    return make
+
+
+def recorded(store: Store, words) -> Taken:
+    """Train a trial, as `lthray trial` does, and return its last ticket."""
+    config = TrialConfig.from_flat(words)
+    plan = {"study": "trial", "preset": "digits", "smoke": False, "config": config.canonical()}
+    about = {"study": "trial", "preset": "digits", "smoke": False, "question": ""}
+    ledger = Ledger.freeze(store, plan, {**about, "command": "lthray trial", "lthray": "0"})
+    ledger.begin(0, point(trajectory(config), {}, "single"))
+    rounds(config, store)
+    ledger.finish(0, "done")
+    return named(store, f"{ledger.key[:16]}-0", -1, "")
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_diffusers_alone_draws_the_same_samples_from_the_same_noise(exported, tmp_path, kind):
+    ticket, place = exported(kind)
+    run, first = ticket.run, torch.Generator().manual_seed(0)
+    x = torch.randn((3, *run.workshop.shape), generator=first)
+    noises = [torch.randn(x.shape, generator=generator("ancestral", i)) for i in range(CALLS)]
+    np.save(tmp_path / "noises.npy", torch.stack(noises).numpy())
+    plainly(SAMPLED, place, CALLS, tmp_path / "noises.npy", tmp_path / "theirs.npy")
+    objective = run.workshop.objective
+    made = sample(ticket.network, objective, "ddpm", CALLS, x, bound=run.images.bound)
+    pictures = ticket.latents.decode(made) if ticket.latents else made
+    ours = (pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).detach().numpy()
+    assert ours.std() > 0.01
+    assert np.load(tmp_path / "theirs.npy") == pytest.approx(ours, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_torch_alone_answers_as_the_network_does(exported, tmp_path, kind):
+    """For another number of images than the one with which the program was written."""
+    ticket, place = exported(kind)
+    workshop = ticket.run.workshop
+    inputs = workshop.task.example(torch.randn(5, *workshop.shape))
+    paths = [tmp_path / f"{i}.npy" for i in range(len(inputs))]
+    for path, tensor in zip(paths, inputs, strict=True):
+        np.save(path, tensor.numpy())
+    plainly(ANSWERED, place, tmp_path / "theirs.npy", *paths)
+    with torch.no_grad():
+        ours = ticket.network(*inputs).numpy()
+    assert np.load(tmp_path / "theirs.npy") == pytest.approx(ours, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["channels", "latents", "conditional", "own"])
+def test_the_code_in_the_card_runs_without_lthray(exported, kind):
+    _, place = exported(kind)
+    text = (place / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    plainly(code.replace("steps=50", "steps=2").replace("timesteps(50)", "timesteps(2)"), place)
+    assert card.ALONE in text
+
+
+@pytest.mark.parametrize("kind", ["channels", "attention", "small classifier"])
+def test_without_its_channels_a_network_is_smaller_in_the_file(exported, kind):
+    ticket, place = exported(kind)
+    kept = ticket.round.metrics["cost/kept"]
+    assert kept < 0.8 * ticket.trial.rounds[0].metrics["cost/parameters"]
+    (file,) = [p for p in place.rglob("*.safetensors") if p.name != TICKET]
+    assert file.stat().st_size < 4 * kept + 20_000  # float32, and a header
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ticket_file_holds_the_mask_and_the_weights_from_which_it_begins(exported, kind):
+    ticket, place = exported(kind)
+    read, facts = read_ticket((place / TICKET).read_bytes())
+    assert read.mask == ticket.mask
+    begin = ticket.run.masked_begin()
+    assert read.start == begin.step
+    assert read.weights.keys() == begin.weights.keys()
+    assert all(torch.equal(read.weights[name], begin.weights[name]) for name in begin.weights)
+    assert facts["round"] == ticket.round.index
+
+
+@pytest.mark.parametrize("kind", ["weights", "channels", "classifier"])
+def test_the_reader_in_the_docs_reads_it_without_lthray(exported, tmp_path, kind):
+    ticket, place = exported(kind)
+    page = (Path(__file__).parent.parent / "docs" / "tickets.md").read_text()
+    (reader,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(reader.strip().splitlines()) <= 20
+    kept = """
+masks, tensors, facts = read_ticket("ticket.safetensors")
+np.savez(sys.argv[1], **masks, **tensors)
+"""
+    plainly(reader + kept, place, tmp_path / "read.npz")
+    read, begin = np.load(tmp_path / "read.npz"), ticket.run.masked_begin()
+    for name, mask in ticket.mask.items():
+        assert (read[name] == mask.numpy()).all()
+        assert (read[f"weights.{name}"] == begin.weights[name][mask].numpy()).all()
+
+
+@pytest.mark.parametrize("kind", ["weights", "channels", "classifier"])
+def test_a_ticket_that_was_taken_home_trains_again_to_the_same_loss(tmp_path, kind):
+    """Moments of the optimizer do not travel, so that they start anew in both. Both the folder and
+    the file in it are taken as the origin of a trial."""
+    store = Store(tmp_path / "store")
+    ticket, place = recorded(store, KINDS[kind] | {"rewind.state": "reset"}), tmp_path / "place"
+    folder.write(ticket, place, [])
+    for origin in (place, place / TICKET):
+        words = KINDS[kind] | {"origin": str(origin), "rewind.rule": "given"}
+        words = {word: value for word, value in words.items() if word != "prune.ladder"}
+        again = rounds(TrialConfig.from_flat(words), Store(tmp_path / "other"))[-1]
+        assert again.metrics["loss/heldout"] == ticket.round.metrics["loss/heldout"]
+
+
+@pytest.mark.parametrize("kind", ["weights", "classifier"])
+def test_a_trained_network_that_was_taken_home_is_accepted_as_given(exported, tmp_path, kind):
+    ticket, place = exported(kind)
+    alone = {"model.pretrained": str(place), "train.steps": 0, "prune.ladder": ()}
+    words = KINDS[kind] | alone
+    dense = rounds(TrialConfig.from_flat(words), Store(tmp_path / "store"))[0]
+    assert dense.metrics["loss/heldout"] == ticket.round.metrics["loss/heldout"]
+
+
+def test_a_small_network_is_refused_as_a_given_one(exported, tmp_path):
+    _, place = exported("channels")
+    words = KINDS["channels"] | {"model.pretrained": str(place)}
+    with pytest.raises(ConfigError, match=re.escape(str(place))):
+        rounds(TrialConfig.from_flat(words), Store(tmp_path / "store"))
+
+
+def test_the_class_that_travels_needs_nothing_of_lthray():
+    assert "import lthray" not in Path(small_unet.__file__).read_text()
+    assert "from lthray" not in Path(small_unet.__file__).read_text()
+
+
+# what cannot be done
+
+
+def test_what_is_there_already_is_never_overwritten(exported, tmp_path):
+    ticket, _ = exported("weights")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match="is there already"):
+        folder.write(ticket, tmp_path / "mine", [])
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_folder_is_whole_or_absent(exported, tmp_path, monkeypatch):
+    ticket, _ = exported("weights")
+    monkeypatch.setattr(card, "card", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        folder.write(ticket, tmp_path / "new", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["0f-1", "place"], "'0f-1': no trial of the store has an id that begins so"),
+        (["none", "place"], "'none': no trial, and no study of this store: trial.digits"),
+        (["trial.digits", "place"], "'trial.digits': no ticket of this study is shown to match"),
+        (["trial"], "needs a trial or study and a folder, got 1"),
+        (["{id}", "place", "--round", "7"], "--round 7: {id} has rounds 0, 1, 2"),
+        (["0" * 32, "place"], "mlflow.db: nothing was recorded there"),
+    ],
+)
+def test_what_cannot_be_taken_home_is_one_line(exported, tmp_path, capsys, argv, said):
+    ticket, place = exported("weights")
+    runs = place.parent / "runs"
+    words = [str(word).format(id=ticket.trial.id) for word in argv]
+    words = [str(tmp_path / word) if word == "place" else word for word in words]
+    assert main(["export", *words, "--out", str(runs)]) == options.BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said.format(id=ticket.trial.id) in line
+    assert not (tmp_path / "place").exists()
+
+
+def test_a_trial_recorded_with_other_data_is_not_taken_for_todays(exported, monkeypatch, tmp_path):
+    ticket, place = exported("weights")
+    store = Store(place.parent / "runs" / "store")
+    monkeypatch.setattr("lthray.trial.steps.VERSIONS", {**VERSIONS, "train": 99})
+    with pytest.raises(ConfigError, match="another trial was recorded"):
+        named(store, ticket.trial.id, -1, "")
+
+
+# the best of a study
+
+
+def graded(excess: float, *, control: float) -> list:
+    """Return tickets at both rungs on five seeds, and controls that are worse."""
+    found = []
+    for s in SEEDS:
+        noise = 1e-3 * s
+        found.append(trial("none", s, (excess + noise, excess + noise), **WHOLE))
+        for arm in ("shuffle", "reinit"):
+            found.append(trial(arm, s, (control + 2 * noise,) * 2, **WHOLE))
+    return found
+
+
+def test_of_a_study_the_sparsest_ticket_that_wins_is_taken_on_its_best_seed():
+    found = graded(-0.05, control=0.1)
+    chosen = best(judged(gather(found)))
+    assert (chosen.density, chosen.metrics["loss/excess"]) == (0.1, -0.05)
+
+
+def test_where_no_ticket_wins_the_sparsest_that_matches_is_taken():
+    chosen = best(judged(gather(graded(-0.05, control=-0.05))))
+    assert chosen.density == 0.1
+    assert best(judged(gather(graded(0.3, control=0.3)))) is None
