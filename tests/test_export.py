@@ -19,7 +19,7 @@ from lthray.core.store import Store
 from lthray.core.ticket_file import read_ticket
 from lthray.export import card, folder, small_unet
 from lthray.export.found import named
-from lthray.export.taken import Taken
+from lthray.export.recorded import RecordedTicket
 from lthray.findings.claims import best, judged
 from lthray.findings.evidence import gather
 from lthray.study.ledger import Ledger
@@ -82,7 +82,7 @@ def exported(tmp_path_factory):
     store = Store(root / "runs" / "store")
 
     @cache
-    def make(kind: str) -> tuple[Taken, Path]:
+    def make(kind: str) -> tuple[RecordedTicket, Path]:
         ticket, place = recorded(store, KINDS[kind]), root / kind
         folder.write(ticket, place, [])
         return ticket, place
@@ -90,7 +90,7 @@ def exported(tmp_path_factory):
     return make
 
 
-def recorded(store: Store, words) -> Taken:
+def recorded(store: Store, words) -> RecordedTicket:
     """Train a trial, as `lthray trial` does, and return its last ticket."""
     config = TrialConfig.from_flat(words)
     plan = {"study": "trial", "preset": "digits", "smoke": False, "config": config.canonical()}
@@ -111,7 +111,7 @@ def test_diffusers_alone_draws_the_same_samples_from_the_same_noise(exported, tm
     np.save(tmp_path / "noises.npy", torch.stack(noises).numpy())
     plainly(SAMPLED, place, CALLS, tmp_path / "noises.npy", tmp_path / "theirs.npy")
     objective = run.workshop.objective
-    made = sample(ticket.network, objective, "ddpm", CALLS, x, bound=run.images.bound)
+    made = sample(ticket.trained, objective, "ddpm", CALLS, x, bound=run.images.bound)
     pictures = ticket.latents.decode(made) if ticket.latents else made
     ours = (pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).detach().numpy()
     assert ours.std() > 0.01
@@ -129,7 +129,7 @@ def test_torch_alone_answers_as_the_network_does(exported, tmp_path, kind):
         np.save(path, tensor.numpy())
     plainly(ANSWERED, place, tmp_path / "theirs.npy", *paths)
     with torch.no_grad():
-        ours = ticket.network(*inputs).numpy()
+        ours = ticket.trained(*inputs).numpy()
     assert np.load(tmp_path / "theirs.npy") == pytest.approx(ours, abs=1e-5)
 
 
@@ -284,7 +284,7 @@ def test_of_a_study_the_sparsest_ticket_that_wins_is_taken_on_its_best_seed():
     assert (chosen.density, chosen.metrics["loss/excess"]) == (0.1, -0.05)
 
 
-def test_where_no_ticket_wins_the_sparsest_that_matches_is_taken():
+def test_where_no_ticket_wins_the_sparsest_that_matches_is_recorded():
     chosen = best(judged(gather(graded(-0.05, control=-0.05))))
     assert chosen.density == 0.1
     assert best(judged(gather(graded(0.3, control=0.3)))) is None

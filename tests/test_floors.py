@@ -47,6 +47,7 @@ HOMES = {
     "scipy": {"findings.chance", "findings.power", "findings.stats", "study.space"},
     "matplotlib": {"findings.drawing"},
     "plotly": {"findings.html"},
+    "pandas": {"export.frames"},
 }
 """Library -> the modules that import it, and no other does."""
 EVERYWHERE = {"numpy", "torch", "pydantic", "safetensors", "PIL"}

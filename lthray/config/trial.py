@@ -212,3 +212,18 @@ def images_of(config: TrialConfig) -> int:
     """Return the number of training images; of a folder or your own, as many as there may be."""
     available = facts_of(config.data).training_images or 10**9
     return math.ceil(available * config.data.fraction)
+
+
+def argv_of(words: Mapping[str, Any]) -> list[str]:
+    """Return words of a config as a command line takes them."""
+    argv: list[str] = []
+    for word, value in words.items():
+        argv += [f"--{word}", *_texts(value)]
+    return argv
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a value as the command line has it; one of a list as so many texts."""
+    if isinstance(value, list | tuple):
+        return [text for part in value for text in _texts(part)]
+    return [str(value).lower() if isinstance(value, bool) else str(value)]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from lthray.config.trial import argv_of
 from lthray.core import metrics
-from lthray.export.taken import Taken
+from lthray.export.recorded import RecordedTicket
 
 PIPELINE = """\
 import torch
@@ -48,7 +49,7 @@ AGAIN = "In this folder, from the weights in the ticket file; moments of the opt
 ALONE = "Nothing is claimed of it: it was not confirmed on fresh seeds beside its controls."
 
 
-def card(ticket: Taken, verdict: Sequence[str], use: str) -> str:
+def card(ticket: RecordedTicket, verdict: Sequence[str], use: str) -> str:
     """Return the README of a ticket in Markdown: what it is, what `verdict` may be claimed of it,
     code that uses it, and how to train it again."""
     lines = list(_header(ticket))
@@ -63,7 +64,7 @@ def card(ticket: Taken, verdict: Sequence[str], use: str) -> str:
     return "\n".join(lines)
 
 
-def of_pipeline(ticket: Taken, name: str) -> str:
+def of_pipeline(ticket: RecordedTicket, name: str) -> str:
     """Return code that samples with a pipeline of diffusers of class `name`."""
     code = TOLD if ticket.config.model.conditional else PIPELINE
     trust = TRUST if ticket.is_small else ""
@@ -79,14 +80,14 @@ def of_program(example: Sequence[Tensor]) -> str:
     return PROGRAM.format(example=", ".join(zeros))
 
 
-def _header(ticket: Taken) -> Iterator[str]:
+def _header(ticket: RecordedTicket) -> Iterator[str]:
     yield from ("---", "tags:", "- lottery-ticket", "- pruning")
     if ticket.config.objective.name != "classify":
         yield "library_name: diffusers"
     yield from ("---", "")
 
 
-def _what(ticket: Taken) -> str:
+def _what(ticket: RecordedTicket) -> str:
     """Return what the network is, and what of it is left."""
     r, config = ticket.round, ticket.config
     dense = ticket.trial.rounds[0]
@@ -103,7 +104,7 @@ def _what(ticket: Taken) -> str:
     return told
 
 
-def _lineage(ticket: Taken) -> Iterator[str]:
+def _lineage(ticket: RecordedTicket) -> Iterator[str]:
     about = ticket.about
     yield f"* study: {about['study']}, trial {ticket.trial.id}, round {ticket.round.index}"
     yield f"* command: `{about.get('command', '?')}`"
@@ -117,7 +118,7 @@ def _lineage(ticket: Taken) -> Iterator[str]:
     yield f"* config: `{words}`"
 
 
-def _again(ticket: Taken) -> Iterator[str]:
+def _again(ticket: RecordedTicket) -> Iterator[str]:
     """Yield the command that trains this ticket from where it begins."""
     if not ticket.mask:
         yield ticket.about.get("command", "")
@@ -125,10 +126,5 @@ def _again(ticket: Taken) -> Iterator[str]:
     config = ticket.config
     own = config.canonical("data", "model", "objective", "latent", "train")
     words = {"rewind.rule": "given", "seed": config.seed, "stream": config.stream, **own}
-    argv = ["lthray", "trial", "--origin", "ticket.safetensors"]
-    for word, value in words.items():
-        argv += [
-            f"--{word}",
-            *(map(str, value) if isinstance(value, list | tuple) else [str(value)]),
-        ]
+    argv = ["lthray", "trial", "--origin", "ticket.safetensors", *argv_of(words)]
     yield shlex.join(argv)

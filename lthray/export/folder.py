@@ -22,13 +22,13 @@ from torch import nn
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TICKET
 from lthray.export import card, small_unet
-from lthray.export.taken import Taken
+from lthray.export.recorded import RecordedTicket
 from lthray.task.samplers import trained_scheduler
 
 BATCH = 2  # images of the example with which a network is traced; one would be taken for a constant
 
 
-def write(ticket: Taken, folder: Path, verdict: Sequence[str]) -> None:
+def write(ticket: RecordedTicket, folder: Path, verdict: Sequence[str]) -> None:
     """Write a ticket to a new `folder`; `verdict` is what may be claimed of it, in sentences.
 
     The folder is complete or absent: it is written beside its place, and moved there. Raises
@@ -47,20 +47,20 @@ def write(ticket: Taken, folder: Path, verdict: Sequence[str]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _fill(ticket: Taken, folder: Path, verdict: Sequence[str]) -> None:
+def _fill(ticket: RecordedTicket, folder: Path, verdict: Sequence[str]) -> None:
     from diffusers import UNet2DModel
 
-    save = _pipeline if isinstance(ticket.network, UNet2DModel) else _program
+    save = _pipeline if isinstance(ticket.trained, UNet2DModel) else _program
     use = save(ticket, folder)
     if ticket.mask:
         (folder / TICKET).write_bytes(ticket.ticket())
     (folder / "README.md").write_text(card.card(ticket, verdict, use))
 
 
-def _program(ticket: Taken, folder: Path) -> str:
+def _program(ticket: RecordedTicket, folder: Path) -> str:
     """Write what the network computes, for any number of images, and its weights; return code that
     uses it."""
-    network, workshop = ticket.network, ticket.run.workshop
+    network, workshop = ticket.trained, ticket.run.workshop
     example = workshop.task.example(torch.zeros(BATCH, *workshop.shape))
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in example)
@@ -74,7 +74,7 @@ def _tensors(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
 
 
-def _pipeline(ticket: Taken, folder: Path) -> str:
+def _pipeline(ticket: RecordedTicket, folder: Path) -> str:
     """Write a pipeline of diffusers: the network, the noise of its training, and the autoencoder of
     its latents; return code that uses it."""
     scheduler = trained_scheduler(ticket.run.workshop.objective)
@@ -94,12 +94,12 @@ def _pipeline(ticket: Taken, folder: Path) -> str:
     return card.of_pipeline(ticket, index["_class_name"])
 
 
-def _unet(ticket: Taken, folder: Path) -> list[str]:
+def _unet(ticket: RecordedTicket, folder: Path) -> list[str]:
     """Write the network and return what the index of its pipeline says of it.
 
     One without the channels that were cut has a class of its own, which travels with it.
     """
-    network: Any = ticket.network
+    network: Any = ticket.trained
     if not ticket.is_small:
         network.save_pretrained(folder)
         return _named(network)

@@ -3,9 +3,10 @@
 import re
 
 from lthray.config.fields import ConfigError
+from lthray.config.trial import TrialConfig
 from lthray.core.record import Round, TrialRecord
 from lthray.core.store import Store
-from lthray.export.taken import Taken
+from lthray.export.recorded import RecordedTicket
 from lthray.findings.claims import best, judged
 from lthray.findings.evidence import gather
 from lthray.study.ledger import Entry, Ledger
@@ -21,7 +22,7 @@ RUN = re.compile("[0-9a-f]{32}")  # id of a run of MLflow
 TRIAL = re.compile("[0-9a-f]*-[0-9]+")
 
 
-def named(store: Store, name: str, index: int, uri: str) -> Taken:
+def named(store: Store, name: str, index: int, uri: str) -> RecordedTicket:
     """Return a round of the trial that `name` means, or the best ticket of the study of that name.
 
     A trial is named by its id (CALL-NUMBER), or by its run in MLflow (at `uri`); a study as MLflow
@@ -34,7 +35,17 @@ def named(store: Store, name: str, index: int, uri: str) -> Taken:
     return _best(store, name)
 
 
-def _round(store: Store, ledger: Ledger, entry: Entry, index: int) -> Taken:
+def of_config(store: Store, config: TrialConfig) -> RecordedTicket:
+    """Return the last round of a recorded trial; ConfigError where no trial has that config."""
+    key = trajectory(config).key
+    recorded = ((call, entry) for call in Ledger.all(store) for entry in call)
+    same = (named for named in recorded if named[1].point.trial == key)
+    for call, entry in same:
+        return _round(store, call, entry, LAST)
+    raise ConfigError([f"{str(store.root)!r}: no trial of that config is recorded there"])
+
+
+def _round(store: Store, ledger: Ledger, entry: Entry, index: int) -> RecordedTicket:
     """Return round `index` of a trial, or its last one; ConfigError where there is none."""
     trial = record(store, ledger.key, entry)
     if not trial.rounds:
@@ -44,10 +55,10 @@ def _round(store: Store, ledger: Ledger, entry: Entry, index: int) -> Taken:
     if chosen not in rounds:
         listed = ", ".join(map(str, rounds))
         raise ConfigError([f"--round {index}: {trial.id} has rounds {listed}"])
-    return _taken(store, ledger, trial, rounds[chosen])
+    return _recorded(store, ledger, trial, rounds[chosen])
 
 
-def _taken(store: Store, ledger: Ledger, trial: TrialRecord, r: Round) -> Taken:
+def _recorded(store: Store, ledger: Ledger, trial: TrialRecord, r: Round) -> RecordedTicket:
     """Return a round with its training run; ConfigError where today's code, or the data and given
     files that are there now, would make another."""
     config = config_of(trial.point)
@@ -56,10 +67,10 @@ def _taken(store: Store, ledger: Ledger, trial: TrialRecord, r: Round) -> Taken:
         why = "the data, a given file or the code of lthray has changed since"
         raise ConfigError([f"{trial.id}: another trial was recorded than could be made now; {why}"])
     run = Making(KINDS, store, "cpu").make(rung.shown)
-    return Taken(trial, r, config, run, ledger.about)
+    return RecordedTicket(str(store.root.parent), trial, r, config, run, ledger.about)
 
 
-def _best(store: Store, name: str) -> Taken:
+def _best(store: Store, name: str) -> RecordedTicket:
     """Return the ticket that the latest verdict of a study grades best; ConfigError where it has
     none that matches."""
     calls: dict[str, list[Ledger]] = {}
