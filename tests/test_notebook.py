@@ -106,6 +106,7 @@ def test_the_example_in_the_readme_runs(ticket, out, monkeypatch):
         'results("layerwise_search.digits")': "results()",
         "run_trial({": "run_trial(TINY | {",
         '"train.steps": 800': '"train.steps": 12',
+        "(0.5, 0.1)": "(0.5,)",  # so small a network has not two rungs for it
     }
     for text, instead in shorter.items():
         assert text in code
