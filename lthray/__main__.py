@@ -7,53 +7,17 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lthray import __version__
 from lthray.command import about_of, asked, asked_of_data, configured, guarded, say, store_of
-from lthray.config import options, presets
+from lthray.config import commands, options, presets
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 
 if TYPE_CHECKING:
     from lthray.core.store import Store
     from lthray.study.ledger import Ledger
-
-
-@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
-class Wanted(options.Asked):
-    """Options of `lthray preset`: the search that a preset is made of."""
-
-    steps: Annotated[int, Field(ge=0)] = 0
-    """Only among networks of so many training steps; 0 = all, whatever they cost."""
-
-
-@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
-class Named(options.Root):
-    """Options of `lthray data`: the preset that is made."""
-
-    name: str = ""
-    """Name of the preset; empty = that of the folder or file."""
-
-
-@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
-class Retried(options.Root):
-    """Options of `lthray retry`: which of the failed trials."""
-
-    kind: Literal["", "resource", "device", "deterministic"] = ""
-    """Only trials whose failure is of this class; empty = all that have failed."""
-
-
-@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
-class Exported(options.Reading):
-    """Options of `lthray export`: which round of the trial."""
-
-    round: Annotated[int, Field(ge=-1)] = -1
-    """Round of the trial, 0 = its dense network; -1 = the last one, or the one that is graded
-    best."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,7 +120,9 @@ def retry(argv: Sequence[str]) -> int:
     """
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
     usage = "lthray retry [STUDY|CALL] [NUMBER ...]"
-    chosen = asked(Retried, argv[len(names) :], usage, _about(retry), hidden=("tracking_uri",))
+    chosen = asked(
+        commands.Retried, argv[len(names) :], usage, _about(retry), hidden=("tracking_uri",)
+    )
     from lthray.study.ledger import retry as put_in_line
 
     name = names.pop(0) if names and not names[0].isdecimal() else ""
@@ -180,7 +146,7 @@ def preset(argv: Sequence[str]) -> int:
     name, rest = "", list(argv)
     if rest and not rest[0].startswith("-"):
         name = rest.pop(0)
-    chosen = asked(Wanted, rest, "lthray preset NAME", _about(preset))
+    chosen = asked(commands.Wanted, rest, "lthray preset NAME", _about(preset))
     presets.usable(name)
     from lthray.core.metrics import HELDOUT
     from lthray.findings.evidence import setting_of
@@ -207,7 +173,7 @@ def data(argv: Sequence[str]) -> int:
     place, rest = "", list(argv)
     if rest and not rest[0].startswith("-"):
         place = rest.pop(0)
-    chosen, of_data = asked_of_data(Named, rest, "lthray data FOLDER", _about(data))
+    chosen, of_data = asked_of_data(commands.Named, rest, "lthray data FOLDER", _about(data))
     if not place:
         raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
     name = presets.usable(chosen.name or presets.slug(Path(os.path.abspath(place)).stem))
@@ -241,7 +207,7 @@ def export(argv: Sequence[str]) -> int:
     """
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
     usage = "lthray export TRIAL|STUDY FOLDER"
-    chosen = asked(Exported, argv[len(names) :], usage, _about(export))
+    chosen = asked(commands.Exported, argv[len(names) :], usage, _about(export))
     if len(names) != 2:
         raise ConfigError([f"lthray export: needs a trial or study and a folder, got {len(names)}"])
     from lthray.export import folder
@@ -257,6 +223,24 @@ def export(argv: Sequence[str]) -> int:
     verdict = of_ticket(judged, look, ticket.trial, ticket.round.density)
     folder.write(ticket, Path(place), verdict)
     return say(f"{place}: {ticket.trial.name}, density {ticket.round.density:.4g}")
+
+
+def tickets(argv: Sequence[str]) -> int:
+    """List tickets by what their verdicts say, best first: `lthray tickets [STUDY]`.
+
+    What stands in the last column is what `lthray export` takes.
+    """
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    usage = "lthray tickets [STUDY]"
+    chosen = asked(options.Reading, argv[len(names) :], usage, _about(tickets))
+    from lthray.export.found import listing
+    from lthray.study.terminal import console, table
+
+    head, *rows = listing(_existing(chosen), *names[:1])
+    if not rows:
+        return say("no verdict was reached here; a study of several seeds reaches one")
+    console().print(table("tickets, best first", head, rows, left=("recipe", "study", "ticket")))
+    return options.DONE
 
 
 def _begin(
@@ -321,6 +305,7 @@ COMMANDS: Mapping[str, Command] = {
     "preset": preset,
     "data": data,
     "explain": explain,
+    "tickets": tickets,
     "export": export,
     "power": power,
 }

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lthray.__main__ import main
+from lthray.cli import study
 from lthray.config import options
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TICKET, TrialConfig
@@ -23,6 +24,7 @@ from lthray.export.recorded import RecordedTicket
 from lthray.findings.claims import best, judged
 from lthray.findings.evidence import gather
 from lthray.study.ledger import Ledger
+from lthray.study.page import Grid
 from lthray.task.samplers import sample
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
@@ -45,6 +47,13 @@ KINDS = {
 }
 PIPELINES = ("weights", "channels", "attention", "latents")
 PROGRAMS = ("classifier", "small classifier", "own")
+GRADED = Grid(
+    name="graded",
+    about="Two recipes on two seeds.",
+    seeds=(0, 1),
+    words=TINY,
+    points=lambda config: [{"prune.criterion": "magnitude"}, {"prune.criterion": "random"}],
+)
 CALLS = 4
 ALONE = """
 import sys
@@ -288,3 +297,23 @@ def test_where_no_ticket_wins_the_sparsest_that_matches_is_recorded():
     chosen = best(judged(gather(graded(-0.05, control=-0.05))))
     assert chosen.density == 0.1
     assert best(judged(gather(graded(0.3, control=0.3)))) is None
+
+
+def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(tmp_path, capsys):
+    out = str(tmp_path / "runs")
+    assert study(GRADED, ["--local", "--out", out]) == options.DONE
+    capsys.readouterr()
+    assert main(["tickets", "graded.digits", "--out", out]) == options.DONE
+    _, head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["matches", "shows", "density"]
+    assert len(rows) == 2 * 2  # recipes and rungs
+    grades = [row.split()[0] != "none" for row in rows]
+    assert grades == sorted(grades, reverse=True)
+    name, _, index = rows[0].rpartition("digits ")[2].partition(" --round ")
+    argv = ["export", name.strip(), str(tmp_path / "best"), "--round", index.strip()]
+    assert main([*argv, "--out", out]) == options.DONE
+    card_text = (tmp_path / "best" / "README.md").read_text()
+    assert "matches its dense network of 8 steps" in card_text
+    assert "claims of this page are one family" in card_text
+    assert main(["tickets", "none.digits", "--out", out]) == options.DONE
+    assert "no verdict was reached" in capsys.readouterr().out

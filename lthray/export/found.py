@@ -1,14 +1,19 @@
-"""Recorded tickets by the name that a user has for them: a trial, a run of MLflow, or a study."""
+"""Recorded tickets by the name that a user has for them (a trial, a run of MLflow, a study), and by
+their grade."""
 
 import re
+from collections.abc import Iterator
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
+from lthray.core.metrics import HELDOUT
 from lthray.core.record import Round, TrialRecord
 from lthray.core.store import Store
 from lthray.export.recorded import RecordedTicket
-from lthray.findings.claims import best, judged
+from lthray.findings.claims import Verdict, best, judged
 from lthray.findings.evidence import gather
+from lthray.findings.phrases import joined
+from lthray.findings.rounds import share_of_all
 from lthray.study.ledger import Entry, Ledger
 from lthray.study.named import trial_named
 from lthray.study.results import config_of, judged_with, look, record
@@ -20,6 +25,9 @@ from lthray.trial.recipe import trajectory
 LAST = -1  # round that is taken where none is named
 RUN = re.compile("[0-9a-f]{32}")  # id of a run of MLflow
 TRIAL = re.compile("[0-9a-f]*-[0-9]+")
+HEAD = (
+    "matches", "shows", "density", "of all", "excess", "seeds", "recipe", "study", "ticket",
+)  # fmt: skip
 
 
 def named(store: Store, name: str, index: int, uri: str) -> RecordedTicket:
@@ -66,29 +74,76 @@ def _recorded(store: Store, ledger: Ledger, trial: TrialRecord, r: Round) -> Rec
     if rung.shown.key != r.keys["weights"]:
         why = "the data, a given file or the code of lthray has changed since"
         raise ConfigError([f"{trial.id}: another trial was recorded than could be made now; {why}"])
-    run = Making(KINDS, store, "cpu").make(rung.shown)
+    # what was recorded is read as it is, whatever code has made it; the card names its commit
+    run = Making(KINDS, store, "cpu", allow_code_change=True).make(rung.shown)
     return RecordedTicket(str(store.root.parent), trial, r, config, run, ledger.about)
 
 
 def _best(store: Store, name: str) -> RecordedTicket:
     """Return the ticket that the latest verdict of a study grades best; ConfigError where it has
     none that matches."""
-    calls: dict[str, list[Ledger]] = {}
-    for call in sorted(Ledger.all(store), key=lambda call: -float(call.about["created"])):
-        calls.setdefault("{study}.{preset}".format(**call.about), []).append(call)
-    if name not in calls:
-        known = ", ".join(sorted(calls))
+    calls = [call for call in _by_age(store) if _study_of(call) == name]
+    if not calls:
+        known = ", ".join(sorted(set(map(_study_of, _by_age(store)))))
         raise ConfigError([f"{name!r}: no trial, and no study of this store: {known}"])
-    for call in calls[name]:
-        recorded = judged_with(store, call)
-        chosen = best(judged(gather(recorded), look(store, recorded)))
+    for call in calls:
+        chosen = best(_verdicts_of(store, call))
         if chosen:
             return _round(store, call, _trial_of(call, chosen), chosen.index)
     why = "no ticket of this study is shown to match its dense network; name a trial by its id"
     raise ConfigError([f"{name!r}: {why}"])
 
 
+def _by_age(store: Store) -> list[Ledger]:
+    """Return all calls of a store, the latest first."""
+    return sorted(Ledger.all(store), key=lambda call: -float(call.about["created"]))
+
+
+def _study_of(call: Ledger) -> str:
+    """Return the name under which MLflow has the study of a call, such as convergence.digits."""
+    return "{study}.{preset}".format(**call.about)
+
+
+def _verdicts_of(store: Store, call: Ledger) -> list[Verdict]:
+    """Return the verdict on each setting of a call; none of a search or a single trial."""
+    recorded = judged_with(store, call)
+    return judged(gather(recorded), look(store, recorded))
+
+
 def _trial_of(call: Ledger, chosen: Round) -> Entry:
     """Return the trial of a call that a round is of."""
     keys = {entry.number: [place["key"] for place in entry.rounds] for entry in call}
     return next(entry for entry in call if chosen.keys["round"] in keys[entry.number])
+
+
+def listing(store: Store, study: str = "") -> list[list[str]]:
+    """Return a row for each recipe and density that a verdict was reached on, a head above.
+
+    Those that win come first, then those that match their own dense network, the sparsest first.
+    The ticket is that of the seed of least loss. `study` leaves out all others.
+    """
+    graded: list[tuple[bool, bool, float, list[str]]] = []
+    for call in _by_age(store):
+        if study in ("", _study_of(call)):
+            for verdict in _verdicts_of(store, call):
+                graded += _graded(call, verdict)
+    ordered = sorted(graded, key=lambda grade: (not grade[0], not grade[1], grade[2]))
+    return [list(HEAD), *(row for *_, row in ordered)]
+
+
+def _graded(call: Ledger, verdict: Verdict) -> Iterator[tuple[bool, bool, float, list[str]]]:
+    """Yield whether tickets win, whether they match, their density, and their row."""
+    trials = {place["key"]: entry.number for entry in call for place in entry.rounds}
+    for recipe in verdict.evidence.recipes:
+        for density, cell in verdict.evidence.ladder(recipe):
+            if not cell.tickets:
+                continue
+            matched, tickets = verdict.matched(recipe, density), cell.tickets.values()
+            least = min(tickets, key=lambda r: r.metrics[HELDOUT.name])
+            excess = list(cell.excess("none").values())
+            row = [joined(matched) or "none", verdict.shown(recipe, density), f"{density:.4g}"]
+            row += [f"{share_of_all(tickets):.4g}", f"{sum(excess) / len(excess):+.2%}"]
+            number = trials[least.keys["round"]]
+            ticket = f"{call.key[:16]}-{number:04d} --round {least.index}"
+            row += [cell.seeds, cell.recipe, _study_of(call), ticket]
+            yield verdict.wins(recipe, density), bool(matched), density, row

@@ -1,0 +1,41 @@
+"""Options of the small commands: `lthray preset`, `data`, `retry`, `export`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from lthray.config.options import OPTIONS, Asked, Reading, Root
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Wanted(Asked):
+    """Options of `lthray preset`: the search that a preset is made of."""
+
+    steps: Annotated[int, Field(ge=0)] = 0
+    """Only among networks of so many training steps; 0 = all, whatever they cost."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Named(Root):
+    """Options of `lthray data`: the preset that is made."""
+
+    name: str = ""
+    """Name of the preset; empty = that of the folder or file."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Retried(Root):
+    """Options of `lthray retry`: which of the failed trials."""
+
+    kind: Literal["", "resource", "device", "deterministic"] = ""
+    """Only trials whose failure is of this class; empty = all that have failed."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Exported(Reading):
+    """Options of `lthray export`: which round of the trial."""
+
+    round: Annotated[int, Field(ge=-1)] = -1
+    """Round of the trial, 0 = its dense network; -1 = the last one, or the one that is graded
+    best."""
