@@ -521,6 +521,7 @@ PLANS = {
     "baseline_tuning": "4c33acbecd205dbd0d5658910faa554f1b25e426bb65298fe3bf9a0ccbfa2bae",
     "budget": "81650e9a88586d41dced614cd56a74d7e9fbbf967789c595b305f06538ede922",
     "convergence": "a0bebe19618b9108b4b7d84400f98ed69961ec1dcf91af626c5e2e32269cd9a3",
+    "efficiency": "ae8aeb954873c940d3b544d4303e3494473d909178ff66df8aaa8b1c555fe8e7",
     "frequency": "aaafaad61c7e48271ce9ec44f6612251689e8616d1079fe672ae875704e9170a",
     "layerwise_search": "1bc6545b81386a30dff5c8b18b80f38b7b6ca4b9c63fd4a7c29e814ae64ea499",
     "layerwise_search confirmed": "316173f0495d2c62532c348a88a25d3b247c6186819f5404e837acac7a089878",  # noqa: E501

@@ -236,11 +236,17 @@ def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
     [
         (
             "pruning_methods.digits",
-            ["ticket_frequency", "pruning_methods", "ticket_anatomy", "measuring"],
+            ["ticket_frequency", "pruning_methods", "ticket_anatomy", "efficiency", "measuring"],
         ),
-        ("frequency.digits", ["ticket_frequency", "ticket_anatomy", "measuring"]),
-        ("rewinding.digits", ["ticket_frequency", "rewinding", "ticket_anatomy", "measuring"]),
-        ("budget.digits", ["ticket_frequency", "convergence", "ticket_anatomy", "measuring"]),
+        ("frequency.digits", ["ticket_frequency", "ticket_anatomy", "efficiency", "measuring"]),
+        (
+            "rewinding.digits",
+            ["ticket_frequency", "rewinding", "ticket_anatomy", "efficiency", "measuring"],
+        ),
+        (
+            "budget.digits",
+            ["ticket_frequency", "convergence", "ticket_anatomy", "efficiency", "measuring"],
+        ),
     ],
 )
 def test_each_analysis_says_which_studies_it_applies_to(defined, study, applying):

@@ -101,6 +101,20 @@ def sign_flip(x: ArrayLike, alternative: Alternative = "two-sided", *, shift: fl
     return float(test.pvalue)
 
 
+def median_interval(x: ArrayLike, level: float = 0.95) -> Interval:
+    """Return an interval of the median that holds for every distribution.
+
+    Its ends are order statistics: how many of n values lie below the median is binomial, with one
+    half. Of fewer than six values none is narrow enough, and the interval is infinite.
+    """
+    values = np.sort(np.asarray(x, dtype=float))
+    n = len(values)
+    outside = int(scipy.stats.binom.ppf((1 - level) / 2, n, 0.5))
+    if not outside:
+        return Interval(-math.inf, math.inf)
+    return Interval(float(values[outside - 1]), float(values[n - outside]))
+
+
 def holm(p: ArrayLike) -> np.ndarray:
     """Return p-values adjusted by Holm (1979): max over j <= i of (m - j + 1) p_(j), at most 1.
 

@@ -1,0 +1,249 @@
+"""What does a ticket save? Counted, executed, timed and stored, side by side, and never one alone.
+
+    python analysis/efficiency.py --experiment efficiency.digits
+
+Counted are the multiply-accumulates of the kept weights. Executed are those that torch runs: zeros
+are multiplied like any other weight, so that only cut channels count. Timed are the ticket and its
+dense network in turns, on this machine, one thread, for batches of 1 and 64; a second copy of the
+dense network says what timing by itself does. Weight tickets are also timed with their weights as
+CSR matrices. Stored are the bytes of the ticket file beside those of the dense weights.
+
+Faster is said where the lower bound of the speed-up is above 1.05. What finding the ticket took is
+won back after so many images of 50 network calls; never, where the speed-up is not shown.
+
+The trained networks are read from the store below --out, on one seed: a latency is a matter of
+shapes. The rest is read from MLflow. Writes tables and sentences to <out>/reports/<experiment>/.
+"""
+
+import math
+import statistics as plain
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import lthray
+from lthray.cli import asked, guarded
+from lthray.config.fields import ConfigError
+from lthray.config.options import Asked
+from lthray.core import metrics
+from lthray.core.record import Round, TrialRecord
+from lthray.export.recorded import RecordedTicket
+from lthray.findings.evidence import Cell, Evidence, comparable, gather
+from lthray.findings.phrases import NONE
+from lthray.findings.rounds import share_of_all
+from lthray.findings.sections import Section, write
+from lthray.findings.stats import median_interval
+from lthray.measure import speed
+from lthray.tracking.read import Recorded
+
+ORDER = 60  # place in a report
+BATCHES = (1, 64)
+FASTER = 1.05  # lower bound of a speed-up from which a ticket is called faster
+CALLS = 50  # of the network, for one image
+FLOAT = 4  # bytes
+NO_TICKET = "no ticket is recorded there"
+COSTS = (
+    "recipe", "density", "of all", "seeds", "excess", "counted MACs", "stored bytes", "steps to it",
+)  # fmt: skip
+TIMED = (
+    "recipe", "density", "counted", "executed", "batch", "speed-up [95 %]", "as CSR [95 %]",
+    "dense twice [95 %]", "images to win it back",
+)  # fmt: skip
+
+
+def applies(recorded: Recorded, call: str = "") -> str:
+    """Return why the page has nothing to say of a study; empty where it has."""
+    return "" if cells_of(recorded.of(call)) else NO_TICKET
+
+
+def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
+    """Yield what tickets cost, as it is recorded."""
+    trials = recorded.of(call)
+    cells = cells_of(trials)
+    if not cells:
+        raise ConfigError([NO_TICKET])
+    text = [
+        "Counted and stored are shares of the dense network's. A masked network computes as much "
+        "as a dense one, whatever is counted: see the timed table, which "
+        "`python analysis/efficiency.py` makes.",
+        recorded.provenance(trials),
+    ]
+    rows = [costs(evidence, cell) for evidence, cell in cells]
+    yield Section("efficiency", "What tickets cost", text, [list(COSTS), *rows])
+
+
+def cells_of(trials: Sequence[TrialRecord]) -> list[tuple[Evidence, Cell]]:
+    """Return all recipes at all densities with tickets, each recipe densest first."""
+    found: list[tuple[Evidence, Cell]] = []
+    for evidence in gather(comparable(trials)):
+        for recipe in evidence.recipes:
+            ladder = evidence.ladder(recipe)
+            found += [(evidence, cell) for _, cell in ladder if cell.tickets]
+    return found
+
+
+def costs(evidence: Evidence, cell: Cell) -> list[str]:
+    """Return the row of a recipe at a density: means over seeds."""
+    tickets = list(cell.tickets.values())
+    counted = []
+    for seed, r in cell.tickets.items():
+        dense = evidence.dense[seed].metrics[metrics.MACS_DENSE.name]
+        counted.append(r.metrics[metrics.MACS_MASKED.name] / dense)
+    excess = plain.fmean(cell.excess("none").values())
+    stored = plain.fmean(map(stored_share, tickets))
+    steps = plain.fmean(r.metrics[metrics.STEPS_SPENT.name] for r in tickets)
+    row = [cell.recipe, f"{cell.density:.4g}", f"{share_of_all(tickets):.4g}", cell.seeds]
+    row += [f"{excess:+.2%}", f"{plain.fmean(counted):.3f}", f"{stored:.3f}"]
+    return [*row, f"{steps:,.0f}"]
+
+
+def stored_share(r: Round) -> float:
+    """Return the bytes of a ticket file with its weights over those of the dense network's
+    weights."""
+    dense = r.metrics[metrics.KEPT.name] / r.metrics[metrics.TOTAL.name] * FLOAT
+    return r.metrics[metrics.TICKET_BYTES_WITH_WEIGHTS.name] / dense
+
+
+# on this machine
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Speed-ups of one ticket over its dense network, by block."""
+
+    ticket: RecordedTicket
+    batch: int
+    dense: list[float]
+    """Seconds of the dense network for an image."""
+    ratios: Mapping[str, list[float]]
+    """What was timed -> the dense network's seconds over its own."""
+
+
+def timed_section(trials: Sequence[TrialRecord], out: str) -> Section:
+    """Return the timed table of the first seed's tickets."""
+    rows: list[list[str]] = [list(TIMED)]
+    told: list[str] = []
+    for trial in first_seed(trials):
+        for r in trial.rounds[1:]:
+            ticket = lthray.load(trial.id, out=out, round=r.index)
+            dense = lthray.load(trial.id, out=out, round=0)
+            for batch in BATCHES:
+                found = timed(ticket, dense, batch)
+                rows.append(row(found, trial.rounds[0], dense.network()))
+                told += faster(found)
+    text = [
+        f"One thread of this machine, torch {torch.__version__}; {speed.BLOCKS} blocks, each with "
+        "a turn of every network. Intervals are of the median over blocks.",
+        *(told or [f"No ticket is faster: no lower bound of a speed-up is above {FASTER}."]),
+    ]
+    return Section("timed", "What tickets save on this machine", text, rows)
+
+
+def first_seed(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return of each recipe the ticket of its first seed that came to its end."""
+    found: dict[str, TrialRecord] = {}
+    for trial in sorted(trials, key=lambda trial: trial.point.seed):
+        if trial.point.is_ticket and trial.rounds[1:] and trial.status == "done":
+            found.setdefault(trial.point.recipe, trial)
+    return list(found.values())
+
+
+def timed(ticket: RecordedTicket, dense: RecordedTicket, batch: int) -> Timed:
+    """Time a ticket in turns with its dense network, and with a copy of that; one of single weights
+    also with CSR matrices."""
+    workshop = ticket.run.workshop
+    example = workshop.task.example(torch.zeros(batch, *workshop.shape))
+    networks = {
+        "dense": dense.network(),
+        "dense twice": dense.network(),
+        "ticket": ticket.network(),
+    }
+    if not ticket.is_small:
+        networks["as CSR"] = speed.sparse(ticket.network())
+    calls = {name: caller(network, example) for name, network in networks.items()}
+    seconds = speed.interleaved(calls)
+    own = seconds.pop("dense")
+    ratios = {
+        name: [d / s for d, s in zip(own, each, strict=True)] for name, each in seconds.items()
+    }
+    return Timed(ticket, batch, [each / batch for each in own], ratios)
+
+
+def caller(network: nn.Module, example: Sequence[torch.Tensor]):
+    """Return a call of a network without gradients."""
+
+    def call() -> None:
+        with torch.inference_mode():
+            network(*example)
+
+    return call
+
+
+def row(found: Timed, dense: Round, network: nn.Module) -> list[str]:
+    """Return the row of a ticket at a batch size; `network` is the dense one."""
+    workshop, r = found.ticket.run.workshop, found.ticket.round
+    counted = r.metrics[metrics.MACS_MASKED.name] / dense.metrics[metrics.MACS_DENSE.name]
+    example = workshop.task.example(torch.zeros(2, *workshop.shape))
+    executed = speed.executed(found.ticket.trained, example) / speed.executed(network, example)
+    cells = [found.ticket.trial.point.recipe, f"{r.density:.4g}", f"{counted:.3f}"]
+    cells += [f"{executed:.3f}", str(found.batch)]
+    cells += [shown(found.ratios.get(name)) for name in ("ticket", "as CSR", "dense twice")]
+    return [*cells, break_even(found, dense)]
+
+
+def shown(ratios: Sequence[float] | None) -> str:
+    """Return a median with its interval."""
+    if ratios is None:
+        return NONE
+    low, high = median_interval(ratios)
+    return f"{np.median(ratios):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def faster(found: Timed) -> Iterator[str]:
+    """Yield that a ticket is faster, where its speed-up is shown to be above `FASTER`."""
+    for name, ratios in found.ratios.items():
+        low, _ = median_interval(ratios)
+        if low > FASTER and name != "dense twice":
+            how = "" if name == "ticket" else f" {name}"
+            yield (
+                f"{found.ticket.trial.point.recipe} at density {found.ticket.density:.4g} is "
+                f"{np.median(ratios):.2f} times as fast{how} as its dense network, for batches of "
+                f"{found.batch}."
+            )
+
+
+def break_even(found: Timed, dense: Round) -> str:
+    """Return after how many images the seconds of finding a ticket are won back, with the interval
+    that follows from that of its speed-up."""
+    spent = found.ticket.metrics[metrics.STEPS_SPENT.name] - dense.metrics[metrics.STEPS_SPENT.name]
+    seconds = spent * dense.seconds["train"] / dense.metrics[metrics.STEPS_SPENT.name]
+    image = plain.median(found.dense) * CALLS
+
+    def images(speed_up: float) -> float:
+        saved = image * (1 - 1 / speed_up)
+        return seconds / saved if saved > 0 else math.inf
+
+    low, high = median_interval(found.ratios["ticket"])
+    if low <= 1:
+        return "never shown"
+    ends = f"[{images(high):,.0f}, {images(low):,.0f}]"
+    return f"{images(float(np.median(found.ratios['ticket']))):,.0f} {ends}"
+
+
+def main() -> int:
+    """Write the tables; return the exit code."""
+    wanted = asked(Asked, sys.argv[1:], "python analysis/efficiency.py", __doc__ or "")
+    recorded = Recorded(wanted.uri, wanted.experiment)
+    torch.set_num_threads(1)
+    made = [*sections(recorded, wanted.call), timed_section(recorded.of(wanted.call), wanted.out)]
+    print("\n".join(write(made, Path(wanted.out) / "reports" / recorded.name)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

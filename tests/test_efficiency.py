@@ -1,0 +1,108 @@
+"""The page of efficiency: counted, executed, timed and stored, and when finding a ticket pays."""
+
+import csv
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import lthray
+from lthray.measure import speed
+from lthray.study.page import Grid
+
+from .conftest import TINY
+from .published import ROOT
+
+PAGE = runpy.run_path(str(ROOT / "analysis/efficiency.py"))
+SMALL = Grid(
+    name="saved",
+    about="Single weights and whole channels.",
+    seeds=(0,),
+    words=TINY | {"model.channels": (8, 16)},
+    points=lambda config: [{"prune.unit": "weight"}, {"prune.unit": "channel"}],
+)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("efficiency") / "runs"
+    lthray.run_study(SMALL, "--out", str(place))
+    return place
+
+
+@pytest.fixture(scope="module")
+def tables(out):
+    """Name of a section -> its rows by (recipe, density), and by batch where it was timed."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(speed, "BLOCKS", 6)
+    patch.setattr(speed, "LEAST", 0.001)
+    patch.setattr(sys, "argv", ["efficiency.py", "--out", str(out)])
+    assert PAGE["main"]() == 0
+    patch.undo()
+    found = {}
+    for name in ("efficiency", "timed"):
+        text = (out / "reports" / "saved.digits" / f"{name}.csv").read_text()
+        found[name] = list(csv.DictReader(text.splitlines()))
+    return found
+
+
+def test_a_row_for_each_recipe_density_and_batch(tables):
+    assert len(tables["efficiency"]) == 2 * 2
+    assert len(tables["timed"]) == 2 * 2 * len(PAGE["BATCHES"])
+
+
+def test_what_is_counted_and_stored_is_that_of_the_ticket(tables, out):
+    for row in tables["efficiency"]:
+        frame = lthray.results(out=str(out))
+        same = (frame["recipe"] == row["recipe"]) & (
+            frame["density"].map("{:.4g}".format) == row["density"]
+        )
+        (ticket,) = frame[same].to_dict("records")
+        dense = frame[(frame["trial"] == ticket["trial"]) & (frame["round"] == 0)].iloc[0]
+        counted = ticket["cost/macs_masked"] / dense["cost/macs_dense"]
+        stored = ticket["cost/ticket_bytes_with_weights"] / (4 * dense["cost/parameters"])
+        assert row["counted MACs"] == f"{counted:.3f}"
+        assert float(row["stored bytes"]) == pytest.approx(stored, abs=1e-3)
+        assert 0 < counted < 1
+
+
+def test_masked_weights_execute_all_operations_and_channels_only_what_is_left(tables):
+    for row in tables["timed"]:
+        counted, executed = float(row["counted"]), float(row["executed"])
+        if row["recipe"].startswith("channels"):
+            assert executed == pytest.approx(counted, abs=0.02)  # groups of a norm count nothing
+            assert row["as CSR [95 %]"] == "–"
+        else:
+            assert executed == 1.0 > counted
+            assert row["as CSR [95 %]"] != "–"
+
+
+DENSE = SimpleNamespace(metrics={"cost/steps_spent": 100}, seconds={"train": 10.0})
+
+
+def timing(seconds: float, speed_up: float):
+    """Return a timing of a ticket that took 300 steps to find, beside 100 of its dense network."""
+    ticket = SimpleNamespace(metrics={"cost/steps_spent": 300})
+    ratios = {"ticket": [speed_up] * 30, "dense twice": [1.0] * 30}
+    return PAGE["Timed"](ticket, 64, [seconds] * 30, ratios)
+
+
+def test_a_ticket_pays_after_the_seconds_of_finding_it_are_saved():
+    """Finding took 200 steps of .1 s; an image of 50 calls takes .5 s, and half of it is saved."""
+    assert PAGE["break_even"](timing(0.01, 2.0), DENSE) == "80 [80, 80]"
+    assert PAGE["break_even"](timing(0.01, 1.0), DENSE) == "never shown"
+    assert PAGE["break_even"](timing(0.01, 0.5), DENSE) == "never shown"
+
+
+def test_only_a_lower_bound_above_the_margin_is_called_faster(out):
+    trial = lthray.results(out=str(out))["trial"].iloc[0]
+    ticket = lthray.load(trial, out=str(out))
+    for speed_up, told in ((1.5, 1), (1.05, 0), (1.0, 0)):
+        found = replace(timing(0.01, speed_up), ticket=ticket)
+        assert len(list(PAGE["faster"](found))) == told
+    twice = {"ticket": [1.0] * 30, "dense twice": [2.0] * 30}
+    assert not list(PAGE["faster"](replace(timing(0.01, 1.0), ticket=ticket, ratios=twice)))
+    assert PAGE["shown"]([1.0] * 5).endswith("[-inf, inf]")
