@@ -215,14 +215,23 @@ def export(argv: Sequence[str]) -> int:
     from lthray.findings.wording import of_ticket
     from lthray.study import results
     from lthray.study.named import trial_named
+    from lthray.tracking.models import register
 
     (name, place), store = names, _existing(chosen)
     ticket = named(store, name, chosen.round, chosen.uri)
     judged = results.judged_with(store, trial_named(store, ticket.trial.id)[0])
     look = results.look(store, judged)
-    verdict = of_ticket(judged, look, ticket.trial, ticket.round.density)
+    grade, verdict = of_ticket(judged, look, ticket.trial, ticket.round.density)
+    if chosen.register and not grade:
+        why = "is not shown to match its own dense network, and is not registered"
+        raise ConfigError([f"--register {chosen.register}: {ticket.trial.name} {why}"])
     folder.write(ticket, Path(place), verdict)
-    return say(f"{place}: {ticket.trial.name}, density {ticket.round.density:.4g}")
+    say(f"{place}: {ticket.trial.name}, density {ticket.round.density:.4g}")
+    if chosen.register:
+        tags = {**ticket.tags, **grade}
+        made = register(chosen.uri, ticket.trial.id, Path(place), chosen.register, tags)
+        say(f"registered: {made}")
+    return options.DONE
 
 
 def tickets(argv: Sequence[str]) -> int:

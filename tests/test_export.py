@@ -14,6 +14,7 @@ from lthray.__main__ import main
 from lthray.cli import study
 from lthray.config import options
 from lthray.config.fields import ConfigError
+from lthray.config.options import Root
 from lthray.config.trial import TICKET, TrialConfig
 from lthray.core.random import generator
 from lthray.core.store import Store
@@ -21,11 +22,14 @@ from lthray.core.ticket_file import read_ticket
 from lthray.export import card, folder, small_unet
 from lthray.export.found import named
 from lthray.export.recorded import RecordedTicket
+from lthray.findings import wording
 from lthray.findings.claims import best, judged
 from lthray.findings.evidence import gather
+from lthray.findings.wording import of_ticket
 from lthray.study.ledger import Ledger
 from lthray.study.page import Grid
 from lthray.task.samplers import sample
+from lthray.tracking.client import client
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 from lthray.trial.steps import VERSIONS
@@ -299,7 +303,26 @@ def test_where_no_ticket_wins_the_sparsest_that_matches_is_recorded():
     assert best(judged(gather(graded(0.3, control=0.3)))) is None
 
 
-def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(tmp_path, capsys):
+def test_what_is_said_of_a_ticket_is_what_its_verdict_says():
+    found = graded(-0.05, control=0.1)
+    (verdict,) = judged(gather(found))
+    grade, told = of_ticket(found, 1, found[0], 0.1)
+    assert grade == {"matches": "own", "shows": "both"}
+    every = wording.sentences(verdict)
+    assert told == [line for line in every if line in told]
+    assert "tickets with 10.0% of the free weights" in told[1]
+    assert "tickets with 50.0%" not in " ".join(told)
+    grade, told = of_ticket(graded(0.3, control=0.3), 1, found[0], 0.1)
+    assert (grade, len(told) > 2) == ({}, True)
+    assert of_ticket(found, 1, trial("none", 0, (0.0, 0.0), **{"prune.slope": 1.0}), 0.1) == (
+        {},
+        [],
+    )
+
+
+def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(
+    tmp_path, capsys, monkeypatch
+):
     out = str(tmp_path / "runs")
     assert study(GRADED, ["--local", "--out", out]) == options.DONE
     capsys.readouterr()
@@ -315,5 +338,25 @@ def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(tmp_path,
     card_text = (tmp_path / "best" / "README.md").read_text()
     assert "matches its dense network of 8 steps" in card_text
     assert "claims of this page are one family" in card_text
+    argv[2] = str(tmp_path / "registered")
+    assert main([*argv, "--register", "best", "--out", out]) == options.BAD_INPUT
+    assert "is not registered" in capsys.readouterr().err  # two seeds show nothing
+    assert not (tmp_path / "registered").exists()
+    monkeypatch.setattr(wording, "of_ticket", lambda *_: ({"matches": "own"}, ["It matches."]))
+    assert main([*argv, "--register", "best", "--out", out]) == options.DONE
+    assert "registered: best, version 1" in capsys.readouterr().out
+    uri = Root(out=out).uri
+    registry = client(uri)
+    (version,) = registry.search_model_versions("name = 'best'")
+    assert version.tags["trial"] == name.strip()
+    assert "own" in version.tags["matches"]
+    experiment = registry.get_run(version.run_id).info.experiment_id
+    (model,) = registry.search_logged_models([experiment])
+    assert model.source_run_id == version.run_id
+    assert model.tags.items() >= version.tags.items()
+    assert {file.path for file in registry.list_logged_model_artifacts(model.model_id)} >= {
+        "README.md",
+        "ticket.safetensors",
+    }
     assert main(["tickets", "none.digits", "--out", out]) == options.DONE
     assert "no verdict was reached" in capsys.readouterr().out

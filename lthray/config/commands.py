@@ -39,3 +39,6 @@ class Exported(Reading):
     round: Annotated[int, Field(ge=-1)] = -1
     """Round of the trial, 0 = its dense network; -1 = the last one, or the one that is graded
     best."""
+    register: Annotated[str, Field(pattern=r"[\w.-]{0,64}")] = ""
+    """Name under which the registry of MLflow takes the folder, as a new version; only a ticket
+    that its verdict shows to match its own dense network. Empty = it is not registered."""

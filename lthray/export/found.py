@@ -18,6 +18,7 @@ from lthray.study.ledger import Entry, Ledger
 from lthray.study.named import trial_named
 from lthray.study.results import config_of, judged_with, look, record
 from lthray.tracking.read import trial_of_run
+from lthray.tracking.recorder import experiment_name
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory
@@ -101,7 +102,7 @@ def _by_age(store: Store) -> list[Ledger]:
 
 def _study_of(call: Ledger) -> str:
     """Return the name under which MLflow has the study of a call, such as convergence.digits."""
-    return "{study}.{preset}".format(**call.about)
+    return experiment_name(call.about)
 
 
 def _verdicts_of(store: Store, call: Ledger) -> list[Verdict]:

@@ -91,6 +91,14 @@ class RecordedTicket:
         return lthray.run_trial({**same, **given, **(words or {})}, out=self.out)
 
     @property
+    def tags(self) -> dict[str, str]:
+        """What a registry keeps of it: where it comes from, and how sparse it is."""
+        point = self.trial.point
+        about = {"study": self.about["study"], "data": self.config.data.name}
+        about |= {"recipe": point.recipe, "seed": str(point.seed), "trial": self.trial.id}
+        return {**about, "round": str(self.round.index), "density": f"{self.density:.4g}"}
+
+    @property
     def mask(self) -> Mask:
         """Which weights are kept; empty for a dense network."""
         return self.run.cut.mask

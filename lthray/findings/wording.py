@@ -142,16 +142,24 @@ def told(trials: Sequence[TrialRecord], look: int) -> list[str]:
     return lines
 
 
-def of_ticket(trials: Sequence[TrialRecord], look: int, one: TrialRecord, at: float) -> list[str]:
-    """Return what the verdict on recorded trials says of one of them at density `at`; nothing where
-    it is not among what is judged."""
+def of_ticket(
+    trials: Sequence[TrialRecord], look: int, one: TrialRecord, at: float
+) -> tuple[dict[str, str], list[str]]:
+    """Return what the verdict on recorded trials says of one of them at density `at`: the two words
+    of its grade, where it matches its own dense network, and sentences.
+
+    Both are empty where the trial is not among what is judged.
+    """
     for verdict in claims.judged(gather(trials), look):
         evidence, key = verdict.evidence, recipe_of(one)
         cell = evidence.recipes.get(key, {}).get(at)
         if cell and (evidence.setting, evidence.panel) == (setting(one), panel_of(one)):
             told = [line for density, line in _of_recipe(verdict, key) if density in (None, at)]
-            return [*told, budget_line(evidence), family(verdict.registry, verdict.look)]
-    return []
+            matched = verdict.matched(key, at)
+            grade = {"matches": joined(matched), "shows": verdict.shown(key, at)}
+            told += [budget_line(evidence), family(verdict.registry, verdict.look)]
+            return grade if OWN in matched else {}, told
+    return {}, []
 
 
 def sentences(verdict: Verdict) -> list[str]:
@@ -268,13 +276,11 @@ def _further(verdict: Verdict, recipe: str, density: float) -> Iterator[str]:
 def _negative(verdict: Verdict) -> list[str]:
     """Return how many claims hold that cannot be true, where controls were drawn twice."""
     tested = verdict.negatives
-    if not tested:
-        return []
-    held = sum(each.holds for each in tested)
-    return [
+    line = (
         f"Negative controls: of {len(tested)} claims that one draw of a control is better than "
-        f"another, which are all false, {held} hold."
-    ]
+        f"another, which are all false, {sum(each.holds for each in tested)} hold."
+    )
+    return [line] if tested else []
 
 
 def _samples(verdict: Verdict) -> list[str]:
@@ -317,9 +323,5 @@ def _margin(verdict: Verdict) -> str:
 
 def family(registry: Registry, look: int) -> str:
     """Return how many claims are tested together, and how often their seeds were looked at."""
-    level = f"{registry.alpha:.2g}"
-    looks = f"look {look} at these seeds"
-    return (
-        f"All {len(registry.family)} claims of this page are one family (Holm, level {level}, "
-        f"{looks})."
-    )
+    looks = f"Holm, level {registry.alpha:.2g}, look {look} at these seeds"
+    return f"All {len(registry.family)} claims of this page are one family ({looks})."

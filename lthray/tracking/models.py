@@ -1,0 +1,42 @@
+"""Tickets as models of MLflow: shown beside their run, and registered under a name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lthray.config.addresses import redacted
+from lthray.config.fields import ConfigError
+from lthray.tracking.client import client, one_line
+
+TRIAL = "lthray.trial"  # tag by which the run of a trial is found
+TYPE = "ticket"  # type of the model
+
+
+def register(uri: str, trial: str, folder: Path, name: str, tags: Mapping[str, str]) -> str:
+    """Log an exported folder as a model of the run of a trial, and register it as `name`.
+
+    Returns the name with its new version. Raises ConfigError where MLflow at `uri` has no run of
+    the trial.
+    """
+    with one_line(uri):
+        mlflow = client(uri)
+        known = [each.experiment_id for each in mlflow.search_experiments()]
+        runs = mlflow.search_runs(known, f"tags.`{TRIAL}` = '{trial}'")
+        if not runs:
+            why = "has no run of it; `lthray record` makes one from the store"
+            raise ConfigError([f"{trial}: {redacted(uri)} {why}"])
+        (run, *_) = runs
+        model = mlflow.create_logged_model(
+            run.info.experiment_id,
+            name=TYPE,
+            source_run_id=run.info.run_id,
+            tags=dict(tags),
+            model_type=TYPE,
+        )
+        mlflow.log_model_artifacts(model.model_id, str(folder))
+        mlflow.finalize_logged_model(model.model_id, "READY")
+        if not mlflow.search_registered_models(f"name = '{name}'"):
+            mlflow.create_registered_model(name)
+        version = mlflow.create_model_version(
+            name, model.artifact_location, run.info.run_id, dict(tags), model_id=model.model_id
+        )
+    return f"{name}, version {version.version}"
