@@ -368,13 +368,19 @@ def samplers(tickets: dict[int, Round]) -> list[str]:
     return sorted(part[1] for part in parts if len(part) == 3)
 
 
-def row_again(page: Page, head: list[str], row: list[str], budget: int | None) -> list[str]:
-    """Return a row of a verdict's table, computed again for what the row says it is of."""
-    settings = [s for s in page.dense if budget in (None, s[1])]
+def row_again(page: Page, head: list[str], row: list[str], name: str) -> list[str]:
+    """Return a row of a verdict's table, computed again for what the row says it is of.
+
+    `name` is that of the table: verdict, verdict_400, verdict_400_latents.
+    """
+    _, steps, space, *_ = [*name.split("_"), "", ""]
+    wanted = [s for s in page.dense if steps in ("", str(s[1]))]
+    both = {"latent_denoise" in words for words, _ in page.dense} == {True, False}
+    settings = [s for s in wanted if not both or ("latent_denoise" in s[0]) == (space != "")]
     if row[0] == "chance alone":
         return page.chance(next(s for s in settings if s in page.again), head)
-    name, density = row[head.index("recipe")], row[head.index("density")]
-    (place,) = [p for p in page.places if p[0] in settings and p[1:] == (name, density)]
+    recipe, density = row[head.index("recipe")], row[head.index("density")]
+    (place,) = [p for p in page.places if p[0] in settings and p[1:] == (recipe, density)]
     return page.row(place, head)
 
 
@@ -383,11 +389,9 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
     results = results or RESULTS
     for path in sorted(results.glob("*/verdict*.csv")):
         page = Page(json.loads((path.parent / "trials.json").read_text()))
-        budget = path.stem.removeprefix("verdict_")
-        steps = int(budget) if budget.isdigit() else None
         head, *rows = csv.reader(path.read_text().splitlines())
         for row in rows:
-            other = row_again(page, head, row, steps)
+            other = row_again(page, head, row, path.stem)
             if row != other:
                 yield f"{path.parent.name} {path.stem}: {row} is {other}"
     for path in sorted(results.glob("*/convergence.csv")):
