@@ -175,7 +175,8 @@ def sentences(verdict: Verdict) -> list[str]:
         *machine_lines(evidence.rounds),
         *_samples(verdict),
     ]
-    lines += [_margin(verdict), budget_line(evidence), family(verdict.registry, verdict.look)]
+    lines += [_margin(verdict), budget_line(evidence), *_negative(verdict)]
+    lines.append(family(verdict.registry, verdict.look))
     return [*lines, *(given(evidence, name, r) for name, r in evidence.given.items())]
 
 
