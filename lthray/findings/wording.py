@@ -169,12 +169,7 @@ def sentences(verdict: Verdict) -> list[str]:
     lines: list[str] = []
     for key in evidence.recipes:
         lines += [line for _, line in _of_recipe(verdict, key)]
-    lines += [
-        *noise(evidence),
-        *_negative(verdict),
-        *machine_lines(evidence.rounds),
-        *_samples(verdict),
-    ]
+    lines += [*noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
     lines += [_margin(verdict), budget_line(evidence), *_negative(verdict)]
     lines.append(family(verdict.registry, verdict.look))
     return [*lines, *(given(evidence, name, r) for name, r in evidence.given.items())]
