@@ -129,12 +129,13 @@ def timed_section(trials: Sequence[TrialRecord], out: str) -> Section:
     rows: list[list[str]] = [list(TIMED)]
     told: list[str] = []
     for trial in first_seed(trials):
+        dense = lthray.load(trial.id, out=out, round=0)
         for r in trial.rounds[1:]:
             ticket = lthray.load(trial.id, out=out, round=r.index)
-            dense = lthray.load(trial.id, out=out, round=0)
+            executed = executed_share(ticket, dense)
             for batch in BATCHES:
                 found = timed(ticket, dense, batch)
-                rows.append(row(found, trial.rounds[0], dense.network()))
+                rows.append(row(found, trial.rounds[0], executed))
                 told += faster(found)
     text = [
         f"One thread of this machine, torch {torch.__version__}; {speed.BLOCKS} blocks, each with "
@@ -184,12 +185,17 @@ def caller(network: nn.Module, example: Sequence[torch.Tensor]):
     return call
 
 
-def row(found: Timed, dense: Round, network: nn.Module) -> list[str]:
-    """Return the row of a ticket at a batch size; `network` is the dense one."""
-    workshop, r = found.ticket.run.workshop, found.ticket.round
-    counted = r.metrics[metrics.MACS_MASKED.name] / dense.metrics[metrics.MACS_DENSE.name]
+def executed_share(ticket: RecordedTicket, dense: RecordedTicket) -> float:
+    """Return the operations that a ticket executes over those of its dense network."""
+    workshop = ticket.run.workshop
     example = workshop.task.example(torch.zeros(2, *workshop.shape))
-    executed = speed.executed(found.ticket.trained, example) / speed.executed(network, example)
+    return speed.executed(ticket.trained, example) / speed.executed(dense.trained, example)
+
+
+def row(found: Timed, dense: Round, executed: float) -> list[str]:
+    """Return the row of a ticket at a batch size; `executed` is its share of the operations."""
+    r = found.ticket.round
+    counted = r.metrics[metrics.MACS_MASKED.name] / dense.metrics[metrics.MACS_DENSE.name]
     cells = [found.ticket.trial.point.recipe, f"{r.density:.4g}", f"{counted:.3f}"]
     cells += [f"{executed:.3f}", str(found.batch)]
     cells += [shown(found.ratios.get(name)) for name in ("ticket", "as CSR", "dense twice")]

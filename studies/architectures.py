@@ -37,7 +37,7 @@ STUDY = Grid(
     arms=lambda config: [
         *against("reinit", "shuffle"),
         *against("equal_compute", rungs=(-1,)),
-        *twins("reinit", "shuffle", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ],
     references=references,
     words=LEAN,

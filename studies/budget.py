@@ -33,11 +33,10 @@ def arms(config: TrialConfig) -> list[Words]:
     """Return the ticket and its controls; on a shorter ladder they are at every rung."""
     whole = len(config.prune.ladder) > 5
     graded = WITH_CONTROLS if whole else ()
-    last = (-1,)
     return [
         *against("reinit", "shuffle", rungs=graded),
-        *against("equal_compute", rungs=last),
-        *twins("reinit", "shuffle", rungs=last),
+        *against("equal_compute", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ]
 
 

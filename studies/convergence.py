@@ -30,7 +30,7 @@ STUDY = Grid(
     points=lambda config: [{}],
     arms=lambda config: [
         *against("reinit", "shuffle", "small_dense", "equal_compute", rungs=GRADED),
-        *twins("reinit", "shuffle", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ],
     references=lambda config: [AGAIN, longer(config)],
     words={"measure.samples": 0, "measure.split": "test", "measure.checkpoints": 5},

@@ -25,7 +25,7 @@ STUDY = Grid(
     points=lambda config: [{"prune.unit": "weight"}, {"prune.unit": "channel"}],
     arms=lambda config: [
         *against("reinit", "shuffle", "small_dense", "equal_compute", rungs=GRADED),
-        *twins("reinit", "shuffle", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ],
     references=lambda config: [AGAIN, longer(config)],
     words={"measure.samples": 0, "prune.ladder": (0.5, 0.25, 0.1), **LEAN},

@@ -78,7 +78,7 @@ CONFIRMATION = Confirmation(
             rungs=(-1,),
             sampled=("reinit", "shuffle"),
         ),
-        *twins("reinit", "shuffle", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ],
     references=lambda config, doublings: [AGAIN, shorter(config), *doubled(config, doublings)],
     words={

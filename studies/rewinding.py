@@ -42,7 +42,7 @@ STUDY = Grid(
     arms=lambda config: [
         *against("reinit", "shuffle", rungs=graded(config)),
         *forked(1, -1),
-        *twins("reinit", "shuffle", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ],
     references=lambda config: [longer(config)],
     words={

@@ -36,7 +36,7 @@ def arms(config: TrialConfig) -> list[Words]:
     graded = WITH_CONTROLS if whole else (-1,)
     return [
         *against("reinit", "shuffle", "equal_compute", rungs=graded),
-        *twins("reinit", "shuffle", rungs=(-1,)),
+        *twins("reinit", "shuffle"),
     ]
 
 

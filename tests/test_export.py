@@ -28,7 +28,6 @@ from lthray.findings.claims import best, judged
 from lthray.findings.evidence import gather
 from lthray.findings.wording import of_ticket
 from lthray.study.ledger import Ledger
-from lthray.study.page import Grid
 from lthray.task.samplers import sample
 from lthray.tracking.client import client
 from lthray.trial.points import point
@@ -37,6 +36,7 @@ from lthray.trial.steps import VERSIONS
 
 from . import nets
 from .conftest import TINY, TINY_LENET, rounds
+from .test_desk import LIST
 from .test_verdicts import SEEDS, WHOLE, trial
 
 CHANNELS = {"prune.unit": "channel", "model.channels": (8, 16)}
@@ -52,13 +52,6 @@ KINDS = {
 }
 PIPELINES = ("weights", "channels", "attention", "latents")
 PROGRAMS = ("classifier", "small classifier", "own")
-GRADED = Grid(
-    name="graded",
-    about="Two recipes on two seeds.",
-    seeds=(0, 1),
-    words=TINY,
-    points=lambda config: [{"prune.criterion": "magnitude"}, {"prune.criterion": "random"}],
-)
 CALLS = 4
 ALONE = """
 import json, os, re, sys
@@ -358,9 +351,9 @@ def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(
     tmp_path, capsys, monkeypatch
 ):
     out = str(tmp_path / "runs")
-    assert study(GRADED, ["--local", "--out", out]) == options.DONE
+    assert study(LIST, ["--local", "--out", out]) == options.DONE
     capsys.readouterr()
-    assert main(["tickets", "graded.digits", "--out", out]) == options.DONE
+    assert main(["tickets", "list.digits", "--out", out]) == options.DONE
     _, head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["matches", "shows", "density"]
     assert len(rows) == 2 * 2  # recipes and rungs

@@ -39,12 +39,12 @@ def against(*controls: str, rungs: Sequence[int] = (), sampled: Sequence[str] = 
     return arms
 
 
-def twins(*controls: str, rungs: Sequence[int] = ()) -> list[Words]:
-    """Return each of `controls` drawn once more, at `rungs`: a negative control.
+def twins(*controls: str) -> list[Words]:
+    """Return each of `controls` drawn once more at the last rung: a negative control.
 
     The two draws are exchangeable. A page that finds one better than the other is wrong.
     """
-    return [{**arm, "draw": 1} for arm in against(*controls, rungs=rungs)[1:]]
+    return [{**arm, "draw": 1} for arm in against(*controls, rungs=(-1,))[1:]]
 
 
 def drawn(*controls: str, draws: int, rungs: Sequence[int]) -> list[Words]:

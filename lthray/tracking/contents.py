@@ -10,6 +10,7 @@ from safetensors.torch import save as save_tensors
 
 from lthray.core.record import Round, TrialRecord
 
+TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
 PLAN = "plan.json"  # of the call of a search: its space, seeds and config
 TICKET = "ticket"  # the one file of a round that is no picture
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
 from lthray.tracking.client import client, one_line
+from lthray.tracking.contents import TRIAL
 
-TRIAL = "lthray.trial"  # tag by which the run of a trial is found
 TYPE = "ticket"  # type of the model
 
 

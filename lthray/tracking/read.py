@@ -21,7 +21,7 @@ from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, look_of, pruned
 from lthray.study.searched import Searched
 from lthray.tracking.client import client, one_line
-from lthray.tracking.contents import PLAN
+from lthray.tracking.contents import PLAN, TRIAL
 
 SEARCH = "search"  # phase of a search, without its confirmation
 # options that say where something lay are no part of what was found
@@ -281,6 +281,6 @@ def trial_of_run(uri: str, run: str) -> str:
     """Return the id of the trial that a run records; ConfigError where it records none."""
     with one_line(uri):
         tags = _client(uri).get_run(run).data.tags
-    if "lthray.trial" not in tags:
+    if TRIAL not in tags:
         raise ConfigError([f"{run!r}: no run of a trial of lthray"])
-    return str(tags["lthray.trial"])
+    return str(tags[TRIAL])

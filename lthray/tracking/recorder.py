@@ -21,6 +21,7 @@ from lthray.tracking import views
 from lthray.tracking.client import client
 from lthray.tracking.contents import (
     PLAN,
+    TRIAL,
     files_of,
     installed,
     last_moment,
@@ -32,7 +33,6 @@ from lthray.tracking.contents import (
 log = logging.getLogger("lthray")
 
 DELETED = "deleted"  # MLflow's word for what is in its bin
-TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
 Sentences = Callable[[Sequence[TrialRecord], int], Sequence[str]]
 """Words a verdict: trials that are judged, and how often their seeds were looked at."""
 
