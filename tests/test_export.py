@@ -177,6 +177,13 @@ def test_torch_alone_answers_as_the_network_does(exported, theirs, kind):
     assert theirs(kind) == pytest.approx(ours, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_card_names_diffusers_where_it_is_needed(exported, kind):
+    _, place = exported(kind)
+    named = "library_name: diffusers" in (place / "README.md").read_text()
+    assert named == (place / "model_index.json").is_file()
+
+
 def test_a_ticket_that_was_never_confirmed_claims_nothing(exported):
     _, place = exported("weights")
     assert card.ALONE in (place / "README.md").read_text()

@@ -52,7 +52,7 @@ ALONE = "Nothing is claimed of it: it was not confirmed on fresh seeds beside it
 def card(ticket: RecordedTicket, verdict: Sequence[str], use: str) -> str:
     """Return the README of a ticket in Markdown: what it is, what `verdict` may be claimed of it,
     code that uses it, and how to train it again."""
-    lines = list(_header(ticket))
+    lines = list(_header(use))
     lines += [f"# {ticket.trial.name}, density {ticket.round.density:.4g}", ""]
     lines += [_what(ticket), "", "## What is claimed", ""]
     lines += [f"* {line}" for line in verdict or [ALONE]]
@@ -80,9 +80,10 @@ def of_program(example: Sequence[Tensor]) -> str:
     return PROGRAM.format(example=", ".join(zeros))
 
 
-def _header(ticket: RecordedTicket) -> Iterator[str]:
+def _header(use: str) -> Iterator[str]:
+    """Yield the facts that the Hub reads; the library is diffusers where the code uses it."""
     yield from ("---", "tags:", "- lottery-ticket", "- pruning")
-    if ticket.config.objective.name != "classify":
+    if "diffusers" in use:
         yield "library_name: diffusers"
     yield from ("---", "")
 
