@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lthray.config.fields import default_of
 from lthray.config.parts import Prune
+from lthray.config.transfer import Source
 from lthray.config.trial import TrialConfig, words_of_role
 from lthray.config.vocabulary import BUDGETS, CONTROLS, OBJECTIVES, REGIMES, REWINDS, UNITS
 
@@ -12,7 +13,7 @@ TOLD = (
     *("prune.criterion", "prune.scored", "prune.scoring_steps", "prune.budget", "prune.slope"),
     *("prune.dials", "prune.granularity", "prune.gamma", "prune.between", "prune.unit"),
     *("prune.group", "prune.early", "rewind.rule", "rewind.fraction", "regime.name"),
-    *("origin", "elastic"),
+    *("origin", "elastic", "source.words", "source.seeds", "source.takes", "source.align"),
 )
 """Words of a recipe that its name tells in its own way."""
 UNTOLD = {*words_of_role("recipe")} - {*TOLD}
@@ -49,6 +50,7 @@ def recipe_of(config: TrialConfig, shared: TrialConfig | None = None) -> str:
             *_scoring(config.prune),
             UNITS[config.prune.unit].label.format(group=config.prune.group),
             *_origin(config),
+            *_source(config.source),
             *_budget(config.prune),
             _rewinding(config),
             *_further(config, shared or config),
@@ -85,6 +87,12 @@ def _origin(config: TrialConfig) -> Iterator[str]:
         yield "origin"
     if config.elastic != default_of(TrialConfig, "elastic"):
         yield config.elastic
+
+
+def _source(source: Source) -> Iterator[str]:
+    """Yield what is taken of another trial, and of which: "mask from digits_high"."""
+    if source.given:
+        yield f"{source.taken} from {source.name}"
 
 
 def _budget(prune: Prune) -> Iterator[str]:

@@ -284,7 +284,7 @@ def _kind(kind: Any) -> str:
     """Return what stands behind an option of type `kind` on the help page."""
     tuples, members = _tuples(kind), _members(kind)
     if tuples > 1:
-        return "PATTERN DENSITY ..."
+        return "PATTERN DENSITY ..." if float in members else "WORD VALUE ..."
     plural = " ..." if tuples else ""
     literals = list(map(str, _literals(kind)))
     if literals:

@@ -60,6 +60,9 @@ class Data:
     """Go on without the files of a folder that cannot be read, instead of refusing them."""
     fraction: Fraction = 1.0
     """Share of the training images that is used; held-out splits stay whole."""
+    scrambled: bool = False
+    """Put the pixels of all images into one random order, and draw their labels at random: images
+    of the same grey levels from which nothing can be learnt for others. A negative control."""
     augment: vocabulary.Augment = "none"
     """flip: images are mirrored at random; shift: they are moved at random by up to an eighth of
     the side; flip_shift: both."""

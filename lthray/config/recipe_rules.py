@@ -96,11 +96,6 @@ def _budgets_of_channels() -> str:
     return " or ".join(map(repr, able))
 
 
-def _own_rewinds() -> str:
-    """Return the rewinding rules that go back to the trial's own dense run."""
-    return ", ".join(names(REWINDS, lambda rule: not (rule.trained or rule.ticket)))
-
-
 LADDER = (
     Rule("prune.ladder", _rises, lambda c: "densities must fall from rung to rung"),
     Rule(
@@ -242,42 +237,6 @@ REWIND = (
     ),
 )
 
-NO_ORIGIN = (
-    Rule(
-        "rewind.rule",
-        lambda c: REWINDS[c.rewind.rule].ticket,
-        lambda c: "only with the ticket of another trial, origin",
-    ),
-    Rule(
-        "elastic",
-        lambda c: changed(c, "elastic"),
-        lambda c: "only with the ticket of another trial, origin",
-    ),
-)
-
-ORIGIN = (
-    Rule(
-        "origin",
-        lambda c: changed(c, "prune.criterion") or changed(c, "prune.budget"),
-        lambda c: "fixes the mask; leave prune.criterion and prune.budget at their defaults",
-    ),
-    Rule(
-        "origin",
-        lambda c: CONTROLS[c.control].chain,
-        lambda c: (
-            f"has one rung and no chain, so control = {c.control!r} has nothing to be made from"
-        ),
-    ),
-    Rule(
-        "origin",
-        lambda c: _trained(c) or c.rewind.anchor == "previous",
-        lambda c: (
-            "rewind.rule must go back to this trial's own dense run "
-            f"({_own_rewinds()}) or be 'given'"
-        ),
-    ),
-)
-
 CONTROL = (
     Rule(
         "control",
@@ -314,8 +273,6 @@ TABLES = (
     Table(CHANNELS, when=lambda c: UNITS[c.prune.unit].coupled),
     Table(MOVING_MASK, when=lambda c: REGIMES[c.regime.name].moves),
     Table(REWIND),
-    Table(NO_ORIGIN, when=lambda c: not c.origin),
-    Table(ORIGIN, when=lambda c: c.origin),
     Table(CONTROL),
     Table(NARROWER, when=lambda c: CONTROLS[c.control].narrower),
 )

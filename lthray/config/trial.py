@@ -7,14 +7,14 @@ a moment.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from lthray.config import fields, level_rules, recipe_rules, rules
+from lthray.config import fields, level_rules, recipe_rules, rules, transfer_rules
 from lthray.config.fields import Only, Place, Role
 from lthray.config.parts import (
     STRICT,
@@ -32,6 +32,7 @@ from lthray.config.parts import (
     Train,
     Whole,
 )
+from lthray.config.transfer import Source
 from lthray.config.vocabulary import (
     OBJECTIVES,
     Control,
@@ -76,6 +77,7 @@ class TrialConfig:
     """Order of a level's blocks where the network of `origin` is less deep (Chen et al. 2021): each
     block followed by its copies (0 1 1 2 2 of 0 1 2), or the level appended to itself (0 1 2 1 2).
     Where it is deeper, such copies are left out."""
+    source: Annotated[Source, Role("recipe")] = Field(default_factory=Source)
 
     control: Annotated[Control, Role("control")] = "none"
     """What else is trained in each ticket's place, of the same chain of masks. reinit: new
@@ -113,7 +115,10 @@ class TrialConfig:
             *rules.faults(self, sizes),
             *level_rules.faults(self, sizes),
             *recipe_rules.faults(self),
+            *transfer_rules.faults(self),
         ]
+        if not faults and self.source.given:
+            faults = source_faults(self)
         if faults:
             raise ValueError("\n".join(faults))
 
@@ -149,6 +154,44 @@ class TrialConfig:
         return result
 
 
+LENT = 2**20
+"""Streams and seeds below are those of trials; a source has the stream that lies so far above."""
+
+
+def source_of(config: TrialConfig) -> TrialConfig:
+    """Return the trial that the tickets of `config` come from.
+
+    Raises ConfigError where its words do not make one.
+    """
+    source = config.source
+    identity = {"seed": config.seed + source.seeds, "stream": config.stream + LENT}
+    return TrialConfig.from_flat({**PLAIN, **identity, **dict(source.words)}, config)
+
+
+def source_faults(config: TrialConfig) -> list[str]:
+    """Return a line for all that is wrong with the trial that tickets are to come from."""
+    value = f"source.words = {config.source.words!r}"
+    twice = [word for word, _ in config.source.words if word.split(".")[0] not in LENDS]
+    if twice:
+        return [f"{value}: {twice[0]} is this trial's own; it may name {', '.join(LENDS)}"]
+    try:
+        other = source_of(config)
+    except fields.ConfigError as error:
+        return [f"{value}: {fault}" for fault in error.faults]
+    if replace(other.model, layers=config.model.layers) != config.model:
+        return [f"{value}: the two networks may differ in model.layers, and in nothing else"]
+    apart = other.model != config.model or input_shape(other) != input_shape(config)
+    if apart and config.source.align != "none":
+        return [f"{value}: source.align compares networks of one shape"]
+    if other.prune.ladder != config.prune.ladder:
+        return [f"{value}: both trials go down one prune.ladder"]
+    return []
+
+
+LENDS = ("data", "model", "objective", "latent", "train", "prune", "rewind")
+"""Parts of a config in which a source may differ."""
+
+
 def _spelt(word: str, value: Any) -> Any:
     """Return the value of a word, where a truth value stands for a number as text.
 
@@ -174,6 +217,14 @@ def words_of_role(role: RoleName) -> tuple[str, ...]:
     """Return the dotted words that have a role: identity, setting, recipe, control or measure."""
     roles = fields.declared(TrialConfig, Role)
     return tuple(word for word, row in roles.items() if row.name == role)
+
+
+PLAIN: Mapping[str, Any] = {
+    word: default
+    for word, default in fields.defaults(TrialConfig).items()
+    if word in words_of_role("control") or word.startswith("source.") or word == "elastic"
+}
+"""Words of a trial that has neither a source nor a control."""
 
 
 def parts_of_role(role: RoleName) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import filterfalse
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -23,6 +24,18 @@ PLAIN_AGAIN = {
 }
 """How a tensor is called by which a layer transforms its weight -> what makes it a plain layer
 again."""
+
+
+NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)
+
+
+def norms_of(network: nn.Module) -> list[str]:
+    """Return the names of the weights and biases of a network's norms."""
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, NORMS):
+            found += [f"{name}.{own}" for own, _ in module.named_parameters(recurse=False)]
+    return found
 
 
 def is_layer(module: nn.Module) -> bool:

@@ -14,17 +14,19 @@ A grade has two words: which dense networks are matched, and what the controls s
 is better than its shuffled mask shows that structure matters; one that is better than new weights
 shows that the initialisation does (Frankle and Carbin 2019).
 
-Two modules beside this one add to the family: lthray.findings.spaces, where a study is in pixels
-and in latents, and lthray.findings.accounts, where it varies the rewind point.
+Three modules beside this one add to the family: lthray.findings.spaces, where a study is in pixels
+and in latents, lthray.findings.accounts, where it varies the rewind point, and
+lthray.findings.transfer, where tickets come from elsewhere.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 
 from lthray.core import metrics
 from lthray.core.record import Outcome, Point, Round, TrialRecord
-from lthray.findings import accounts, spaces
+from lthray.findings import accounts, spaces, transfer
 from lthray.findings.comparators import (
     CONVERGED,
     LONGEST,
@@ -76,12 +78,12 @@ def samples(sampler: str) -> str:
 
 
 def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
-    """Yield every claim on the tickets of a setting.
+    """Yield every claim on the tickets that a setting has found.
 
     Which claims there are follows from what was planned, and from dense networks: what is their
     reference, and which KID has power. No ticket's outcome adds a claim or takes one away.
     """
-    for recipe in evidence.recipes:
+    for recipe in filterfalse(transfer.is_lent, evidence.recipes):
         for density, cell in evidence.ladder(recipe):
             place = evidence.place(recipe, density)
             yield from _on_loss(evidence, cell, place, margin)
@@ -236,17 +238,20 @@ def planned(points: Iterable[Point]) -> int:
     count = 0
     settings = gather(TrialRecord(str(i), p, lost, ()) for i, p in enumerate(points))
     for evidence in settings:
-        count += len(evidence.cells) * (1 + PER_RIVAL * (len(evidence.budgets) > 1))
+        found = filterfalse(transfer.is_lent, evidence.recipes)
+        cells = sum(len(evidence.recipes[recipe]) for recipe in found)
+        count += cells * (1 + PER_RIVAL * (len(evidence.budgets) > 1))
     return count + len(family_of(settings, [evidence.margin for evidence in settings]))
 
 
 def family_of(settings: Sequence[Evidence], margins: Sequence[float]) -> list[Statement]:
-    """Return all claims on the settings of a study: of verdicts, on what spaces have in common, and
-    of accounts of what matches. `margins` are those of the verdicts."""
+    """Return all claims on the settings of a study: of verdicts, on what spaces have in common, of
+    accounts of what matches, and of tickets from elsewhere. `margins` are those of the verdicts."""
     family = list(spaces.statements(settings))
     for evidence, margin in zip(settings, margins, strict=True):
         border = margin if evidence.accurate else math.log1p(margin)
-        family += [*statements(evidence, border), *accounts.statements(evidence, border)]
+        for told in (statements, accounts.statements, transfer.statements):
+            family += told(evidence, border)
     return family
 
 

@@ -115,6 +115,23 @@ def median_interval(x: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(float(values[outside - 1]), float(values[n - outside]))
 
 
+def fieller(above: ArrayLike, below: ArrayLike, level: float = 0.95) -> Interval:
+    """Return an interval of mean(above) / mean(below), both [seeds] and paired (Fieller 1954).
+
+    It holds whatever `below` is near. Where the mean of `below` is not told apart from zero, no
+    finite interval does, and the interval is infinite.
+    """
+    a, b = _seeds(above), _seeds(below)
+    n = len(a)
+    t = float(scipy.stats.t.ppf((1 + level) / 2, n - 1))
+    (va, cov), (_, vb) = np.cov(a, b) * t**2 / n
+    square, cross, rest = b.mean() ** 2 - vb, a.mean() * b.mean() - cov, a.mean() ** 2 - va
+    if square <= 0:
+        return Interval(-math.inf, math.inf)
+    half = math.sqrt(max(cross**2 - square * rest, 0.0))
+    return Interval(float((cross - half) / square), float((cross + half) / square))
+
+
 def holm(p: ArrayLike) -> np.ndarray:
     """Return p-values adjusted by Holm (1979): max over j <= i of (m - j + 1) p_(j), at most 1.
 

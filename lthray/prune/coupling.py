@@ -38,6 +38,13 @@ class Slices:
         """Number of indices that go with one channel."""
         return int((self.channel == 0).sum())
 
+    def reordered(self, order: Tensor) -> Tensor:
+        """Return where each index is taken from, [n], if channel c is to be what `order[c]` was."""
+        source = torch.arange(len(self.channel))
+        for here, there in enumerate(order.tolist()):
+            source[self.channel == here] = (self.channel == there).nonzero()[:, 0]
+        return source
+
 
 @dataclass(frozen=True)
 class Group:
@@ -93,6 +100,19 @@ class Coupling:
         """Return the mask of weights that leaves these channels, of the layers in `whole`."""
         left = self.left(channels)
         return Mask({name: left.get(name, layer) for name, layer in whole.items()})
+
+    def permuted(self, mask: Mask, orders: Mapping[str, Tensor]) -> Mask:
+        """Return the mask with the channels of each group in another order.
+
+        `orders` is group -> for each channel, which of the mask's channels it becomes, [channels].
+        """
+        layers = dict(mask)
+        for group in self.groups:
+            for part in group.slices:
+                if part.parameter in layers:
+                    source = part.reordered(orders[group.name])
+                    layers[part.parameter] = layers[part.parameter].index_select(part.dim, source)
+        return Mask(layers)
 
     def scores(self, scores: Scores) -> Scores:
         """Return the scores of channels, group -> [channels], given those of weights.

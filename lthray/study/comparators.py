@@ -7,7 +7,7 @@ the dense run, the chain of masks, the evaluation set.
 from collections.abc import Sequence
 
 from lthray.config.fields import ConfigError
-from lthray.config.trial import TrialConfig
+from lthray.config.trial import PLAIN, TrialConfig
 from lthray.config.vocabulary import denoisers
 from lthray.study.space import Words
 
@@ -109,10 +109,8 @@ def given(source: str) -> Words:
         "train.warmup": 0,
         "prune.ladder": (),
         "prune.least": 0.0,
+        **PLAIN,
         "origin": "",
-        "control": "none",
-        "fork": 0,
-        "rungs": (),
         "measure.rounds": (0,),
         "model.pretrained": source,
     }

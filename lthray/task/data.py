@@ -182,15 +182,15 @@ def read(data: Data) -> Images:
     """Return a whole data set, read once for all who take a part of it or see it changed."""
     row = DATA_SETS.get(data.name, OWN)
     raw = row.read(data)
-    x = resizing.fitted(raw.images, data.side, data.width or data.side, data.channels)
-    splits = split(len(raw.labels), raw.test, raw.own)
+    x, y = resizing.as_asked(raw.images, raw.labels, data)
+    splits = split(len(y), raw.test, raw.own)
     twins = look.twins(x, splits, raw.names) if raw.names else ()
     digest = hashlib.sha256(f"{row.white} {tuple(x.shape)}".encode())
-    for array in (x, raw.labels, *splits.values()):
+    for array in (x, y, *splits.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
     return Images(
         images=torch.from_numpy(x),
-        labels=torch.from_numpy(raw.labels),
+        labels=torch.from_numpy(y),
         levels=row.white,
         splits={name: torch.from_numpy(rows) for name, rows in splits.items()},
         augment=data.augment,

@@ -3,7 +3,15 @@
 import numpy as np
 import torch
 
+from lthray.config.parts import Data
 from lthray.task.pictures import Values, luma
+from lthray.task.scrambling import scrambled
+
+
+def as_asked(x: np.ndarray, y: np.ndarray, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Return images [N, C, H, W] and labels [N] of the size and order that a config asks."""
+    fit = fitted(x, data.side, data.width or data.side, data.channels)
+    return scrambled(fit, y) if data.scrambled else (fit, y)
 
 
 def fitted(x: Values, height: int, width: int, channels: int) -> Values:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lthray.config.parts import Model
 from lthray.config.spec import part_of
+from lthray.core.layers import norms_of
 from lthray.core.store import Item
 from lthray.core.ticket import Mask, TicketError, Weights, alive
 from lthray.prune import transfer
@@ -15,7 +17,7 @@ from lthray.prune.controls import MASKS, moved
 from lthray.prune.coupling import Coupling
 from lthray.prune.rewinds import signs
 from lthray.task import networks
-from lthray.trial.state import Begin, Cut, GivenFile, State
+from lthray.trial.state import Begin, Cut, GivenFile, State, by_slot
 from lthray.trial.steps import Step
 from lthray.trial.workshop import Implied, Parents, Run, Spec, Work, Workshop, cut_of
 
@@ -124,17 +126,101 @@ def given_mask(step: Step, implied: Implied) -> Cut:
 def taken_mask(origin: transfer.Origin, workshop: Workshop, spec: Spec) -> Cut:
     """Return the mask of `origin` as the network of `workshop` takes it; TicketError where it
     cannot."""
-    layers = tuple(spec.get("prune.layers", ()))
-    whole = workshop.whole(layers)
-    coupling = workshop.coupling(layers) if spec.get("unit") == "channel" else Coupling({})
-    shapes = {name: bits.shape for name, bits in whole.items()}
+    layers = workshop.model.layers
     try:
-        mask = alive(Mask(stretched(origin.ticket.mask, shapes, origin, workshop, spec)))
-        if coupling.groups and coupling.mask(coupling.channels(mask), whole) != mask:
-            raise TicketError("its mask does not cut whole channels (prune.unit = 'channel')")
+        return mask_here(origin.ticket.mask, (origin.layers or layers, layers), workshop, spec)
     except TicketError as error:
         raise origin.refused(error) from None
-    return Cut(mask, 1, coupling)
+
+
+def mask_here(mask: Mask, depths: tuple[int, int], workshop: Workshop, spec: Spec) -> Cut:
+    """Return a mask of another network as that of `workshop` takes it; TicketError where it cannot.
+
+    `depths` are the blocks of a level there and here.
+    """
+    layers = tuple(spec.get("prune.layers", ()))
+    whole = workshop.whole(layers)
+    coupling = workshop.coupling(layers) if _unit(spec) == "channel" else Coupling({})
+    shapes = {name: bits.shape for name, bits in whole.items()}
+    made = alive(Mask(transfer.stretch(mask, shapes, depths, spec.get("elastic", "interpolate"))))
+    if coupling.groups and coupling.mask(coupling.channels(made), whole) != made:
+        raise TicketError("its mask does not cut whole channels (prune.unit = 'channel')")
+    return Cut(made, 1, coupling)
+
+
+def _unit(spec: Spec) -> str:
+    unit: str = spec.get("prune.unit", spec.get("unit", ""))
+    return unit
+
+
+def stretch(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut:
+    """Return the mask of another network, of another depth or space, as this one takes it."""
+    cut, spec = cut_of(parents[0]), step.spec
+    made = mask_here(cut.mask, tuple(spec["layers"]), implied["dense"].workshop, spec)
+    return replace(made, index=cut.index)
+
+
+def lend(step: Step, parents: Parents, implied: Implied, work: Work) -> Begin:
+    """Put what another network lends, the second parent, into what a run would begin from."""
+    own, lent = parents
+    return replace(own, state=LENDINGS[step.spec["takes"]](step.spec, own, lent, implied))
+
+
+def lent_weights(spec: Spec, own: Begin, lent: Begin, implied: Implied) -> State:
+    """Return the weights of another network, with its moments and average, where they fit.
+
+    Ways in and out that are of another shape there are this network's own.
+    """
+    workshop, state = implied["dense"].workshop, lent.state
+    weights = brought(spec, state.weights, own.state.weights, workshop)
+    average = brought(spec, state.average, own.state.average, workshop)
+    moments: dict[str, Tensor] = {}
+    mine = dict(by_slot(own.state.moments))
+    for slot, group in by_slot(state.moments):
+        for name, tensor in brought(spec, group, mine[slot], workshop).items():
+            moments[f"{slot}/{name}"] = tensor
+    buffers = own.state.buffers
+    return replace(state, weights=weights, average=average, moments=moments, buffers=buffers)
+
+
+def lent_signs(spec: Spec, own: Begin, trained: Run, implied: Implied) -> State:
+    """Return this network's weights, with the signs of another's trained ticket and its norms.
+
+    Moments stay this network's own, as they do where its mask alone is lent.
+    """
+    workshop, state = implied["dense"].workshop, own.state
+    ticket = brought(spec, trained.final.weights, state.weights, workshop)
+    norms = norms_of(workshop.twin)
+
+    def signed(tensors: Weights) -> Weights:
+        changed = dict(tensors)
+        for name in own.cut.mask:
+            changed[name] = tensors[name].abs() * torch.sign(ticket[name])
+        return changed | {name: ticket[name] for name in norms}
+
+    return replace(state, weights=signed(state.weights), average=signed(state.average))
+
+
+LENDINGS: dict[str, Callable[[Spec, Begin, Any, Implied], State]] = {
+    "weights": lent_weights,
+    "signs": lent_signs,
+}
+
+
+def brought(spec: Spec, lent: Weights, own: Weights, workshop: Workshop) -> Weights:
+    """Return tensors of another network as that of `workshop` has them: blocks are copied or left
+    out, and ways in and out that do not fit are `own`.
+
+    Raises TicketError where another tensor does not fit.
+    """
+    rules = workshop.rules(tuple(spec.get("prune.layers", ())))
+    tensors = dict(lent)
+    for name, rule in rules.items():
+        if rule == 1.0 and name in lent and lent[name].shape != own[name].shape:
+            way = name.removesuffix("weight")
+            tensors |= {name: tensor for name, tensor in own.items() if name.startswith(way)}
+    order = spec.get("elastic", "interpolate")
+    return transfer.stretch(tensors, workshop.sizes, tuple(spec["layers"]), order)
 
 
 def pack_cut(made: Cut) -> dict[str, Any]:
@@ -150,8 +236,7 @@ def unpack_cut(item: Item, step: Step, parents: Parents, implied: Implied) -> Cu
     layers = tuple(spec.get("prune.layers", ()))
     workshop = trained.workshop
     shapes = {name: bits.shape for name, bits in workshop.whole(layers).items()}
-    channels = spec.get("prune.unit", spec.get("unit")) == "channel"
-    coupling = workshop.coupling(layers) if channels else Coupling({})
+    coupling = workshop.coupling(layers) if _unit(spec) == "channel" else Coupling({})
     mask = Mask.unpacked(item.tensors["mask"], shapes)
     facts = item.facts
     return Cut(mask, implied.get("index", 1), coupling, facts["step"], facts["steps"])

@@ -43,6 +43,7 @@ _TASK = (
     "task.objectives",
     "task.pictures",
     "task.resizing",
+    "task.scrambling",
     "task.splits",
     "task.statistics",
 )
@@ -63,6 +64,7 @@ _LOSS = ("measure.loss", *_TASK, *_PRUNE)
 MODULES: dict[str, tuple[str, ...]] = {
     "latents": ("prune.regimes", *_TASK, *_PRUNE),
     "prune": (*_CUT, "core.kernels", "prune.transfer", *_RUN),
+    "align": (*_CUT, "core.kernels", "trial.aligning", "prune.matching", "prune.transfer", *_RUN),
     "train": ("trial.begins", *_BEGIN, *_RUN),
     "curve": ("trial.along", *_LOSS, *_RUN),
     "sample": ("task.samplers", "prune.regimes", *_TASK, *_PRUNE),

@@ -58,8 +58,7 @@ class Cutting:
     index: int
     """Rung that is made."""
     rewound: Begin | None = None
-    """Weights that are scored in place of the trained ones: those from which the rung will begin.
-    """
+    """Weights that are scored in place of the trained ones: those that the rung begins from."""
     pair: tuple[Run, ...] = ()
     """Networks of two seeds, for a budget that compares them."""
 
@@ -134,8 +133,11 @@ class Cutting:
     def seen(self) -> list[tuple[Inputs, Tensor]]:
         """Return inputs and targets of the training images that the criterion or the budget sees;
         none if neither asks."""
-        if not criteria.CRITERIA[self.prune.criterion].sees and not self.budget.asks:
-            return []
+        asked = criteria.CRITERIA[self.prune.criterion].sees or self.budget.asks
+        return self.examples() if asked else []
+
+    def examples(self) -> list[tuple[Inputs, Tensor]]:
+        """Return inputs and targets of prune.images training images, for each of prune.terms."""
         images = self.trained.images
         train = images.splits["train"]
         seed = seed_of(self.seed, self.index)
@@ -155,9 +157,7 @@ class Cutting:
         values: dict[str, list[float]] = {name: [] for name in self.free}
         for mine, other in zip(*kernels, strict=True):
             for name in self.free:
-                if (
-                    float(hsic(mine[name], mine[name])) > 1e-12
-                ):  # a layer that sees the timestep alone does not vary
+                if float(hsic(mine[name], mine[name])) > 1e-12:  # else it sees the time alone
                     values[name].append(float(normalised(mine[name], other[name])))
         known = {name: fmean(layer) for name, layer in values.items() if layer}
         mean = fmean(known.values())

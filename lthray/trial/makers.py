@@ -26,7 +26,17 @@ from lthray.measure.rows import Measured
 from lthray.measure.table import MEASURES
 from lthray.task import data, networks
 from lthray.task.samplers import sample
-from lthray.trial.begins import control, given_mask, init, pack_cut, rewind, unpack_cut
+from lthray.trial.aligning import align
+from lthray.trial.begins import (
+    control,
+    given_mask,
+    init,
+    lend,
+    pack_cut,
+    rewind,
+    stretch,
+    unpack_cut,
+)
 from lthray.trial.cutting import trained_mask
 from lthray.trial.state import Cut, GivenFile, Samples
 from lthray.trial.steps import Step
@@ -222,6 +232,9 @@ KINDS: dict[str, Kind] = {
     "rewind": Kind(rewind),
     "control": Kind(control),
     "prune": Kind(prune, pack_cut, unpack_cut),
+    "stretch": Kind(stretch),
+    "align": Kind(align, pack_cut, unpack_cut),
+    "lend": Kind(lend),
     "train": Kind(train),
     "choose": Kind(choose),
     "curve": Kind(curve, pack_measured, unpack_measured),

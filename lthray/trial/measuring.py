@@ -180,7 +180,7 @@ def _candidates(curve: Step) -> list[Step]:
 def is_cut(run: Step) -> bool:
     """Return whether a training run has a mask."""
     begin = run.parents[0]
-    while begin.kind == "control":
+    while begin.kind in ("control", "lend"):
         begin = begin.parents[0]
     return begin.kind == "rewind" and begin.parents[1] is not WHOLE
 

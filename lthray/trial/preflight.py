@@ -51,6 +51,7 @@ LITTLE = {
 """Words of a rehearsal: as little as shows whether a cut can be made."""
 RECIPE = (
     *("data.", "model.", "objective.", "latent.", "regime.name", "rewind.rule", "origin"),
+    "source.",
     *("prune.criterion", "prune.budget", "prune.granularity", "prune.between", "prune.scored"),
     *("prune.unit", "prune.group", "prune.ladder", "prune.least", "prune.layers"),
 )

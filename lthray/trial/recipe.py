@@ -7,11 +7,12 @@
 Nothing is made here. Data and given files are opened only to take a digest of their content.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from lthray.config.trial import TrialConfig
+from lthray.config.trial import PLAIN, TrialConfig, source_of
 from lthray.core.keys import key_of
 from lthray.prune.budgets import BUDGETS
 from lthray.prune.controls import CONTROLS, MASKS, Control
@@ -21,6 +22,7 @@ from lthray.prune.rewinds import REWINDS, span
 from lthray.prune.transfer import Origin
 from lthray.trial.borrowed import Borrowed
 from lthray.trial.cutting import looks
+from lthray.trial.lender import Lender
 from lthray.trial.measuring import Measuring, words_of
 from lthray.trial.sources import Sources, small_config, twin_config
 from lthray.trial.steps import VERSIONS, Step
@@ -49,6 +51,8 @@ class Recipe:
         self.sources = Sources(config)
         origin = Origin.read(config.origin)
         self.borrowed = Borrowed(origin, self.sources, trajectory) if origin else None
+        lends = config.source.given
+        self.lender = Lender(Recipe(source_of(config)), self.sources) if lends else None
         self.densities = (0.0,) if origin else config.prune.ladder
         self.chained: list[Rung] = []
 
@@ -60,16 +64,19 @@ class Recipe:
         rungs = [measuring.measured(self.rung(0))]
         for index in range(1, len(self.densities) + 1):
             rungs.append(measuring.measured(self.shown(index)))
-        origin = self.borrowed.origin.digest if self.borrowed else ""
-        digest = self.sources.digest
+        digest, given = self.sources.digest, ""
+        if self.borrowed:
+            given = self.borrowed.origin.digest
+        if self.lender:
+            given = self.lender.recipe.sources.digest
         return Trajectory(
             config=c,
-            key=key_of("trial", VERSIONS["trial"], c.canonical(), digest, origin),
+            key=key_of("trial", VERSIONS["trial"], c.canonical(), digest, given),
             rungs=tuple(rungs),
             digest=digest,
             curves=measuring.curves(rungs),
             served=measuring.served,
-            steps_native=self.native,
+            saved=self.saved(rungs[1:]),
         )
 
     def rung(self, index: int) -> Rung:
@@ -83,6 +90,8 @@ class Recipe:
         if index == 0:
             dense = self.sources.dense
             return Rung(0, 1.0, WHOLE, dense, dense)
+        if self.lender and not self.config.source.lends_mask:
+            return self.native.rung(index)
         density, before = self.densities[index - 1], self.rung(index - 1)
         mask = self.prune(density, before)
         ticket = self.rewound(self.config.rewind.rule, mask, before, index)
@@ -95,7 +104,8 @@ class Recipe:
         rung, row = self.rung(index), CONTROLS.get(self.config.control)
         if row and row.mask == "narrow":
             return self.narrowed(rung)
-        if row is None and not self.config.fork:
+        other = self.lender is not None and not self.config.source.lends_mask
+        if row is None and not self.config.fork and not other:
             return rung
         shown = self.in_place(row, rung, self.config.fork)
         fellow = self.in_place(row, rung, 0) if self.config.fork else None
@@ -161,9 +171,11 @@ class Recipe:
 
     def prune(self, density: float, last: Rung) -> Step:
         """Return the mask that is cut from the network that `last` has trained, within its mask."""
+        c, index = self.config, last.index + 1
         if self.borrowed:
             return self.borrowed.mask()
-        c, index = self.config, last.index + 1
+        if self.lender and c.source.lends_mask:
+            return self.lender.mask(index)
         criterion, budget = CRITERIA[c.prune.criterion], BUDGETS[c.prune.budget]
         spec = c.canonical("prune") | {"density": density}
         spec.pop("prune.ladder", None)
@@ -222,6 +234,8 @@ class Recipe:
         """
         draw = self.config.draw
         begin = self.begin(rule, mask, before, index, draw if row and row.rule else 0)
+        if self.lender and rule == self.config.rewind.rule:
+            begin = self.lender.begin(rule, begin, index)
         if row and row.moved:
             spec = {"sigma": self.config.sigma, "seed": fresh_seed(self.config, index, draw)}
             begin = Step("control", spec, (begin,))
@@ -242,13 +256,21 @@ class Recipe:
         twin.twin = self
         return twin
 
-    @property
-    def native(self) -> int:
-        """Steps of the dense run and of as many rounds here as a given ticket took elsewhere."""
+    @cached_property
+    def native(self) -> "Recipe":
+        """The recipe without a source: of the tickets that are found here."""
+        return Recipe(TrialConfig.from_flat(PLAIN, self.config))
+
+    def saved(self, rungs: Sequence[Rung]) -> dict[int, int]:
+        """Return rung -> optimizer steps that a ticket from elsewhere saves beside one found here,
+        as far as it is known how many rounds it took."""
+        if self.lender:
+            return {rung.index: self.lender.saved(rung) for rung in rungs}
         if not self.borrowed or not self.borrowed.origin.round:
-            return 0
-        rounds = self.borrowed.origin.round
-        return self.sources.dense.length + rounds * self.rung(1).chain.length
+            return {}
+        rounds, dense = self.borrowed.origin.round, self.sources.dense
+        length = self.rung(1).chain.length
+        return {rung.index: dense.length + rounds * length - rung.spent for rung in rungs}
 
 
 def fresh_seed(config: TrialConfig, index: int, draw: int = 0) -> int:

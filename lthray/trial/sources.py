@@ -9,7 +9,7 @@ import torch
 
 from lthray.config import vocabulary
 from lthray.config.parts import Measure, Model, Objective, Prune, Train
-from lthray.config.trial import TrialConfig, input_shape, shape_of
+from lthray.config.trial import PLAIN, TrialConfig, input_shape, shape_of
 from lthray.prune import budgets
 from lthray.task import data, inputs, networks
 from lthray.task.objectives import OBJECTIVES
@@ -167,11 +167,9 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
         cut += layers[name] * (1 - (density if rule == "free" else float(rule)))
     model = networks.narrower(config.model, shape, classes, round(total - cut))
     plain: dict[str, Any] = {
+        **PLAIN,
         "prune.ladder": (),
         "prune.layers": (),
-        "rungs": (),
-        "control": "none",
-        "rates": TrialConfig.rates,
         "measure.samples": 0,
         "measure.rounds": (0,),
     }

@@ -20,6 +20,9 @@ VERSIONS = {
     "prune": 2,
     "rewind": 1,
     "control": 2,
+    "stretch": 1,
+    "align": 1,
+    "lend": 1,
     "choose": 1,
     "latents": 1,
     "trial": 1,
@@ -31,7 +34,7 @@ VERSIONS = {
     "round": 1,
 }
 
-STORED = ("latents", "prune", "train", "curve", "sample", "measure", "ticket")
+STORED = ("latents", "prune", "align", "train", "curve", "sample", "measure", "ticket")
 """Kinds that the store keeps; the others are made anew wherever they are needed."""
 
 
@@ -130,6 +133,8 @@ def history(step: Step) -> int:
         return history(step.parents[0]) + step.length
     if step.kind in ("control", "choose"):
         return history(step.parents[0])
+    if step.kind == "lend":
+        return history(step.parents[step.spec["takes"] == "weights"])
     if step.kind != "rewind":
         return 0
     source = step.parents[0]

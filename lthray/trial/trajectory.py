@@ -62,8 +62,8 @@ class Trajectory:
     served: tuple[TrialConfig, ...] = ()
     """Networks that several trials need and that none asks about: autoencoder and feature
     extractor."""
-    steps_native: int = 0
-    """Of a given ticket: what as many rounds would have cost here as it took where it was found."""
+    saved: Mapping[int, int] = field(default_factory=dict)
+    """Rung of a ticket from elsewhere -> optimizer steps that it saves beside one found here."""
 
     @property
     def shown(self) -> tuple[Rung, ...]:
@@ -109,8 +109,8 @@ def place_of(rung: Rung, chosen: Trajectory) -> dict[str, Any]:
         metrics.STEPS_OF_WEIGHTS.name: history(rung.shown),
         metrics.STEPS_SPENT.name: rung.spent,
     }
-    if chosen.steps_native and rung.index:
-        known[metrics.STEPS_SAVED.name] = chosen.steps_native - rung.spent
+    if rung.index in chosen.saved:
+        known[metrics.STEPS_SAVED.name] = chosen.saved[rung.index]
     return {
         "index": rung.index,
         "density": rung.density,
