@@ -27,6 +27,8 @@ BAD = {
     "data.root": (3, "valid string"),
     "data.download": ("perhaps", "valid boolean"),
     "data.fraction": (0, "greater than 0"),
+    "measure.robust": (-1, "greater than or equal to 0"),
+    "measure.attack": (0, "greater than or equal to 1"),
     "data.scrambled": ("perhaps", "valid boolean"),
     "source.words": ((("data.name",),), "Field required"),
     "source.seeds": (-1, "greater than or equal to 0"),
@@ -398,7 +400,7 @@ def test_every_word_has_one_role():
     assert roles["control"] == ("control", "sigma", "rates", "draw", "fork", "rungs")
     parts = {role: {word.split(".")[0] for word in each} for role, each in roles.items()}
     assert parts["setting"] == {"data", "model", "objective", "latent", "train"}
-    assert parts["recipe"] == {"prune", "rewind", "regime", "origin", "elastic"}
+    assert parts["recipe"] == {"prune", "rewind", "regime", "origin", "elastic", "source"}
     assert parts["measure"] == {"measure"}
 
 

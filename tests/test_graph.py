@@ -32,6 +32,9 @@ EVERY_KIND = [
     LATENT | {"prune.ladder": (0.5,), "control": "perturb"},
     UNET | {"control": "small_dense", "model.channels": (16,), "rates": (0.5, 1.0)},
     UNET | {"prune.budget": "cka", "regime.name": "set", "regime.every": 1},
+    UNET | {"source.words": (("model.layers", "2"),), "source.takes": "signs"},
+    UNET | {"source.seeds": 7, "source.takes": "mask", "source.align": "activations"},
+    UNET | {"measure.robust": 4, "measure.attack": 1, "measure.sampling_steps": (2,)},
 ]
 """Trials that between them have a step of every kind."""
 

@@ -244,8 +244,15 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "measure.sensitivity": False,
     "measure.connected": False,
     "measure.inception": "",
+    "measure.robust": 0,
+    "measure.attack": 20,
+    "data.scrambled": False,
     "origin": "",
     "elastic": "interpolate",
+    "source.words": (),
+    "source.seeds": 0,
+    "source.takes": "ticket",
+    "source.align": "none",
 }
 
 

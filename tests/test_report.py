@@ -173,6 +173,8 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
         "Pruning methods",
         "Architectures",
         "Rewinding",
+        "Transfer",
+        "Robustness",
         "Search",
     ]
     line = "Rewinding does not apply: no recipes of one setting differ in the rewind point alone."

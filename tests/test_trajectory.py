@@ -22,12 +22,12 @@ from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.core.record import Progress, Round
 from lthray.core.store import Store
-from lthray.core.ticket import Mask, TicketError, TrialFailed
+from lthray.core.ticket import Mask, TicketError, TrialFailed, settled
 from lthray.core.ticket_file import read_ticket
 from lthray.measure import loss
 from lthray.study.preview import pace
 from lthray.task import networks
-from lthray.trial.cutting import Collapsed, settled
+from lthray.trial.cutting import Collapsed
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.preflight import check

@@ -330,7 +330,7 @@ def test_masks_are_aligned_to_a_network_with_its_channels_in_another_order(store
     """The dense network there is this one with its channels permuted: aligning undoes it."""
     from types import SimpleNamespace
 
-    from lthray.trial.aligning import align
+    from lthray.trial.cutting import align
     from lthray.trial.state import Cut
     from lthray.trial.steps import Step
 

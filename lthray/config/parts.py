@@ -6,11 +6,12 @@ is, for --help, and in its type what it may be; a word that depends on another s
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from lthray.config import vocabulary
 from lthray.config.fields import Only, Place
+from lthray.config.spec import STRICT
 from lthray.config.vocabulary import Granularity, denoisers, evidence_budgets, moving_regimes
 
 # package.module:factory
@@ -25,8 +26,6 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(abs)]
 Signed = Annotated[float, AfterValidator((0.0).__add__)]
 Density = Annotated[float, Field(gt=0, lt=1)]
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -317,6 +316,11 @@ class Measure:
     sensitivity: bool = False
     """Measure, of dense networks and tickets in measure.rounds, also the loss with each layer alone
     cut to a tenth of what it has."""
+    robust: Whole = 0
+    """Held-out images on which a denoiser is measured under stress: wrong noise, corrupted images,
+    attacks, noise on its weights and on its way of sampling; 0 = not at all."""
+    attack: Count = 20
+    """Gradient steps of an attack on a denoiser, with measure.robust."""
     connected: bool = False
     """Measure, of every ticket, also the error barrier between its solution and that of the rung
     before (Paul et al. 2023, arXiv 2210.03044)."""

@@ -1,10 +1,14 @@
-"""Read the parts of a config back from the spec of a step: dotted words that are not at their
-default."""
+"""How a part of a config is read: by pydantic, strictly; and back from the spec of a step, from
+dotted words that are not at their default."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from pydantic import ConfigDict
+
 T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""How pydantic reads a part: nothing unknown, nothing infinite."""
 
 
 def part_of(cls: type[T], name: str, spec: Mapping[str, Any]) -> T:

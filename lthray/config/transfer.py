@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from lthray.config.parts import STRICT
+from lthray.config.spec import STRICT
 from lthray.config.vocabulary import OBJECTIVES
 
 Words = tuple[tuple[str, str], ...]

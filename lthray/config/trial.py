@@ -17,7 +17,6 @@ from pydantic.dataclasses import dataclass
 from lthray.config import fields, level_rules, recipe_rules, rules, transfer_rules
 from lthray.config.fields import Only, Place, Role
 from lthray.config.parts import (
-    STRICT,
     Data,
     Latent,
     Measure,
@@ -32,6 +31,7 @@ from lthray.config.parts import (
     Train,
     Whole,
 )
+from lthray.config.spec import STRICT
 from lthray.config.transfer import Source
 from lthray.config.vocabulary import (
     OBJECTIVES,

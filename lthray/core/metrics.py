@@ -113,6 +113,18 @@ TICKET_BYTES_WITH_WEIGHTS = Metric(
 TRAIN_SECONDS = Metric("cost/train_seconds", "seconds of training", "s", "lower")
 MEASURE_SECONDS = Metric("cost/measure_seconds", "seconds of measuring", "s", "lower")
 
+# robustness of a denoiser, on images of measure.robust
+
+CLEAN_ERROR = Metric("robust/clean", "squared error of the clean image", better="lower")
+STRESSED = Metric(
+    "robust/{stressor}_{severity}", "squared error under {stressor} of {severity}", better="lower"
+)
+TRANSFERRED = Metric("attack/transferred", "squared error under the dense network's attack")
+OVER_RANDOM = Metric("attack/over_random", "attack over random noise, in standard errors")
+LONGER_ATTACK = Metric("attack/longer", "error after five times the steps of an attack, as a ratio")
+HUGE_ATTACK = Metric("attack/huge", "error under an attack without bounds, as a ratio")
+GRADIENT = Metric("attack/gradient", "norm of the gradient of the error")
+
 # linear mode connectivity, and the verdict on a trial
 
 BARRIER_RAW = Metric("barrier/raw", "error barrier of the raw weights", better="lower")

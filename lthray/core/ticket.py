@@ -22,6 +22,7 @@ Scores: TypeAlias = dict[str, Tensor]
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 """Layer -> shape of its weight, in forward order."""
 
+SETTLED = 4  # earlier looks from which a settled mask may differ but little
 REMAINS = 0.1  # share of a layer's kept weights that is left when that layer alone is cut
 
 
@@ -239,3 +240,17 @@ class Probe:
     """Share of the largest loss below which the criterion diff_pruning stops."""
     seed: int = 0
     """Seed of the criteria that draw random numbers."""
+
+
+def settled(masks: list[Mask], early: float) -> bool:
+    """Return whether the last mask keeps, but for a share `early`, what each of the four before it
+    keeps.
+
+    Shares of what is kept are compared, not Hamming distance, which is small between any two sparse
+    masks.
+    """
+    if len(masks) <= SETTLED:
+        return False
+    last = masks[-1]
+    changes = [1 - (last & before).kept / last.kept for before in masks[-1 - SETTLED : -1]]
+    return max(changes) <= early

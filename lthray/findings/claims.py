@@ -14,9 +14,9 @@ A grade has two words: which dense networks are matched, and what the controls s
 is better than its shuffled mask shows that structure matters; one that is better than new weights
 shows that the initialisation does (Frankle and Carbin 2019).
 
-Three modules beside this one add to the family: lthray.findings.spaces, where a study is in pixels
-and in latents, lthray.findings.accounts, where it varies the rewind point, and
-lthray.findings.transfer, where tickets come from elsewhere.
+Four modules beside this one add to the family: lthray.findings.spaces where a study is in pixels
+and in latents, accounts where it varies the rewind point, transfer where tickets come from
+elsewhere, and robustness where that was measured.
 """
 
 import math
@@ -26,7 +26,7 @@ from itertools import filterfalse
 
 from lthray.core import metrics
 from lthray.core.record import Outcome, Point, Round, TrialRecord
-from lthray.findings import accounts, spaces, transfer
+from lthray.findings import accounts, robustness, spaces, transfer
 from lthray.findings.comparators import (
     CONVERGED,
     LONGEST,
@@ -246,12 +246,13 @@ def planned(points: Iterable[Point]) -> int:
 
 def family_of(settings: Sequence[Evidence], margins: Sequence[float]) -> list[Statement]:
     """Return all claims on the settings of a study: of verdicts, on what spaces have in common, of
-    accounts of what matches, and of tickets from elsewhere. `margins` are those of the verdicts."""
+    accounts of what matches, of tickets from elsewhere and of robustness. `margins` are those of
+    the verdicts."""
     family = list(spaces.statements(settings))
     for evidence, margin in zip(settings, margins, strict=True):
         border = margin if evidence.accurate else math.log1p(margin)
-        for told in (statements, accounts.statements, transfer.statements):
-            family += told(evidence, border)
+        for page in (statements, accounts.statements, transfer.statements, robustness.statements):
+            family += page(evidence, border)
     return family
 
 

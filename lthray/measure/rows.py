@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from lthray.config.parts import Measure as Words
 from lthray.core.metrics import Metric
 from lthray.core.ticket import Mask, Weights
 
@@ -30,13 +29,15 @@ class Asked:
     """What decides whether a measure is asked for: the words of the config, and what kind of round
     it is."""
 
-    measure: Words
+    measure: Any
+    """The part `measure` of the config."""
     index: int
     examined: bool
     """Whether the round is measured at length, and samples are drawn."""
     probed: bool
     """Whether it is measured at length, and is a dense network or a ticket."""
     classifies: bool
+    denoises: bool
     judged: bool
     """Whether a feature extractor can judge samples."""
     in_latents: bool

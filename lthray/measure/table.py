@@ -16,7 +16,7 @@ from lthray.config.spec import part_of
 from lthray.core import metrics
 from lthray.core.task import Task, to_bytes
 from lthray.core.ticket import Mask, Weights
-from lthray.measure import anatomy, cost, loss, quality
+from lthray.measure import anatomy, cost, loss, quality, robustness
 from lthray.measure.rows import Measure, Measured, Network, Spec
 from lthray.prune.coupling import small
 
@@ -202,6 +202,7 @@ def floor(spec: Spec, latents: Any, pixels: Any, judge: quality.Referee) -> Meas
 
 PANEL = ("measure.split", "measure.images", "measure.timesteps")
 LAYERS = ("prune.layers",)
+STRESS = ("measure.split", "measure.robust", "measure.attack")
 
 MEASURES: dict[str, Measure] = {
     "loss": Measure(
@@ -301,6 +302,20 @@ MEASURES: dict[str, Measure] = {
         (metrics.BARRIER_PREVIOUS, metrics.BARRIER_PREVIOUS_BAND),
         PANEL,
         lambda asked: asked.measure.connected and asked.chained,
+    ),
+    "robust": Measure(
+        ("network", "stressed samples"),
+        robustness.robust,
+        robustness.YIELDS,
+        STRESS,
+        lambda asked: asked.measure.robust > 0 and asked.denoises,
+    ),
+    "transferred": Measure(
+        ("network", "dense"),
+        robustness.transferred,
+        (metrics.TRANSFERRED,),
+        STRESS,
+        lambda asked: asked.measure.robust > 0 and asked.denoises and asked.index > 0,
     ),
     "masks": Measure(
         ("masks",),

@@ -21,6 +21,18 @@ POOLS = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_p
 """Number of sides of a convolution's output -> how it is averaged."""
 
 
+class Cooled(nn.Module):
+    """Divide what it is given by a temperature."""
+
+    def __init__(self, temperature: float):
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` divided by the temperature."""
+        return x / self.temperature
+
+
 def layer_rises(network: nn.Module, names: Sequence[str], probe: Probe) -> dict[str, float]:
     """Return layer -> relative rise of the mean loss when it alone is cut to its largest tenth.
 

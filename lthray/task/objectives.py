@@ -139,6 +139,7 @@ class Denoise:
         abar = alphas_cumprod(objective).to(device)  # [T]
         self.timesteps = objective.timesteps
         self.target = PREDICTIONS[objective.prediction]
+        self.clean = CLEAN[objective.prediction]
         self.conditional = conditional
         self.signal = abar.sqrt()  # [T]
         self.noise = (1 - abar).sqrt()  # [T]
@@ -169,6 +170,13 @@ class Denoise:
         """Yield the images at stratified timesteps, with noise that nothing else sees."""
         for inputs in self._columns(x, y, parts, "terms", seed):
             yield inputs, inputs[-1]
+
+    def denoised(self, network: nn.Module, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Return the clean images [n, C, H, W] that the answer of a network means."""
+        said = answer(network, *((x_t, t, y) if self.conditional else (x_t, t)))
+        signal = self.signal[t][:, None, None, None]  # [n, 1, 1, 1]
+        noise = self.noise[t][:, None, None, None]  # [n, 1, 1, 1]
+        return self.clean(x_t, said, signal, noise)
 
     def strata(self, columns: int) -> list[int]:
         """Return the middle timesteps of `columns` equal parts of the schedule."""
@@ -250,3 +258,10 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "v_prediction": _velocity,
     "sample": lambda x, eps, signal, noise: x,
 }
+"""Word -> what a denoiser should answer, of (x_0, eps, signal, noise)."""
+CLEAN: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda x_t, said, signal, noise: (x_t - noise * said) / signal,
+    "v_prediction": lambda x_t, said, signal, noise: signal * x_t - noise * said,
+    "sample": lambda x_t, said, signal, noise: said,
+}
+"""Word -> the clean image that an answer means, of (x_t, answer, signal, noise)."""

@@ -1,15 +1,16 @@
 """Images of a data set, all at once, to the shape and the channels that are asked for."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
-from lthray.config.parts import Data
 from lthray.task.pictures import Values, luma
 from lthray.task.scrambling import scrambled
 
 
-def as_asked(x: np.ndarray, y: np.ndarray, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Return images [N, C, H, W] and labels [N] of the size and order that a config asks."""
+def as_asked(x: np.ndarray, y: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return images [N, C, H, W] and labels [N] as the part `data` of a config asks for them."""
     fit = fitted(x, data.side, data.width or data.side, data.channels)
     return scrambled(fit, y) if data.scrambled else (fit, y)
 

@@ -64,10 +64,10 @@ _LOSS = ("measure.loss", *_TASK, *_PRUNE)
 MODULES: dict[str, tuple[str, ...]] = {
     "latents": ("prune.regimes", *_TASK, *_PRUNE),
     "prune": (*_CUT, "core.kernels", "prune.transfer", *_RUN),
-    "align": (*_CUT, "core.kernels", "trial.aligning", "prune.matching", "prune.transfer", *_RUN),
+    "align": (*_CUT, "core.kernels", "prune.matching", "prune.transfer", *_RUN),
     "train": ("trial.begins", *_BEGIN, *_RUN),
     "curve": ("trial.along", *_LOSS, *_RUN),
-    "sample": ("task.samplers", "prune.regimes", *_TASK, *_PRUNE),
+    "sample": ("task.samplers", "measure.stress", "prune.regimes", *_TASK, *_PRUNE),
     "measure": (
         "prune.budgets",
         "prune.regimes",
@@ -76,6 +76,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         "measure.anatomy",
         "measure.cost",
         "measure.quality",
+        "measure.robustness",
+        "measure.stress",
         "findings.stats",
         *_LOSS,
     ),

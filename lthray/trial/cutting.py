@@ -1,7 +1,7 @@
 """Cutting: how the mask of a rung is made of a trained network, by criterion, budget and unit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from types import MappingProxyType
@@ -16,29 +16,16 @@ from lthray.core import layers
 from lthray.core.kernels import hsic, normalised
 from lthray.core.random import generator, seed_of
 from lthray.core.task import Inputs
-from lthray.core.ticket import Mask, Probe, Scores, TrialFailed, Weights
+from lthray.core.ticket import Mask, Probe, Scores, TrialFailed, Weights, settled
 from lthray.prune import budgets, channels, criteria, responses
 from lthray.prune.coupling import Coupling, full, small
+from lthray.prune.matching import matched
 from lthray.prune.shares import Counts
 from lthray.prune.units import UNITS
 from lthray.task.blocks import block_of, group_of
 from lthray.trial.state import Begin, Cut, State
 from lthray.trial.steps import Step, marks
-from lthray.trial.workshop import Implied, Parents, Run, Work, Workshop
-
-SETTLED = 4  # earlier looks from which a settled mask may differ but little
-
-
-class Cooled(nn.Module):
-    """Divide what it is given by a temperature."""
-
-    def __init__(self, temperature: float):
-        super().__init__()
-        self.temperature = temperature
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x` divided by the temperature."""
-        return x / self.temperature
+from lthray.trial.workshop import Implied, Parents, Run, Work, Workshop, cut_of
 
 
 class Collapsed(TrialFailed):
@@ -222,7 +209,7 @@ class Cutting:
         task = self.workshop.task
         answers = network
         if task.classifies and temperature != 1:
-            answers = nn.Sequential(network, Cooled(temperature))
+            answers = nn.Sequential(network, responses.Cooled(temperature))
         terms = tuple(
             lambda inputs=inputs: task.errors(answers, *inputs).mean() for inputs, _ in seen
         )
@@ -316,15 +303,28 @@ def looks(start: int, end: int, prune: Prune) -> tuple[int, ...]:
     return marks(start, end, prune.looks) if prune.early else (end,)
 
 
-def settled(masks: list[Mask], early: float) -> bool:
-    """Return whether the last mask keeps, but for a share `early`, what each of the four before it
-    keeps.
+def align(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut:
+    """Permute the mask of another network, the third parent, to the channels of this one.
 
-    Shares of what is kept are compared, not Hamming distance, which is small between any two sparse
-    masks.
+    The first two parents are this dense network and the other, at their ends. Both answer to the
+    same training images of this one.
     """
-    if len(masks) <= SETTLED:
-        return False
-    last = masks[-1]
-    changes = [1 - (last & before).kept / last.kept for before in masks[-1 - SETTLED : -1]]
-    return max(changes) <= early
+    mine, theirs, lent = parents
+    cut = cut_of(lent)
+    prune = part_of(Prune, "prune", step.spec)
+    coupling = mine.workshop.coupling(prune.layers)
+    cutting = Cutting(mine, prune, 1.0, step.spec["seed"], 0)
+    names = [group.name for group in coupling.groups]
+    orders = matched(coupling, *(_answers(run, names, cutting) for run in (mine, theirs)))
+    return replace(cut, mask=coupling.permuted(cut.mask, orders))
+
+
+def _answers(run: Run, names: list[str], cutting: Cutting) -> dict[str, Tensor]:
+    """Return layer -> answers to the images of `cutting`, [observations, channels]."""
+    network = run.network()
+    probe = cutting.probe(network, cutting.examples())
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    for outputs, _ in responses.activations(network, names, probe):
+        for name in names:
+            parts[name].append(outputs[name].transpose(1, 2).flatten(0, 1).cpu())
+    return {name: torch.cat(seen) for name, seen in parts.items()}

@@ -1,14 +1,11 @@
 """The trial that tickets come from, `source`: its masks and weights, as steps of another trial."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from lthray.trial.measuring import words_of
-from lthray.trial.sources import Sources
+from lthray.config.trial import TrialConfig
+from lthray.trial.sources import Sources, words_of
 from lthray.trial.steps import Step, lineage
 from lthray.trial.trajectory import WHOLE, Rung
-
-if TYPE_CHECKING:
-    from lthray.trial.recipe import Recipe
 
 LAYERS = ("prune.layers", "prune.unit")
 """Words that say what of a network may be cut, and how."""
@@ -16,10 +13,25 @@ SEEN = ("prune.images", "prune.terms")
 """Words that say which images two networks answer to when their channels are compared."""
 
 
+class Chain(Protocol):
+    """The recipe of a trial, as far as a lender asks it."""
+
+    config: TrialConfig
+    sources: Sources
+
+    def rung(self, index: int) -> Rung:
+        """Return a rung of its chain."""
+        ...
+
+    def begin(self, rule: str, mask: Step, before: Rung, index: int, draw: int = 0) -> Step:
+        """Return the weights from which a run begins under `mask`, as a rewinding rule says."""
+        ...
+
+
 class Lender:
     """The `recipe` of a source, and what the trial of `sources` takes of it."""
 
-    def __init__(self, recipe: "Recipe", sources: Sources):
+    def __init__(self, recipe: Chain, sources: Sources):
         self.recipe, self.sources = recipe, sources
         self.config, self.source = sources.config, sources.config.source
 

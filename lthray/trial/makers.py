@@ -23,10 +23,10 @@ from lthray.core.task import to_bytes
 from lthray.core.ticket import Mask, Ticket, TrialFailed
 from lthray.measure import loss, quality
 from lthray.measure.rows import Measured
+from lthray.measure.stress import unsettled
 from lthray.measure.table import MEASURES
 from lthray.task import data, networks
 from lthray.task.samplers import sample
-from lthray.trial.aligning import align
 from lthray.trial.begins import (
     control,
     given_mask,
@@ -37,7 +37,7 @@ from lthray.trial.begins import (
     stretch,
     unpack_cut,
 )
-from lthray.trial.cutting import trained_mask
+from lthray.trial.cutting import align, trained_mask
 from lthray.trial.state import Cut, GivenFile, Samples
 from lthray.trial.steps import Step
 from lthray.trial.workshop import Encoded, Implied, Kind, Parents, Run, Work, Workshop, cut_of
@@ -175,7 +175,10 @@ def samples(step: Step, parents: Parents, implied: Implied, work: Work) -> Sampl
     bank = fixed_noise((spec["samples"], *images.shape), "bank", device=work.device)
     objective = trained.workshop.objective
     sampler, calls, bound = spec["sampler"], spec["calls"], images.bound
-    made = sample(trained.network(), objective, sampler, calls, bank, bound=bound)
+    network = trained.network()
+    if "stressor" in spec:
+        network, bank = unsettled(network, bank, spec["stressor"], spec["severity"])
+    made = sample(network, objective, sampler, calls, bank, bound=bound)
     pictures = images.decode(made) if isinstance(images, Encoded) else made
     return Samples(to_bytes(pictures).cpu())
 

@@ -1,17 +1,18 @@
 """What is measured of a rung: a step for each row of the table of measures that the config asks."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from lthray.config.parts import Measure
+from lthray.config.stressors import STRESSES
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.measure.rows import Asked
 from lthray.measure.table import MEASURES
 from lthray.task import inputs
-from lthray.trial.sources import Sources, autoencoder_config, judge_config
+from lthray.trial.sources import Sources, autoencoder_config, judge_config, words_of
 from lthray.trial.steps import Step, runs_of
 from lthray.trial.trajectory import WHOLE, Rung
 
@@ -69,6 +70,7 @@ class Measuring:
             examined=rung.examined,
             probed=rung.examined and (not rung.index or c.control == "none"),
             classifies=self.objective.classifies,
+            denoises=self.objective.denoises,
             judged=self.judged,
             in_latents=self.objective.in_latents,
             cut=is_cut(rung.shown),
@@ -116,6 +118,8 @@ class Measuring:
         """Return the steps that fill one need of a measure."""
         if need == "samples":
             return (self.samples(rung.shown, sampler),)
+        if need == "stressed samples":
+            return tuple(self.unsettled(rung.shown))
         if need.startswith("dense "):
             dense = roles if rung.index == 0 else self.dense
             return (dense[need.removeprefix("dense ")],)
@@ -128,6 +132,17 @@ class Measuring:
         calls = calls_of(measure)[sampler]
         spec = {"sampler": sampler, "samples": measure.samples, "calls": calls}
         return Step("sample", spec, (run,))
+
+    def unsettled(self, run: Step) -> Iterator[Step]:
+        """Yield the images that a network generates without stress, then under each stressor of
+        sampling."""
+        measure = self.config.measure
+        sampler, calls = next(iter(calls_of(measure).items()))
+        spec = {"sampler": sampler, "samples": measure.robust, "calls": calls}
+        yield Step("sample", spec, (run,))
+        for name, row in STRESSES.items():
+            for severity in row.severities * row.sampled:
+                yield Step("sample", {**spec, "stressor": name, "severity": severity}, (run,))
 
     def curve(self, run: Step) -> Step:
         """Return the held-out loss along a training run."""
@@ -183,12 +198,6 @@ def is_cut(run: Step) -> bool:
     while begin.kind in ("control", "lend"):
         begin = begin.parents[0]
     return begin.kind == "rewind" and begin.parents[1] is not WHOLE
-
-
-def words_of(config: TrialConfig, names: Iterable[str]) -> dict[str, Any]:
-    """Return the words `names` of a config that are not at their default, for a step's spec."""
-    chosen = set(names)
-    return {word: value for word, value in config.canonical().items() if word in chosen}
 
 
 def calls_of(measure: Measure) -> dict[str, int]:

@@ -23,8 +23,8 @@ from lthray.prune.transfer import Origin
 from lthray.trial.borrowed import Borrowed
 from lthray.trial.cutting import looks
 from lthray.trial.lender import Lender
-from lthray.trial.measuring import Measuring, words_of
-from lthray.trial.sources import Sources, small_config, twin_config
+from lthray.trial.measuring import Measuring
+from lthray.trial.sources import Sources, small_config, twin_config, words_of
 from lthray.trial.steps import VERSIONS, Step
 from lthray.trial.trajectory import WHOLE, Rung, Trajectory
 

@@ -1,6 +1,7 @@
 """The steps before any pruning: data or latents, initial weights, the dense training run; and the
 configs of other networks that a trial needs."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
@@ -180,3 +181,9 @@ def small_config(config: TrialConfig, density: float) -> TrialConfig:
         "model.head": model.head,
     }
     return TrialConfig.from_flat({**plain, **words}, config)
+
+
+def words_of(config: TrialConfig, names: Iterable[str]) -> dict[str, Any]:
+    """Return the words `names` of a config that are not at their default, for a step's spec."""
+    chosen = set(names)
+    return {word: value for word, value in config.canonical().items() if word in chosen}

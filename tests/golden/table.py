@@ -44,6 +44,8 @@ LATENT: Words = UNET | {
     "latent.groups": 4,
 }
 
+HIGH: Words = {"data.name": "digits_low", "source.words": (("data.name", "digits_high"),)}
+
 CRITERIA = (
     "magnitude", "random", "movement", "magnitude_increase", "snip", "grasp", "synflow", "taylor",
     "diff_pruning", "sensitivity", "hsic",
@@ -251,6 +253,22 @@ def _others() -> dict[str, Words]:
         "origin deeper": UNET | {"origin": "base#2", "model.layers": 2, "rewind.rule": "given"},
         "origin deeper appended": UNET
         | {"origin": "base#2", "model.layers": 3, "elastic": "append"},
+        "lent ticket": UNET | HIGH,
+        "lent ticket shuffled": UNET | HIGH | {"control": "shuffle"},
+        "lent mask": UNET | HIGH | {"source.takes": "mask"},
+        "lent weights": UNET | HIGH | {"source.takes": "weights"},
+        "lent signs": UNET | HIGH | {"source.takes": "signs"},
+        "lent mask aligned": UNET
+        | {"source.seeds": 7, "source.takes": "mask", "source.align": "activations"},
+        "lent from another depth": UNET | {"source.words": (("model.layers", "2"),)},
+        "lent from scrambled images": UNET | {"source.words": (("data.scrambled", "true"),)},
+        "under stress": UNET
+        | {
+            "measure.robust": 8,
+            "measure.attack": 2,
+            "measure.sampling_steps": (2,),
+            "prune.ladder": (0.5,),
+        },
         "probed": UNET | {"measure.perturbations": 2, "measure.sensitivity": True},
         "sampled": UNET
         | {
