@@ -5,7 +5,10 @@ For a notebook: `load` a recorded ticket, `run_trial`, `run_study`, and `results
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from lthray.version import __version__
 
 if TYPE_CHECKING:
     import pandas
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from lthray.export.recorded import RecordedTicket
     from lthray.study.page import Study
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "load", "results", "run_study", "run_trial"]
 
 
 def load(
@@ -29,7 +32,7 @@ def load(
     from lthray.export.found import named
 
     chosen = Reading(out=out, tracking_uri=tracking_uri)
-    return named(store_of(chosen), name, round, chosen.uri)
+    return replace(named(store_of(chosen), name, round, chosen.uri), runs=run_trial)
 
 
 def run_trial(words: Mapping[str, Any] | None = None, *, out: str = "runs") -> "RecordedTicket":
@@ -46,7 +49,7 @@ def run_trial(words: Mapping[str, Any] | None = None, *, out: str = "runs") -> "
     argv = argv_of({**(words or {}), "out": out})
     _check(main(["trial", *argv]), "the trial")
     config, chosen = configured(argv, "", "")
-    return of_config(store_of(chosen), config)
+    return replace(of_config(store_of(chosen), config), runs=run_trial)
 
 
 def run_study(page: "Study", *argv: str) -> "pandas.DataFrame":

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthray import __version__
 from lthray.command import about_of, asked, asked_of_data, configured, guarded, say, store_of
 from lthray.config import commands, options, presets
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
+from lthray.version import __version__
 
 if TYPE_CHECKING:
     from lthray.core.store import Store

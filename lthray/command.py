@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from lthray import __version__
 from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.presets import collection, words_of
 from lthray.config.trial import TrialConfig
 from lthray.study.answers import answered
 from lthray.study.call import flagged, read_options
+from lthray.version import __version__
 
 if TYPE_CHECKING:
     from lthray.core.store import Store

@@ -1,8 +1,8 @@
 """A recorded ticket at hand: the trained network of a round, its mask, and where it begins."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from lthray.core.ticket import Mask, Ticket
 from lthray.core.ticket_file import read_ticket
 from lthray.task.samplers import sample
 from lthray.trial.workshop import Encoded, Run
+
+
+def _alone(words: Mapping[str, Any], *, out: str) -> "RecordedTicket":
+    raise RuntimeError("a ticket that is to be trained again comes from lthray.load")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class RecordedTicket:
     """The training run whose end was measured."""
     about: Mapping[str, Any]
     """Facts of the call that recorded it: study, command, version and commit."""
+    runs: Callable[..., "RecordedTicket"] = field(default=_alone, repr=False, compare=False)
+    """What runs a trial and returns its last ticket: `lthray.run_trial`."""
 
     def __repr__(self) -> str:
         return f"<{self.trial.name} at density {self.density:.4g}, trial {self.trial.id}>"
@@ -80,15 +86,13 @@ class RecordedTicket:
         The trial is recorded like any other. {"rewind.rule": "late"} trains the mask from weights
         of this trial's own, drawn from the word `seed`. Raises RuntimeError where the trial fails.
         """
-        import lthray  # the entry stands above this file, and only calls it
-
         file = Path(self.out) / "tickets" / f"{self.trial.id}-{self.round.index}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(self.ticket())
         same = self.config.canonical("data", "model", "objective", "latent", "train", "measure")
         same |= {"seed": self.config.seed, "stream": self.config.stream}
         given = {"origin": str(file), "rewind.rule": "given"}
-        return lthray.run_trial({**same, **given, **(words or {})}, out=self.out)
+        return self.runs({**same, **given, **(words or {})}, out=self.out)
 
     @property
     def tags(self) -> dict[str, str]:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import lthray
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import NETWORKS
 from lthray.core.store import Store
 from lthray.task import data, factories
 from lthray.trial.given import given_digests, places_of
+from lthray.version import __version__
 
 FOLDER = "greetings"
 CODE = "code of lthray"
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
     Of Python only major and minor count, of a library not the build: +cpu and +cu are one release.
     """
-    found = {"lthray": lthray.__version__, CODE: _code()}
+    found = {"lthray": __version__, CODE: _code()}
     for name in LIBRARIES:
         found[name] = metadata.version(name).partition("+")[0]
     return {**found, "Python": ".".join(platform.python_version_tuple()[:2])}
