@@ -211,17 +211,13 @@ def export(argv: Sequence[str]) -> int:
     if len(names) != 2:
         raise ConfigError([f"lthray export: needs a trial or study and a folder, got {len(names)}"])
     from lthray.export import folder
-    from lthray.export.found import named
+    from lthray.export.found import call_of, named
     from lthray.findings.wording import of_ticket
-    from lthray.study import results
-    from lthray.study.named import trial_named
     from lthray.tracking.models import register
 
     (name, place), store = names, _existing(chosen)
     ticket = named(store, name, chosen.round, chosen.uri)
-    judged = results.judged_with(store, trial_named(store, ticket.trial.id)[0])
-    look = results.look(store, judged)
-    grade, verdict = of_ticket(judged, look, ticket.trial, ticket.round.density)
+    grade, verdict = of_ticket(*call_of(store, ticket), ticket.trial, ticket.round.density)
     if chosen.register and not grade:
         why = "is not shown to match its own dense network, and is not registered"
         raise ConfigError([f"--register {chosen.register}: {ticket.trial.name} {why}"])
@@ -300,10 +296,12 @@ Command = Callable[[Sequence[str]], int]
 
 def power(argv: Sequence[str]) -> int:
     """Say what effect a number of seeds can find, and how many seeds an effect takes."""
-    from lthray.findings.power import Powered, told
+    from lthray.findings.power import told
 
-    chosen = asked(Powered, argv, "lthray power", _about(power), hidden=("out", "tracking_uri"))
-    return say(told(chosen))
+    chosen = asked(
+        commands.Powered, argv, "lthray power", _about(power), hidden=("out", "tracking_uri")
+    )
+    return say(told(chosen.seeds, chosen.sd, chosen.effect))
 
 
 COMMANDS: Mapping[str, Command] = {

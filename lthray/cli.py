@@ -6,7 +6,6 @@ loaded.
 
 import contextlib
 import itertools
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,24 +24,25 @@ from lthray.command import (
     say,
     store_of,
 )
-from lthray.config import addresses, options
+from lthray.config import options
 from lthray.config.fields import words
 from lthray.study.call import OURS, Call, preview, resolve
 from lthray.study.page import Study
 
 if TYPE_CHECKING:
     from lthray.core.record import TrialRecord
+    from lthray.export.recorded import RecordedTicket
     from lthray.findings.sections import Section
     from lthray.study.queue import Queue
     from lthray.study.terminal import Table, Watch
     from lthray.study.worker import Run
+    from lthray.tracking.closing import Ending
     from lthray.tracking.read import Recorded
 
 __all__ = ["analysis", "asked", "configured", "guarded", "study"]
 
 PATIENCE = 60.0  # seconds that a finished study waits for MLflow
 HURRY = 5.0  # seconds that an interrupted one waits
-PORT = 5000  # of the `mlflow ui` that users are told to start
 
 Execute = Callable[["Queue", "Run", "Watch"], bool]
 """Runs what a queue holds by a function that runs one trial; returns whether it was interrupted."""
@@ -81,24 +81,13 @@ def analysis(
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a call was run."""
-
-    interrupted: bool
-    experiment: str | None
-    """Id of its experiment in MLflow."""
-    behind: str | None
-    """What keeps MLflow behind the store."""
-
-
-@dataclass(frozen=True)
 class Phase:
     """What came of a call."""
 
     trials: "Sequence[TrialRecord]"
     left: int
     """Trials that are not finished."""
-    ending: Ending
+    ending: "Ending"
 
     @property
     def code(self) -> int:
@@ -127,7 +116,7 @@ class Cluster:
 
 def _study(call: Call) -> int:
     """Run a call and, of a search, its confirmation; returns the exit code."""
-    from lthray.study import results
+    from lthray.study import results, tables
 
     digest = _check(call)
     if call.options.dry_run:
@@ -143,10 +132,7 @@ def _study(call: Call) -> int:
                 varied = [*call.varied, "control"]
                 phases.append(_phase(again, digest, execute, varied=varied, recipes=best))
             else:
-                say(
-                    "no recipe went down the whole ladder at the dense network's own budget: "
-                    "nothing to confirm"
-                )
+                say(tables.UNCONFIRMED)
     return _end(call, phases)
 
 
@@ -185,9 +171,9 @@ def _phase(
 ) -> Phase:
     """Run what is left of a call and show what there is.
 
-    `digest` is that of the data, `recipes` are the trials of a search whose recipes the call
-    confirms.
+    `digest` is that of the data; the call confirms the recipes of the trials `recipes`.
     """
+    from lthray.export import found
     from lthray.study import results, tables
     from lthray.study.ledger import Ledger
     from lthray.study.queue import Queue
@@ -217,9 +203,22 @@ def _phase(
     look = results.look(store, trials) if confirmed else 1
     for shown in _account(call, trials, confirmed, look):
         watch.console.print(shown)
-    for line in tables.closing_lines(trials, store, began, watch.slots):
+    settled = confirmed or not (left or call.space)
+    said = found.keep(store, ledger, chosen.uri, _written) if settled else []
+    for line in [*said, *tables.closing_lines(trials, store, began, watch.slots)]:
         watch.console.print(line)
     return Phase(trials, left, ending)
+
+
+def _written(
+    ticket: "RecordedTicket", place: Path, trials: "Sequence[TrialRecord]", look: int
+) -> dict[str, str]:
+    from lthray.export import folder
+    from lthray.findings.wording import of_ticket
+
+    grade, verdict = of_ticket(trials, look, ticket.trial, ticket.round.density)
+    folder.write(ticket, place, verdict)
+    return grade
 
 
 def _check_code(call: Call) -> None:
@@ -237,10 +236,11 @@ def _check_code(call: Call) -> None:
     code.check_points(store, [entry.point for entry in itertools.chain(*own)])
 
 
-def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
+def _run(queue: "Queue", execute: Execute, watch: "Watch") -> "Ending":
     """Run what a queue holds while it is recorded, with nobody else running the same call."""
     from lthray.findings.wording import told
     from lthray.study.room import roomy
+    from lthray.tracking.closing import Ending
     from lthray.tracking.write import Projector
     from lthray.trial.recipe import trajectory
     from lthray.trial.run import run
@@ -266,9 +266,8 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> Ending:
 def _account(
     call: Call, trials: "Sequence[TrialRecord]", recipes: "Sequence[TrialRecord]", look: int
 ) -> "Iterator[Table | str]":
-    """Yield the table of trials, then the best recipe, or the verdict on confirmed `recipes`, whose
-    seeds were looked at so often.
-    """
+    """Yield the table of trials, then the best recipe, or the verdict on confirmed `recipes`, at
+    this `look` at their seeds."""
     from lthray.core.record import machine_lines
     from lthray.findings import wording
     from lthray.findings.claims import judged
@@ -291,31 +290,6 @@ def _account(
         yield from tables.shrinkage_lines(recipes, verdict.evidence)
 
 
-def _end(call: Call, phases: Sequence[Phase]) -> int:
-    """Print how to look closer, or to go on; returns the exit code."""
-    from lthray.study import terminal
-    from lthray.tracking import views
-
-    chosen, last = call.options, phases[-1]
-    lines = []
-    if last.ending.behind:
-        later = f"lthray record --out {shlex.quote(chosen.out)}"
-        lines.append(f"MLflow is behind ({last.ending.behind}); later:  {later}")
-    if not chosen.tracking_uri:
-        address = shlex.quote(chosen.uri)
-        lines.append(f"look:  mlflow ui --port {PORT} --backend-store-uri {address}")
-    if last.ending.experiment:
-        is_server = chosen.tracking_uri.startswith(addresses.SERVERS)
-        base = addresses.page_of(chosen.uri) if is_server else f"http://127.0.0.1:{PORT}"
-        lines.append(f"then:  {views.link(base, last.ending.experiment)}")
-    if last.ending.interrupted or last.left:
-        state = "interrupted" if last.ending.interrupted else "unfinished"
-        lines.append(f"{state}; to go on, the same command:  {command_line(call.argv)}")
-    for line in lines:
-        terminal.console().print(line, soft_wrap=True)  # a broken line cannot be pasted
-    return max(phase.code for phase in phases)
-
-
 def _dry_run(call: Call) -> int:
     """Print the plan of a call; write nothing."""
     from lthray.findings import claims, power
@@ -327,3 +301,14 @@ def _dry_run(call: Call) -> int:
     seeds = len(call.confirm_seeds if call.recipes else call.seeds)
     out.print(power.line(seeds, claims.planned(preview.judged(call))))
     return options.DONE
+
+
+def _end(call: Call, phases: Sequence[Phase]) -> int:
+    """Print how to look closer, or to go on; returns the exit code."""
+    from lthray.study import terminal
+    from lthray.tracking import closing
+
+    last = phases[-1]
+    for line in closing.lines(call.options, last.ending, last.left, command_line(call.argv)):
+        terminal.console().print(line, soft_wrap=True)  # a broken line cannot be pasted
+    return max(phase.code for phase in phases)

@@ -20,16 +20,16 @@ from lthray.config.trial import TICKET, TrialConfig
 from lthray.core.random import generator
 from lthray.core.store import Store
 from lthray.core.ticket_file import read_ticket
-from lthray.export import card, folder, small_unet
+from lthray.export import card, folder, found, small_unet
 from lthray.export.found import named
 from lthray.export.recorded import RecordedTicket
-from lthray.findings import wording
+from lthray.findings import claims, wording
 from lthray.findings.claims import best, judged
 from lthray.findings.evidence import gather
 from lthray.findings.wording import of_ticket
 from lthray.study.ledger import Ledger
 from lthray.task.samplers import sample
-from lthray.tracking.client import client
+from lthray.tracking.client import TrackingError, client
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
 from lthray.trial.steps import VERSIONS
@@ -352,6 +352,30 @@ def test_what_is_said_of_a_ticket_is_what_its_verdict_says():
         {},
         [],
     )
+
+
+def test_the_best_ticket_of_a_finished_study_is_a_model_of_its_run(tmp_path, monkeypatch, capsys):
+    out = str(tmp_path / "runs")
+    assert study(LIST, ["--local", "--out", out]) == options.DONE
+    assert "as a model of its run" not in capsys.readouterr().out  # two seeds show nothing
+    monkeypatch.setattr(claims.Verdict, "holds", lambda *_: True)
+    uri = Root(out=out).uri
+    for said in (1, 0):  # it is put there once
+        assert study(LIST, ["--local", "--out", out]) == options.DONE
+        assert capsys.readouterr().out.count("in MLflow, as a model of its run: ") == said
+        tracked = client(uri)
+        experiments = [each.experiment_id for each in tracked.search_experiments()]
+        (model,) = tracked.search_logged_models(experiments)
+        files = {file.path for file in tracked.list_logged_model_artifacts(model.model_id)}
+        assert {"README.md", "ticket.safetensors", "model_index.json"} <= files
+    monkeypatch.setattr(found.models, "has_model", lambda *_: False)
+    monkeypatch.setattr(found.models, "log", lambda *_: _refuse())
+    assert study(LIST, ["--local", "--out", out]) == options.DONE
+    assert "MLflow has no model of the best ticket (no room);" in capsys.readouterr().out
+
+
+def _refuse() -> None:
+    raise TrackingError("no room")
 
 
 def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(

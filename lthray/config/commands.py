@@ -1,4 +1,4 @@
-"""Options of the small commands: `lthray preset`, `data`, `retry`, `export`."""
+"""Options of the small commands: `lthray preset`, `data`, `retry`, `export`, `power`."""
 
 from typing import Annotated, Literal
 
@@ -42,3 +42,16 @@ class Exported(Reading):
     register: Annotated[str, Field(pattern=r"[\w.-]{0,64}")] = ""
     """Name under which the registry of MLflow takes the folder, as a new version; only a ticket
     that its verdict shows to match its own dense network. Empty = it is not registered."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Powered(Root):
+    """Options of `lthray power`. Effects and deviations are per cent of the dense loss."""
+
+    seeds: Annotated[int, Field(ge=2, le=10_000)] = 5
+    """Seeds that are run."""
+    sd: Annotated[float, Field(gt=0, le=1000)] = 0.5
+    """Standard deviation over seeds of what is compared: about 0.5 of a ticket and its own dense
+    network, about 2.5 of a ticket and a control, on digits."""
+    effect: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
+    """Effect that is to be found."""

@@ -1,8 +1,10 @@
 """Recorded tickets by the name that a user has for them (a trial, a run of MLflow, a study), and by
-their grade."""
+their grade; the best of a study is kept in MLflow with all that is needed to use it."""
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
@@ -17,6 +19,8 @@ from lthray.findings.rounds import share_of_all
 from lthray.study.ledger import Entry, Ledger
 from lthray.study.named import trial_named
 from lthray.study.results import config_of, judged_with, look, record
+from lthray.tracking import models
+from lthray.tracking.client import TrackingError
 from lthray.tracking.read import trial_of_run
 from lthray.tracking.recorder import experiment_name
 from lthray.trial.makers import KINDS
@@ -26,6 +30,9 @@ from lthray.trial.recipe import trajectory
 LAST = -1  # round that is taken where none is named
 RUN = re.compile("[0-9a-f]{32}")  # id of a run of MLflow
 TRIAL = re.compile("[0-9a-f]*-[0-9]+")
+Write = Callable[[RecordedTicket, Path, list[TrialRecord], int], dict[str, str]]
+"""Writes a ticket to a new folder with the verdict on trials, at this look at their seeds; returns
+its grade as tags."""
 HEAD = (
     "matches", "shows", "density", "of all", "excess", "seeds", "recipe", "study", "ticket",
 )  # fmt: skip
@@ -88,11 +95,17 @@ def _best(store: Store, name: str) -> RecordedTicket:
         known = ", ".join(sorted(set(map(_study_of, _by_age(store)))))
         raise ConfigError([f"{name!r}: no trial, and no study of this store: {known}"])
     for call in calls:
-        chosen = best(_verdicts_of(store, call))
-        if chosen:
-            return _round(store, call, _trial_of(call, chosen), chosen.index)
+        ticket = best_of(store, call)
+        if ticket:
+            return ticket
     why = "no ticket of this study is shown to match its dense network; name a trial by its id"
     raise ConfigError([f"{name!r}: {why}"])
+
+
+def best_of(store: Store, call: Ledger) -> RecordedTicket | None:
+    """Return the ticket that the latest verdict on a call grades best; None where none matches."""
+    chosen = best(_verdicts_of(store, call))
+    return _round(store, call, _trial_of(call, chosen), chosen.index) if chosen else None
 
 
 def _by_age(store: Store) -> list[Ledger]:
@@ -148,3 +161,32 @@ def _graded(call: Ledger, verdict: Verdict) -> Iterator[tuple[bool, bool, float,
             ticket = f"{call.key[:16]}-{number:04d} --round {least.index}"
             row += [cell.seeds, cell.recipe, _study_of(call), ticket]
             yield verdict.wins(recipe, density), bool(matched), density, row
+
+
+def call_of(store: Store, ticket: RecordedTicket) -> tuple[list[TrialRecord], int]:
+    """Return the trials that a ticket is judged with, and how often their seeds were looked at."""
+    recorded = judged_with(store, trial_named(store, ticket.trial.id)[0])
+    return recorded, look(store, recorded)
+
+
+def keep(store: Store, call: Ledger, uri: str, write: Write) -> list[str]:
+    """Put the best ticket of a call into MLflow, as a model of its run, unless it is there.
+
+    Returns the line that says so; none where no ticket is shown to match its own dense network. A
+    study does not fail for it: a line says what MLflow lacks.
+    """
+    try:
+        return _kept(store, best_of(store, call), uri, write)
+    except (ConfigError, TrackingError) as error:
+        why = " ".join(str(error).split())
+        return [f"MLflow has no model of the best ticket ({why}); later:  lthray export --register"]
+
+
+def _kept(store: Store, ticket: RecordedTicket | None, uri: str, write: Write) -> list[str]:
+    if ticket is None or models.has_model(uri, ticket.trial.id, ticket.round.index):
+        return []
+    with tempfile.TemporaryDirectory(prefix="lthray-") as place:
+        exported = Path(place) / models.TYPE
+        grade = write(ticket, exported, *call_of(store, ticket))
+        models.log(uri, ticket.trial.id, exported, {**ticket.tags, **grade})
+    return [f"in MLflow, as a model of its run: {ticket.trial.name}, density {ticket.density:.4g}"]

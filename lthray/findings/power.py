@@ -6,13 +6,9 @@ All claims are one-sided t-tests over seeds, so that power is that of the noncen
 
 import itertools
 import math
-from typing import Annotated
 
 import scipy  # scipy.stats and scipy.optimize load at first use
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from lthray.config import options
 from lthray.findings.stats import ALPHA
 
 POWER = 0.8
@@ -20,19 +16,6 @@ MOST = 10_000.0  # standard deviations
 SPREADS = {"its own dense network": 0.005, "a control": 0.025}
 """With what a ticket is compared -> standard deviation of the difference over seeds, as it was
 recorded of the digits preset."""
-
-
-@dataclass(frozen=True, kw_only=True, config=options.OPTIONS)
-class Powered(options.Root):
-    """Options of `lthray power`. Effects and deviations are per cent of the dense loss."""
-
-    seeds: Annotated[int, Field(ge=2, le=10_000)] = 5
-    """Seeds that are run."""
-    sd: Annotated[float, Field(gt=0, le=1000)] = 0.5
-    """Standard deviation over seeds of what is compared: about 0.5 of a ticket and its own dense
-    network, about 2.5 of a ticket and a control, on digits."""
-    effect: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
-    """Effect that is to be found."""
 
 
 def power_of(effect: float, seeds: int, sd: float, alpha: float = ALPHA) -> float:
@@ -69,12 +52,12 @@ def line(seeds: int, claims: int = 1) -> str:
     return f"power           {seeds} seeds find, four times in five{family}, {found}"
 
 
-def told(chosen: Powered) -> str:
-    """Return the answer of `lthray power`."""
-    sd = chosen.sd / 100
+def told(seeds: int, percent: float, wanted: float) -> str:
+    """Return the answer of `lthray power`; SD and the wanted effect are per cent of the loss."""
+    sd = percent / 100
     lines = [
-        f"where a difference varies by {chosen.sd:g} % over seeds (SD), at 5 % and power 80 %:",
-        f"{chosen.seeds} seeds find an effect of {100 * detectable(chosen.seeds, sd):.2g} %",
-        f"an effect of {chosen.effect:g} % takes {seeds_for(chosen.effect / 100, sd)} seeds",
+        f"where a difference varies by {percent:g} % over seeds (SD), at 5 % and power 80 %:",
+        f"{seeds} seeds find an effect of {100 * detectable(seeds, sd):.2g} %",
+        f"an effect of {wanted:g} % takes {seeds_for(wanted / 100, sd)} seeds",
     ]
     return "\n".join(lines)

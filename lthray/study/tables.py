@@ -26,6 +26,11 @@ class Column:
     """Format of the number."""
 
 
+UNCONFIRMED = (
+    "no recipe went down the whole ladder at the dense network's own budget: nothing to confirm"
+)
+
+
 def trial_table(trials: Sequence[TrialRecord]) -> Table:
     """Return a table of trials, best first: those that went furthest, then by score at the last."""
     columns = _columns(trials)
