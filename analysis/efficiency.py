@@ -52,7 +52,7 @@ COSTS = (
 )  # fmt: skip
 TIMED = (
     "recipe", "density", "counted", "executed", "batch", "speed-up [95 %]", "as CSR [95 %]",
-    "dense twice [95 %]", "images to win it back",
+    "dense twice [95 %]", "peak memory", "modelled energy", "images to win it back",
 )  # fmt: skip
 
 
@@ -122,6 +122,10 @@ class Timed:
     """Seconds of the dense network for an image."""
     ratios: Mapping[str, list[float]]
     """What was timed -> the dense network's seconds over its own."""
+    memory: float
+    """Bytes that a pass holds at most, as a share of the dense network's."""
+    energy: float
+    """Modelled joules of an image, as a share of the dense network's."""
 
 
 def timed_section(trials: Sequence[TrialRecord], out: str) -> Section:
@@ -139,7 +143,9 @@ def timed_section(trials: Sequence[TrialRecord], out: str) -> Section:
                 told += faster(found)
     text = [
         f"One thread of this machine, torch {torch.__version__}; {speed.BLOCKS} blocks, each with "
-        "a turn of every network. Intervals are of the median over blocks.",
+        "a turn of every network. Intervals are of the median over blocks. Peak memory and energy "
+        "are shares of the dense network's; energy is modelled from operations and weights that "
+        "are read (Horowitz 2014), not measured.",
         *(told or [f"No ticket is faster: no lower bound of a speed-up is above {FASTER}."]),
     ]
     return Section("timed", "What tickets save on this machine", text, rows)
@@ -172,7 +178,19 @@ def timed(ticket: RecordedTicket, dense: RecordedTicket, batch: int) -> Timed:
     ratios = {
         name: [d / s for d, s in zip(own, each, strict=True)] for name, each in seconds.items()
     }
-    return Timed(ticket, batch, [each / batch for each in own], ratios)
+    shares = [share(networks[name], example) for name in ("ticket", "dense")]
+    memory, energy = (mine / whole for mine, whole in zip(*shares, strict=True))
+    return Timed(ticket, batch, [each / batch for each in own], ratios, memory, energy)
+
+
+def share(network: nn.Module, example: Sequence[torch.Tensor]) -> tuple[float, float]:
+    """Return the bytes that a pass of a network holds at most, and modelled joules of an image.
+
+    Zeros are held, read and multiplied like any other weight.
+    """
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    joules = speed.energy(speed.executed(network, example), weights, len(example[0]))
+    return speed.peak(network, example), joules
 
 
 def caller(network: nn.Module, example: Sequence[torch.Tensor]):
@@ -199,6 +217,7 @@ def row(found: Timed, dense: Round, executed: float) -> list[str]:
     cells = [found.ticket.trial.point.recipe, f"{r.density:.4g}", f"{counted:.3f}"]
     cells += [f"{executed:.3f}", str(found.batch)]
     cells += [shown(found.ratios.get(name)) for name in ("ticket", "as CSR", "dense twice")]
+    cells += [f"{found.memory:.3f}", f"{found.energy:.3f}"]
     return [*cells, break_even(found, dense)]
 
 

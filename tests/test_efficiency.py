@@ -74,9 +74,12 @@ def test_masked_weights_execute_all_operations_and_channels_only_what_is_left(ta
         counted, executed = float(row["counted"]), float(row["executed"])
         if row["recipe"].startswith("channels"):
             assert executed == pytest.approx(counted, abs=0.02)  # groups of a norm count nothing
+            assert float(row["peak memory"]) < 1.0
+            assert float(row["modelled energy"]) < 1.0
             assert row["as CSR [95 %]"] == "–"
         else:
             assert executed == 1.0 > counted
+            assert row["peak memory"] == row["modelled energy"] == "1.000"
             assert row["as CSR [95 %]"] != "–"
 
 
@@ -87,7 +90,7 @@ def timing(seconds: float, speed_up: float):
     """Return a timing of a ticket that took 300 steps to find, beside 100 of its dense network."""
     ticket = SimpleNamespace(metrics={"cost/steps_spent": 300})
     ratios = {"ticket": [speed_up] * 30, "dense twice": [1.0] * 30}
-    return PAGE["Timed"](ticket, 64, [seconds] * 30, ratios)
+    return PAGE["Timed"](ticket, 64, [seconds] * 30, ratios, 1.0, 1.0)
 
 
 def test_a_ticket_pays_after_the_seconds_of_finding_it_are_saved():

@@ -76,6 +76,24 @@ def test_attention_executes_more_than_its_layers():
     assert speed.executed(network, example) == pytest.approx(whole)
 
 
+def test_the_peak_is_what_lives_at_once():
+    """The first layer's output stays beside the activation; both go before the last one is made."""
+    network = nn.Sequential(
+        nn.Linear(1000, 500, bias=False), nn.ReLU(), nn.Linear(500, 10, bias=False)
+    )
+    x = torch.randn(64, 1000)
+    weights = sum(parameter.nbytes for parameter in network.parameters())
+    assert speed.peak(network, (x,)) == weights + x.nbytes + 2 * 64 * 500 * 4
+    small = nn.Sequential(nn.Linear(1000, 10, bias=False))
+    assert speed.peak(small, (x,)) == small[0].weight.nbytes + x.nbytes + 64 * 10 * 4
+
+
+def test_modelled_energy_is_of_operations_and_of_weights_that_are_read():
+    assert speed.energy(1e12, 0, 1) == pytest.approx(4.6)
+    assert speed.energy(0, 1e9, 1) == pytest.approx(0.64)
+    assert speed.energy(0, 1e9, 64) == pytest.approx(0.01)
+
+
 def test_networks_take_turns_and_who_begins_changes(monkeypatch):
     order = []
     calls = {name: (lambda name=name: order.append(name)) for name in "abc"}

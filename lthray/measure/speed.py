@@ -7,16 +7,22 @@ steadier than either of its times.
 import copy
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 BLOCKS = 30  # times that every network has its turn
 LEAST = 0.01  # seconds of one turn, at least
 WARM = 3  # calls before anything is timed
+JOULES_OF_A_MAC, JOULES_OF_A_READ = 4.6e-12, 640e-12
+"""Of a multiplication and an addition of 32-bit floats, and of one read from memory."""
 
 
 def executed(network: nn.Module, example: Sequence[Tensor]) -> float:
@@ -25,6 +31,49 @@ def executed(network: nn.Module, example: Sequence[Tensor]) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(*example)
     return counter.get_total_flops() / 2 / len(example[0])
+
+
+class _Held(TorchDispatchMode):
+    """Follows the bytes of all tensors that operations have made and that still live."""
+
+    def __init__(self, kept: Sequence[Tensor]):
+        super().__init__()
+        self.now = self.most = 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in kept}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in filter(torch.is_tensor, tree_leaves(made)):
+            self._hold(tensor.untyped_storage())
+        return made
+
+    def _hold(self, storage: Any) -> None:
+        place = storage._cdata
+        if place in self.known:
+            return
+        self.known.add(place)
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._let_go, place, storage.nbytes())
+
+    def _let_go(self, place: int, size: int) -> None:
+        self.known.discard(place)
+        self.now -= size
+
+
+def peak(network: nn.Module, example: Sequence[Tensor]) -> int:
+    """Return the bytes that one forward pass holds at most: weights, buffers, inputs, and all that
+    lives at once of what is computed. What a kernel takes for itself is left out."""
+    kept = [*network.parameters(), *network.buffers(), *example]
+    with torch.no_grad(), _Held(kept) as held:
+        network(*example)
+    return held.most + sum(tensor.nbytes for tensor in kept)
+
+
+def energy(macs: float, weights: float, batch: int) -> float:
+    """Return the modelled joules of one image: of its multiply-accumulates, and of reading so many
+    weights from memory once a batch (Horowitz 2014; 45 nm, 32 bits). It is no measurement."""
+    return macs * JOULES_OF_A_MAC + weights * JOULES_OF_A_READ / batch
 
 
 def interleaved(
