@@ -78,6 +78,16 @@ RECALL = Metric("quality/{sampler}/recall_{extractor}", "recall", better="higher
 MEMORISED = Metric(
     "quality/{sampler}/memorised", "share of samples that copy a training image", better="lower"
 )
+PAIRED = Metric(
+    "quality/{sampler}/paired_{extractor}", "distance to the dense network's images, in features"
+)
+SSIM = Metric("quality/{sampler}/ssim", "structural similarity to the dense network's images")
+NOISE_RANKS = Metric(
+    "quality/{sampler}/noise_ranks", "rank correlation with the dense network of what noises give"
+)
+NOISE_ALONE = Metric(
+    "quality/{sampler}/noise_alone", "share of its best noises that the dense network draws worse"
+)
 FLOOR_MSE = Metric("floor/mse", "squared error of the autoencoder", better="lower")
 FLOOR = Metric(
     "floor/{name}",

@@ -5,39 +5,21 @@ steps), the words of the config that it reads, when it is asked for, and the met
 Adding a row measures recorded networks: nothing is trained or sampled again.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from lthray.config.parts import Measure as Words
-from lthray.config.spec import part_of
 from lthray.core import metrics
-from lthray.core.task import Task, to_bytes
-from lthray.core.ticket import Mask, Weights
-from lthray.measure import anatomy, cost, loss, quality, robustness
+from lthray.core.task import to_bytes
+from lthray.core.ticket import Mask
+from lthray.measure import anatomy, cost, loss, paired, probes, quality, robustness
+from lthray.measure.probes import layers_of, panel_of, words_of
 from lthray.measure.rows import Measure, Measured, Network, Spec
 from lthray.prune.coupling import small
 
 
-def _words(spec: Spec) -> Words:
-    return part_of(Words, "measure", spec)
-
-
-def _layers(spec: Spec) -> tuple[tuple[str, float | str], ...]:
-    return tuple(map(tuple, spec.get("prune.layers", ())))
-
-
-def _panel(trained: Network, words: Words) -> tuple[nn.Module, Task, Tensor, Tensor]:
-    x, y = trained.images.held_out(words.split, words.images)
-    return trained.network(), trained.workshop.task, x, y
-
-
 def heldout(spec: Spec, trained: Network) -> Measured:
     """Measure the loss [images, timesteps] on the evaluation set, and on training images."""
-    words = _words(spec)
-    network, task, x, y = _panel(trained, words)
+    words = words_of(spec)
+    network, task, x, y = panel_of(trained, words)
     images = trained.images
     losses = loss.panel(network, task, x, y, words.timesteps)
     first = images.splits["train"][: len(x)]
@@ -56,7 +38,7 @@ def excess(spec: Spec, own: Measured, dense: Measured) -> Measured:
 
 def accuracy(spec: Spec, trained: Network) -> Measured:
     """Measure which images of the evaluation set are classified correctly."""
-    network, _, x, y = _panel(trained, _words(spec))
+    network, _, x, y = panel_of(trained, words_of(spec))
     correct = loss.correct(network, x, y)
     return Measured({metrics.ACCURACY.name: float(correct.double().mean())}, {"correct": correct})
 
@@ -68,7 +50,7 @@ def lost(spec: Spec, own: Measured, dense: Measured) -> Measured:
 
 def size(spec: Spec, trained: Network) -> Measured:
     """Count parameters and the share of them that is kept."""
-    layers = _layers(spec)
+    layers = layers_of(spec)
     mask, cover = trained.mask(layers), trained.cut.cover
     free = trained.workshop.free(layers)
     parameters = cover.among(trained.workshop.sizes)
@@ -79,7 +61,7 @@ def size(spec: Spec, trained: Network) -> Measured:
 
 def as_if(spec: Spec, own: Measured, dense: Network) -> Measured:
     """Say at which densities a ticket would keep as many parameters as a narrower network has."""
-    layers, workshop = _layers(spec), dense.workshop
+    layers, workshop = layers_of(spec), dense.workshop
     whole, free = workshop.whole(layers), workshop.free(layers)
     return Measured(cost.as_if(own.metrics, workshop.twin, whole, free))
 
@@ -91,73 +73,14 @@ def rate(spec: Spec, trained: Network) -> Measured:
 
 def macs(spec: Spec, trained: Network) -> Measured:
     """Count the multiply-accumulates of one image."""
-    mask = Mask(small(trained.mask(_layers(spec)), trained.cut.cover))
+    mask = Mask(small(trained.mask(layers_of(spec)), trained.cut.cover))
     return Measured(cost.macs(trained.network(), mask, trained.workshop.example))
 
 
 def initial(spec: Spec, trained: Network, begin: Any) -> Measured:
     """Count the initial weights that are kept and that are cut, by size."""
-    mask = trained.mask(_layers(spec))
+    mask = trained.mask(layers_of(spec))
     return Measured(arrays={"initial": anatomy.initial(begin.state.weights, mask)})
-
-
-def _losses(trained: Network, words: Words) -> Callable[[Weights], Tensor]:
-    network, task, x, y = _panel(trained, words)
-    cover = trained.cut.cover
-    buffers = small(trained.final.buffers, cover)
-
-    def losses(weights: Weights) -> Tensor:
-        trained.fill(network, small(weights, cover), buffers)
-        return loss.glance(network, task, x, y, words.timesteps)
-
-    return losses
-
-
-def sharpness(spec: Spec, trained: Network) -> Measured:
-    """Measure how the loss rises when all kept weights move at random."""
-    words = _words(spec)
-    losses = _losses(trained, words)
-    mask = trained.mask(_layers(spec))
-    rise = anatomy.sharpness(losses, trained.final.average, mask, words.perturbations)
-    return Measured({metrics.SHARPNESS.name: rise})
-
-
-def sensitivity(spec: Spec, trained: Network) -> Measured:
-    """Measure how the loss rises when one layer alone is cut further."""
-    losses = _losses(trained, _words(spec))
-    mask = trained.mask(_layers(spec))
-    return Measured(
-        arrays={"sensitivity": anatomy.sensitivity(losses, trained.final.average, mask)}
-    )
-
-
-def barrier(spec: Spec, trained: Network, fellow: Network) -> Measured:
-    """Measure the error barrier between two children of one begin, raw and averaged, and by
-    timestep."""
-    losses = _losses(trained, _words(spec))
-    one, other = fellow.final, trained.final
-    raw = anatomy.path(losses, one.weights, other.weights)
-    averaged = anatomy.path(losses, one.average, other.average)
-    found = {
-        metrics.BARRIER_RAW.name: anatomy.barrier(raw),
-        metrics.BARRIER_EMA.name: anatomy.barrier(averaged),
-    }
-    for band, columns in loss.bands(trained.workshop.task, averaged.shape[1]):
-        found[f"barrier/{band}"] = anatomy.barrier(averaged[:, columns])
-    return Measured(found, {"barrier": torch.stack([raw, averaged])})
-
-
-def connected(spec: Spec, trained: Network, previous: Network) -> Measured:
-    """Measure the error barrier between a ticket and the solution of the rung before, by timestep.
-
-    Both are put into the network of the rung before, which has all weights of the ticket.
-    """
-    losses = _losses(previous, _words(spec))
-    averaged = anatomy.path(losses, previous.final.average, trained.final.average)
-    found = {metrics.BARRIER_PREVIOUS.name: anatomy.barrier(averaged)}
-    for band, columns in loss.bands(trained.workshop.task, averaged.shape[1]):
-        found[f"barrier/previous_{band}"] = anatomy.barrier(averaged[:, columns])
-    return Measured(found)
 
 
 def masks(spec: Spec, *cuts: Any) -> Measured:
@@ -187,6 +110,12 @@ def inception(spec: Spec, samples: Any, judge: quality.Referee, weights: Any) ->
     return Measured({f"quality/{spec['sampler']}/{name}": value for name, value in named.items()})
 
 
+def paired_with(spec: Spec, samples: Any, dense: Any, judge: quality.Referee) -> Measured:
+    """Compare images one by one with those that the dense network makes of the same noise."""
+    found, worth = paired.compared(spec["sampler"], samples.images, dense.images, judge)
+    return Measured(found, worth)
+
+
 def grid(spec: Spec, samples: Any) -> Measured:
     """Draw the first samples as a grid."""
     return Measured(files={f"samples_{spec['sampler']}": quality.grid(samples.images)})
@@ -195,7 +124,7 @@ def grid(spec: Spec, samples: Any) -> Measured:
 def floor(spec: Spec, latents: Any, pixels: Any, judge: quality.Referee) -> Measured:
     """Judge training images that only went through the autoencoder: no sampler of latents can be
     better."""
-    index = pixels.splits["train"][: _words(spec).samples]
+    index = pixels.splits["train"][: words_of(spec).samples]
     again = latents.decode(latents.scaled(index))
     return Measured(quality.floor(again, pixels.scaled(index), judge))
 
@@ -261,6 +190,13 @@ MEASURES: dict[str, Measure] = {
         asked=lambda asked: asked.examined and asked.judged and bool(asked.measure.inception),
         per_sampler=True,
     ),
+    "paired": Measure(
+        ("samples", "dense samples", "judge"),
+        paired_with,
+        (metrics.PAIRED, metrics.SSIM, metrics.NOISE_RANKS, metrics.NOISE_ALONE),
+        asked=lambda asked: asked.examined and asked.judged and asked.index > 0,
+        per_sampler=True,
+    ),
     "grid": Measure(
         ("samples",),
         grid,
@@ -277,28 +213,28 @@ MEASURES: dict[str, Measure] = {
     "initial": Measure(("network", "initial"), initial, (), LAYERS, lambda asked: asked.index > 0),
     "sharpness": Measure(
         ("network",),
-        sharpness,
+        probes.sharpness,
         (metrics.SHARPNESS,),
         (*PANEL, "measure.perturbations", *LAYERS),
         lambda asked: asked.probed and asked.measure.perturbations > 0,
     ),
     "sensitivity": Measure(
         ("network",),
-        sensitivity,
+        probes.sensitivity,
         (),
         (*PANEL, *LAYERS),
         lambda asked: asked.probed and asked.measure.sensitivity,
     ),
     "barrier": Measure(
         ("network", "fellow"),
-        barrier,
+        probes.barrier,
         (metrics.BARRIER_RAW, metrics.BARRIER_EMA, metrics.BARRIER_BAND),
         PANEL,
         lambda asked: asked.forked,
     ),
     "connected": Measure(
         ("network", "previous"),
-        connected,
+        probes.connected,
         (metrics.BARRIER_PREVIOUS, metrics.BARRIER_PREVIOUS_BAND),
         PANEL,
         lambda asked: asked.measure.connected and asked.chained,

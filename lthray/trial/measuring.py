@@ -120,6 +120,8 @@ class Measuring:
             return (self.samples(rung.shown, sampler),)
         if need == "stressed samples":
             return tuple(self.unsettled(rung.shown))
+        if need == "dense samples":
+            return (self.samples(self.chain(0).shown, sampler),)
         if need.startswith("dense "):
             dense = roles if rung.index == 0 else self.dense
             return (dense[need.removeprefix("dense ")],)
