@@ -46,6 +46,12 @@ PAGES = {
     "barriers": "rewinding",
     "stability": "rewinding",
     "connections": "rewinding",
+    "transfer": "transfer",
+    "parts": "transfer",
+    "robustness": "robustness",
+    "controls": "robustness",
+    "attacks": "robustness",
+    "stress": "robustness",
 }
 """Section -> the analysis that makes it."""
 RECORDED = "Recorded: "  # how the line begins that says when and how trials were made

@@ -463,8 +463,8 @@ def test_the_page_says_what_holds_and_checks_itself():
     assert all(row[head.index("not less robust (< 5.0%)")] == "yes" for row in rows)
     names = [row[1] for row in made["controls"].table[1:]]
     assert names == ["ticket", "shuffled", "re-initialised"] * 2 + ["second dense"]
-    assert made["l2"].figure.lines[0].name == "dense"
-    assert made["l2"].figure.lines[0].x[0] == 0.0
+    assert made["stress_l2"].figure.lines[0].name == "dense"
+    assert made["stress_l2"].figure.lines[0].x[0] == 0.0
 
 
 def test_other_studies_have_no_such_page():

@@ -1,0 +1,191 @@
+"""A referee's recomputation of the page on robustness, with numpy and scipy alone:
+`python -m tests.referee_robustness`.
+
+Nothing of lthray is imported.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from . import referee
+from .referee import NONE, By, Page, Place, Round, Setting, bound, interval
+
+LABELS = {
+    "less_noise": "less noise than told",
+    "more_noise": "more noise than told",
+    "gaussian": "noise in the image",
+    "salt": "salt and pepper",
+    "blur": "blur",
+    "contrast": "less contrast",
+    "l2": "attack in L2",
+    "linf": "attack in L-inf",
+    "weights": "noise on the weights",
+    "integers": "weights of 8 and 4 bits",
+    "start": "moved x_T",
+    "steps": "noise at each step",
+}
+ATTACKS = ("l2", "linf")
+ARMS = {"ticket": "none", "shuffled": "shuffle", "re-initialised": "reinit"}
+ARMS["small dense"] = "small_dense"
+LESS, FEWEST = math.log(1.05), 10
+
+
+def logs(r: Round, stressor: str) -> tuple[float, float]:
+    """Return the logs of the clean error and of that under a stressor."""
+    prefix = f"robust/{stressor}_"
+    errors = [value for name, value in r["metrics"].items() if name.startswith(prefix)]
+    return math.log(r["metrics"]["robust/clean"]), float(np.mean(np.log(errors)))
+
+
+def is_measured(r: Round) -> bool:
+    """Return whether robustness was measured of a network."""
+    return "robust/clean" in r["metrics"]
+
+
+class Robust(Page):
+    """Tickets beside dense networks of their seed, at their clean error."""
+
+    def delta(self, setting: Setting, seed: int, r: Round, stressor: str) -> float:
+        """Return how far a network lies above the line through dense networks of its seed."""
+        beside = [
+            logs(dense[seed], stressor)
+            for other, dense in self.dense.items()
+            if other[0] == setting[0] and seed in dense and is_measured(dense[seed])
+        ]
+        clean, stressed = np.array(beside).T
+        at, under = logs(r, stressor)
+        if len(beside) < FEWEST or not clean.min() <= at <= clean.max():
+            return math.nan
+        line = stats.linregress(clean, stressed)
+        return float(under - line.intercept - line.slope * at)
+
+    def deltas(self, setting: Setting, rounds: dict[int, Round], stressor: str) -> By:
+        """Return delta by seed."""
+        return {seed: self.delta(setting, seed, r, stressor) for seed, r in rounds.items()}
+
+    def is_valid(self, setting: Setting) -> bool:
+        """Return whether the attacks on the dense networks pass every check."""
+        for r in self.dense[setting].values():
+            m = r["metrics"]
+            errors = [m[f"robust/l2_{radius}"] for radius in ("0.05", "0.1", "0.2")]
+            checks = [
+                errors == sorted(errors),
+                m["attack/over_random"] > 2,
+                m["attack/longer"] <= 1.02,
+                m["attack/huge"] > 2,
+            ]
+            if not all(checks):
+                return False
+        return True
+
+    @property
+    def measured(self) -> list[Place]:
+        """The tickets whose robustness was measured."""
+        return [p for p in self.places if all(map(is_measured, self.arms[p]["none"].values()))]
+
+    @cached_property
+    def family(self) -> dict[Any, tuple[By, float]]:
+        """All claims of the page."""
+        found: dict[Any, tuple[By, float]] = {}
+        for place in self.places:
+            found |= {(place, name): one for name, one in self.claims(place).items()}
+        for stressor in LABELS:
+            for place in self.measured:
+                if stressor in ATTACKS and not self.is_valid(place[0]):
+                    continue
+                values = self.deltas(place[0], self.arms[place]["none"], stressor)
+                found[place, f"not less {stressor}"] = values, LESS
+                found[place, f"more {stressor}"] = values, 0.0
+                again = self.again.get(place[0], {})
+                if again:
+                    chance = self.deltas(place[0], again, stressor)
+                    found[(place[0],), f"chance {stressor}"] = chance, 0.0
+        return found
+
+    def p(self, key: Any) -> float:
+        """Return the one-sided p of a claim; 1 where a seed has no finite number."""
+        values, margin = self.family[key]
+        numbers = list(values.values())
+        if len(numbers) < 2 or not np.isfinite(numbers).all():
+            return 1.0
+        return float(stats.ttest_1samp(numbers, margin, alternative="less").pvalue)
+
+    def ratio(self, rounds: dict[int, Round], stressor: str) -> str:
+        """Return the error under a stressor over the clean one, a geometric mean."""
+        points = [logs(r, stressor) for r in rounds.values()]
+        return f"{math.exp(np.mean([under - clean for clean, under in points])):.2f}"
+
+    def rows(self) -> Iterator[list[str]]:
+        """Yield the rows of the table of tickets."""
+        for place in sorted(self.measured, key=lambda place: -float(place[2])):
+            tickets = self.arms[place]["none"]
+            for stressor, label in LABELS.items():
+                ratios = [self.ratio(r, stressor) for r in (self.dense[place[0]], tickets)]
+                row = [place[1], place[2], label, *ratios]
+                if (place, f"not less {stressor}") not in self.family:
+                    yield [*row, NONE, NONE, "attack invalid", NONE]
+                    continue
+                values = list(self.family[place, f"not less {stressor}"][0].values())
+                finite = [value for value in values if math.isfinite(value)]
+                seeds = str(len(values))
+                if len(finite) < len(values):
+                    seeds = f"{len(finite)} of {len(values)}"
+                if not finite:
+                    yield [*row, seeds, NONE, "no dense network is as good", NONE]
+                    continue
+                shown = f"{math.expm1(math.fsum(finite) / len(finite)):+.1%}"
+                if len(finite) == len(values):
+                    limit = bound(values, self.levels[place, f"not less {stressor}"])
+                    shown += f" (< {math.expm1(limit):+.1%})"
+                held = [
+                    "yes" if self.holds(place, f"{name} {stressor}") else NONE
+                    for name in ("not less", "more")
+                ]
+                yield [*row, seeds, shown, *held]
+
+    def controls(self) -> Iterator[list[str]]:
+        """Yield the rows of the table of controls."""
+        for place in sorted(self.measured, key=lambda place: -float(place[2])):
+            for label, arm in ARMS.items():
+                if arm in self.arms[place]:
+                    yield [place[2], label, *self.cells(place[0], self.arms[place][arm])]
+        for setting, again in self.again.items():
+            if setting in {place[0] for place in self.measured}:
+                yield ["1", "second dense", *self.cells(setting, again)]
+
+    def cells(self, setting: Setting, rounds: dict[int, Round]) -> Iterator[str]:
+        """Yield the mean of delta under each stressor, with its interval."""
+        for stressor in LABELS:
+            values = [
+                v for v in self.deltas(setting, rounds, stressor).values() if math.isfinite(v)
+            ]
+            if len(values) < 2:
+                yield NONE
+                continue
+            mean, half = interval(values)
+            ends = (math.expm1(value) for value in (mean, mean - half, mean + half))
+            yield "{:+.1%} [{:+.1%}, {:+.1%}]".format(*ends)
+
+
+def disagreements(results: Path | None = None) -> Iterator[str]:
+    """Yield a line for each row that is published otherwise than it is recomputed."""
+    for path in sorted((results or referee.RESULTS).glob("*/robustness.csv")):
+        page = Robust(json.loads((path.parent / "trials.json").read_text()))
+        for name, again in (("robustness", page.rows()), ("controls", page.controls())):
+            _, *published = csv.reader(path.with_name(f"{name}.csv").read_text().splitlines())
+            for row, other in zip(published, again, strict=True):
+                if row != other:
+                    yield f"{path.parent.name} {name}: {row} is {other}"
+
+
+if __name__ == "__main__":
+    sys.exit(referee.reported(list(disagreements())))
