@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from lthray.cli import study
 from lthray.config.trial import TrialConfig
 from lthray.findings.transfer import RANDOM
-from lthray.study.comparators import AGAIN, LEAN, against, longer
+from lthray.study.comparators import AGAIN, LEAN, against, longer, spaces
 from lthray.study.page import Grid
 from lthray.study.space import Words
 
@@ -77,13 +77,15 @@ def one_way(here: str, there: str) -> list[Words]:
 
 def points(config: TrialConfig) -> Sequence[Words]:
     """Return both ways between two sets of images and, on the first, transfers from another seed,
-    from a deeper network and from latents."""
+    from a deeper network and from the other space, where there is one."""
     here, there = OTHER.get(config.data.name, OTHER["digits"])
     others = [
         *taken(lent(seeds=APART)),
         *taken(lent(("model.layers", str(config.model.layers + 1))), alike=False),
-        *taken(lent(("objective.name", "latent_denoise")), alike=False),
     ]
+    for space in spaces(config):
+        if space != config.objective.name:
+            others += taken(lent(("objective.name", space)), alike=False)
     further = [{"data.name": here, **words} for words in others]
     return [*one_way(here, there), *one_way(there, here), *further]
 

@@ -66,6 +66,7 @@ def test_the_source_is_a_trial_of_its_own_on_another_stream():
         ({"source.words": (("seed", "3"),)}, "seed is this trial's own; it may name data, model"),
         ({"source.words": (("control", "reinit"),)}, "control is this trial's own"),
         ({"source.words": (("model.groups", "2"),)}, "may differ in model.layers"),
+        ({"source.words": (("data.root", "/x"),)}, "is a place on this machine"),
         ({"source.words": (("prune.ladder", "0.5"),)}, "prune.ladder"),
         ({"source.takes": "mask"}, "only with the tickets of another trial"),
         ({"source.align": "activations"}, "only with the tickets of another trial"),
@@ -482,6 +483,21 @@ def test_a_failed_arm_takes_no_claim_away():
     held = [t for t in verdict.claims if t.statement.name == transfer.FULL]
     assert held
     assert all(len(t.statement.values) == 5 for t in held)
+
+
+def test_the_images_of_a_setting_need_not_be_those_of_the_default_config():
+    """A mask that is aligned between two sets of one size, which is not that of digits."""
+    mnist = {"data.name": "mnist"}
+    source = {"source.words": [["data.name", "fashion_mnist"]]}
+    found = [
+        *arm(-0.05, **mnist),
+        *arm(-0.05, **mnist, **source),
+        *arm(0.1, **mnist, **source, **TAKES["mask"]),
+        *arm(0.0, **mnist, **source, **TAKES["aligned"]),
+    ]
+    head, row, *_ = page(found)["parts"].table
+    assert row[:2] == ["mnist", "fashion_mnist"]
+    assert row[head.index("aligned - mask")].endswith("*")
 
 
 def test_studies_without_transfers_have_no_such_page():

@@ -171,9 +171,11 @@ def source_of(config: TrialConfig) -> TrialConfig:
 def source_faults(config: TrialConfig) -> list[str]:
     """Return a line for all that is wrong with the trial that tickets are to come from."""
     value = f"source.words = {config.source.words!r}"
-    twice = [word for word, _ in config.source.words if word.split(".")[0] not in LENDS]
-    if twice:
-        return [f"{value}: {twice[0]} is this trial's own; it may name {', '.join(LENDS)}"]
+    for word, _ in config.source.words:
+        if word.split(".")[0] not in LENDS:
+            return [f"{value}: {word} is this trial's own; it may name {', '.join(LENDS)}"]
+        if word in PLACES:
+            return [f"{value}: {word} is a place on this machine, where both trials read"]
     try:
         other = source_of(config)
     except fields.ConfigError as error:

@@ -22,8 +22,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from lthray.config.spec import part_of
 from lthray.config.transfer import Source
-from lthray.config.trial import TrialConfig
 from lthray.findings.evidence import TICKET, Evidence
 from lthray.findings.registry import Place, Statement
 from lthray.findings.rounds import Rounds, differences
@@ -141,7 +141,7 @@ def transfers(evidence: Evidence) -> Transfer | None:
     for recipe in filter(is_lent, evidence.recipes):
         words = json.loads(recipe)
         said = {word: words.pop(word) for word in list(words) if word.startswith("source.")}
-        taken = TrialConfig.from_flat(said).source
+        taken = part_of(Source, "source", said)
         where = replace(taken, takes="ticket", align="none")
         found.setdefault(where, Lent(where)).recipes[taken.taken] = recipe
         natives.add(json.dumps(words, sort_keys=True))
