@@ -33,6 +33,7 @@ from lthray.findings.registry import Place, Statement, Tested
 from lthray.findings.rounds import paired
 from lthray.findings.sections import DENSITY, Line, Lines, Section
 from lthray.findings.stats import ALPHA
+from lthray.findings.transfer import is_lent, transfers
 from lthray.tracking.read import Recorded
 
 ORDER = 20  # place in a report
@@ -44,6 +45,7 @@ REFERENCE, LOSES, BETTER, OPEN = "reference", "loses", "better", "not told apart
 OUTCOMES = (LOSES, BETTER, OPEN)
 MATCHES, STAR = "matches", "*"  # a star stands where a claim holds
 CONTRASTS = (STRUCTURE, INITIALISATION, EQUAL)
+ELSEWHERE = "its tickets come from other trials, of which the page on transfer tells"
 ONE_METHOD = "one method only is recorded there: there is nothing to compare"
 DRAWN_RECIPES = "its recipes were drawn, not listed: there is no reference to compare them with"
 
@@ -59,6 +61,8 @@ def applies(recorded: Recorded, call: str = "") -> str:
     trials = recorded.of(call)
     if trials[0].point.phase in DRAWS:
         return DRAWN_RECIPES
+    if any(map(transfers, gather(trials))):
+        return ELSEWHERE
     return "" if any(map(methods, compared(trials))) else ONE_METHOD
 
 
@@ -77,8 +81,9 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
 
 
 def compared(trials: Sequence[TrialRecord]) -> list[Evidence]:
-    """Return the settings in which several recipes are recorded."""
-    return [evidence for evidence in gather(comparable(trials)) if len(evidence.recipes) > 1]
+    """Return the settings in which several recipes are recorded, none with a lent ticket."""
+    settings = gather(comparable(trials))
+    return [e for e in settings if len(e.recipes) > 1 and not any(map(is_lent, e.recipes))]
 
 
 def methods(evidence: Evidence) -> bool:

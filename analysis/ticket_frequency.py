@@ -25,7 +25,7 @@ from lthray.findings import designs, floors, wording
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import Evidence, comparable, gather
-from lthray.findings.phrases import NONE, joined
+from lthray.findings.phrases import NONE, images_of, joined
 from lthray.findings.sections import DENSITY, Line, Lines, Section, keep_trials, write
 from lthray.tracking.read import Recorded
 
@@ -95,21 +95,24 @@ def verdicts(
         at = f"at {evidence.steps} steps"
         if evidence.space != "pixels":
             at += f" in {evidence.space}"
+        if len(set(map(images_of, settings))) > 1:
+            at += f" on {images_of(evidence)}"
         text = [*wording.sentences(verdict), *([] if i else note), provenance]
         table = wording.table(verdict)
-        yield Section(name, f"Verdict {at}", text, table, excess(evidence), verdict=True)
+        yield Section(name, f"Verdict {at}", text, table, excess(verdict), verdict=True)
         title = f"Every claim {at}, by itself"
         yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
         table = margins([alike[i] for alike in by_margin.values()])
         yield Section(f"{name}_margins", f"Grades by margin {at}", table=table)
 
 
-def excess(evidence: Evidence) -> Lines:
+def excess(verdict: Verdict) -> Lines:
     """Return each arm's excess over dense against density, mean and 95 % interval over seeds."""
     lines: list[Line] = []
-    for cells in evidence.recipes.values():
+    evidence = verdict.evidence
+    for cells in (evidence.recipes[recipe] for recipe in verdict.recipes):
         name = next(iter(cells.values())).recipe
-        ending = "" if len(evidence.recipes) == 1 else f" of {name}"
+        ending = "" if len(verdict.recipes) == 1 else f" of {name}"
         lines += excess_lines(cells, ending)
     what = "accuracy lost to" if evidence.accurate else "excess over"
     return Lines(DENSITY, f"{what} the own dense network", lines, level=evidence.margin)
@@ -123,10 +126,10 @@ def claim_rows(verdict: Verdict) -> list[list[str]]:
     recipes = verdict.evidence.recipes
     for tested in verdict.claims:
         claim = tested.statement
-        _, _, recipe, *density = claim.place
-        at = f"{density[0]:.4g}" if density else NONE
+        recipe, density = [*claim.place[2:], "", ""][:2]
+        at = f"{density:.4g}" if density else NONE
         numbers = [f"{value:+.4f}" for value in (claim.mean, tested.bound, claim.margin)]
-        name = next(iter(recipes[str(recipe)].values())).recipe
+        name = next(iter(recipes[str(recipe)].values())).recipe if recipe else NONE
         row = [name, at, claim.name, claim.seeds, *numbers]
         row += [f"{tested.level:.2g}", f"{claim.p:.2g}", f"{claim.p_flip:.2g}"]
         rows.append([*row, "yes" if tested.holds else "no"])
@@ -145,7 +148,7 @@ def margins(verdicts: Sequence[Verdict]) -> list[list[str]]:
         head.append(f"margin {verdict.margin:.2%}{worth}")
     rows = [head]
     evidence = verdicts[0].evidence
-    for recipe in evidence.recipes:
+    for recipe in verdicts[0].recipes:
         for density, cell in evidence.ladder(recipe):
             matched = [verdict.matched(recipe, density) for verdict in verdicts]
             shown = [joined(names) for names in matched]

@@ -26,12 +26,11 @@ from collections.abc import Iterator, Sequence
 
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
-from lthray.config.parts import Data
 from lthray.core import metrics
 from lthray.findings import stats as st
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import gather
-from lthray.findings.phrases import NONE, budget_line, listed, percent
+from lthray.findings.phrases import NONE, budget_line, images_of, listed, percent
 from lthray.findings.registry import Tested
 from lthray.findings.sections import Heat, Section
 from lthray.findings.transfer import (
@@ -93,7 +92,7 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
 
 def target(found: Transfer) -> str:
     """Return the images, and the space, that tickets are brought to."""
-    name = found.evidence.words.get("data.name", Data().name)
+    name = images_of(found.evidence)
     return name if found.evidence.space == "pixels" else f"{name} in latents"
 
 

@@ -467,6 +467,15 @@ def test_the_page_says_what_holds_and_checks_itself():
     assert made["stress_l2"].figure.lines[0].x[0] == 0.0
 
 
+def test_the_page_of_verdicts_lists_what_is_claimed_of_dense_networks_too():
+    page = runpy.run_path(str(Path(__file__).parent.parent / "analysis/ticket_frequency.py"))
+    made = {s.name: s for s in page["sections"](studied(recorded(0.0, noise=0.002)))}
+    (claims,) = [s for name, s in made.items() if name.endswith("_claims")]
+    chance = [row for row in claims.table if row[2].startswith("robust by chance")]
+    assert len(chance) == len(STRESSES)
+    assert all(row[:2] == ["–", "–"] for row in chance)
+
+
 def test_other_studies_have_no_such_page():
     found = [trial("none", s, (-0.05, -0.05)) for s in range(3)]
     assert PAGE["applies"](studied(found)) == PAGE["NOTHING"]

@@ -500,6 +500,17 @@ def test_the_images_of_a_setting_need_not_be_those_of_the_default_config():
     assert row[head.index("aligned - mask")].endswith("*")
 
 
+def test_other_pages_tell_of_tickets_that_were_found_here():
+    found = studied(recorded(-0.06, 0.1, 0.05, -0.06))
+    methods = runpy.run_path(str(ROOT / "analysis/pruning_methods.py"))
+    assert methods["applies"](found) == methods["ELSEWHERE"]
+    page = runpy.run_path(str(ROOT / "analysis/ticket_frequency.py"))
+    made = {section.name: section for section in page["sections"](found)}
+    assert len(made["verdict"].table) == 1 + 2 * len(LADDER)  # native and random
+    claimed = {row[2] for row in made["verdict_claims"].table}
+    assert {transfer.FULL, transfer.LEAK} <= claimed  # all claims of the family are listed
+
+
 def test_studies_without_transfers_have_no_such_page():
     found = [*arm(-0.05), *arm(0.1, "shuffle")]
     assert PAGE["applies"](studied(found)) == PAGE["NOTHING"]

@@ -148,7 +148,7 @@ def listing(store: Store, study: str = "") -> list[list[str]]:
 def _graded(call: Ledger, verdict: Verdict) -> Iterator[tuple[bool, bool, float, list[str]]]:
     """Yield whether tickets win, whether they match, their density, and their row."""
     trials = {place["key"]: entry.number for entry in call for place in entry.rounds}
-    for recipe in verdict.evidence.recipes:
+    for recipe in verdict.recipes:
         for density, cell in verdict.evidence.ladder(recipe):
             if not cell.tickets:
                 continue

@@ -158,6 +158,11 @@ class Verdict:
         return [tested for tested in self.registry if tested.statement.place[:2] == own]
 
     @property
+    def recipes(self) -> list[str]:
+        """The recipes whose tickets this setting has found; lthray.findings.transfer has others."""
+        return list(filterfalse(transfer.is_lent, self.evidence.recipes))
+
+    @property
     def negatives(self) -> list[Tested]:
         """The claims on this setting that cannot be true: negative controls."""
         names = [false(contrast.control) for contrast in NEEDED]
@@ -219,7 +224,7 @@ def best(verdicts: Iterable[Verdict]) -> Round | None:
     dense network: of its seeds the one of least loss. None where no ticket matches."""
     graded: list[tuple[bool, float, Cell]] = []
     for verdict in verdicts:
-        for recipe in verdict.evidence.recipes:
+        for recipe in verdict.recipes:
             for density, cell in verdict.evidence.ladder(recipe):
                 if verdict.holds(matches(OWN), recipe, density):
                     graded.append((verdict.wins(recipe, density), -density, cell))

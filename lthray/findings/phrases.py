@@ -4,6 +4,7 @@ import math
 import statistics as plain
 from collections.abc import Callable, Sequence
 
+from lthray.config.parts import Data
 from lthray.core import metrics
 from lthray.core.record import Round
 from lthray.findings import floors
@@ -59,6 +60,12 @@ def joined(names: Sequence[str]) -> str:
 def listed(densities: Sequence[float]) -> str:
     """Return densities as text, in their order."""
     return ", ".join(f"{d:.4g}" for d in densities)
+
+
+def images_of(evidence: Evidence) -> str:
+    """Return the name of a setting's data set."""
+    name: str = evidence.words.get("data.name", Data().name)
+    return name
 
 
 def rival_names(evidence: Evidence) -> dict[str, str]:

@@ -74,7 +74,7 @@ def table(verdict: Verdict) -> list[list[str]]:
     shown = columns(evidence)
     heads = [column.heading for column in shown]
     rows = [["recipe", "density", "of all", "seeds", *heads, "matches", "shows"]]
-    for recipe in evidence.recipes:
+    for recipe in verdict.recipes:
         for density, cell in evidence.ladder(recipe):
             share = f"{share_of_all(cell.tickets.values()):.4g}".replace("nan", NONE)
             size = [f"{density:.4g}", share, cell.seeds]
@@ -167,7 +167,7 @@ def sentences(verdict: Verdict) -> list[str]:
     that has controls, then what all this must be read beside."""
     evidence = verdict.evidence
     lines: list[str] = []
-    for key in evidence.recipes:
+    for key in verdict.recipes:
         lines += [line for _, line in _of_recipe(verdict, key)]
     lines += [*noise(evidence), *machine_lines(evidence.rounds), *_samples(verdict)]
     lines += [_margin(verdict), budget_line(evidence), *_negative(verdict)]
@@ -294,7 +294,7 @@ def _samples(verdict: Verdict) -> list[str]:
             lines.append(
                 f"KID under {sampler}: a ticket may be {margin:.3g} worse and still match."
             )
-    for recipe in evidence.recipes:
+    for recipe in verdict.recipes:
         for density, cell in evidence.ladder(recipe):
             if verdict.in_samples(recipe, density):
                 lines.append(
