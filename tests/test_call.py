@@ -527,10 +527,12 @@ PLANS = {
     "layerwise_search confirmed": "316173f0495d2c62532c348a88a25d3b247c6186819f5404e837acac7a089878",  # noqa: E501
     "pruning_methods": "fc8980c0c55fb3576f8d56bf62210417b3649ef11d4779792eacee70b3e86546",
     "rewinding": "8df2401596e3a8ab69bcbaf27329d0cc92032342694ee12b4dce35b5b0912265",
-    "width": "32ea8441d8df0ec435ae48081d3f1a29688053614e92cdbbd88826fd181a42a9",
+    "robustness": "89319092f007cf008645ac4edd35b751dba086cbf291c4eeb69a7eb867a97396",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
     "sanity smoke": "bb8d3a5450440681afe626dd6ec4260d1b114049ae5e9af271531271cd6512b2",
+    "transfer": "3d025049736d81c3628b8ba71faf475408bbfc00373f7196ea19f678959795d5",
+    "width": "32ea8441d8df0ec435ae48081d3f1a29688053614e92cdbbd88826fd181a42a9",
 }
 VARIANTS = {"": [], "cifar10": ["--preset", "cifar10"], "smoke": ["--smoke"], "confirmed": []}
 RECIPES = [
