@@ -165,12 +165,8 @@ def outcome(verdict: Verdict, found: Transfer, source: Lent, density: float) -> 
 
     if not (holds(MATCHES) and holds(STRUCTURE)):
         return "not shown to transfer"
-    words = ["transfers"]
-    if holds(UNRELATED):
-        words.append("what this source knows")
-    if holds(FULL):
-        words.append("fully")
-    return ", ".join(words)
+    words = "transfers what this source knows" if holds(UNRELATED) else "transfers"
+    return f"{words}, fully" if holds(FULL) else words
 
 
 def sentence(verdict: Verdict, found: Transfer, source: Lent) -> str:
@@ -180,8 +176,8 @@ def sentence(verdict: Verdict, found: Transfer, source: Lent) -> str:
         word = outcome(verdict, found, source, density)
         by_outcome.setdefault(word, []).append(density)
     steps = verdict.evidence.steps
-    told = [f"{word} at {listed(densities)}" for word, densities in by_outcome.items()]
-    return f"{source.source.name} to {target(found)}, at {steps} steps: {'; '.join(told)}."
+    told = [f"{word} at density {listed(each)}" for word, each in by_outcome.items()]
+    return f"At {steps} steps, from {source.source.name} to {target(found)}: {'; '.join(told)}."
 
 
 def positive(told: Sequence[tuple[Verdict, Transfer]]) -> list[str]:

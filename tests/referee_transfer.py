@@ -142,10 +142,8 @@ class Transfers(Page):
         """Return how far a ticket transfers."""
         if not (self.holds(place, "matches") and self.holds(place, "shuffled")):
             return "not shown to transfer"
-        words = ["transfers"]
-        words += ["what this source knows"] * self.holds(place, "unrelated")
-        words += ["fully"] * self.holds(place, "full")
-        return ", ".join(words)
+        words = "transfers" + " what this source knows" * self.holds(place, "unrelated")
+        return words + ", fully" * self.holds(place, "full")
 
     def rows(self) -> Iterator[tuple[list[str], list[str]]]:
         """Yield the rows of both tables, but for the target, for all sources but unrelated ones."""

@@ -427,10 +427,10 @@ def test_a_ticket_that_does_all_of_it_transfers_fully():
     whole = [row for row in rows if row[1] == "digits_high"]
     assert [row[2] for row in whole] == [f"{d:.4g}" for d in LADDER]
     for row in whole:
-        assert row[-1] == "transfers, what this source knows, fully"
+        assert row[-1] == "transfers what this source knows, fully"
         assert row[head.index("efficiency [95 %]")].startswith("1.00")
     first = made["transfer"].text[0]
-    assert first.startswith("digits_high to digits, at 400 steps: transfers, what this source")
+    assert first.startswith("At 400 steps, from digits_high to digits: transfers what this source")
     assert "At 2 of 2 places" in " ".join(made["parts"].text[:1])
     aligned = [line for line in made["parts"].text if "permuted" in line]
     assert aligned == [
@@ -446,7 +446,7 @@ def test_a_ticket_that_does_all_of_it_transfers_fully():
         ((-0.06, 0.1, -0.06, -0.06), "transfers, fully"),  # any sparse ticket would do
         ((-0.06, -0.06, 0.05, -0.06), "not shown to transfer"),  # weights alone do it
         ((0.03, 0.1, 0.05, -0.06), "not shown to transfer"),  # worse than dense
-        ((-0.03, 0.1, 0.05, -0.06), "transfers, what this source knows"),  # native is better
+        ((-0.03, 0.1, 0.05, -0.06), "transfers what this source knows"),  # native is better
     ],
 )
 def test_false_positives_are_caught(numbers, word):
