@@ -28,7 +28,7 @@ from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
 from lthray.findings import stats as st
-from lthray.findings.claims import Verdict, judged
+from lthray.findings.claims import UNTRIED, Verdict, judged
 from lthray.findings.evidence import gather
 from lthray.findings.phrases import NONE, budget_line, images_of, listed, percent
 from lthray.findings.registry import Tested
@@ -77,7 +77,7 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     text, rows, parts = list[str](), [list(HEAD)], [list(PARTS)]
     for verdict, found in told:
         for source in found.sources:
-            text.append(sentence(verdict, found, source))
+            text += sentence(verdict, found, source)
             for density in found.densities(source):
                 rows.append(row(verdict, found, source, density))
                 parts.append(part(verdict, found, source, density))
@@ -163,21 +163,26 @@ def outcome(verdict: Verdict, found: Transfer, source: Lent, density: float) -> 
         made = claim(verdict, found, source, density, name)
         return made is not None and made.holds
 
+    if claim(verdict, found, source, density, STRUCTURE) is None:
+        return UNTRIED  # without its shuffled mask
     if not (holds(MATCHES) and holds(STRUCTURE)):
         return "not shown to transfer"
     words = "transfers what this source knows" if holds(UNRELATED) else "transfers"
     return f"{words}, fully" if holds(FULL) else words
 
 
-def sentence(verdict: Verdict, found: Transfer, source: Lent) -> str:
-    """Return at which densities a source's tickets transfer, and how far."""
+def sentence(verdict: Verdict, found: Transfer, source: Lent) -> list[str]:
+    """Return at which densities a source's tickets transfer, and how far; nothing where that was
+    not tried."""
     by_outcome: dict[str, list[float]] = {}
     for density in found.densities(source):
         word = outcome(verdict, found, source, density)
         by_outcome.setdefault(word, []).append(density)
     steps = verdict.evidence.steps
     told = [f"{word} at density {listed(each)}" for word, each in by_outcome.items()]
-    return f"At {steps} steps, from {source.source.name} to {target(found)}: {'; '.join(told)}."
+    if by_outcome.keys() == {UNTRIED}:
+        return []
+    return [f"At {steps} steps, from {source.source.name} to {target(found)}: {'; '.join(told)}."]
 
 
 def positive(told: Sequence[tuple[Verdict, Transfer]]) -> list[str]:

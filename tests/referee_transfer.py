@@ -140,6 +140,8 @@ class Transfers(Page):
 
     def verdict(self, place: Any) -> str:
         """Return how far a ticket transfers."""
+        if (place, "shuffled") not in self.family:
+            return "not tried"
         if not (self.holds(place, "matches") and self.holds(place, "shuffled")):
             return "not shown to transfer"
         words = "transfers" + " what this source knows" * self.holds(place, "unrelated")

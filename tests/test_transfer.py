@@ -429,6 +429,9 @@ def test_a_ticket_that_does_all_of_it_transfers_fully():
     for row in whole:
         assert row[-1] == "transfers what this source knows, fully"
         assert row[head.index("efficiency [95 %]")].startswith("1.00")
+    part = [row for row in rows if row[1] == "digits_high, fraction 0.25"]
+    assert {row[-1] for row in part} == {"not tried"}  # it has no shuffled mask
+    assert not any("fraction" in line for line in made["transfer"].text)
     first = made["transfer"].text[0]
     assert first.startswith("At 400 steps, from digits_high to digits: transfers what this source")
     assert "At 2 of 2 places" in " ".join(made["parts"].text[:1])
