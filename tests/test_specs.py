@@ -67,7 +67,7 @@ def test_the_first_mask_depends_on_what_it_scores_and_on_no_later_rung():
 
 
 PANEL = {"curve", "loss", "excess", "sharpness", "sensitivity", "barrier"}
-SAMPLES = {"judged ddim", "memorised ddim", "grid ddim"}
+SAMPLES = {"judged ddim", "memorised ddim", "paired ddim", "grid ddim"}
 
 
 @pytest.mark.parametrize(

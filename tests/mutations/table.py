@@ -816,8 +816,8 @@ KEYS = (
             "the second run of a seed is on the stream of the next seed",
         ),
         (
-            "c.canonical(), digest, origin",
-            "c.canonical(), origin",
+            "c.canonical(), digest, given",
+            "c.canonical(), given",
             SPECS,
             "different data of one name are one trial",
         ),
