@@ -70,6 +70,10 @@ DENOISERS: dict[str, Words] = {
     | {"model.channels": (16,), "prune.unit": "channel", "prune.ladder": (0.5,), "fork": 1}
     | {"measure.images": 4},
     "latent": LATENT | SAMPLED | {"data.augment": "flip", "measure.sampling_steps": (2,)},
+    "lent and stressed": UNET
+    | {"source.seeds": 7, "source.takes": "mask", "source.align": "activations"}
+    | {"measure.robust": 4, "measure.attack": 1, "measure.sampling_steps": (2,)}
+    | {"prune.ladder": (0.5,)},
     "autoencoder": UNET
     | {"model.name": "autoencoder", "objective.name": "autoencode", "model.channels": (4, 8)}
     | {"prune.ladder": (0.5,)},
