@@ -47,7 +47,7 @@ from lthray.findings.transfer import (
     place,
     transfers,
 )
-from lthray.findings.wording import family
+from lthray.findings.wording import cell_of, family
 from lthray.tracking.read import Recorded
 
 ORDER = 40  # place in a report
@@ -107,13 +107,8 @@ def claim(
 
 
 def cell(made: Tested | None) -> str:
-    """Return the mean of a claim's values and its bound, with a star where the claim holds."""
-    if made is None or not made.statement.finite:
-        return NONE
-    mean = percent(made.statement.mean)
-    if not made.statement.whole:
-        return f"{mean} ({made.statement.seeds})"
-    return f"{mean} (< {percent(made.bound)}){'*' * made.holds}"
+    """Return a claim as tables of verdicts have it."""
+    return cell_of(made, percent) if made else NONE
 
 
 def row(verdict: Verdict, found: Transfer, source: Lent, density: float) -> list[str]:

@@ -72,6 +72,13 @@ def dependence(networks: int, again: int) -> float:
     return float(np.median(quantiles) / (math.sqrt(2) * stats.norm.ppf(0.975)))
 
 
+def one_sided(values: list[float], margin: float) -> float:
+    """Return p of a mean below the margin; 1 where a seed has no finite number."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return 1.0
+    return float(stats.ttest_1samp(values, margin, alternative="less").pvalue)
+
+
 class Page:
     """The verdicts of one folder, from its trials."""
 
@@ -228,10 +235,7 @@ class Page:
         values, margin = self.family[key]
         numbers = list(values.values())
         planned = len(numbers) if key in self.beside else len(self.arms[key[0]]["none"])
-        whole = len(numbers) == planned > 1 and np.isfinite(numbers).all()
-        return (
-            float(stats.ttest_1samp(numbers, margin, alternative="less").pvalue) if whole else 1.0
-        )
+        return one_sided(numbers, margin) if len(numbers) == planned else 1.0
 
     @cached_property
     def levels(self) -> dict[tuple[Place, str], float]:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from . import referee
-from .referee import NONE, By, Page, Place, Round, Setting, bound, interval
+from .referee import NONE, By, Page, Place, Round, Setting, bound, interval, one_sided
 
 LABELS = {
     "less_noise": "less noise than told",
@@ -114,10 +114,7 @@ class Robust(Page):
     def p(self, key: Any) -> float:
         """Return the one-sided p of a claim; 1 where a seed has no finite number."""
         values, margin = self.family[key]
-        numbers = list(values.values())
-        if len(numbers) < 2 or not np.isfinite(numbers).all():
-            return 1.0
-        return float(stats.ttest_1samp(numbers, margin, alternative="less").pvalue)
+        return one_sided(list(values.values()), margin)
 
     def ratio(self, rounds: dict[int, Round], stressor: str) -> str:
         """Return the error under a stressor over the clean one, a geometric mean."""

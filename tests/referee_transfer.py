@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,22 @@ import numpy as np
 from scipy import stats
 
 from . import referee
-from .referee import NONE, By, Page, Place, Setting, bound
+from .referee import NONE, By, Page, Place, Setting, bound, one_sided
 
 LENT, RANDOM, SAVED = " from ", "random erk", "cost/steps_saved"
 PART = ", fraction 0.25"
 CONTRASTS = ("unrelated", "full", "leak", "aligned", "signed", "larger")
+
+
+def is_outliers(values: list[float], margin: float) -> bool:
+    """Return whether all flips of signs give a p that is unlike the t-test's, from six seeds on."""
+    if len(values) < 6:
+        return False
+    apart = np.array(values) - margin
+    flips = np.array(list(product((-1, 1), repeat=len(apart)))) @ np.abs(apart)
+    p_flip = np.mean(flips <= apart.sum() + 1e-12)
+    p = max(one_sided(values, margin), 0.5 ** len(apart))
+    return not 1 / 3 <= p_flip / p <= 3
 
 
 class Transfers(Page):
@@ -95,20 +107,17 @@ class Transfers(Page):
     def p(self, key: Any) -> float:
         """Return the one-sided p of a claim; 1 where a seed has no finite number."""
         values, margin = self.family[key]
-        numbers = list(values.values())
-        if len(numbers) < 2 or not np.isfinite(numbers).all():
-            return 1.0
-        return float(stats.ttest_1samp(numbers, margin, alternative="less").pvalue)
+        return one_sided(list(values.values()), margin)
 
     def cell(self, place: Any, name: str) -> str:
         """Return mean, bound and star of a claim."""
         if (place, name) not in self.family:
             return NONE
-        values = list(self.family[place, name][0].values())
-        mean, limit = math.fsum(values) / len(values), bound(values, self.levels[place, name])
-        return (
-            f"{math.expm1(mean):+.1%} (< {math.expm1(limit):+.1%}){'*' * self.holds(place, name)}"
-        )
+        values, margin = self.family[place, name]
+        numbers = list(values.values())
+        mean, limit = math.fsum(numbers) / len(numbers), bound(numbers, self.levels[place, name])
+        marks = "*" * self.holds(place, name) + " (outlier)" * is_outliers(numbers, margin)
+        return f"{math.expm1(mean):+.1%} (< {math.expm1(limit):+.1%}){marks}"
 
     def efficiency(self, setting: Setting, source: str, density: str) -> str:
         """Return (E - T) / (E - N) with its interval: the ratios that no paired t-test rejects."""

@@ -2,6 +2,7 @@
 
 import math
 import runpy
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -392,7 +393,7 @@ TAKES = {
 
 def arm(excess: float, control: str = "none", **words):
     """One trial a seed at one excess, with noise of its own."""
-    noise = np.random.default_rng(abs(hash((round(excess, 4), control, str(words)))) % 2**32)
+    noise = np.random.default_rng(zlib.crc32(f"{excess:.4f} {control} {words}".encode()))
     spread = SPREAD if control == "none" else noise.permutation(SPREAD)
     return [
         trial(control, seed, (excess + by,) * 2, **{**NATIVE, **words})

@@ -22,7 +22,6 @@ elsewhere, and robustness where that was measured.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import filterfalse
 
 from lthray.core import metrics
 from lthray.core.record import Outcome, Point, Round, TrialRecord
@@ -83,7 +82,7 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
     Which claims there are follows from what was planned, and from dense networks: what is their
     reference, and which KID has power. No ticket's outcome adds a claim or takes one away.
     """
-    for recipe in filterfalse(transfer.is_lent, evidence.recipes):
+    for recipe in transfer.found_here(evidence):
         for density, cell in evidence.ladder(recipe):
             place = evidence.place(recipe, density)
             yield from _on_loss(evidence, cell, place, margin)
@@ -160,7 +159,7 @@ class Verdict:
     @property
     def recipes(self) -> list[str]:
         """The recipes whose tickets this setting has found; lthray.findings.transfer has others."""
-        return list(filterfalse(transfer.is_lent, self.evidence.recipes))
+        return transfer.found_here(self.evidence)
 
     @property
     def negatives(self) -> list[Tested]:
@@ -243,8 +242,7 @@ def planned(points: Iterable[Point]) -> int:
     count = 0
     settings = gather(TrialRecord(str(i), p, lost, ()) for i, p in enumerate(points))
     for evidence in settings:
-        found = filterfalse(transfer.is_lent, evidence.recipes)
-        cells = sum(len(evidence.recipes[recipe]) for recipe in found)
+        cells = sum(len(evidence.recipes[recipe]) for recipe in transfer.found_here(evidence))
         count += cells * (1 + PER_RIVAL * (len(evidence.budgets) > 1))
     return count + len(family_of(settings, [evidence.margin for evidence in settings]))
 

@@ -164,6 +164,11 @@ def is_lent(recipe: str) -> bool:
     return '"source.' in recipe
 
 
+def found_here(evidence: Evidence) -> list[str]:
+    """Return the recipes whose tickets a setting has found itself."""
+    return [recipe for recipe in evidence.recipes if not is_lent(recipe)]
+
+
 def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
     """Yield the claims on the tickets that a setting was lent.
 

@@ -82,7 +82,7 @@ def table(verdict: Verdict) -> list[list[str]]:
             for column in shown:
                 tested = verdict.find(column.claim, recipe, density)
                 unclaimed = _unclaimed(evidence, cell, column)
-                cells.append(_cell(tested, column.shown) if tested else unclaimed)
+                cells.append(cell_of(tested, column.shown) if tested else unclaimed)
             grade = [joined(verdict.matched(recipe, density)), verdict.shown(recipe, density)]
             rows.append([cell.recipe, *size, *cells, *grade])
     if evidence.again:
@@ -100,7 +100,7 @@ def _unclaimed(evidence: Evidence, cell: Cell, column: Column) -> str:
     return column.shown(plain.fmean(kids.values())) if kids else NONE
 
 
-def _cell(tested: Tested, shown: Shown) -> str:
+def cell_of(tested: Tested, shown: Shown) -> str:
     """Return the mean of a claim, its bound, and a star where it holds; where some of the planned
     seeds have no value, how many have one."""
     claim, values = tested.statement, tested.statement.values.values()
