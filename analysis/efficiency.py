@@ -12,14 +12,16 @@ Faster is said where the lower bound of the speed-up is above 1.05. What finding
 won back after so many images of 50 network calls; never, where the speed-up is not shown.
 
 The trained networks are read from the store below --out, on one seed: a latency is a matter of
-shapes. The rest is read from MLflow. Writes tables and sentences to <out>/reports/<experiment>/.
+shapes. The rest is read from MLflow. Writes tables, sentences and timings.json, the seconds of all
+blocks, to <out>/reports/<experiment>/.
 """
 
+import json
 import math
 import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +54,8 @@ COSTS = (
 )  # fmt: skip
 TIMED = (
     "recipe", "density", "counted", "executed", "batch", "speed-up [95 %]", "as CSR [95 %]",
-    "dense twice [95 %]", "peak memory", "modelled energy", "images to win it back",
+    "dense twice [95 %]", "speed-up x executed", "peak memory", "modelled energy",
+    "images to win it back",
 )  # fmt: skip
 
 
@@ -90,16 +93,18 @@ def cells_of(trials: Sequence[TrialRecord]) -> list[tuple[Evidence, Cell]]:
 def costs(evidence: Evidence, cell: Cell) -> list[str]:
     """Return the row of a recipe at a density: means over seeds."""
     tickets = list(cell.tickets.values())
-    counted = []
-    for seed, r in cell.tickets.items():
-        dense = evidence.dense[seed].metrics[metrics.MACS_DENSE.name]
-        counted.append(r.metrics[metrics.MACS_MASKED.name] / dense)
+    macs = plain.fmean(counted(r, evidence.dense[seed]) for seed, r in cell.tickets.items())
     excess = plain.fmean(cell.excess("none").values())
     stored = plain.fmean(map(stored_share, tickets))
     steps = plain.fmean(r.metrics[metrics.STEPS_SPENT.name] for r in tickets)
     row = [cell.recipe, f"{cell.density:.4g}", f"{share_of_all(tickets):.4g}", cell.seeds]
-    row += [f"{excess:+.2%}", f"{plain.fmean(counted):.3f}", f"{stored:.3f}"]
+    row += [f"{excess:+.2%}", f"{macs:.3f}", f"{stored:.3f}"]
     return [*row, f"{steps:,.0f}"]
+
+
+def counted(ticket: Round, dense: Round) -> float:
+    """Return the multiply-accumulates of the kept weights over those of the dense network."""
+    return ticket.metrics[metrics.MACS_MASKED.name] / dense.metrics[metrics.MACS_DENSE.name]
 
 
 def stored_share(r: Round) -> float:
@@ -114,41 +119,40 @@ def stored_share(r: Round) -> float:
 
 @dataclass(frozen=True)
 class Timed:
-    """Speed-ups of one ticket over its dense network, by block."""
+    """What was measured of one ticket beside its dense network, at one batch size."""
 
-    ticket: RecordedTicket
+    recipe: str
+    density: float
+    counted: float
+    """Multiply-accumulates of the kept weights, as a share of the dense network's."""
+    executed: float
+    """Multiply-accumulates that torch runs, as such a share."""
     batch: int
     dense: list[float]
-    """Seconds of the dense network for an image."""
+    """Seconds of the dense network for an image, by block."""
     ratios: Mapping[str, list[float]]
-    """What was timed -> the dense network's seconds over its own."""
+    """What was timed -> the dense network's seconds over its own, by block."""
     memory: float
     """Bytes that a pass holds at most, as a share of the dense network's."""
     energy: float
     """Modelled joules of an image, as a share of the dense network's."""
+    finding: float
+    """Seconds that finding and training the ticket took beyond those of the dense network."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the median speed-up."""
+        return median_interval(self.ratios["ticket"])
 
 
-def timed_section(trials: Sequence[TrialRecord], out: str) -> Section:
-    """Return the timed table of the first seed's tickets."""
-    rows: list[list[str]] = [list(TIMED)]
-    told: list[str] = []
+def timings(trials: Sequence[TrialRecord], out: str) -> Iterator[Timed]:
+    """Time the tickets of the first seed of each recipe, on this machine."""
     for trial in first_seed(trials):
         dense = lthray.load(trial.id, out=out, round=0)
         for r in trial.rounds[1:]:
             ticket = lthray.load(trial.id, out=out, round=r.index)
-            executed = executed_share(ticket, dense)
             for batch in BATCHES:
-                found = timed(ticket, dense, batch)
-                rows.append(row(found, trial.rounds[0], executed))
-                told += faster(found)
-    text = [
-        f"One thread of this machine, torch {torch.__version__}; {speed.BLOCKS} blocks, each with "
-        "a turn of every network. Intervals are of the median over blocks. Peak memory and energy "
-        "are shares of the dense network's; energy is modelled from operations and weights that "
-        "are read (Horowitz 2014), not measured.",
-        *(told or [f"No ticket is faster: no lower bound of a speed-up is above {FASTER}."]),
-    ]
-    return Section("timed", "What tickets save on this machine", text, rows)
+                yield timed(ticket, dense, batch)
 
 
 def first_seed(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -175,22 +179,34 @@ def timed(ticket: RecordedTicket, dense: RecordedTicket, batch: int) -> Timed:
     calls = {name: caller(network, example) for name, network in networks.items()}
     seconds = speed.interleaved(calls)
     own = seconds.pop("dense")
-    ratios = {
-        name: [d / s for d, s in zip(own, each, strict=True)] for name, each in seconds.items()
-    }
-    shares = [share(networks[name], example) for name in ("ticket", "dense")]
-    memory, energy = (mine / whole for mine, whole in zip(*shares, strict=True))
-    return Timed(ticket, batch, [each / batch for each in own], ratios, memory, energy)
+    shares = [costs_of(networks[name], example) for name in ("ticket", "dense")]
+    executed, memory, energy = (mine / whole for mine, whole in zip(*shares, strict=True))
+    return Timed(
+        recipe=ticket.trial.point.recipe,
+        density=ticket.density,
+        counted=counted(ticket.round, dense.round),
+        executed=executed,
+        batch=batch,
+        dense=[each / batch for each in own],
+        ratios={
+            name: [d / s for d, s in zip(own, each, strict=True)] for name, each in seconds.items()
+        },
+        memory=memory,
+        energy=energy,
+        finding=finding(ticket.round, dense.round),
+    )
 
 
-def share(network: nn.Module, example: Sequence[torch.Tensor]) -> tuple[float, float]:
-    """Return the bytes that a pass of a network holds at most, and modelled joules of an image.
+def costs_of(network: nn.Module, example: Sequence[torch.Tensor]) -> tuple[float, float, float]:
+    """Return the operations of an image, the bytes that a pass holds at most, and modelled joules
+    of an image.
 
     Zeros are held, read and multiplied like any other weight.
     """
     weights = sum(parameter.numel() for parameter in network.parameters())
-    joules = speed.energy(speed.executed(network, example), weights, len(example[0]))
-    return speed.peak(network, example), joules
+    operations = speed.executed(network, example)
+    joules = speed.energy(operations, weights, len(example[0]))
+    return operations, speed.peak(network, example), joules
 
 
 def caller(network: nn.Module, example: Sequence[torch.Tensor]):
@@ -203,22 +219,42 @@ def caller(network: nn.Module, example: Sequence[torch.Tensor]):
     return call
 
 
-def executed_share(ticket: RecordedTicket, dense: RecordedTicket) -> float:
-    """Return the operations that a ticket executes over those of its dense network."""
-    workshop = ticket.run.workshop
-    example = workshop.task.example(torch.zeros(2, *workshop.shape))
-    return speed.executed(ticket.trained, example) / speed.executed(dense.trained, example)
+def finding(ticket: Round, dense: Round) -> float:
+    """Return the seconds that a ticket took beyond its dense network, at the pace of that."""
+    steps = [r.metrics[metrics.STEPS_SPENT.name] for r in (ticket, dense)]
+    return (steps[0] - steps[1]) * dense.seconds["train"] / steps[1]
 
 
-def row(found: Timed, dense: Round, executed: float) -> list[str]:
-    """Return the row of a ticket at a batch size; `executed` is its share of the operations."""
-    r = found.ticket.round
-    counted = r.metrics[metrics.MACS_MASKED.name] / dense.metrics[metrics.MACS_DENSE.name]
-    cells = [found.ticket.trial.point.recipe, f"{r.density:.4g}", f"{counted:.3f}"]
-    cells += [f"{executed:.3f}", str(found.batch)]
-    cells += [shown(found.ratios.get(name)) for name in ("ticket", "as CSR", "dense twice")]
-    cells += [f"{found.memory:.3f}", f"{found.energy:.3f}"]
-    return [*cells, break_even(found, dense)]
+def timed_section(found: Sequence[Timed], on: str) -> Section:
+    """Return the timed table; `on` says what machine it is of."""
+    told = [line for each in found for line in faster(each)]
+    text = [
+        f"One thread of {on}; {speed.BLOCKS} blocks, each with a turn of every network. Intervals "
+        "are of the median over blocks. Peak memory and energy are shares of the dense network's; "
+        "energy is modelled from operations and weights that are read (Horowitz 2014), not "
+        "measured.",
+        *(told or [f"No ticket is faster: no lower bound of a speed-up is above {FASTER}."]),
+    ]
+    rows = [list(TIMED), *map(row, found)]
+    return Section("timed", "What tickets save on this machine", text, rows)
+
+
+def row(found: Timed) -> list[str]:
+    """Return the row of a ticket at a batch size."""
+    speed_ups = [shown(found.ratios.get(name)) for name in ("ticket", "as CSR", "dense twice")]
+    own = float(np.median(found.ratios["ticket"]))
+    return [
+        found.recipe,
+        f"{found.density:.4g}",
+        f"{found.counted:.3f}",
+        f"{found.executed:.3f}",
+        str(found.batch),
+        *speed_ups,
+        f"{own * found.executed:.2f}",
+        f"{found.memory:.3f}",
+        f"{found.energy:.3f}",
+        break_even(found),
+    ]
 
 
 def shown(ratios: Sequence[float] | None) -> str:
@@ -236,37 +272,46 @@ def faster(found: Timed) -> Iterator[str]:
         if low > FASTER and name != "dense twice":
             how = "" if name == "ticket" else f" {name}"
             yield (
-                f"{found.ticket.trial.point.recipe} at density {found.ticket.density:.4g} is "
-                f"{np.median(ratios):.2f} times as fast{how} as its dense network, for batches of "
-                f"{found.batch}."
+                f"{found.recipe} at density {found.density:.4g} is {np.median(ratios):.2f} times "
+                f"as fast{how} as its dense network, for batches of {found.batch}."
             )
 
 
-def break_even(found: Timed, dense: Round) -> str:
+def break_even(found: Timed) -> str:
     """Return after how many images the seconds of finding a ticket are won back, with the interval
     that follows from that of its speed-up."""
-    spent = found.ticket.metrics[metrics.STEPS_SPENT.name] - dense.metrics[metrics.STEPS_SPENT.name]
-    seconds = spent * dense.seconds["train"] / dense.metrics[metrics.STEPS_SPENT.name]
     image = plain.median(found.dense) * CALLS
 
     def images(speed_up: float) -> float:
         saved = image * (1 - 1 / speed_up)
-        return seconds / saved if saved > 0 else math.inf
+        return found.finding / saved if saved > 0 else math.inf
 
-    low, high = median_interval(found.ratios["ticket"])
+    low, high = found.interval
     if low <= 1:
         return "never shown"
     ends = f"[{images(high):,.0f}, {images(low):,.0f}]"
     return f"{images(float(np.median(found.ratios['ticket']))):,.0f} {ends}"
 
 
+def again(path: Path) -> Section:
+    """Return the timed table of timings that are kept in a file."""
+    kept = json.loads(path.read_text())
+    return timed_section([Timed(**each) for each in kept["timings"]], kept["on"])
+
+
 def main() -> int:
-    """Write the tables; return the exit code."""
+    """Write the tables, and the timings from which the timed one is made; return the exit code."""
     wanted = asked(Asked, sys.argv[1:], "python analysis/efficiency.py", __doc__ or "")
     recorded = Recorded(wanted.uri, wanted.experiment)
     torch.set_num_threads(1)
-    made = [*sections(recorded, wanted.call), timed_section(recorded.of(wanted.call), wanted.out)]
-    print("\n".join(write(made, Path(wanted.out) / "reports" / recorded.name)))
+    made = list(sections(recorded, wanted.call))
+    found = [asdict(each) for each in timings(recorded.of(wanted.call), wanted.out)]
+    machine = f"a CPU with {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+    folder = Path(wanted.out) / "reports" / recorded.name
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "timings.json"
+    kept.write_text(json.dumps({"on": machine, "timings": found}))
+    print("\n".join(write([*made, again(kept)], folder)))
     return 0
 
 

@@ -7,15 +7,16 @@ error. So every network is set beside dense networks of its own seed, of fewer a
 steps, and what is told is delta: by how much its error under stress lies above the line through
 theirs, at its own clean error. A ticket is not less robust where the upper bound of delta is below
 5 %, and more robust where it is below zero. No number is made from outside of the dense networks'
-range. Attacks must pass five checks first (Carlini et al. 2019, arXiv 1902.06705), or nothing is
-said of them. All claims of the page are one family (Holm), with two draws of the dense network as
-negative controls. Reads MLflow only; writes tables, figures and sentences to
+range. A network's attacks must pass five checks first (Carlini et al. 2019, arXiv 1902.06705), or
+it counts as one without a value. All claims of the page are one family (Holm), with two draws of
+the dense network as negative controls. Reads MLflow only; writes tables, figures and sentences to
 <out>/reports/<experiment>/.
 """
 
 import math
 import statistics as plain
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from lthray.cli import analysis
@@ -86,7 +87,10 @@ def table(verdict: Verdict) -> list[list[str]]:
                 more = verdict.find(rb.more(stressor), recipe, density)
                 ratios = [ratio(rounds, stressor) for rounds in (evidence.dense, cell.tickets)]
                 place = [cell.recipe, f"{density:.4g}", STRESSES[stressor].label, *ratios]
-                rows.append([*place, *outcome(made), held(more)])
+                if made is None:
+                    continue
+                why = rb.silent(evidence, cell.tickets, stressor)
+                rows.append([*place, *outcome(made, why), held(more)])
     return rows
 
 
@@ -98,12 +102,10 @@ def ratio(rounds: Rounds, stressor: str) -> str:
     return f"{math.exp(plain.fmean(stressed - clean for clean, stressed in points)):.2f}"
 
 
-def outcome(made: Tested | None) -> list[str]:
-    """Return seeds, mean and bound of delta, and whether the claim holds."""
-    if made is None:
-        return [NONE, NONE, "attack invalid"]
+def outcome(made: Tested, why: str) -> list[str]:
+    """Return seeds, mean and bound of delta, and whether the claim holds; `why` there is none."""
     if not made.statement.finite:
-        return [made.statement.seeds, NONE, "no dense network is as good"]
+        return [made.statement.seeds, NONE, why]
     mean = percent(made.statement.mean)
     if made.statement.whole:
         mean += f" (< {percent(made.bound)})"
@@ -148,8 +150,14 @@ def attacks(evidence: Evidence) -> list[list[str]]:
     ]
     for name, rounds in networks(evidence).items():
         if all(metrics.OVER_RANDOM.name in r.metrics for r in rounds.values()):
-            rows.append([name, *worst(rounds), "; ".join(rb.valid(rounds, "l2")) or NONE])
+            rows.append([name, *worst(rounds), faulty(rounds)])
     return rows
+
+
+def faulty(rounds: Rounds) -> str:
+    """Return each fault of attacks, and on how many seeds it was seen."""
+    seen = Counter(fault for r in rounds.values() for fault in rb.faults(r))
+    return "; ".join(f"{fault} ({count} of {len(rounds)})" for fault, count in seen.items()) or NONE
 
 
 def networks(evidence: Evidence) -> Mapping[str, Rounds]:

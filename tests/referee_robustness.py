@@ -39,11 +39,27 @@ ARMS["small dense"] = "small_dense"
 LESS, FEWEST = math.log(1.05), 10
 
 
-def logs(r: Round, stressor: str) -> tuple[float, float]:
-    """Return the logs of the clean error and of that under a stressor."""
+def logs(r: Round, stressor: str) -> tuple[float, float] | None:
+    """Return the logs of the clean error and of that under a stressor; None if it says nothing."""
+    if stressor in ATTACKS and not is_valid(r):
+        return None
     prefix = f"robust/{stressor}_"
     errors = [value for name, value in r["metrics"].items() if name.startswith(prefix)]
     return math.log(r["metrics"]["robust/clean"]), float(np.mean(np.log(errors)))
+
+
+def is_valid(r: Round) -> bool:
+    """Return whether the attacks on a network pass every check."""
+    m = r["metrics"]
+    errors = [m[f"robust/l2_{radius}"] for radius in ("0.05", "0.1", "0.2")]
+    checks = [
+        errors == sorted(errors),
+        m["attack/over_random"] > 2,
+        m["attack/longer"] <= 1.02,
+        m["attack/huge"] > 2,
+        m.get("attack/transferred", 0) <= errors[1],
+    ]
+    return all(checks)
 
 
 def is_measured(r: Round) -> bool:
@@ -56,36 +72,28 @@ class Robust(Page):
 
     def delta(self, setting: Setting, seed: int, r: Round, stressor: str) -> float:
         """Return how far a network lies above the line through dense networks of its seed."""
-        beside = [
-            logs(dense[seed], stressor)
-            for other, dense in self.dense.items()
-            if other[0] == setting[0] and seed in dense and is_measured(dense[seed])
-        ]
+        beside, point = self.anchors(setting, seed, stressor), logs(r, stressor)
+        if point is None or len(beside) < FEWEST:
+            return math.nan
         clean, stressed = np.array(beside).T
-        at, under = logs(r, stressor)
-        if len(beside) < FEWEST or not clean.min() <= at <= clean.max():
+        at, under = point
+        if not clean.min() <= at <= clean.max():
             return math.nan
         line = stats.linregress(clean, stressed)
         return float(under - line.intercept - line.slope * at)
 
+    def anchors(self, setting: Setting, seed: int, stressor: str) -> list[tuple[float, float]]:
+        """Return the logs of the dense networks of a seed that say something."""
+        points = [
+            logs(dense[seed], stressor)
+            for other, dense in self.dense.items()
+            if other[0] == setting[0] and seed in dense and is_measured(dense[seed])
+        ]
+        return [point for point in points if point]
+
     def deltas(self, setting: Setting, rounds: dict[int, Round], stressor: str) -> By:
         """Return delta by seed."""
         return {seed: self.delta(setting, seed, r, stressor) for seed, r in rounds.items()}
-
-    def is_valid(self, setting: Setting) -> bool:
-        """Return whether the attacks on the dense networks pass every check."""
-        for r in self.dense[setting].values():
-            m = r["metrics"]
-            errors = [m[f"robust/l2_{radius}"] for radius in ("0.05", "0.1", "0.2")]
-            checks = [
-                errors == sorted(errors),
-                m["attack/over_random"] > 2,
-                m["attack/longer"] <= 1.02,
-                m["attack/huge"] > 2,
-            ]
-            if not all(checks):
-                return False
-        return True
 
     @property
     def measured(self) -> list[Place]:
@@ -100,8 +108,6 @@ class Robust(Page):
             found |= {(place, name): one for name, one in self.claims(place).items()}
         for stressor in LABELS:
             for place in self.measured:
-                if stressor in ATTACKS and not self.is_valid(place[0]):
-                    continue
                 values = self.deltas(place[0], self.arms[place]["none"], stressor)
                 found[place, f"not less {stressor}"] = values, LESS
                 found[place, f"more {stressor}"] = values, 0.0
@@ -118,7 +124,9 @@ class Robust(Page):
 
     def ratio(self, rounds: dict[int, Round], stressor: str) -> str:
         """Return the error under a stressor over the clean one, a geometric mean."""
-        points = [logs(r, stressor) for r in rounds.values()]
+        points = [point for r in rounds.values() if (point := logs(r, stressor))]
+        if not points:
+            return NONE
         return f"{math.exp(np.mean([under - clean for clean, under in points])):.2f}"
 
     def rows(self) -> Iterator[list[str]]:
@@ -128,16 +136,13 @@ class Robust(Page):
             for stressor, label in LABELS.items():
                 ratios = [self.ratio(r, stressor) for r in (self.dense[place[0]], tickets)]
                 row = [place[1], place[2], label, *ratios]
-                if (place, f"not less {stressor}") not in self.family:
-                    yield [*row, NONE, NONE, "attack invalid", NONE]
-                    continue
                 values = list(self.family[place, f"not less {stressor}"][0].values())
                 finite = [value for value in values if math.isfinite(value)]
                 seeds = str(len(values))
                 if len(finite) < len(values):
                     seeds = f"{len(finite)} of {len(values)}"
                 if not finite:
-                    yield [*row, seeds, NONE, "no dense network is as good", NONE]
+                    yield [*row, seeds, NONE, self.silent(place[0], tickets, stressor), NONE]
                     continue
                 shown = f"{math.expm1(math.fsum(finite) / len(finite)):+.1%}"
                 if len(finite) == len(values):
@@ -148,6 +153,14 @@ class Robust(Page):
                     for name in ("not less", "more")
                 ]
                 yield [*row, seeds, shown, *held]
+
+    def silent(self, setting: Setting, rounds: dict[int, Round], stressor: str) -> str:
+        """Return why no seed has a value."""
+        if not any(logs(r, stressor) for r in rounds.values()):
+            return "attack invalid"
+        if all(len(self.anchors(setting, seed, stressor)) < FEWEST for seed in rounds):
+            return "too few dense networks"
+        return "no dense network is as good"
 
     def controls(self) -> Iterator[list[str]]:
         """Yield the rows of the table of controls."""

@@ -48,12 +48,15 @@ PAGES = {
     "connections": "rewinding",
     "transfer": "transfer",
     "parts": "transfer",
+    "efficiency": "efficiency",
+    "timed": "efficiency",
     "robustness": "robustness",
     "controls": "robustness",
     "attacks": "robustness",
     "stress": "robustness",
 }
 """Section -> the analysis that makes it."""
+TIMED, KEPT = "timed", "timings.json"  # seconds cannot be made from trials: they are kept
 RECORDED = "Recorded: "  # how the line begins that says when and how trials were made
 BY = ("prune.criterion", "rewind.rule", "objective.name")
 """Words by which frequencies are told apart."""
@@ -94,7 +97,9 @@ def add(report: Path) -> None:
                 ("_claims", "_margins")
             ):
                 (folder / path.name).write_bytes(path.read_bytes())
-        (folder / "trials.json").write_bytes((report / "trials.json").read_bytes())
+        for name in ("trials.json", KEPT):
+            if (report / name).is_file():
+                (folder / name).write_bytes((report / name).read_bytes())
         return
     known = {trial.id: trial for trial in recorded(folder)}
     before = len(known)
@@ -133,6 +138,8 @@ def made(folder: Path) -> Iterator[Section]:
         for section in analysis(page)["sections"](study, **words):
             if section.name in names:
                 yield section
+    if TIMED in names:
+        yield analysis(PAGES[TIMED])["again"](folder / KEPT)
 
 
 def write(folder: Path, section: Section) -> None:

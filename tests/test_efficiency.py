@@ -83,29 +83,40 @@ def test_masked_weights_execute_all_operations_and_channels_only_what_is_left(ta
             assert row["as CSR [95 %]"] != "–"
 
 
-DENSE = SimpleNamespace(metrics={"cost/steps_spent": 100}, seconds={"train": 10.0})
-
-
 def timing(seconds: float, speed_up: float):
-    """Return a timing of a ticket that took 300 steps to find, beside 100 of its dense network."""
-    ticket = SimpleNamespace(metrics={"cost/steps_spent": 300})
+    """Return a timing of a ticket that took 20 seconds to find."""
     ratios = {"ticket": [speed_up] * 30, "dense twice": [1.0] * 30}
-    return PAGE["Timed"](ticket, 64, [seconds] * 30, ratios, 1.0, 1.0)
+    return PAGE["Timed"]("overall", 0.1, 0.2, 0.25, 64, [seconds] * 30, ratios, 1.0, 1.0, 20.0)
+
+
+def test_finding_a_ticket_is_paid_at_the_pace_of_its_dense_network():
+    dense, ticket = (
+        SimpleNamespace(metrics={"cost/steps_spent": steps}, seconds={"train": 10.0})
+        for steps in (100, 300)
+    )
+    assert PAGE["finding"](ticket, dense) == pytest.approx(20.0)
+
+
+def test_the_timed_table_is_made_again_of_what_is_kept(tables, out):
+    made = PAGE["again"](out / "reports" / "saved.digits" / "timings.json")
+    assert [dict(zip(made.table[0], row, strict=True)) for row in made.table[1:]] == tables["timed"]
+
+
+def test_a_speed_up_stands_beside_the_reduction_of_operations():
+    head = list(PAGE["TIMED"])
+    assert PAGE["row"](timing(0.01, 3.0))[head.index("speed-up x executed")] == "0.75"
 
 
 def test_a_ticket_pays_after_the_seconds_of_finding_it_are_saved():
-    """Finding took 200 steps of .1 s; an image of 50 calls takes .5 s, and half of it is saved."""
-    assert PAGE["break_even"](timing(0.01, 2.0), DENSE) == "80 [80, 80]"
-    assert PAGE["break_even"](timing(0.01, 1.0), DENSE) == "never shown"
-    assert PAGE["break_even"](timing(0.01, 0.5), DENSE) == "never shown"
+    """Finding took 20 s; an image of 50 calls takes .5 s, and half of it is saved."""
+    assert PAGE["break_even"](timing(0.01, 2.0)) == "80 [80, 80]"
+    assert PAGE["break_even"](timing(0.01, 1.0)) == "never shown"
+    assert PAGE["break_even"](timing(0.01, 0.5)) == "never shown"
 
 
-def test_only_a_lower_bound_above_the_margin_is_called_faster(out):
-    trial = lthray.results(out=str(out))["trial"].iloc[0]
-    ticket = lthray.load(trial, out=str(out))
+def test_only_a_lower_bound_above_the_margin_is_called_faster():
     for speed_up, told in ((1.5, 1), (1.05, 0), (1.0, 0)):
-        found = replace(timing(0.01, speed_up), ticket=ticket)
-        assert len(list(PAGE["faster"](found))) == told
+        assert len(list(PAGE["faster"](timing(0.01, speed_up)))) == told
     twice = {"ticket": [1.0] * 30, "dense twice": [2.0] * 30}
-    assert not list(PAGE["faster"](replace(timing(0.01, 1.0), ticket=ticket, ratios=twice)))
+    assert not list(PAGE["faster"](replace(timing(0.01, 1.0), ratios=twice)))
     assert PAGE["shown"]([1.0] * 5).endswith("[-inf, inf]")

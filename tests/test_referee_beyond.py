@@ -8,6 +8,7 @@ import pytest
 
 from lthray.config.labels import recipe_of
 from lthray.config.trial import TrialConfig
+from lthray.core import metrics
 from lthray.findings import sections
 
 from . import referee_robustness, referee_transfer, test_robustness, test_transfer
@@ -36,9 +37,17 @@ def stressed():
     return found
 
 
+def failed():
+    """The same, but attacks on one ticket, and on two dense networks of another seed, fail."""
+    name = metrics.LONGER_ATTACK.name
+    found = test_robustness.with_fault(stressed(), name, {1}, tickets=True)
+    return test_robustness.with_fault(found, name, {4}, tickets=False)
+
+
 CASES = {
     "transfer": (test_transfer.PAGE, transfers, referee_transfer),
     "robustness": (test_robustness.PAGE, stressed, referee_robustness),
+    "attacks": (test_robustness.PAGE, failed, referee_robustness),
 }
 
 

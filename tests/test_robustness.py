@@ -29,13 +29,12 @@ from lthray.measure.stress import (
     attacked,
     changed,
     gradient,
-    jittered,
     projected,
-    unsettled,
     views,
 )
 from lthray.task import data
 from lthray.task.objectives import OBJECTIVES, PREDICTIONS
+from lthray.task.samplers import jittered, unsettled
 from lthray.trial.recipe import trajectory
 
 from .conftest import making_of, rounds, tiny
@@ -252,7 +251,7 @@ def test_every_stressor_is_measured_of_dense_network_ticket_and_control(store):
             assert all(error > 0 for error in rb.severities(r, name))
         assert r.metrics[metrics.HUGE_ATTACK.name] > 1
         assert (metrics.TRANSFERRED.name in r.metrics) == (r.index > 0)
-        assert "stress_l2" in r.files
+        assert {"stress_l2", "stress_blur"} <= set(r.files)
     own = rb.severities(found[1], "l2")[1]
     assert found[1].metrics[metrics.TRANSFERRED.name] != pytest.approx(own)
 
@@ -271,7 +270,8 @@ def test_stress_is_measured_of_stored_networks_and_trains_nothing(store, monkeyp
     making, chosen = making_of(tiny(**STRESSED), store)
     monkeypatch.setattr(type(making), "learner", lambda *_: pytest.fail("something is trained"))
     for rung in chosen.rungs:
-        making.make(rung.measures["robust"])
+        for name in ("robust", "attack"):
+            making.make(rung.measures[name])
     assert len(plain) == len(chosen.rungs)
 
 
@@ -279,7 +279,7 @@ def test_classifiers_are_not_asked():
     from .conftest import lenet
 
     rung = trajectory(lenet(measure__robust=8)).rungs[1]
-    assert "robust" not in rung.measures
+    assert not {"robust", "attack", "transferred"} & set(rung.measures)
 
 
 # at matched clean error
@@ -392,31 +392,56 @@ def test_claims_follow_the_planted_difference():
                 assert tested.holds == more
 
 
-@pytest.mark.parametrize(
-    ("metric", "value"),
-    [
-        (metrics.OVER_RANDOM, 1.0),
-        (metrics.LONGER_ATTACK, 1.1),
-        (metrics.HUGE_ATTACK, 1.5),
-        (metrics.STRESSED, 9.0),
-    ],
-)
-def test_an_attack_that_is_not_valid_says_nothing(metric, value):
-    found = recorded(0.0)
-    name = metric.name
-    if metric is metrics.STRESSED:
-        name = metric.of(stressor="l2", severity="0.05")  # larger than at a larger radius
+FAULTS = {
+    metrics.OVER_RANDOM.name: 1.0,
+    metrics.LONGER_ATTACK.name: 1.1,
+    metrics.HUGE_ATTACK.name: 1.5,
+    metrics.TRANSFERRED.name: 9.0,
+    metrics.STRESSED.of(stressor="l2", severity="0.05"): 9.0,  # larger than at a larger radius
+}
+
+
+def with_fault(found, name: str, seeds, tickets: bool):
+    """Let attacks on the tickets, or on two of the dense networks of these seeds, fail a check."""
     for each in found:
-        for r in each.rounds[:1]:
-            r.metrics[name] = value
-    verdict = verdict_of(found)
-    names = {t.statement.name for t in verdict.claims}
-    assert rb.not_less("l2") not in names
-    assert rb.not_less("linf") not in names
-    assert rb.not_less("blur") in names
-    made = page(found)
-    rows = [row for row in made["robustness"].table if "attack in L2" in row]
-    assert all("attack invalid" in row for row in rows)
+        if each.point.seed not in seeds or each.point.control != "none":
+            continue
+        steps = each.point.config.get("train.steps")
+        if tickets:
+            chosen = each.rounds[1:]
+        else:
+            chosen = each.rounds[:1] * (steps in (round(SHARES[0] * STEPS), 2 * STEPS))
+        for r in chosen:
+            r.metrics[name] = FAULTS[name]
+    return found
+
+
+def rows_of(found, label: str):
+    return [row[5:] for row in page(found)["robustness"].table if label in row]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_ticket_whose_attack_is_not_valid_is_a_seed_without_a_value(name):
+    found = with_fault(recorded(0.0, noise=0.002), name, {2}, tickets=True)
+    held = {t.statement.name for t in verdict_of(found).claims if t.holds}
+    assert rb.not_less("blur") in held
+    assert not {rb.not_less("l2"), rb.not_less("linf")} & held
+    seeds, mean, held_cell, _ = rows_of(found, "attack in L2")[0]
+    assert (seeds, held_cell) == (f"5 of {SEEDS}", "–")
+    assert "<" not in mean  # no bound is told of a part of the seeds
+    table = page(found)["attacks"].table
+    assert table[1][-1] == "–"
+    assert all(row[-1].endswith(f"(1 of {SEEDS})") for row in table[2:])
+
+
+def test_why_nothing_is_told_of_an_attack():
+    name, everyone = metrics.LONGER_ATTACK.name, set(range(SEEDS))
+    tickets = with_fault(recorded(0.0), name, everyone, tickets=True)
+    dense = with_fault(recorded(0.0), name, everyone, tickets=False)
+    for found, why in ((tickets, "attack invalid"), (dense, "too few dense networks")):
+        for row in rows_of(found, "attack in L2"):
+            assert row == [f"0 of {SEEDS}", "–", why, "–"]
+        assert all("yes" in row for row in rows_of(found, "blur"))
 
 
 def test_dense_networks_of_other_budgets_are_called_as_robust(quick):

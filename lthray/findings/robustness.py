@@ -13,7 +13,8 @@ lies outside of theirs, or that stands beside fewer than ten.
     more robust to X        it lies below 0
     X robust by chance      a second dense network is more robust: a negative control, and false
 
-An attack that fails one of its checks says nothing, and no claim on it is made.
+An attack that fails one of its checks says nothing of its network: a dense network is no anchor
+then, and a ticket's seed has no value, so that no claim on the tickets holds.
 """
 
 import math
@@ -58,9 +59,14 @@ def severities(r: Round, stressor: str) -> list[float]:
 
 
 def logs(r: Round, stressor: str) -> tuple[float, float] | None:
-    """Return the logs of the clean error and of that under a stressor; None if not measured."""
+    """Return the logs of the clean error and of that under a stressor.
+
+    None where they are not measured, or an attack is not valid.
+    """
     errors, clean = severities(r, stressor), r.metrics.get(metrics.CLEAN_ERROR.name)
     if clean is None or not errors or min(errors) <= 0:
+        return None
+    if STRESSES[stressor].attack and faults(r):
         return None
     return math.log(clean), float(np.log(errors).mean())
 
@@ -123,11 +129,13 @@ def faults(r: Round) -> list[str]:
     return [fault for fault, holds in checks.items() if not holds]
 
 
-def valid(rounds: Rounds, stressor: str) -> list[str]:
-    """Return why nothing is said of a stressor: of an attack, each fault on some seed."""
-    if not STRESSES[stressor].attack:
-        return []
-    return sorted({fault for r in rounds.values() for fault in faults(r)})
+def silent(evidence: Evidence, rounds: Rounds, stressor: str) -> str:
+    """Return why no network of several seeds has a value under a stressor."""
+    if not any(logs(r, stressor) for r in rounds.values()):
+        return "attack invalid" if STRESSES[stressor].attack else "not measured"
+    if all(len(anchors(evidence, seed, stressor)) < ANCHORS for seed in rounds):
+        return "too few dense networks"
+    return "no dense network is as good"
 
 
 def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
@@ -138,8 +146,7 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
     if not measured(evidence):
         return
     for stressor in STRESSES:
-        if not valid(evidence.dense, stressor):
-            yield from _on(evidence, stressor)
+        yield from _on(evidence, stressor)
 
 
 def _on(evidence: Evidence, stressor: str) -> Iterator[Statement]:

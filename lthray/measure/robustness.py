@@ -23,6 +23,8 @@ from lthray.measure.stress import (
     STRESSORS,
     View,
     attacked,
+    besieged,
+    errors_of,
     gradient,
     mean_log,
     reach,
@@ -34,43 +36,53 @@ FEWER = 5  # one image of so many is attacked with more steps
 LONGER = 5  # times the steps
 HUGE = 20.0  # radius of an attack without bounds, in units of the noise
 COLUMNS = 8  # images of a sheet
-YIELDS = (
-    metrics.CLEAN_ERROR,
-    metrics.STRESSED,
-    metrics.OVER_RANDOM,
-    metrics.LONGER_ATTACK,
-    metrics.HUGE_ATTACK,
-    metrics.GRADIENT,
-)
-"""Metrics of `robust`."""
+MIDDLE = 1  # place of the radius at which attacks are checked
 
 
 def robust(spec: Spec, trained: Network, plain: Any, *others: Any) -> Measured:
-    """Measure the error of a denoiser under every stressor, and what its attacks are worth.
+    """Measure the error of a denoiser under every stressor that is no attack.
 
     `plain` and `others` are samples without and with the stressors of sampling.
     """
     seen = _views(spec, trained)
-    layers = list(trained.workshop.shapes)
-    found = stressed(seen, layers)
+    found = stressed(seen, list(trained.workshop.shapes))
     clean = torch.stack([_errors(view) for view in seen])
     errors = {name: mean_log(by_image).tolist() for name, by_image in found.items()}
-    errors |= moved(plain, iter(others))
     measured = {metrics.CLEAN_ERROR.name: float(mean_log(clean))}
-    for name, row in STRESSES.items():
-        for severity, error in zip(row.severities, errors[name], strict=True):
-            measured[metrics.STRESSED.of(stressor=name, severity=f"{severity:g}")] = error
-    in_pixels = trained.images.images.dtype == torch.uint8
-    pictures = pictured(seen[-1]) if in_pixels else {}
-    return Measured(measured | validity(seen, found), files=pictures)
+    measured |= _named(errors | moved(plain, iter(others)))
+    return Measured(measured, files=pictured(trained, seen[-1], attacks=False))
 
 
-def transferred(spec: Spec, trained: Network, dense: Network) -> Measured:
+def attack(spec: Spec, trained: Network) -> Measured:
+    """Measure the error of a denoiser under attack, and what the attacks are worth.
+
+    The inputs that an attack in L2 of middle radius has found, [levels, n, C, H, W], are kept.
+    """
+    seen = _views(spec, trained)
+    inputs = besieged(seen)
+    found = {name: errors_of(seen, each) for name, each in inputs.items()}
+    attacks = {name: mean_log(found[name]).tolist() for name in STRESSES if name in found}
+    return Measured(
+        _named(attacks) | validity(seen, found),
+        {"attacked": inputs["l2"][MIDDLE]},
+        pictured(trained, seen[-1], attacks=True),
+    )
+
+
+def transferred(spec: Spec, trained: Network, dense: Measured) -> Measured:
     """Measure the error of a network under the attack that was made on its dense network."""
-    errors = []
-    for own, other in zip(_views(spec, trained), _views(spec, dense), strict=True):
-        errors.append(_errors(own, _attack(other, RADII[1])))
-    return Measured({metrics.TRANSFERRED.name: float(mean_log(torch.stack(errors)))})
+    seen = _views(spec, trained)
+    errors = errors_of(seen, dense.arrays["attacked"].to(seen[0].z.device)[None])
+    return Measured({metrics.TRANSFERRED.name: float(mean_log(errors)[0])})
+
+
+def _named(errors: dict[str, list[float]]) -> dict[str, float]:
+    """Return metrics of stressor -> error by severity."""
+    measured = {}
+    for name, found in errors.items():
+        for severity, error in zip(STRESSES[name].severities, found, strict=True):
+            measured[metrics.STRESSED.of(stressor=name, severity=f"{severity:g}")] = error
+    return measured
 
 
 def moved(plain: Any, others: Iterator[Any]) -> dict[str, list[float]]:
@@ -92,16 +104,19 @@ def _distance(one: Any, other: Any) -> float:
     return max(float(apart.square().mean()), 1 / 127.5**2 / 12)
 
 
-def pictured(view: View) -> dict[str, bytes]:
-    """Return stressor -> a sheet of some images at one level, for each stressor on inputs.
+def pictured(trained: Network, view: View, attacks: bool) -> dict[str, bytes]:
+    """Return stressor -> a sheet of some images at one level, for attacks or for all other
+    stressors on inputs; none of latents.
 
     Below the images stands what the network makes of them without stress, then for each severity
     what it is given and what it makes of that.
     """
+    sheets: dict[str, bytes] = {}
+    if trained.images.images.dtype != torch.uint8:
+        return sheets
     few = view.part(slice(COLUMNS))
-    sheets = {}
     for name, row in STRESSORS.items():
-        if row.inputs is None:
+        if row.inputs is None or bool(row.norm) != attacks:
             continue
         rows = [few.x, _made(few, few.z)]
         for severity in STRESSES[name].severities:
@@ -124,8 +139,8 @@ def validity(seen: list[View], found: dict[str, Tensor]) -> dict[str, float]:
     """
     middle = len(seen) // 2
     some = seen[middle].part(slice(None, None, FEWER))
-    short = found["l2"][1, middle, ::FEWER].mean()
-    longer = _errors(some, _attack(some, RADII[1], LONGER)).mean()
+    short = found["l2"][MIDDLE, middle, ::FEWER].mean()
+    longer = _errors(some, _attack(some, RADII[MIDDLE], LONGER)).mean()
     huge = _errors(some, _attack(some, HUGE)).mean()
     slopes = [gradient(view.errors, view.z).flatten(1).norm(dim=1).mean() for view in seen]
     margins = [_surplus(found[name], found[f"{name}_random"]) for name in ("l2", "linf")]

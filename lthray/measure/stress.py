@@ -11,7 +11,6 @@ steps of 2.5 radius / steps; of all restarts each image keeps the one of largest
 """
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -184,7 +183,7 @@ STRESSORS: dict[str, Stressor] = {
     "start": Stressor(),
     "steps": Stressor(),
 }
-"""Name -> what is done; the last two act on sampling (`unsettled`)."""
+"""Name -> what is done; the last two act on sampling (`samplers.unsettled`)."""
 
 
 def changed(
@@ -199,56 +198,53 @@ def changed(
     return other
 
 
-def unsettled(
-    network: nn.Module, bank: Tensor, stressor: str, severity: float
-) -> tuple[nn.Module, Tensor]:
-    """Return a denoiser and the noise that samples begin from, as a stressor of sampling has them.
-
-    start moves the noise; steps adds noise to what the denoiser sees at every call.
-    """
-    if stressor == "steps":
-        return jittered(network, severity), bank
-    aside = fixed_noise(bank.shape, "stress", "start", device=bank.device)
-    return network, bank + severity * aside
-
-
-def jittered(network: nn.Module, sigma: float) -> nn.Module:
-    """Return a copy of a denoiser that sees its images with noise, other noise at every call."""
-    other, calls = copy.deepcopy(network), itertools.count()
-
-    def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, *told = inputs
-        noise = fixed_noise(x.shape, "jitter", next(calls), device=x.device)
-        return (x + sigma * noise, *told)
-
-    other.register_forward_pre_hook(add)
-    return other
-
-
 def stressed(seen: Sequence[View], layers: Sequence[str]) -> dict[str, Tensor]:
     """Return stressor -> error of each image at each severity and level, [severities, levels, n].
 
-    These are the stressors on inputs and on weights; `layers` are the weights that are changed. An
-    attack has its random twin beside it, as the name and "_random".
+    These are the stressors on inputs and on weights, but for attacks; `layers` are the weights that
+    are changed.
     """
     found: dict[str, Tensor] = {}
     with torch.no_grad():
         for name, row in STRESSORS.items():
             severities = STRESSES[name].severities
-            if row.inputs:
-                found[name] = _on_inputs(seen, row.inputs, severities)
-            if row.norm:
-                noise = partial(_at_random, row.norm)
-                found[f"{name}_random"] = _on_inputs(seen, noise, severities)
+            if row.inputs and not row.norm:
+                found[name] = errors_of(seen, inputs_of(seen, row.inputs, severities))
             if row.weights:
                 found[name] = _on_weights(seen, layers, row.weights, severities)
     return found
 
 
-def _on_inputs(
+def besieged(seen: Sequence[View]) -> dict[str, Tensor]:
+    """Return attack -> inputs of largest error, [severities, levels, n, C, H, W].
+
+    Random noise of the same sizes stands beside an attack, as its name and "_random".
+    """
+    found: dict[str, Tensor] = {}
+    for name, row in STRESSORS.items():
+        if row.norm and row.inputs:
+            severities = STRESSES[name].severities
+            found[name] = inputs_of(seen, row.inputs, severities)
+            found[f"{name}_random"] = inputs_of(seen, partial(_at_random, row.norm), severities)
+    return found
+
+
+def inputs_of(
     seen: Sequence[View], given: Callable[[View, float], Tensor], severities: Sequence[float]
 ) -> Tensor:
-    return torch.stack([torch.stack([v.errors(given(v, s)) for v in seen]) for s in severities])
+    """Return what a denoiser is given, [severities, levels, n, C, H, W]."""
+    return torch.stack([torch.stack([given(view, s) for view in seen]) for s in severities])
+
+
+def errors_of(seen: Sequence[View], inputs: Tensor) -> Tensor:
+    """Return the error of each input, [severities, levels, n]."""
+    with torch.no_grad():
+        return torch.stack(
+            [
+                torch.stack([view.errors(z) for view, z in zip(seen, levels, strict=True)])
+                for levels in inputs
+            ]
+        )
 
 
 def _on_weights(

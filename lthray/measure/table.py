@@ -131,7 +131,7 @@ def floor(spec: Spec, latents: Any, pixels: Any, judge: quality.Referee) -> Meas
 
 PANEL = ("measure.split", "measure.images", "measure.timesteps")
 LAYERS = ("prune.layers",)
-STRESS = ("measure.split", "measure.robust", "measure.attack")
+STRESS = ("measure.split", "measure.robust")
 
 MEASURES: dict[str, Measure] = {
     "loss": Measure(
@@ -242,12 +242,25 @@ MEASURES: dict[str, Measure] = {
     "robust": Measure(
         ("network", "stressed samples"),
         robustness.robust,
-        robustness.YIELDS,
+        (metrics.CLEAN_ERROR, metrics.STRESSED),
         STRESS,
         lambda asked: asked.measure.robust > 0 and asked.denoises,
     ),
+    "attack": Measure(
+        ("network",),
+        robustness.attack,
+        (
+            metrics.STRESSED,
+            metrics.OVER_RANDOM,
+            metrics.LONGER_ATTACK,
+            metrics.HUGE_ATTACK,
+            metrics.GRADIENT,
+        ),
+        (*STRESS, "measure.attack"),
+        lambda asked: asked.measure.robust > 0 and asked.denoises,
+    ),
     "transferred": Measure(
-        ("network", "dense"),
+        ("network", "dense attack"),
         robustness.transferred,
         (metrics.TRANSFERRED,),
         STRESS,

@@ -4,6 +4,8 @@ All samplers begin with equal noise, so that the images of two networks, or of t
 compared one by one. A sampler's budget is its number of network calls.
 """
 
+import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lthray.config.parts import Objective
-from lthray.core.random import generator
+from lthray.core.random import fixed_noise, generator
 from lthray.task.objectives import (
     OBJECTIVES,
     PREDICTIONS,
@@ -278,3 +280,29 @@ SAMPLERS: dict[str, Sampler] = {
     ),
     "heun": Sampler(scheduler=_heun, steps_of_calls=_two_calls_a_step, label="Heun"),
 }
+
+
+def unsettled(
+    network: nn.Module, bank: Tensor, stressor: str, severity: float
+) -> tuple[nn.Module, Tensor]:
+    """Return a denoiser and the noise that samples begin from, as a stressor of sampling has them.
+
+    start moves the noise; steps adds noise to what the denoiser sees at every call.
+    """
+    if stressor == "steps":
+        return jittered(network, severity), bank
+    aside = fixed_noise(bank.shape, "stress", "start", device=bank.device)
+    return network, bank + severity * aside
+
+
+def jittered(network: nn.Module, sigma: float) -> nn.Module:
+    """Return a copy of a denoiser that sees its images with noise, other noise at every call."""
+    other, calls = copy.deepcopy(network), itertools.count()
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *told = inputs
+        noise = fixed_noise(x.shape, "jitter", next(calls), device=x.device)
+        return (x + sigma * noise, *told)
+
+    other.register_forward_pre_hook(add)
+    return other

@@ -67,7 +67,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "align": (*_CUT, "core.kernels", "prune.matching", "prune.transfer", *_RUN),
     "train": ("trial.begins", *_BEGIN, *_RUN),
     "curve": ("trial.along", *_LOSS, *_RUN),
-    "sample": ("task.samplers", "measure.stress", "prune.regimes", *_TASK, *_PRUNE),
+    "sample": ("task.samplers", "prune.regimes", *_TASK, *_PRUNE),
     "measure": (
         "prune.budgets",
         "prune.regimes",

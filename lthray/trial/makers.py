@@ -23,10 +23,9 @@ from lthray.core.task import to_bytes
 from lthray.core.ticket import Mask, Ticket, TrialFailed
 from lthray.measure import loss, quality
 from lthray.measure.rows import Measured
-from lthray.measure.stress import unsettled
 from lthray.measure.table import MEASURES
 from lthray.task import data, networks
-from lthray.task.samplers import sample
+from lthray.task.samplers import sample, unsettled
 from lthray.trial.begins import (
     control,
     given_mask,
