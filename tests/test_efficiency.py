@@ -117,6 +117,11 @@ def test_a_ticket_pays_after_the_seconds_of_finding_it_are_saved():
 def test_only_a_lower_bound_above_the_margin_is_called_faster():
     for speed_up, told in ((1.5, 1), (1.05, 0), (1.0, 0)):
         assert len(list(PAGE["faster"](timing(0.01, speed_up)))) == told
+    noisy = {"ticket": [1.2] * 30, "dense twice": [1.15] * 30}  # timing alone does as much
+    assert not list(PAGE["faster"](replace(timing(0.01, 1.0), ratios=noisy)))
+    assert PAGE["break_even"](replace(timing(0.01, 1.0), ratios=noisy)) != "never shown"
+    worse = {"ticket": [1.2] * 30, "dense twice": [1.3] * 30}
+    assert PAGE["break_even"](replace(timing(0.01, 1.0), ratios=worse)) == "never shown"
     twice = {"ticket": [1.0] * 30, "dense twice": [2.0] * 30}
     assert not list(PAGE["faster"](replace(timing(0.01, 1.0), ratios=twice)))
     assert PAGE["shown"]([1.0] * 5).endswith("[-inf, inf]")

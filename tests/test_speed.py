@@ -98,9 +98,26 @@ def test_networks_take_turns_and_who_begins_changes(monkeypatch):
     order = []
     calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
     monkeypatch.setattr(speed, "_calls_of_a_turn", lambda call: 1)
-    seconds = speed.interleaved(calls, blocks=4)
-    assert "".join(order) == "abc" + "bca" + "cab" + "abc"
-    assert [len(values) for values in seconds.values()] == [4, 4, 4]
+    seconds = speed.interleaved(calls, blocks=40)
+    turns = order[::2]
+    assert turns == order[1::2]  # each is called once before it is timed
+    blocks = ["".join(turns[first : first + 3]) for first in range(0, 120, 3)]
+    assert {"".join(sorted(block)) for block in blocks} == {"abc"}
+    assert len(set(blocks)) == 6
+    assert [len(values) for values in seconds.values()] == [40, 40, 40]
+
+
+def test_what_was_called_before_is_not_felt(monkeypatch):
+    """One call leaves the next slower, as one that fills the caches does."""
+    now, last = [0.0], [""]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+
+    def call(name: str):
+        now[0] += 0.02 if last[0] in (name, "") else 0.03
+        last[0] = name
+
+    found = speed.interleaved({name: (lambda name=name: call(name)) for name in "abc"}, blocks=6)
+    assert all(each == pytest.approx([0.02] * 6) for each in found.values())
 
 
 def test_seconds_are_those_of_one_call_however_many_a_turn_has(monkeypatch):
@@ -115,7 +132,8 @@ def test_seconds_are_those_of_one_call_however_many_a_turn_has(monkeypatch):
     found = speed.interleaved(calls, blocks=3)
     assert found["short"] == pytest.approx([0.0001] * 3)
     assert found["long"] == pytest.approx([0.05] * 3)
-    assert now[0] == pytest.approx(4 * 0.0001 + 4 * 0.05 + 3 * (0.01 + 0.05))  # warm, one, turns
+    once = 0.0001 + 0.05
+    assert now[0] == pytest.approx(4 * once + 3 * (once + 0.01 + 0.05))  # warm, one; turns
 
 
 def test_the_interval_of_a_median_covers_it_in_at_least_95_per_cent():

@@ -5,6 +5,7 @@ steadier than either of its times.
 """
 
 import copy
+import random
 import time
 import warnings
 import weakref
@@ -81,15 +82,15 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Return name -> seconds of one call, once for each of `blocks`.
 
-    In a block each of `calls` has its turn, of as many calls as take `LEAST` seconds; who begins
-    changes from block to block.
+    In a block each of `calls` has its turn, of as many calls as take `LEAST` seconds. The order
+    changes from block to block, and a turn begins with a call that is not timed: nothing that was
+    called before, and filled the caches, is felt.
     """
-    names = list(calls)
     number = {name: _calls_of_a_turn(call) for name, call in calls.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for block in range(blocks):
-        first = block % len(names)
-        for name in [*names[first:], *names[:first]]:
+        for name in random.Random(block).sample(list(calls), len(calls)):
+            calls[name]()
             seconds[name].append(_timed(calls[name], number[name]) / number[name])
     return seconds
 
