@@ -86,7 +86,7 @@ def test_masked_weights_execute_all_operations_and_channels_only_what_is_left(ta
 def timing(seconds: float, speed_up: float):
     """Return a timing of a ticket that took 20 seconds to find."""
     ratios = {"ticket": [speed_up] * 30, "dense twice": [1.0] * 30}
-    return PAGE["Timed"]("overall", 0.1, 0.2, 0.25, 64, [seconds] * 30, ratios, 1.0, 1.0, 20.0)
+    return PAGE["Timed"]("overall", 0.1, 0.2, 0.25, 400, 64, [seconds] * 30, ratios, 1.0, 1.0, 20.0)
 
 
 def test_finding_a_ticket_is_paid_at_the_pace_of_its_dense_network():
@@ -117,6 +117,8 @@ def test_a_ticket_pays_after_the_seconds_of_finding_it_are_saved():
 def test_only_a_lower_bound_above_the_margin_is_called_faster():
     for speed_up, told in ((1.5, 1), (1.05, 0), (1.0, 0)):
         assert len(list(PAGE["faster"](timing(0.01, speed_up)))) == told
+    told = PAGE["timed_section"]([timing(0.01, 1.0)], "a CPU").text
+    assert told[1:] == ["overall is not shown to be faster at any density (0.1) or batch size."]
     noisy = {"ticket": [1.2] * 30, "dense twice": [1.15] * 30}  # timing alone does as much
     assert not list(PAGE["faster"](replace(timing(0.01, 1.0), ratios=noisy)))
     assert PAGE["break_even"](replace(timing(0.01, 1.0), ratios=noisy)) != "never shown"
