@@ -9,7 +9,14 @@ import pytest
 
 from lthray.findings import sections
 
-from . import referee, referee_rewinding, republish
+from . import (
+    referee,
+    referee_efficiency,
+    referee_rewinding,
+    referee_robustness,
+    referee_transfer,
+    republish,
+)
 from .published import ROOT, alike, recorded, rows
 
 README = (ROOT / "README.md").read_text()
@@ -77,7 +84,13 @@ def test_results_hold_no_place():
 # a referee who does not know the package
 
 
-REFEREES = [referee, referee_rewinding]
+REFEREES = [
+    referee,
+    referee_efficiency,
+    referee_rewinding,
+    referee_robustness,
+    referee_transfer,
+]
 
 
 @pytest.mark.parametrize("who", REFEREES)
@@ -95,6 +108,9 @@ def test_an_independent_recomputation_agrees_with_everything_that_is_published(w
         ("convergence.digits/budgets", "converged"),
         ("rewinding.digits/barriers", "dense, average"),
         ("rewinding.digits/stability", "Spearman"),
+        ("transfer.digits/transfer", "efficiency [95 %]"),
+        ("efficiency.digits/efficiency", "stored bytes"),
+        ("efficiency.mnist/timed", "images to win it back"),
     ],
 )
 def test_the_referee_sees_a_cell_that_was_changed(tmp_path, table, column):
