@@ -113,6 +113,7 @@ BAD = {
     "measure.rounds": (("last",), "valid integer"),
     "measure.perturbations": (-1, "greater than or equal to 0"),
     "measure.sensitivity": ("perhaps", "valid boolean"),
+    "measure.efficientnet": ("perhaps", "valid boolean"),
     "measure.connected": ("perhaps", "valid boolean"),
     "sigma": (0.0, "greater than 0"),
     "rates": ((), "at least 1 item"),
@@ -197,6 +198,10 @@ TOGETHER = [
     (
         {"data.name": "folder", "data.side": 8, "data.channels": 4, "measure.inception": "x"},
         "Inception sees 1 or 3 channels, not data.channels = 4",
+    ),
+    (
+        {"data.name": "folder", "data.side": 8, "data.channels": 4, "measure.efficientnet": True},
+        "EfficientNet sees 1 or 3 channels, not data.channels = 4",
     ),
     (
         {"data.name": "folder", "data.side": 8, "data.channels": 1, "data.classes": 1},

@@ -14,7 +14,7 @@ import lthray
 from lthray.config.trial import TrialConfig
 from lthray.core.metrics import Metric
 from lthray.core.store import CodeChanged, Store
-from lthray.measure import table
+from lthray.measure import deep, table
 from lthray.measure.rows import Measure, Measured
 from lthray.trial import code
 from lthray.trial.makers import KINDS
@@ -28,7 +28,9 @@ from .conftest import lenet, making_of, rounds, same, tiny
 from .golden.table import LATENT, TABLE, UNET
 
 EVERY_KIND = [
-    UNET | {"measure.samples": 320, "measure.sampling_steps": (2,), "control": "shuffle"},
+    UNET
+    | {"measure.samples": 320, "measure.sampling_steps": (2,), "control": "shuffle"}
+    | {"measure.efficientnet": True},
     LATENT | {"prune.ladder": (0.5,), "control": "perturb"},
     UNET | {"control": "small_dense", "model.channels": (16,), "rates": (0.5, 1.0)},
     UNET | {"prune.budget": "cka", "regime.name": "set", "regime.every": 1},
@@ -37,6 +39,13 @@ EVERY_KIND = [
     UNET | {"measure.robust": 4, "measure.attack": 1, "measure.sampling_steps": (2,)},
 ]
 """Trials that between them have a step of every kind."""
+
+
+@pytest.fixture(autouse=True)
+def few_pixels(monkeypatch):
+    """Let a deep extractor see few pixels of few images."""
+    monkeypatch.setattr(deep, "SIDE", 32)
+    monkeypatch.setattr(deep, "REAL", 30)
 
 
 class Sealed:

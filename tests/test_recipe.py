@@ -244,6 +244,7 @@ GOLDEN_DEFAULTS: dict[str, object] = {
     "measure.sensitivity": False,
     "measure.connected": False,
     "measure.inception": "",
+    "measure.efficientnet": False,
     "measure.robust": 0,
     "measure.attack": 20,
     "data.scrambled": False,

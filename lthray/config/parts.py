@@ -310,6 +310,9 @@ class Measure:
     inception: Annotated[str, Place()] = ""
     """Inception-v3 weights of torch-fidelity as a safetensors file, with which FID and KID are then
     taken too."""
+    efficientnet: bool = False
+    """Judge samples also by EfficientNet-Lite0 of ImageNet, which the extra `efficientnet` brings:
+    FID, KID and the perceptual distance to the dense network's images of the same noise."""
     perturbations: Whole = 0
     """Random perturbations of the weights over which sharpness is averaged, of dense networks and
     tickets in measure.rounds; 0 = none."""

@@ -165,6 +165,11 @@ DATA_OF_THE_USER = (
         lambda c: f"Inception sees 1 or 3 channels, not data.channels = {c.data.channels}",
     ),
     Rule(
+        "measure.efficientnet",
+        lambda c: c.measure.efficientnet and c.data.channels in TRANSPARENT,
+        lambda c: f"EfficientNet sees 1 or 3 channels, not data.channels = {c.data.channels}",
+    ),
+    Rule(
         "measure.samples",
         lambda c: c.measure.samples and c.data.classes == 1,
         lambda c: (

@@ -81,6 +81,9 @@ MEMORISED = Metric(
 PAIRED = Metric(
     "quality/{sampler}/paired_{extractor}", "distance to the dense network's images, in features"
 )
+PERCEPTUAL = Metric(
+    "quality/{sampler}/perceptual_{extractor}", "perceptual distance to the dense network's images"
+)
 SSIM = Metric("quality/{sampler}/ssim", "structural similarity to the dense network's images")
 NOISE_RANKS = Metric(
     "quality/{sampler}/noise_ranks", "rank correlation with the dense network of what noises give"

@@ -74,10 +74,10 @@ def sample_metrics(fakes: Tensor, referee: Referee) -> Named:
     if smaller < 10 * referee.width:
         raise ValueError(f"{smaller} images for {referee.width} features: FID needs ten a feature")
     fidelity = _fidelity(fakes, referee.real, _registered(referee), prc=True)
-    yield _name(metrics.FID, referee.name), fidelity["frechet_inception_distance"]
-    yield _name(metrics.KID, referee.name), kid(referee(fakes), referee(referee.real))
-    yield _name(metrics.PRECISION, referee.name), fidelity["precision"]
-    yield _name(metrics.RECALL, referee.name), fidelity["recall"]
+    yield named_by(metrics.FID, referee.name), fidelity["frechet_inception_distance"]
+    yield named_by(metrics.KID, referee.name), kid(referee(fakes), referee(referee.real))
+    yield named_by(metrics.PRECISION, referee.name), fidelity["precision"]
+    yield named_by(metrics.RECALL, referee.name), fidelity["recall"]
 
 
 def inception_metrics(
@@ -91,9 +91,9 @@ def inception_metrics(
     real = real[:REAL].cpu()
     subset = min(len(fakes), len(real), SUBSET)
     wanted = {"kid": True, "kid_subset_size": subset}
-    fidelity = _fidelity(_rgb(fakes), _rgb(real), inception(weights, device), **wanted)
-    yield _name(metrics.FID, "inception"), fidelity["frechet_inception_distance"]
-    yield _name(metrics.KID, "inception"), fidelity["kernel_inception_distance_mean"]
+    fidelity = _fidelity(rgb(fakes), rgb(real), inception(weights, device), **wanted)
+    yield named_by(metrics.FID, "inception"), fidelity["frechet_inception_distance"]
+    yield named_by(metrics.KID, "inception"), fidelity["kernel_inception_distance_mean"]
 
 
 def kid(a: Tensor, b: Tensor) -> float:
@@ -105,6 +105,15 @@ def kid(a: Tensor, b: Tensor) -> float:
     a, b = a.double(), b.double()
     across = _kernel_sum(a, b) / (len(a) * len(b))
     return _kernel_within(a) + _kernel_within(b) - 2 * across
+
+
+def fid(a: Tensor, b: Tensor) -> float:
+    """Return the Frechet distance of feature sets `a` [n, d] and `b` [m, d], by torch-fidelity."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    statistics = map(fid_features_to_statistics, (a, b))
+    found = fid_statistics_to_metric(*statistics, verbose=False)
+    return float(found["frechet_inception_distance"])
 
 
 def memorised(fakes: Tensor, training: Tensor, *, mirrored: bool = False) -> float:
@@ -185,7 +194,7 @@ def inception(path: str, device: torch.device | str = "cpu") -> str:
     return _register("lthray-inception", Inception)
 
 
-def _name(metric: Metric, extractor: str) -> str:
+def named_by(metric: Metric, extractor: str) -> str:
     """Return the last part of a metric's name, for the samples of any sampler."""
     return metric.of(sampler="", extractor=extractor).rpartition("/")[2]
 
@@ -280,5 +289,6 @@ def _floats(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def _rgb(images: Tensor) -> Tensor:
+def rgb(images: Tensor) -> Tensor:
+    """Return images of one or three channels as ones of three."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

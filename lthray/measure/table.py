@@ -10,7 +10,7 @@ from typing import Any
 from lthray.core import metrics
 from lthray.core.task import to_bytes
 from lthray.core.ticket import Mask
-from lthray.measure import anatomy, cost, loss, paired, probes, quality, robustness
+from lthray.measure import anatomy, cost, deep, loss, paired, probes, quality, robustness
 from lthray.measure.probes import layers_of, panel_of, words_of
 from lthray.measure.rows import Measure, Measured, Network, Spec
 from lthray.prune.coupling import small
@@ -110,6 +110,19 @@ def inception(spec: Spec, samples: Any, judge: quality.Referee, weights: Any) ->
     return Measured({f"quality/{spec['sampler']}/{name}": value for name, value in named.items()})
 
 
+def efficientnet(spec: Spec, samples: Any, extractor: deep.Extractor) -> Measured:
+    """Judge samples by FID and KID of EfficientNet-Lite0."""
+    named = deep.judged(samples.images, extractor)
+    return Measured({f"quality/{spec['sampler']}/{name}": value for name, value in named})
+
+
+def perceptual(spec: Spec, samples: Any, dense: Any, extractor: deep.Extractor) -> Measured:
+    """Compare images one by one with the dense network's, by the features of EfficientNet-Lite0."""
+    distance = extractor.distances(samples.images, dense.images).mean()
+    name = metrics.PERCEPTUAL.of(sampler=spec["sampler"], extractor=deep.NAME)
+    return Measured({name: float(distance)})
+
+
 def paired_with(spec: Spec, samples: Any, dense: Any, judge: quality.Referee) -> Measured:
     """Compare images one by one with those that the dense network makes of the same noise."""
     found, worth = paired.compared(spec["sampler"], samples.images, dense.images, judge)
@@ -195,6 +208,22 @@ MEASURES: dict[str, Measure] = {
         paired_with,
         (metrics.PAIRED, metrics.SSIM, metrics.NOISE_RANKS, metrics.NOISE_ALONE),
         asked=lambda asked: asked.examined and asked.judged and asked.index > 0,
+        per_sampler=True,
+    ),
+    "efficientnet": Measure(
+        ("samples", "efficientnet"),
+        efficientnet,
+        (metrics.FID, metrics.KID),
+        asked=lambda asked: asked.examined and asked.judged and asked.measure.efficientnet,
+        per_sampler=True,
+    ),
+    "perceptual": Measure(
+        ("samples", "dense samples", "efficientnet"),
+        perceptual,
+        (metrics.PERCEPTUAL,),
+        asked=lambda asked: (
+            asked.examined and asked.judged and asked.measure.efficientnet and asked.index > 0
+        ),
         per_sampler=True,
     ),
     "grid": Measure(

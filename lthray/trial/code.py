@@ -75,6 +75,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "measure.table",
         "measure.anatomy",
         "measure.cost",
+        "measure.deep",
         "measure.paired",
         "measure.probes",
         "measure.quality",

@@ -17,7 +17,7 @@ from lthray.trial.steps import STORED, Step
 
 Fingerprint = Mapping[str, Any]
 
-ASIDE = ("judge", "latents", "data", "file")
+ASIDE = ("judge", "deep", "latents", "data", "file")
 """Kinds that serve all networks of a study alike: where they were made sets none apart."""
 CHIPS: dict[str, Callable[[torch.device], str]] = {
     "cpu": lambda device: torch.backends.cpu.get_cpu_capability(),

@@ -21,7 +21,7 @@ from lthray.core.random import fixed_noise
 from lthray.core.store import Item
 from lthray.core.task import to_bytes
 from lthray.core.ticket import Mask, Ticket, TrialFailed
-from lthray.measure import loss, quality
+from lthray.measure import deep, loss, quality
 from lthray.measure.rows import Measured
 from lthray.measure.table import MEASURES
 from lthray.task import data, networks
@@ -160,10 +160,20 @@ def curve(step: Step, parents: Parents, implied: Implied, work: Work) -> Measure
 def judge(step: Step, parents: Parents, implied: Implied, work: Work) -> quality.Referee:
     """Make a feature extractor of a trained classifier."""
     classifier, pixels = parents
-    first = pixels.splits["train"][: quality.REAL]
-    real = to_bytes(pixels.scaled(first))
+    real = _first_images(pixels)
     network = copy.deepcopy(classifier.network())
     return quality.Referee("lenet", networks.features_of(network), real, work.device)
+
+
+def extractor(step: Step, parents: Parents, implied: Implied, work: Work) -> deep.Extractor:
+    """Load the feature extractor that was trained on ImageNet."""
+    (pixels,) = parents
+    return deep.Extractor(_first_images(pixels), work.device)
+
+
+def _first_images(pixels: data.Images) -> Tensor:
+    """Return the training images with which samples are compared, as bytes [n, C, H, W]."""
+    return to_bytes(pixels.scaled(pixels.splits["train"][: quality.REAL]))
 
 
 def samples(step: Step, parents: Parents, implied: Implied, work: Work) -> Samples:
@@ -241,6 +251,7 @@ KINDS: dict[str, Kind] = {
     "choose": Kind(choose),
     "curve": Kind(curve, pack_measured, unpack_measured),
     "judge": Kind(judge),
+    "deep": Kind(extractor),
     "sample": Kind(samples, pack_samples, unpack_samples, shared=True),
     "measure": Kind(measure, pack_measured, unpack_measured),
     "ticket": Kind(ticket, pack_measured, unpack_measured),

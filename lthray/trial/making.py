@@ -313,7 +313,7 @@ class Making:
     def forget(self) -> None:
         """Forget all objects but those that every rung needs, so that memory does not grow with the
         ladder."""
-        kept = ("data", "latents", "judge", "file", "whole")
+        kept = ("data", "latents", "judge", "deep", "file", "whole")
         for name in [name for name in self._objects if name[0] not in kept]:
             del self._objects[name]
 

@@ -98,6 +98,7 @@ class Measuring:
             digest = inputs.file_digest("measure.inception", path)
             roles["inception"] = self.sources.file("measure.inception", path, digest)
             roles["judge"] = self.sources.judge
+            roles["efficientnet"] = Step("deep", {}, (self.sources.pixels,))
         return roles
 
     def measure(self, name: str, sampler: str, rung: Rung, roles: Mapping[str, Any]) -> Step:

@@ -18,7 +18,7 @@ from lthray.config.vocabulary import FEATURES, NETWORKS, OBJECTIVES
 from lthray.core.layers import never_cut
 from lthray.core.random import drawing
 from lthray.core.ticket import TicketError, TrialFailed
-from lthray.measure import cost, quality
+from lthray.measure import cost, deep, quality
 from lthray.prune import budgets
 from lthray.prune.controls import CONTROLS
 from lthray.prune.transfer import Origin
@@ -102,6 +102,8 @@ def check(config: TrialConfig, further: Iterable[TrialConfig] = ()) -> None:
     _check_origin(workshop, config)
     if config.measure.inception:
         quality.inception(config.measure.inception)
+    if config.measure.efficientnet:
+        deep.load()
     rehearsal.rehearse((config, *further))
 
 

@@ -28,6 +28,7 @@ VERSIONS = {
     "trial": 1,
     "sample": 2,
     "judge": 1,
+    "deep": 1,
     "curve": 1,
     "measure": 3,
     "ticket": 1,

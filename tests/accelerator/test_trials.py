@@ -12,6 +12,7 @@ import pytest
 
 from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
+from lthray.measure import deep
 from lthray.measure.table import MEASURES
 from lthray.prune.budgets import BUDGETS
 from lthray.prune.controls import CONTROLS
@@ -65,6 +66,7 @@ DENOISERS: dict[str, Words] = {
         "measure.perturbations": 1,
         "measure.sensitivity": True,
         "measure.connected": True,
+        "measure.efficientnet": True,
     },
     "channels": UNET
     | {"model.channels": (16,), "prune.unit": "channel", "prune.ladder": (0.5,), "fork": 1}
@@ -108,7 +110,9 @@ def compare(accelerator: Accelerator, words: Words, places: Path) -> None:
 
 @pytest.fixture
 def quick_judge(monkeypatch):
-    """Let the classifier that judges samples learn for few steps."""
+    """Let the classifier that judges samples learn for few steps, and a deep one see few pixels."""
+    monkeypatch.setattr(deep, "SIDE", 32)
+    monkeypatch.setattr(deep, "REAL", 30)
     real = sources.judge_config
 
     def quick(config: TrialConfig) -> TrialConfig:
