@@ -36,11 +36,12 @@ from lthray.config.options import Asked
 from lthray.core import metrics
 from lthray.core.record import Round, TrialRecord
 from lthray.export.recorded import RecordedTicket
+from lthray.findings.charts import arms
 from lthray.findings.evidence import Cell, Evidence, comparable, gather
 from lthray.findings.phrases import NONE, listed
 from lthray.findings.rounds import share_of_all
 from lthray.findings.sections import Section, keep_trials, write
-from lthray.findings.stats import median_interval
+from lthray.findings.stats import median_interval, t_interval
 from lthray.measure import speed
 from lthray.tracking.read import Recorded
 
@@ -54,6 +55,13 @@ NO_TICKET = "no ticket is recorded there"
 COSTS = (
     "recipe", "density", "of all", "seeds", "excess", "counted MACs", "stored bytes", "steps to it",
 )  # fmt: skip
+ALIKE = ("recipe", "density", "network", "measure", "seeds", "mean [95 %]")
+BESIDE = (metrics.PAIRED, metrics.PERCEPTUAL, metrics.SSIM)
+IMAGES = (
+    "Each image stands beside the one that the dense network makes of the same noise. A second "
+    "dense network says how far two of them lie apart. Distances are of features (paired, "
+    "perceptual); ssim is 1 where two images are equal."
+)
 TIMED = (
     "recipe", "density", "counted", "executed", "batch", "speed-up [95 %]", "as CSR [95 %]",
     "dense twice [95 %]", "speed-up x executed", "peak memory", "modelled energy",
@@ -80,6 +88,10 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     ]
     rows = [costs(evidence, cell) for evidence, cell in cells]
     yield Section("efficiency", "What tickets cost", text, [list(COSTS), *rows])
+    alike = [row for evidence, cell in cells for row in images(evidence, cell)]
+    if alike:
+        title = "Images from equal noise, beside the dense network's"
+        yield Section("images", title, [IMAGES], [list(ALIKE), *alike])
 
 
 def cells_of(trials: Sequence[TrialRecord]) -> list[tuple[Evidence, Cell]]:
@@ -90,6 +102,28 @@ def cells_of(trials: Sequence[TrialRecord]) -> list[tuple[Evidence, Cell]]:
             ladder = evidence.ladder(recipe)
             found += [(evidence, cell) for _, cell in ladder if cell.tickets]
     return found
+
+
+def images(evidence: Evidence, cell: Cell) -> Iterator[list[str]]:
+    """Yield how far the images of a density lie from the dense network's, for each arm."""
+    networks = {label: cell.arms.get(arm, {}) for arm, label in arms().items()}
+    networks["second dense"] = evidence.again
+    for label, rounds in networks.items():
+        for metric in BESIDE:
+            for name in sorted({n for r in rounds.values() for n in r.metrics}):
+                if metric.pattern.fullmatch(name):
+                    values = [r.metrics[name] for r in rounds.values() if name in r.metrics]
+                    place = [cell.recipe, f"{cell.density:.4g}", label]
+                    yield [*place, name.removeprefix("quality/"), str(len(values)), between(values)]
+
+
+def between(values: Sequence[float]) -> str:
+    """Return a mean with its 95 % interval; alone where one value has none."""
+    mean = f"{plain.fmean(values):.4g}"
+    if len(values) < 2:
+        return mean
+    low, high = t_interval(values)
+    return f"{mean} [{low:.4g}, {high:.4g}]"
 
 
 def costs(evidence: Evidence, cell: Cell) -> list[str]:

@@ -49,6 +49,7 @@ PAGES = {
     "transfer": "transfer",
     "parts": "transfer",
     "efficiency": "efficiency",
+    "images": "efficiency",
     "timed": "efficiency",
     "robustness": "robustness",
     "controls": "robustness",

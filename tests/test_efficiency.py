@@ -15,6 +15,7 @@ from lthray.study.page import Grid
 
 from .conftest import TINY
 from .published import ROOT
+from .test_verdicts import trial
 
 PAGE = runpy.run_path(str(ROOT / "analysis/efficiency.py"))
 SMALL = Grid(
@@ -81,6 +82,25 @@ def test_masked_weights_execute_all_operations_and_channels_only_what_is_left(ta
             assert executed == 1.0 > counted
             assert row["peak memory"] == row["modelled energy"] == "1.000"
             assert row["as CSR [95 %]"] != "–"
+
+
+def test_images_of_equal_noise_stand_beside_those_of_a_second_dense_network():
+    found = []
+    for seed in range(3):
+        ticket = trial("none", seed, (-0.05, -0.05))
+        again = trial("dense", seed, (0.001,), fork=1, **{"rewind.rule": "init", "rungs": [1]})
+        for one, value in ((ticket, 0.25), (again, 0.125)):
+            for r in one.rounds[1:]:
+                r.metrics["quality/ddim/paired_lenet"] = value * (1 + seed)
+                r.metrics["quality/ddpm/ssim"] = value
+        found += [ticket, again]
+    rows = [row for place in PAGE["cells_of"](found) for row in PAGE["images"](*place)]
+    assert len(rows) == 2 * 2 * 2  # densities, networks, measures
+    assert rows[0][2:] == ["ticket", "ddim/paired_lenet", "3", "0.5 [-0.121, 1.121]"]
+    assert rows[1][2:] == ["ticket", "ddpm/ssim", "3", "0.25 [0.25, 0.25]"]
+    assert rows[2][2:4] == ["second dense", "ddim/paired_lenet"]
+    plain = [trial("none", seed, (-0.05, -0.05)) for seed in range(3)]
+    assert not [row for place in PAGE["cells_of"](plain) for row in PAGE["images"](*place)]
 
 
 def timing(seconds: float, speed_up: float):
