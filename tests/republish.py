@@ -171,8 +171,9 @@ def page_of(folder: Path, shown: list[Section]) -> str:
     asked = (runpy.run_path(str(ROOT / f"studies/{name}.py"))["__doc__"] or "").strip()
     question = asked.partition("\n\n")[0].replace("\n", " ")
     lines = [f"# {folder.name}", "", question, ""]
+    kept = "trials.json and timings.json" if (folder / KEPT).is_file() else "trials.json"
     lines += [
-        f"Made from `results/{folder.name}/trials.json` by `python -m tests.republish`; no number "
+        f"Made from {kept} in `results/{folder.name}/` by `python -m tests.republish`; no number "
         "here was typed in.",
         "",
     ]
