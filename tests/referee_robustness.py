@@ -70,9 +70,11 @@ def is_measured(r: Round) -> bool:
 class Robust(Page):
     """Tickets beside dense networks of their seed, at their clean error."""
 
-    def delta(self, setting: Setting, seed: int, r: Round, stressor: str) -> float:
+    def delta(
+        self, setting: Setting, seed: int, r: Round, stressor: str, without: int = 0
+    ) -> float:
         """Return how far a network lies above the line through dense networks of its seed."""
-        beside, point = self.anchors(setting, seed, stressor), logs(r, stressor)
+        beside, point = self.anchors(setting, seed, stressor, without), logs(r, stressor)
         if point is None or len(beside) < FEWEST:
             return math.nan
         clean, stressed = np.array(beside).T
@@ -82,18 +84,45 @@ class Robust(Page):
         line = stats.linregress(clean, stressed)
         return float(under - line.intercept - line.slope * at)
 
-    def anchors(self, setting: Setting, seed: int, stressor: str) -> list[tuple[float, float]]:
-        """Return the logs of the dense networks of a seed that say something."""
+    def anchors(
+        self, setting: Setting, seed: int, stressor: str, without: int = 0
+    ) -> list[tuple[float, float]]:
+        """Return the logs of the dense networks of a seed that say something, but for one."""
         points = [
             logs(dense[seed], stressor)
             for other, dense in self.dense.items()
-            if other[0] == setting[0] and seed in dense and is_measured(dense[seed])
+            if other[0] == setting[0] and other[1] != without
+            if seed in dense and is_measured(dense[seed])
         ]
         return [point for point in points if point]
 
     def deltas(self, setting: Setting, rounds: dict[int, Round], stressor: str) -> By:
         """Return delta by seed."""
         return {seed: self.delta(setting, seed, r, stressor) for seed, r in rounds.items()}
+
+    def told(self, setting: Setting, rounds: dict[int, Round], stressor: str) -> By:
+        """Return what claims are made of: nothing where a stressor is not calibrated."""
+        values = self.deltas(setting, rounds, stressor)
+        return values if self.is_calibrated(setting, stressor) else dict.fromkeys(values, math.nan)
+
+    def is_calibrated(self, setting: Setting, stressor: str) -> bool:
+        """Return whether two tests show dense networks of .6 and of all steps equally robust."""
+        words, steps = setting
+        fewer = (words, round(0.6 * steps))
+        gaps = []
+        for seed, dense in self.dense[setting].items():
+            if seed in self.dense.get(fewer, {}):
+                whole = self.delta(setting, seed, dense, stressor, steps)
+                short = self.delta(setting, seed, self.dense[fewer][seed], stressor, fewer[1])
+                gaps += [whole - short]
+        gaps = [gap for gap in gaps if math.isfinite(gap)]
+        if len(gaps) < 2:
+            return False
+        tests = [
+            stats.ttest_1samp(gaps, LESS, alternative="less"),
+            stats.ttest_1samp(gaps, -LESS, alternative="greater"),
+        ]
+        return all(test.pvalue < 0.05 for test in tests)
 
     @property
     def measured(self) -> list[Place]:
@@ -108,12 +137,12 @@ class Robust(Page):
             found |= {(place, name): one for name, one in self.claims(place).items()}
         for stressor in LABELS:
             for place in self.measured:
-                values = self.deltas(place[0], self.arms[place]["none"], stressor)
+                values = self.told(place[0], self.arms[place]["none"], stressor)
                 found[place, f"not less {stressor}"] = values, LESS
                 found[place, f"more {stressor}"] = values, 0.0
                 again = self.again.get(place[0], {})
                 if again:
-                    chance = self.deltas(place[0], again, stressor)
+                    chance = self.told(place[0], again, stressor)
                     found[(place[0],), f"chance {stressor}"] = chance, 0.0
         return found
 
@@ -160,6 +189,8 @@ class Robust(Page):
             return "attack invalid"
         if all(len(self.anchors(setting, seed, stressor)) < FEWEST for seed in rounds):
             return "too few dense networks"
+        if not self.is_calibrated(setting, stressor):
+            return "not calibrated"
         return "no dense network is as good"
 
     def controls(self) -> Iterator[list[str]]:

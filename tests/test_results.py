@@ -109,6 +109,8 @@ def test_an_independent_recomputation_agrees_with_everything_that_is_published(w
         ("rewinding.digits/barriers", "dense, average"),
         ("rewinding.digits/stability", "Spearman"),
         ("transfer.digits/transfer", "efficiency [95 %]"),
+        ("robustness.digits/robustness", "delta"),
+        ("robustness.digits/controls", "attack in L2"),
         ("efficiency.digits/efficiency", "stored bytes"),
         ("efficiency.mnist/timed", "images to win it back"),
     ],

@@ -14,11 +14,13 @@ lies outside of theirs, or that stands beside fewer than ten.
     X robust by chance      a second dense network is more robust: a negative control, and false
 
 An attack that fails one of its checks says nothing of its network: a dense network is no anchor
-then, and a ticket's seed has no value, so that no claim on the tickets holds.
+then, and a ticket's seed has no value, so that no claim on the tickets holds. Nor has any seed a
+value under a stressor that is not calibrated, where the dense network of .6 of the steps is not
+shown to be as robust as that of all steps, each at its own clean error.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,8 +30,11 @@ from lthray.core.record import Round
 from lthray.findings.evidence import Evidence
 from lthray.findings.registry import Statement
 from lthray.findings.rounds import Rounds
+from lthray.findings.stats import t_interval
 
 LESS = math.log(1.05)  # from which a network is called less robust
+LEVEL = 0.05  # of each of the two tests by which a stressor is calibrated
+SHORTER = 0.6  # share of the steps of the dense network that calibrates
 ANCHORS = 10  # dense networks beside each, at least
 ABOVE_RANDOM = 2.0  # standard errors by which an attack must be stronger than noise
 LONGER = 1.02  # times by which more steps may strengthen it
@@ -135,6 +140,8 @@ def silent(evidence: Evidence, rounds: Rounds, stressor: str) -> str:
         return "attack invalid" if STRESSES[stressor].attack else "not measured"
     if all(len(anchors(evidence, seed, stressor)) < ANCHORS for seed in rounds):
         return "too few dense networks"
+    if not calibrated(evidence, stressor):
+        return "not calibrated"
     return "no dense network is as good"
 
 
@@ -152,24 +159,36 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
 def _on(evidence: Evidence, stressor: str) -> Iterator[Statement]:
     """Yield the claims on one stressor."""
     if evidence.again:
-        twins = deltas(evidence, evidence.again, stressor)
+        twins = values(evidence, evidence.again, stressor)
         yield Statement(by_chance(stressor), evidence.place(), twins, len(evidence.again))
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             at = evidence.place(recipe, density)
-            found = deltas(evidence, cell.tickets, stressor)
+            found = values(evidence, cell.tickets, stressor)
             yield Statement(not_less(stressor), at, found, cell.planned, LESS)
             yield Statement(more(stressor), at, found, cell.planned)
 
 
-def calibration(evidence: Evidence) -> Mapping[str, list[bool]]:
-    """Return stressor -> for each seed, whether dense networks of .6 and of all steps are called
-    as robust as the others, at the error that each has."""
-    found: dict[str, list[bool]] = {}
-    shorter = round(0.6 * evidence.steps)
-    for stressor in STRESSES:
-        one = deltas(evidence, evidence.budgets.get(shorter, {}), stressor, shorter)
-        other = deltas(evidence, evidence.dense, stressor, evidence.steps)
-        pairs = [other[seed] - one[seed] for seed in one if seed in other]
-        found[stressor] = [abs(gap) < LESS for gap in pairs if math.isfinite(gap)]
-    return found
+def values(evidence: Evidence, rounds: Rounds, stressor: str) -> dict[int, float]:
+    """Return by seed what claims are made of; none under a stressor that is not calibrated."""
+    return deltas(evidence, rounds, stressor) if calibrated(evidence, stressor) else {}
+
+
+def calibrated(evidence: Evidence, stressor: str) -> bool:
+    """Return whether dense networks of .6 and of all steps are shown to be as robust as each other,
+    at the error that each has, by two one-sided tests (Schuirmann 1987)."""
+    gaps = calibration(evidence, stressor)
+    if len(gaps) < 2:
+        return False
+    low, high = t_interval(gaps, 1 - 2 * LEVEL)
+    return low > -LESS and high < LESS
+
+
+def calibration(evidence: Evidence, stressor: str) -> list[float]:
+    """Return for each seed by how much the dense network of all steps is less robust than that of
+    .6 of the steps, each at its own clean error."""
+    shorter = round(SHORTER * evidence.steps)
+    one = deltas(evidence, evidence.budgets.get(shorter, {}), stressor, shorter)
+    other = deltas(evidence, evidence.dense, stressor, evidence.steps)
+    gaps = [other[seed] - one[seed] for seed in one if seed in other]
+    return list(filter(math.isfinite, gaps))
