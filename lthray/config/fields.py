@@ -10,7 +10,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -205,7 +205,7 @@ def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T
     ConfigError with all faults at once: after bad words are found, the good ones are still checked.
     """
     allowed = words(cls)  # type: ignore[arg-type]
-    values: dict[str, Any] = dict(walk(asdict(base))) if base else {}  # type: ignore[call-overload]
+    values: dict[str, Any] = dict(walk(base)) if base else {}
     faults: list[str] = []
     for word, value in _gathered(flat, allowed).items():
         if word in allowed:
@@ -228,13 +228,14 @@ def from_flat(cls: type[T], flat: Mapping[str, Any], base: T | None = None) -> T
     return made
 
 
-def walk(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted word and value of every leaf of nested dictionaries."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from walk(value, f"{prefix}{name}.")
+def walk(part: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted word and value of every field of a dataclass and of the parts in it."""
+    for each in fields(part):
+        value = getattr(part, each.name)
+        if is_dataclass(value):
+            yield from walk(value, f"{prefix}{each.name}.")
         else:
-            yield prefix + name, value
+            yield prefix + each.name, value
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ a moment.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Annotated, Any
 
@@ -133,7 +133,7 @@ class TrialConfig:
 
     def flat(self) -> dict[str, Any]:
         """Return every field by its dotted word."""
-        return dict(fields.walk(asdict(self)))
+        return dict(fields.walk(self))
 
     def canonical(self, *parts: str) -> dict[str, Any]:
         """Return dotted word -> value of the fields that differ from their default, without places.

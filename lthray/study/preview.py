@@ -80,8 +80,9 @@ def _trial_lines(
         yield f"  {word} = {value}"
     for word, dial in call.space.items():
         yield f"  {word} in {dial}"
+    seen: dict[TrialConfig, int] = {}
     for number, config in enumerate(configs):
-        first = configs.index(config)
+        first = seen.setdefault(config, number)
         remark = "" if first == number else f" (repeats trial {first}: nothing new is left to draw)"
         yield f"trial {number}: {name_of(config, call.config)}{remark}"
     for number, config in enumerate(confirmed):
