@@ -195,7 +195,7 @@ def _phase(
     ledger = Ledger.freeze(store, call.plan(digest, given_digests(call.config)), about)
     for line in ledger.changed_inputs():
         say(line)
-    watch = Watch(Tally(store, ledger, call.trials), page.name)
+    watch = Watch(Tally(store, ledger, call.trials), f"{page.name}, {call.phase}")
     queue = Queue(call, ledger)
     ending = _run(queue, execute, watch)
     trials, left = list(results.trials(store, ledger)), queue.again().left

@@ -4,6 +4,7 @@ also test_study.py."""
 import os
 import signal
 import threading
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from lthray.study.failures import CLASSES, DEVICE, RETRIES, class_of
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger, retry
 from lthray.study.queue import Queue
 from lthray.study.results import trials
+from lthray.study.terminal import Shared
 from lthray.trial.run import run
 from lthray.trial.view import assemble
 
@@ -34,6 +36,9 @@ class Quiet:
 
     def say(self, text: str) -> None:
         self.said.append(text)
+
+    def expect(self, shared: Sequence[Shared]) -> None:
+        self.say(f"first what the trials share: {len(shared)} dense runs")
 
     def update(self) -> None:
         self.updates += 1

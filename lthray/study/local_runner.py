@@ -55,7 +55,7 @@ class _Runner:
         """Make what several trials share, so that no dense run is trained for each of them."""
         shared = self.queue.shared()
         if shared:
-            self.watch.say(f"first what the trials share: {len(shared)} dense runs")
+            self.watch.expect([dense.shown for dense in shared])
         settle(self.queue.call.options.cpus_per_trial, ANY_GPU)
         for dense in shared:
             # a failure here comes again, and is told, in the trials themselves

@@ -10,6 +10,7 @@ from lthray.study.call import Call
 from lthray.study.ledger import FAILED, STOPPED, Entry, Ledger
 from lthray.study.searched import STATES
 from lthray.study.space import Past, Words, promoted, score_of
+from lthray.study.terminal import Shared
 from lthray.study.worker import DenseRun, Job
 from lthray.trial.given import places_of
 from lthray.trial.points import point
@@ -147,7 +148,7 @@ class Queue:
         for trial, anchors in wanted.values():
             if not is_stored(self.ledger.store, place_of(trial.rungs[0], trial)):
                 words = {**trial.config.canonical(), **places_of(trial.config)}
-                missing.append(DenseRun(words, tuple(sorted(anchors))))
+                missing.append(DenseRun(words, tuple(sorted(anchors)), _shown(trial)))
         return missing
 
     def _remember(self, entry: Entry) -> None:
@@ -174,3 +175,10 @@ class Queue:
             if r is not None and (index or not self.call.rungs):
                 scores.append(score_of(r.metrics, index))
         return scores
+
+
+def _shown(trial: Trajectory) -> Shared:
+    """Return how the dense run of a trajectory is shown while it is made."""
+    config, run = trial.config, trial.rungs[0].chain
+    name = f"dense {config.objective.name} s{config.seed}, {run.length} steps"
+    return Shared(name, run.key, run.length)

@@ -136,11 +136,11 @@ def prepare(queue: Source, run: Run, site: Site, stop: Stop) -> None:
     """
     threads, share = queue.call.options.cpus_per_trial, site.share
     task = _dense.options(num_cpus=threads, num_gpus=share)
-    pending = []
-    for dense in queue.shared():
+    shared, pending = queue.shared(), []
+    for dense in shared:
         pending.append(task.remote(run, dense, site.greeting, threads, share))
-    if pending:
-        site.watch.say(f"first what the trials share: {len(pending)} dense runs")
+    if shared:
+        site.watch.expect([dense.shown for dense in shared])
     while pending and not stop.stop_all():
         # a failure here comes again, and is told, in the trials themselves
         _, pending = ray.wait(pending, timeout=1.0)

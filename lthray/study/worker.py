@@ -19,7 +19,9 @@ from lthray.study.call import Call
 from lthray.study.comparators import pruned
 from lthray.study.failures import CLASSES, class_of, described
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
+from lthray.study.pulse import Heart
 from lthray.study.space import Words
+from lthray.study.terminal import Shared
 
 
 class Run(Protocol):
@@ -67,6 +69,8 @@ class DenseRun:
     """Words of the config, those of places too."""
     anchors: tuple[int, ...]
     """Steps at which trials want its checkpoints."""
+    shown: Shared
+    """Its training run, as it is shown."""
 
 
 class Source(Protocol):
@@ -128,9 +132,11 @@ def work(
         return end.status
     try:
         config = TrialConfig.from_flat(job.words)
-        for r in run(config, store, progress=progress):
-            if not _is_reference(r, config) and not report(r):
-                return STOPPED
+        with Heart(store.root, f"trial {job.number} {job.name}") as heart:
+            for r in run(config, store, progress=both(heart.reached, progress)):
+                heart.measured(r)
+                if not _is_reference(r, config) and not report(r):
+                    return STOPPED
         ledger.finish(job.number, DONE)
         return DONE
     except Exception as error:
@@ -144,6 +150,19 @@ def work(
     return FAILED
 
 
+def both(
+    first: Callable[[Progress], None], second: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    """Return a function that tells both, the second if there is one."""
+
+    def tell(progress: Progress) -> None:
+        first(progress)
+        if second:
+            second(progress)
+
+    return tell
+
+
 def _is_reference(r: Round, config: TrialConfig) -> bool:
     """Return whether a round is the dense one of a trial with a ladder, which nothing decides."""
     return r.index == 0 and pruned(config)
@@ -154,5 +173,7 @@ def train_dense(
 ) -> None:
     """Train and measure a dense network, keeping the checkpoints that trials want."""
     config = TrialConfig.from_flat(dense.words)
-    for _ in run(config, store, anchors=dense.anchors, progress=progress):
-        return
+    with Heart(store.root, dense.shown.name) as heart:
+        told = both(heart.reached, progress)
+        for _ in run(config, store, anchors=dense.anchors, progress=told):
+            return
