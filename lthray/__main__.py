@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthray.command import about_of, asked, asked_of_data, configured, guarded, say, store_of
+from lthray.command import (
+    about_of,
+    asked,
+    asked_of_data,
+    configured,
+    existing,
+    guarded,
+    say,
+    store_of,
+)
 from lthray.config import commands, options, presets
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
@@ -92,7 +101,7 @@ def record(argv: Sequence[str]) -> int:
     from lthray.findings.wording import told
     from lthray.tracking import write
 
-    store = _existing(chosen)
+    store = existing(chosen)
     number = write.replay(store, chosen.uri, chosen.artifacts, sentences=told)
     return say(f"{number} trials recorded in {chosen.uri}")
 
@@ -108,7 +117,7 @@ def store(argv: Sequence[str]) -> int:
         raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(VERBS)}"])
     usage = f"lthray store {'|'.join(VERBS)}"
     chosen = asked(options.Reading, rest, usage, _about(store), hidden=("tracking_uri",))
-    code, line = VERBS[verb](_existing(chosen))
+    code, line = VERBS[verb](existing(chosen))
     say(line)
     return code
 
@@ -118,7 +127,7 @@ def retry(argv: Sequence[str]) -> int:
 
     Then the study's own command goes on with them. How they had ended stays on record.
     """
-    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    names = _names(argv)
     usage = "lthray retry [STUDY|CALL] [NUMBER ...]"
     chosen = asked(
         commands.Retried, argv[len(names) :], usage, _about(retry), hidden=("tracking_uri",)
@@ -130,7 +139,7 @@ def retry(argv: Sequence[str]) -> int:
     if wrong:
         raise ConfigError([f"lthray retry: {wrong[0]!r} is no number of a trial"])
     count = 0
-    for call, entries in put_in_line(_existing(chosen), name, list(map(int, names)), chosen.kind):
+    for call, entries in put_in_line(existing(chosen), name, list(map(int, names)), chosen.kind):
         for entry in entries:
             say(f"trial {entry.number} {entry.point.name}: {entry.ended.reason}")
         say(f"in line again; to go on:  {call.about['command']}")
@@ -143,9 +152,7 @@ def preset(argv: Sequence[str]) -> int:
 
     Such as: lthray preset NAME --experiment baseline_tuning.digits
     """
-    name, rest = "", list(argv)
-    if rest and not rest[0].startswith("-"):
-        name = rest.pop(0)
+    name, rest = "".join(_names(argv)[:1]), argv[len(_names(argv)[:1]) :]
     chosen = asked(commands.Wanted, rest, "lthray preset NAME", _about(preset))
     presets.usable(name)
     from lthray.core.metrics import HELDOUT
@@ -187,15 +194,14 @@ def data(argv: Sequence[str]) -> int:
 
 def explain(argv: Sequence[str]) -> int:
     """Explain a key or a trial of a store, or where two trials part: `lthray explain A [B]`."""
-    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
-    rest = argv[len(names) :]
-    usage = "lthray explain KEY|TRIAL [TRIAL]"
+    names = _names(argv)
+    usage, rest = "lthray explain KEY|TRIAL [TRIAL]", argv[len(names) :]
     chosen = asked(options.Reading, rest, usage, _about(explain), hidden=("tracking_uri",))
     if len(names) not in (1, 2):
         raise ConfigError([f"lthray explain: needs a key, or one or two trials, got {len(names)}"])
     from lthray.explain import explain as lines_about
 
-    return say("\n".join(lines_about(_existing(chosen), names)))
+    return say("\n".join(lines_about(existing(chosen), names)))
 
 
 def export(argv: Sequence[str]) -> int:
@@ -205,7 +211,7 @@ def export(argv: Sequence[str]) -> int:
     ticket that its verdict grades best. FOLDER becomes a pipeline of diffusers, or a program of
     torch, with the ticket file and a model card; nothing of lthray is needed to read it.
     """
-    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    names = _names(argv)
     usage = "lthray export TRIAL|STUDY FOLDER"
     chosen = asked(commands.Exported, argv[len(names) :], usage, _about(export))
     if len(names) != 2:
@@ -215,7 +221,7 @@ def export(argv: Sequence[str]) -> int:
     from lthray.findings.wording import of_ticket
     from lthray.tracking.models import register
 
-    (name, place), store = names, _existing(chosen)
+    (name, place), store = names, existing(chosen)
     ticket = named(store, name, chosen.round, chosen.uri)
     grade, verdict = of_ticket(*call_of(store, ticket), ticket.trial, ticket.round.density)
     if chosen.register and not grade:
@@ -235,17 +241,31 @@ def tickets(argv: Sequence[str]) -> int:
 
     What stands in the last column is what `lthray export` takes.
     """
-    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    names = _names(argv)
     usage = "lthray tickets [STUDY]"
     chosen = asked(options.Reading, argv[len(names) :], usage, _about(tickets))
     from lthray.export.found import listing
     from lthray.study.terminal import console, table
 
-    head, *rows = listing(_existing(chosen), *names[:1])
+    head, *rows = listing(existing(chosen), *names[:1])
     if not rows:
         return say("no verdict was reached here; a study of several seeds reaches one")
     console().print(table("tickets, best first", head, rows, left=("recipe", "study", "ticket")))
     return options.DONE
+
+
+def ui(argv: Sequence[str]) -> int:
+    """Open MLflow at the charts of a study, the last one by default: `lthray ui [STUDY.PRESET]`."""
+    name = _names(argv)[:1]
+    chosen = asked(commands.Opened, argv[len(name) :], "lthray ui [STUDY.PRESET]", _about(ui))
+    from lthray.tracking.ui import show
+
+    return show(chosen.uri, "".join(name), chosen.port, say)
+
+
+def _names(argv: Sequence[str]) -> list[str]:
+    """Return the words before the first option."""
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
 
 
 def _begin(
@@ -264,14 +284,8 @@ def _begin(
     for line in images.notes:
         say(f"data: {line}")
     check(config)
-    plan = {
-        "study": "trial",
-        "preset": chosen.preset,
-        "smoke": False,
-        "config": config.canonical(),
-        "seed": config.seed,
-        "data": images.digest,
-    }
+    plan = {"study": "trial", "preset": chosen.preset, "smoke": False}
+    plan |= {"config": config.canonical(), "seed": config.seed, "data": images.digest}
     digests = given_digests(config)
     if digests:
         plan["given"] = digests
@@ -281,13 +295,6 @@ def _begin(
     for line in ledger.changed_inputs():
         say(line)
     return store, ledger
-
-
-def _existing(chosen: options.Root) -> "Store":
-    store = store_of(chosen)
-    if not store.exists:
-        raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
-    return store
 
 
 Command = Callable[[Sequence[str]], int]
@@ -314,6 +321,7 @@ COMMANDS: Mapping[str, Command] = {
     "explain": explain,
     "tickets": tickets,
     "export": export,
+    "ui": ui,
     "power": power,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}

@@ -251,6 +251,14 @@ def store_of(chosen: options.Root) -> "Store":
     return Store(Path(chosen.out) / "store")
 
 
+def existing(chosen: options.Root) -> "Store":
+    """Return the store below --out; ConfigError where there is none."""
+    store = store_of(chosen)
+    if not store.exists:
+        raise ConfigError([f"--out {chosen.out!r}: there is no lthray store below it"])
+    return store
+
+
 def about_of(
     name: str,
     question: str,

@@ -1,4 +1,4 @@
-"""Options of the small commands: `lthray preset`, `data`, `retry`, `export`, `power`."""
+"""Options of the small commands: `lthray preset`, `data`, `retry`, `export`, `ui`, `power`."""
 
 from typing import Annotated, Literal
 
@@ -42,6 +42,14 @@ class Exported(Reading):
     register: Annotated[str, Field(pattern=r"[\w.-]{0,64}")] = ""
     """Name under which the registry of MLflow takes the folder, as a new version; only a ticket
     that its verdict shows to match its own dense network. Empty = it is not registered."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Opened(Reading):
+    """Options of `lthray ui`: where MLflow is to answer."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Port of the pages; 0 = the first free one from 5000 on."""
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)

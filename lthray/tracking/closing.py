@@ -1,14 +1,25 @@
 """What a study says last: where to look at it in MLflow, and how to go on."""
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from lthray.config import addresses
 from lthray.config.options import Options
 from lthray.tracking import views
 
-PORT = 5000  # of the `mlflow ui` that users are told to start
+
+def own_command() -> str:
+    """Return how `lthray` is called from here: by its name, or by its path where that is not known
+    to the shell."""
+    if shutil.which("lthray"):
+        return "lthray"
+    path = Path(sys.executable).parent / "lthray"
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 @dataclass(frozen=True)
@@ -25,15 +36,15 @@ class Ending:
 def lines(chosen: Options, ending: Ending, left: int, command: str) -> Iterator[str]:
     """Yield the closing lines of a call with `left` trials, which `command` goes on with."""
     if ending.behind:
-        later = f"lthray record --out {shlex.quote(chosen.out)}"
+        later = shlex.join([own_command(), "record", "--out", chosen.out])
         yield f"MLflow is behind ({ending.behind}); later:  {later}"
-    if not chosen.tracking_uri:
-        address = shlex.quote(chosen.uri)
-        yield f"look:  mlflow ui --port {PORT} --backend-store-uri {address}"
-    if ending.experiment:
-        is_server = chosen.tracking_uri.startswith(addresses.SERVERS)
-        base = addresses.page_of(chosen.uri) if is_server else f"http://127.0.0.1:{PORT}"
-        yield f"then:  {views.link(base, ending.experiment)}"
+    if ending.experiment and chosen.tracking_uri.startswith(addresses.SERVERS):
+        yield f"look:  {views.link(addresses.page_of(chosen.uri), ending.experiment)}"
+    elif ending.experiment:
+        words = ["ui", "--out", chosen.out]
+        if chosen.tracking_uri:
+            words += ["--tracking-uri", addresses.redacted(chosen.tracking_uri)]
+        yield f"look:  {shlex.join([own_command(), *words])}"
     if ending.interrupted or left:
         state = "interrupted" if ending.interrupted else "unfinished"
         yield f"{state}; to go on, the same command:  {command}"

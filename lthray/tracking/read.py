@@ -49,6 +49,31 @@ def _client(uri: str) -> Any:
     return client(uri)
 
 
+def experiment_of(uri: str, name: str = "") -> Any:
+    """Return the experiment of a study, as MLflow has it; `name` empty is the one recorded last.
+
+    ConfigError where there is none of this name.
+    """
+    if name and not NAME.fullmatch(name):
+        raise ConfigError([f"--experiment {name!r}: study.preset, such as rewinding.digits"])
+    with one_line(uri):
+        mlflow = _client(uri)
+        found = mlflow.get_experiment_by_name(name) if name else _latest(mlflow)
+        if found is None or found.lifecycle_stage != "active":
+            names = sorted(each.name for each in _studies(mlflow))
+            has = f"{redacted(uri)} has {', '.join(names) or 'none'}"
+            raise ConfigError([f"--experiment {name!r}: {has}"])
+    return found
+
+
+def _latest(mlflow: Any) -> Any:
+    """Return the experiment whose runs began last, or None."""
+    ids = [found.experiment_id for found in _studies(mlflow)]
+    order = ["start_time DESC"]
+    runs = mlflow.search_runs(ids, max_results=1, order_by=order) if ids else []
+    return mlflow.get_experiment(runs[0].info.experiment_id) if runs else None
+
+
 class Recorded:
     """The finished trials of one experiment in the order in which they were given out.
 
@@ -57,11 +82,9 @@ class Recorded:
     """
 
     def __init__(self, uri: str, name: str = ""):
-        if name and not NAME.fullmatch(name):
-            raise ConfigError([f"--experiment {name!r}: study.preset, such as rewinding.digits"])
+        self.experiment = experiment_of(uri, name)
         with one_line(uri):
             self.client, self.uri = _client(uri), uri
-            self.experiment = self._experiment(name)
             self.tags: dict[str, dict[str, str]] = self._finished()  # id of a run -> tags
         self.name: str = self.experiment.name
         if not self.tags:
@@ -200,21 +223,6 @@ class Recorded:
         """Return the bytes of an artifact; TrackingError where there is none."""
         with one_line(self.uri), tempfile.TemporaryDirectory(prefix="lthray-") as folder:
             return Path(self.client.download_artifacts(run, path, folder)).read_bytes()
-
-    def _experiment(self, name: str) -> Any:
-        experiment = self.client.get_experiment_by_name(name) if name else self._latest()
-        if experiment is None or experiment.lifecycle_stage != "active":
-            names = sorted(found.name for found in _studies(self.client))
-            has = f"{redacted(self.uri)} has {', '.join(names) or 'none'}"
-            raise ConfigError([f"--experiment {name!r}: {has}"])
-        return experiment
-
-    def _latest(self) -> Any:
-        """Return the experiment whose runs began last, or None."""
-        ids = [found.experiment_id for found in _studies(self.client)]
-        order = ["start_time DESC"]
-        runs = self.client.search_runs(ids, max_results=1, order_by=order) if ids else []
-        return self.client.get_experiment(runs[0].info.experiment_id) if runs else None
 
     def _finished(self) -> dict[str, dict[str, str]]:
         """Return the tags of the runs of all finished trials, by id of the run."""
