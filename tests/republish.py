@@ -198,7 +198,7 @@ def markdown(section: Section) -> list[str]:
 
 QUOTE = re.compile(r"^<!-- (\S+) line (\d+) -->\n> .*$", re.M)
 """A published line in a page that is written by hand, below a note of where it comes from."""
-QUOTING = [ROOT / "README.md", ROOT / "docs" / "claims.md"]
+QUOTING = [ROOT / "README.md", ROOT / "docs" / "claims.md", ROOT / "docs" / "quickstart.md"]
 
 
 def quoted(page: str) -> str:

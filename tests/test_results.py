@@ -60,7 +60,7 @@ def test_trials_are_written_as_they_were_published(folder):
 @pytest.mark.parametrize("page", republish.QUOTING, ids=lambda page: page.name)
 def test_quotes_are_published_lines(page):
     text = page.read_text()
-    assert len(republish.QUOTE.findall(text)) == text.count("\n> ") >= 5
+    assert len(republish.QUOTE.findall(text)) == text.count("\n> ") >= 1
     assert republish.quoted(text) == text
 
 
