@@ -1,5 +1,6 @@
 """What a study shows while it runs: progress and the time left."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -159,7 +160,8 @@ class Watch:
     def _tick(self) -> None:
         """Look again and again, whoever else looks: a runner may wait for long."""
         while not self._over.wait(self.every):
-            self.update()
+            with contextlib.suppress(OSError):  # who looks next may be luckier, or tells of it
+                self.update()
 
     def expect(self, shared: Sequence[Shared]) -> None:
         """Count and show what is made before the trials."""
@@ -175,9 +177,9 @@ class Watch:
 
     def _look(self, now: float) -> None:
         done, total = self.tally()
-        if self.began is None or self.tally.begun > 0 == self.begun:  # other runs are counted
+        trials_came, self.begun = bool(self.tally.begun and not self.begun), self.tally.begun
+        if self.began is None or trials_came:  # other runs are counted from here
             self.began = now, done
-        self.begun = self.tally.begun
         since, done_then = self.began
         rate = (done - done_then) / max(now - since, 1e-9)
         self.left = ""
