@@ -157,21 +157,21 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
 
 
 def _on(evidence: Evidence, stressor: str) -> Iterator[Statement]:
-    """Yield the claims on one stressor."""
+    """Yield the claims on one stressor; of one that is not calibrated, no seed has a value."""
+    decides = calibrated(evidence, stressor)
+
+    def values(rounds: Rounds) -> dict[int, float]:
+        return deltas(evidence, rounds, stressor) if decides else {}
+
     if evidence.again:
-        twins = values(evidence, evidence.again, stressor)
+        twins = values(evidence.again)
         yield Statement(by_chance(stressor), evidence.place(), twins, len(evidence.again))
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             at = evidence.place(recipe, density)
-            found = values(evidence, cell.tickets, stressor)
+            found = values(cell.tickets)
             yield Statement(not_less(stressor), at, found, cell.planned, LESS)
             yield Statement(more(stressor), at, found, cell.planned)
-
-
-def values(evidence: Evidence, rounds: Rounds, stressor: str) -> dict[int, float]:
-    """Return by seed what claims are made of; none under a stressor that is not calibrated."""
-    return deltas(evidence, rounds, stressor) if calibrated(evidence, stressor) else {}
 
 
 def calibrated(evidence: Evidence, stressor: str) -> bool:
