@@ -85,10 +85,10 @@ def table(verdict: Verdict) -> list[list[str]]:
             for stressor in STRESSES:
                 made = verdict.find(rb.not_less(stressor), recipe, density)
                 more = verdict.find(rb.more(stressor), recipe, density)
-                ratios = [ratio(rounds, stressor) for rounds in (evidence.dense, cell.tickets)]
-                place = [cell.recipe, f"{density:.4g}", STRESSES[stressor].label, *ratios]
                 if made is None:
                     continue
+                ratios = [ratio(rounds, stressor) for rounds in (evidence.dense, cell.tickets)]
+                place = [cell.recipe, f"{density:.4g}", STRESSES[stressor].label, *ratios]
                 why = rb.silent(evidence, cell.tickets, stressor)
                 rows.append([*place, *outcome(made, why), held(more)])
     return rows

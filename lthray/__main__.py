@@ -101,8 +101,7 @@ def record(argv: Sequence[str]) -> int:
     from lthray.findings.wording import told
     from lthray.tracking import write
 
-    store = existing(chosen)
-    number = write.replay(store, chosen.uri, chosen.artifacts, sentences=told)
+    number = write.replay(existing(chosen), chosen.uri, chosen.artifacts, sentences=told)
     return say(f"{number} trials recorded in {chosen.uri}")
 
 
@@ -128,10 +127,8 @@ def retry(argv: Sequence[str]) -> int:
     Then the study's own command goes on with them. How they had ended stays on record.
     """
     names = _names(argv)
-    usage = "lthray retry [STUDY|CALL] [NUMBER ...]"
-    chosen = asked(
-        commands.Retried, argv[len(names) :], usage, _about(retry), hidden=("tracking_uri",)
-    )
+    usage, rest = "lthray retry [STUDY|CALL] [NUMBER ...]", argv[len(names) :]
+    chosen = asked(commands.Retried, rest, usage, _about(retry), hidden=("tracking_uri",))
     from lthray.study.ledger import retry as put_in_line
 
     name = names.pop(0) if names and not names[0].isdecimal() else ""
@@ -152,7 +149,7 @@ def preset(argv: Sequence[str]) -> int:
 
     Such as: lthray preset NAME --experiment baseline_tuning.digits
     """
-    name, rest = "".join(_names(argv)[:1]), argv[len(_names(argv)[:1]) :]
+    name, rest = _first(argv)
     chosen = asked(commands.Wanted, rest, "lthray preset NAME", _about(preset))
     presets.usable(name)
     from lthray.core.metrics import HELDOUT
@@ -177,9 +174,7 @@ def data(argv: Sequence[str]) -> int:
 
     FOLDER may also be an .npz, or a list of pictures as .csv, .jsonl or .parquet (docs/images.md).
     """
-    place, rest = "", list(argv)
-    if rest and not rest[0].startswith("-"):
-        place = rest.pop(0)
+    place, rest = _first(argv)
     chosen, of_data = asked_of_data(commands.Named, rest, "lthray data FOLDER", _about(data))
     if not place:
         raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
@@ -256,11 +251,17 @@ def tickets(argv: Sequence[str]) -> int:
 
 def ui(argv: Sequence[str]) -> int:
     """Open MLflow at the charts of a study, the last one by default: `lthray ui [STUDY.PRESET]`."""
-    name = _names(argv)[:1]
-    chosen = asked(commands.Opened, argv[len(name) :], "lthray ui [STUDY.PRESET]", _about(ui))
+    name, rest = _first(argv)
+    chosen = asked(commands.Opened, rest, "lthray ui [STUDY.PRESET]", _about(ui))
     from lthray.tracking.ui import show
 
-    return show(chosen.uri, "".join(name), chosen.port, say)
+    return show(chosen.uri, name, chosen.port, say)
+
+
+def _first(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the first word, empty where an option stands first, and the words behind it."""
+    count = len(_names(argv)[:1])
+    return "".join(argv[:count]), argv[count:]
 
 
 def _names(argv: Sequence[str]) -> list[str]:

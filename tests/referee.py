@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -386,6 +386,14 @@ def row_again(page: Page, head: list[str], row: list[str], name: str) -> list[st
     recipe, density = row[head.index("recipe")], row[head.index("density")]
     (place,) = [p for p in page.places if p[0] in settings and p[1:] == (recipe, density)]
     return page.row(place, head)
+
+
+def unlike(table: Path, again: Iterable[list[str]]) -> Iterator[str]:
+    """Yield a line for each row of a published table that is not the one that is made again."""
+    _, *rows = csv.reader(table.read_text().splitlines())
+    for row, other in zip(rows, again, strict=True):
+        if row != other:
+            yield f"{table.parent.name} {table.stem}: {row} is {other}"
 
 
 def disagreements(results: Path | None = None) -> Iterator[str]:

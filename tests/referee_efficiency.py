@@ -5,7 +5,6 @@ Nothing of lthray is imported. Costs are computed again from the recorded trials
 table from the seconds of all blocks.
 """
 
-import csv
 import json
 import sys
 from collections import defaultdict
@@ -105,10 +104,7 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
     """Yield a line for each row that is published otherwise than it is recomputed."""
     for path in sorted((results or referee.RESULTS).glob("*/timings.json")):
         for name, again in tables(path.parent):
-            _, *published = csv.reader(path.with_name(f"{name}.csv").read_text().splitlines())
-            for row, other in zip(published, again, strict=True):
-                if row != other:
-                    yield f"{path.parent.name} {name}: {row} is {other}"
+            yield from referee.unlike(path.with_name(f"{name}.csv"), again)
 
 
 if __name__ == "__main__":

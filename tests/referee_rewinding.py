@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from .referee import Page, reported
+from .referee import Page, reported, unlike
 from .referee_beside import k_of
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -160,11 +160,8 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
             table = path.with_name(f"{name}.csv")
             if not table.is_file():
                 continue
-            head, *rows = csv.reader(table.read_text().splitlines())
-            again = made(name, trials, head)
-            for row, other in zip(rows, again, strict=True):
-                if row != other:
-                    yield f"{path.parent.name} {name}: {row} is {other}"
+            head = next(csv.reader(table.read_text().splitlines()))
+            yield from unlike(table, made(name, trials, head))
 
 
 if __name__ == "__main__":

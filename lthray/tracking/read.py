@@ -54,15 +54,22 @@ def experiment_of(uri: str, name: str = "") -> Any:
 
     ConfigError where there is none of this name.
     """
+    _check_name(name)
+    with one_line(uri):
+        return _experiment(_client(uri), uri, name)
+
+
+def _check_name(name: str) -> None:
     if name and not NAME.fullmatch(name):
         raise ConfigError([f"--experiment {name!r}: study.preset, such as rewinding.digits"])
-    with one_line(uri):
-        mlflow = _client(uri)
-        found = mlflow.get_experiment_by_name(name) if name else _latest(mlflow)
-        if found is None or found.lifecycle_stage != "active":
-            names = sorted(each.name for each in _studies(mlflow))
-            has = f"{redacted(uri)} has {', '.join(names) or 'none'}"
-            raise ConfigError([f"--experiment {name!r}: {has}"])
+
+
+def _experiment(mlflow: Any, uri: str, name: str) -> Any:
+    found = mlflow.get_experiment_by_name(name) if name else _latest(mlflow)
+    if found is None or found.lifecycle_stage != "active":
+        names = sorted(each.name for each in _studies(mlflow))
+        has = f"{redacted(uri)} has {', '.join(names) or 'none'}"
+        raise ConfigError([f"--experiment {name!r}: {has}"])
     return found
 
 
@@ -82,9 +89,10 @@ class Recorded:
     """
 
     def __init__(self, uri: str, name: str = ""):
-        self.experiment = experiment_of(uri, name)
+        _check_name(name)
         with one_line(uri):
             self.client, self.uri = _client(uri), uri
+            self.experiment = _experiment(self.client, uri, name)
             self.tags: dict[str, dict[str, str]] = self._finished()  # id of a run -> tags
         self.name: str = self.experiment.name
         if not self.tags:
