@@ -2,7 +2,8 @@
 (seeds) of each.
 
     python analysis/curves.py --experiment rewinding.digits --by rewind.fraction
-    python analysis/curves.py --experiment sanity.mnist --by control --metric quality/accuracy
+    python analysis/curves.py --experiment sanity.mnist --by control \\
+        --metric quality/accuracy
 
 Reads MLflow only. Writes a table, a figure and a line on where the trials were made to
 <out>/reports/<experiment>/, and prints the table.

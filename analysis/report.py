@@ -1,7 +1,7 @@
 """What did a study find, on one page that can be sent around: every analysis that applies, the
 runs, how to make it again.
 
-    python analysis/report.py                              every study below --out that can be told
+    python analysis/report.py  every study below --out that can be told
     python analysis/report.py --experiment layerwise_search.digits
 
 Writes <out>/reports/<experiment>/report.html, which needs neither a network nor a file beside it,

@@ -1,6 +1,6 @@
 """What did a search try, which words mattered, and what is worth trying next?
 
-    python analysis/search.py                              the study that was recorded last
+    python analysis/search.py  the study that was recorded last
     python analysis/search.py --experiment layerwise_search.digits
 
 Every trial of the search, best first, with what it cost; importances, slices, contours, history and

@@ -1,8 +1,8 @@
 """Do tickets win, and how often: the grade of each recipe at each density, and the share of
 trajectories that win.
 
-    python analysis/ticket_frequency.py                   the study that was recorded last
-    python analysis/ticket_frequency.py --experiment frequency.digits --by prune.criterion
+    python analysis/ticket_frequency.py  the study recorded last
+    python analysis/ticket_frequency.py --by prune.criterion
 
 A confirmation or a list is graded by claims over its seeds (lthray.findings.claims). A design
 (studies/frequency.py) yields how often a ticket wins for this space of recipes, beside what chance

@@ -5,9 +5,9 @@
 At each density, a ticket from a source is set beside others on the target, on the same seeds.
 Numbers are log-ratios of held-out losses; below zero the first network is better.
 
-    - shuffled      its mask is worth more than its layer densities, over the weights it came with
+    - shuffled      its mask is worth more than its layer densities
     - unrelated     it is worth more than a ticket of scrambled images
-    - native        how much worse it is than a ticket that is found on the target
+    - native        how much worse it is than a ticket found on the target
     mask - shuffled the mask alone, over the target's own weights
 
 A ticket transfers where it is better than its shuffled mask and matches the target's dense network;

@@ -1,26 +1,29 @@
-"""The `lthray` command: one trial without Ray, the record, the store, a tuned preset."""
+"""The `lthray` command: pages by their names, one trial without Ray, tickets, presets."""
 
-import inspect
-import itertools
 import os
+import runpy
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lthray.bookkeeping import explain, record, retry, store
 from lthray.command import (
     about_of,
+    about_text,
     asked,
     asked_of_data,
     configured,
     existing,
+    first_of,
     guarded,
+    names_of,
     say,
     store_of,
 )
-from lthray.config import commands, options, presets
-from lthray.config.fields import ConfigError
+from lthray.config import commands, options, presets, shell
+from lthray.config.fields import ConfigError, either, meant
 from lthray.config.trial import TrialConfig
 from lthray.version import __version__
 
@@ -48,7 +51,7 @@ def _command(name: str) -> "Command":
 def _help(argv: Sequence[str]) -> int:
     lines = []
     for name, run in COMMANDS.items():
-        about, *_ = _about(run).splitlines()
+        about, *_ = about_text(run).splitlines()
         lines.append(f"  {name:8} {about}")
     usage = "lthray COMMAND [OPTIONS]   (lthray COMMAND --help)"
     return say(options.help_text(usage, "\n".join(lines), {}))
@@ -58,13 +61,58 @@ def _version(argv: Sequence[str]) -> int:
     return say(__version__)
 
 
-def _about(run: "Command") -> str:
-    return inspect.getdoc(run) or ""
+def study(argv: Sequence[str]) -> int:
+    """Run a study by its name, from any folder: `lthray study NAME [OPTIONS]`."""
+    return _page("study", argv, about_text(study))
+
+
+def analysis(argv: Sequence[str]) -> int:
+    """Run an analysis by its name, from any folder: `lthray analysis NAME [OPTIONS]`."""
+    return _page("analysis", argv, about_text(analysis))
+
+
+def report(argv: Sequence[str]) -> int:
+    """Make the report of every study, or of one, and open it: `lthray report`."""
+    chosen = asked(options.Asked, argv, "lthray report", about_text(report))
+    code = _run_page("analysis", "report", argv)
+    if code == options.DONE:
+        from lthray.tracking.ui import open_page
+
+        reports = Path(chosen.out) / "reports"
+        page = reports / chosen.experiment / "report.html"
+        shown = page if chosen.experiment else reports / "index.html"
+        open_page(shown.absolute().as_uri(), say)
+    return code
+
+
+def _page(kind: str, argv: Sequence[str], about: str) -> int:
+    """Run the page of a kind that the first word names with the words behind it."""
+    (name, rest), known = first_of(argv), shell.pages(kind)
+    if not name and options.asks_for_help(argv):
+        lines = [about, "", f"NAME is one of {', '.join(known)}."]
+        return say(options.help_text(f"lthray {kind} NAME [OPTIONS]", "\n".join(lines), {}))
+    if name not in known:
+        given = repr(name) if name else "needs a name:"
+        raise ConfigError([f"lthray {kind} {given} must be {either(known)}{meant(name, known)}"])
+    return _run_page(kind, name, rest)
+
+
+def _run_page(kind: str, name: str, argv: Sequence[str]) -> int:
+    """Run a page as if it were the program; returns its exit code."""
+    path, outer = str(shell.folder_of(kind) / f"{name}.py"), sys.argv
+    sys.argv = [path, *argv]
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as left:
+        return int(left.code or options.DONE)
+    finally:
+        sys.argv = outer
+    return options.DONE
 
 
 def trial(argv: Sequence[str]) -> int:
     """Run one trial in this process, without Ray: for a look, or a debugger."""
-    config, chosen = configured(argv, "lthray trial", _about(trial))
+    config, chosen = configured(argv, "lthray trial", about_text(trial))
     from lthray.findings.wording import told
     from lthray.study import terminal
     from lthray.study.single import progress_line, work_alone
@@ -85,63 +133,12 @@ def trial(argv: Sequence[str]) -> int:
         )
         code = work_alone(rounds, ledger, given_out, out.print)
     except KeyboardInterrupt:
-        again = f"interrupted; to go on, the same command:  lthray trial {shlex.join(argv)}"
+        command = shell.pasteable(f"lthray trial {shlex.join(argv)}")
+        again = f"interrupted; to go on, the same command:  {command}"
         out.print(again, soft_wrap=True)
         return options.INTERRUPTED
     write.replay(store, chosen.uri, chosen.artifacts, only=ledger, sentences=told)
     return code
-
-
-def record(argv: Sequence[str]) -> int:
-    """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    usage = "lthray record", _about(record)
-    chosen: options.Root = asked(options.Reading, argv, *usage)
-    if not chosen.tracking_uri:
-        chosen = asked(options.Root, argv, *usage)  # mlflow.db is written below --out
-    from lthray.findings.wording import told
-    from lthray.tracking import write
-
-    number = write.replay(existing(chosen), chosen.uri, chosen.artifacts, sentences=told)
-    return say(f"{number} trials recorded in {chosen.uri}")
-
-
-def store(argv: Sequence[str]) -> int:
-    """Look after a store: `lthray store verify | size | conflicts | sweep`."""
-    from lthray.study.upkeep import VERBS
-
-    verb, *rest = argv or [""]
-    if options.asks_for_help(argv):
-        verb, rest = next(iter(VERBS)), ["--help"]
-    if verb not in VERBS:
-        raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(VERBS)}"])
-    usage = f"lthray store {'|'.join(VERBS)}"
-    chosen = asked(options.Reading, rest, usage, _about(store), hidden=("tracking_uri",))
-    code, line = VERBS[verb](existing(chosen))
-    say(line)
-    return code
-
-
-def retry(argv: Sequence[str]) -> int:
-    """Put failed trials in line again: `lthray retry [STUDY|CALL] [NUMBER ...]`.
-
-    Then the study's own command goes on with them. How they had ended stays on record.
-    """
-    names = _names(argv)
-    usage, rest = "lthray retry [STUDY|CALL] [NUMBER ...]", argv[len(names) :]
-    chosen = asked(commands.Retried, rest, usage, _about(retry), hidden=("tracking_uri",))
-    from lthray.study.ledger import retry as put_in_line
-
-    name = names.pop(0) if names and not names[0].isdecimal() else ""
-    wrong = [word for word in names if not word.isdecimal()]
-    if wrong:
-        raise ConfigError([f"lthray retry: {wrong[0]!r} is no number of a trial"])
-    count = 0
-    for call, entries in put_in_line(existing(chosen), name, list(map(int, names)), chosen.kind):
-        for entry in entries:
-            say(f"trial {entry.number} {entry.point.name}: {entry.ended.reason}")
-        say(f"in line again; to go on:  {call.about['command']}")
-        count += len(entries)
-    return say(f"{count} failed trials were put in line again")
 
 
 def preset(argv: Sequence[str]) -> int:
@@ -149,8 +146,8 @@ def preset(argv: Sequence[str]) -> int:
 
     Such as: lthray preset NAME --experiment baseline_tuning.digits
     """
-    name, rest = _first(argv)
-    chosen = asked(commands.Wanted, rest, "lthray preset NAME", _about(preset))
+    name, rest = first_of(argv)
+    chosen = asked(commands.Wanted, rest, "lthray preset NAME", about_text(preset))
     presets.usable(name)
     from lthray.core.metrics import HELDOUT
     from lthray.findings.evidence import setting_of
@@ -174,8 +171,8 @@ def data(argv: Sequence[str]) -> int:
 
     FOLDER may also be an .npz, or a list of pictures as .csv, .jsonl or .parquet (docs/images.md).
     """
-    place, rest = _first(argv)
-    chosen, of_data = asked_of_data(commands.Named, rest, "lthray data FOLDER", _about(data))
+    place, rest = first_of(argv)
+    chosen, of_data = asked_of_data(commands.Named, rest, "lthray data FOLDER", about_text(data))
     if not place:
         raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
     name = presets.usable(chosen.name or presets.slug(Path(os.path.abspath(place)).stem))
@@ -187,18 +184,6 @@ def data(argv: Sequence[str]) -> int:
     return say("\n".join(survey.keep(name, chosen.out, images, words)))
 
 
-def explain(argv: Sequence[str]) -> int:
-    """Explain a key or a trial of a store, or where two trials part: `lthray explain A [B]`."""
-    names = _names(argv)
-    usage, rest = "lthray explain KEY|TRIAL [TRIAL]", argv[len(names) :]
-    chosen = asked(options.Reading, rest, usage, _about(explain), hidden=("tracking_uri",))
-    if len(names) not in (1, 2):
-        raise ConfigError([f"lthray explain: needs a key, or one or two trials, got {len(names)}"])
-    from lthray.explain import explain as lines_about
-
-    return say("\n".join(lines_about(existing(chosen), names)))
-
-
 def export(argv: Sequence[str]) -> int:
     """Take a ticket home: `lthray export TRIAL|STUDY FOLDER`.
 
@@ -206,9 +191,9 @@ def export(argv: Sequence[str]) -> int:
     ticket that its verdict grades best. FOLDER becomes a pipeline of diffusers, or a program of
     torch, with the ticket file and a model card; nothing of lthray is needed to read it.
     """
-    names = _names(argv)
+    names = names_of(argv)
     usage = "lthray export TRIAL|STUDY FOLDER"
-    chosen = asked(commands.Exported, argv[len(names) :], usage, _about(export))
+    chosen = asked(commands.Exported, argv[len(names) :], usage, about_text(export))
     if len(names) != 2:
         raise ConfigError([f"lthray export: needs a trial or study and a folder, got {len(names)}"])
     from lthray.export import folder
@@ -236,9 +221,9 @@ def tickets(argv: Sequence[str]) -> int:
 
     What stands in the last column is what `lthray export` takes.
     """
-    names = _names(argv)
+    names = names_of(argv)
     usage = "lthray tickets [STUDY]"
-    chosen = asked(options.Reading, argv[len(names) :], usage, _about(tickets))
+    chosen = asked(options.Reading, argv[len(names) :], usage, about_text(tickets))
     from lthray.export.found import listing
     from lthray.study.terminal import console, table
 
@@ -251,22 +236,11 @@ def tickets(argv: Sequence[str]) -> int:
 
 def ui(argv: Sequence[str]) -> int:
     """Open MLflow at the charts of a study, the last one by default: `lthray ui [STUDY.PRESET]`."""
-    name, rest = _first(argv)
-    chosen = asked(commands.Opened, rest, "lthray ui [STUDY.PRESET]", _about(ui))
+    name, rest = first_of(argv)
+    chosen = asked(commands.Opened, rest, "lthray ui [STUDY.PRESET]", about_text(ui))
     from lthray.tracking.ui import show
 
     return show(chosen.uri, name, chosen.port, say)
-
-
-def _first(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """Return the first word, empty where an option stands first, and the words behind it."""
-    count = len(_names(argv)[:1])
-    return "".join(argv[:count]), argv[count:]
-
-
-def _names(argv: Sequence[str]) -> list[str]:
-    """Return the words before the first option."""
-    return list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
 
 
 def _begin(
@@ -290,7 +264,7 @@ def _begin(
     digests = given_digests(config)
     if digests:
         plan["given"] = digests
-    about = about_of("trial", _about(trial), chosen=chosen, config=config, argv=argv)
+    about = about_of("trial", about_text(trial), chosen=chosen, config=config, argv=argv)
     store = store_of(chosen)
     ledger = Ledger.freeze(store, plan, about)
     for line in ledger.changed_inputs():
@@ -298,21 +272,25 @@ def _begin(
     return store, ledger
 
 
-Command = Callable[[Sequence[str]], int]
-"""Takes the words behind its name; returns the exit code. The docstring is its help."""
-
-
 def power(argv: Sequence[str]) -> int:
     """Say what effect a number of seeds can find, and how many seeds an effect takes."""
     from lthray.findings.power import told
 
     chosen = asked(
-        commands.Powered, argv, "lthray power", _about(power), hidden=("out", "tracking_uri")
+        commands.Powered, argv, "lthray power", about_text(power), hidden=("out", "tracking_uri")
     )
     return say(told(chosen.seeds, chosen.sd, chosen.effect))
 
 
+Command = Callable[[Sequence[str]], int]
+"""Takes the words behind its name; returns the exit code. The docstring is its help."""
+
+
 COMMANDS: Mapping[str, Command] = {
+    "study": study,
+    "analysis": analysis,
+    "ui": ui,
+    "report": report,
     "trial": trial,
     "record": record,
     "store": store,
@@ -322,7 +300,6 @@ COMMANDS: Mapping[str, Command] = {
     "explain": explain,
     "tickets": tickets,
     "export": export,
-    "ui": ui,
     "power": power,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}

@@ -5,7 +5,9 @@ loaded.
 """
 
 import contextlib
+import inspect
 import io
+import itertools
 import logging
 import os
 import shlex
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.presets import collection, words_of
+from lthray.config.shell import program
 from lthray.config.trial import TrialConfig
 from lthray.study.answers import answered
 from lthray.study.call import flagged, read_options
@@ -303,4 +306,20 @@ def command_line(argv: Sequence[str]) -> str:
     """Return the command that was given, without secrets: the program and its `argv`."""
     secrets = addresses.secrets_of(argv)
     shown = [addresses.redacted(word, secrets) for word in argv]
-    return shlex.join(["python", os.path.relpath(sys.argv[0]), *shown])
+    return shlex.join([*program(), *shown])
+
+
+def about_text(run: Callable[..., int]) -> str:
+    """Return the docstring of a command, which is its help."""
+    return inspect.getdoc(run) or ""
+
+
+def first_of(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the first word, empty where an option stands first, and the words behind it."""
+    count = len(names_of(argv)[:1])
+    return "".join(argv[:count]), argv[count:]
+
+
+def names_of(argv: Sequence[str]) -> list[str]:
+    """Return the words before the first option."""
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), argv))

@@ -1,7 +1,7 @@
 """Do tickets behave alike in latent diffusion and in pixels? One recipe and one trunk in both.
 
-    python studies/architectures.py                      digits, two CPU cores, about half an hour
-    python analysis/architectures.py                     interaction and equivalence
+    python studies/architectures.py   digits, 2 cores, half an hour
+    python analysis/architectures.py  interaction and equivalence
 
 The network is the same U-Net but for its first and last layer. It is trained for as many steps on
 images (DDPM; Ho et al. 2020) and on the latents of an autoencoder that is trained once (LDM;

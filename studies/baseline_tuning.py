@@ -1,8 +1,10 @@
 """Against which dense network should tickets be tested? Learning rate, widths, steps and batch.
 
-    python studies/baseline_tuning.py                           digits, two CPU cores, five minutes
-    lthray preset tuned --experiment baseline_tuning.digits     its best becomes a preset
-    python studies/layerwise_search.py --preset tuned           every other study begins from it
+    python studies/baseline_tuning.py  digits, 2 cores, five minutes
+    lthray preset tuned --experiment baseline_tuning.digits
+    python studies/layerwise_search.py --preset tuned
+
+The second line makes a preset of its best network, from which every other study can begin.
 
 `lthray preset tuned --steps 400 ...` takes the best of one training budget.
 

@@ -1,7 +1,7 @@
 """How does the verdict move with the training budget? One recipe at half, once and twice the steps.
 
-    python studies/budget.py                       digits, two CPU cores, about forty minutes
-    python analysis/ticket_frequency.py            a verdict for each budget
+    python studies/budget.py             digits, 2 cores, forty minutes
+    python analysis/ticket_frequency.py  a verdict for each budget
 
 The literature claims winning tickets at 90 to 99 % sparsity (Jiang et al. 2023, arXiv 2310.18823).
 So the ladder goes down to 1 % of the weights, with controls at densities 0.1, 0.02 and 0.01. The

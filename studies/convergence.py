@@ -1,8 +1,8 @@
 """Do tickets survive a converged dense network, and one of equal compute?
 
-    python studies/convergence.py --train.steps 400     digits, two CPU cores, about five minutes
-    python studies/convergence.py --train.steps 1600    one budget a call, as far as you can wait
-    python analysis/convergence.py                      the verdict against the budget, and a fit
+    python studies/convergence.py --train.steps 400   digits, five minutes
+    python studies/convergence.py --train.steps 1600  one budget a call
+    python analysis/convergence.py                    verdict against budget
 
 One recipe (global magnitude, late rewinding to the same share of the training) at one training
 budget S. A ticket is set beside three dense networks: its own, of S steps; one that was trained for

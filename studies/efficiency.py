@@ -1,7 +1,7 @@
 """What does a ticket save, in time, in memory and on the disk? Single weights and whole channels.
 
-    python studies/efficiency.py                   digits, two CPU cores, about forty minutes
-    python analysis/efficiency.py                  four measures of cost, timed on this machine
+    python studies/efficiency.py   digits, 2 cores, forty minutes
+    python analysis/efficiency.py  four measures of cost, timed on this machine
 
 One recipe cuts single weights, and another whole channels, down one ladder. Beside each stand small
 dense networks of as many parameters, and a dense network of equal compute. What a ticket costs is

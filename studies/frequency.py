@@ -1,8 +1,8 @@
 """How often do winning tickets exist? A crossed design over recipes and seeds.
 
-    python studies/frequency.py                        digits
-    python studies/frequency.py --smoke                a corner of the design, in two minutes
-    python studies/frequency.py --rewind.rule late     half of the design; so is any word given
+    python studies/frequency.py                     digits
+    python studies/frequency.py --smoke             a corner of it
+    python studies/frequency.py --rewind.rule late  half of the design
     python analysis/ticket_frequency.py --experiment frequency.digits
 
 Architecture (DDPM, LDM), criterion, layer schedule and rewind rule are fully crossed: 16 cells.

@@ -1,7 +1,7 @@
 """Which recipe finds the sparsest good tickets? Method, layer schedule, rewinding, architecture.
 
-    python studies/layerwise_search.py                 digits, two CPU cores, thirteen minutes
-    python studies/layerwise_search.py --smoke         the same pipeline in about two minutes
+    python studies/layerwise_search.py          digits, 2 cores, 13 minutes
+    python studies/layerwise_search.py --smoke  all of it, in two minutes
     python studies/layerwise_search.py --preset cifar10 --data-root DATA \\
         --gpus-per-trial 0.25 --trials 64
 

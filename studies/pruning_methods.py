@@ -1,7 +1,7 @@
 """Which way of pruning finds the better tickets? Criteria, schedules, units and moving masks.
 
-    python studies/pruning_methods.py                            digits, two CPU cores, two hours
-    python analysis/pruning_methods.py                           which win and which lose
+    python studies/pruning_methods.py   digits, 2 cores, two hours
+    python analysis/pruning_methods.py  which win and which lose
 
 Every method goes down the same ladder on the same seeds, from the same dense networks, and its
 tickets are trained for as many steps. It differs from the others in what it cuts, when it looks, or

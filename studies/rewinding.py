@@ -1,7 +1,7 @@
 """To which step must a ticket be rewound? The surface of excess loss over (density x k).
 
-    python studies/rewinding.py                    digits, two CPU cores, about fifty minutes
-    python analysis/rewinding.py                   surface, barriers, stable against matching
+    python studies/rewinding.py   digits, 2 cores, fifty minutes
+    python analysis/rewinding.py  surface, barriers, stable against matching
 
 One recipe (global magnitude, one ladder) is rewound to step k, from 0 to 40 % of the training,
 crossed with seeds. All trials of a seed share its dense run, which keeps a checkpoint at every k.

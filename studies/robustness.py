@@ -1,7 +1,7 @@
 """Are tickets as robust as a dense network that is as good? Noise, corruption, attack, rounding.
 
-    python studies/robustness.py                     digits, two CPU cores, about fifty minutes
-    python analysis/robustness.py                    robustness at matched clean error
+    python studies/robustness.py   digits, 2 cores, fifty minutes
+    python analysis/robustness.py  robustness at matched clean error
 
 Each network is measured under twelve stressors: more and less noise than it is told, corrupted
 images, attacks in two norms, noise on its weights, rounded weights, and noise in its sampler. A

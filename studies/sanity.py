@@ -1,12 +1,15 @@
 """Is the machinery right? LeNet-300-100 and ResNet-20 must show what was published.
 
-    python studies/sanity.py                                     digits, two CPU cores, two minutes
-    python studies/sanity.py --preset mnist --data-root DATA     as published, half an hour
-    python studies/sanity.py --preset cifar10 --data-root DATA   ResNet-20, as published: a GPU
-    python studies/sanity.py --preset cifar10 --data-root DATA --seeds 0 --data.fraction 0.1 \\
-        --train.steps 200 --train.warmup 50 --train.batch 64 --prune.ladder 0.5 0.1 \\
+    python studies/sanity.py                    digits, 2 cores, two minutes
+    python studies/sanity.py --preset mnist     as published, half an hour
+    python studies/sanity.py --preset cifar10   ResNet-20, as published: a GPU
+
+The last two take --data-root. A subset of CIFAR-10 on two CPU cores, in minutes:
+
+    python studies/sanity.py --preset cifar10 --data-root DATA --seeds 0 \\
+        --data.fraction 0.1 --train.steps 200 --train.warmup 50 \\
+        --train.batch 64 --prune.ladder 0.5 0.1 \\
         --measure.images 1000 --measure.checkpoints 3
-                                           a subset, two CPU cores, minutes: proves that it runs
 
 The reference is Frankle and Carbin (2019, arXiv 1803.03635): iterative magnitude pruning, layer by
 layer, back to the initial weights. Tickets are compared with the same masks over new weights

@@ -1,8 +1,8 @@
 """What does a training step cost: masked, unmasked, beside a plain diffusers loop?
 
-    python studies/throughput.py                                   digits U-Net, one thread
+    python studies/throughput.py  digits U-Net, one thread
     python studies/throughput.py --preset cifar10 --train.autocast bfloat16 \\
-        --train.channels-last --train.compile reduce-overhead      on a GPU
+        --train.channels-last --train.compile reduce-overhead
 
 All three train the same network. They are timed in turn, a block of steps each, so that a machine
 which gets slower slows all of them; what counts is the ratio of neighbouring blocks. Prints

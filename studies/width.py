@@ -1,8 +1,8 @@
 """How sparse a ticket can be: is it a matter of capacity? One recipe at half, once and twice the
 channels.
 
-    python studies/width.py                        digits, two CPU cores, about forty minutes
-    python analysis/width.py                       the sparsest ticket that matches, by width
+    python studies/width.py   digits, 2 cores, forty minutes
+    python analysis/width.py  the sparsest ticket that matches, by width
 
 The recipe is the same at every width (global magnitude, late rewinding), and so are the training
 budget and the learning rate. Each width has its own dense networks: one of equal compute, a second

@@ -13,7 +13,7 @@ import csv
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from lthray.core.record import TrialRecord
 from lthray.findings import sections
 from lthray.findings.sections import Section
 
-from .published import ROOT, alike, recorded
+from .published import ROOT, alike, recorded, rows
 
 SHOWN = ROOT / "docs" / "results"
 PAGES = {
@@ -183,33 +183,46 @@ def page_of(folder: Path, shown: list[Section]) -> str:
         if section.text:
             lines.append("")
         if section.table:
-            lines += [*markdown(section), ""]
+            lines += [*markdown(section.table), ""]
         if section.figure:
             lines += [f"![{section.title}]({folder.name}/{section.name}.png)", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def markdown(section: Section) -> list[str]:
-    """Return the table of a section in Markdown."""
-    head, *below = section.table
+def markdown(of: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table, its head first, as the lines of a table in Markdown."""
+    head, *below = of
     table = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return table + ["| " + " | ".join(row) + " |" for row in below]
 
 
 QUOTE = re.compile(r"^<!-- (\S+) line (\d+) -->\n> .*$", re.M)
 """A published line in a page that is written by hand, below a note of where it comes from."""
-QUOTING = [ROOT / "README.md", ROOT / "docs" / "claims.md", ROOT / "docs" / "quickstart.md"]
+ROW = re.compile(r"^<!-- (\S+) row (\d+) -->\n(?:\|.*\n)+", re.M)
+"""A row of a published table below the table's head, and below a note of where it comes from."""
+QUOTING = [
+    ROOT / "README.md",
+    ROOT / "docs" / "claims.md",
+    ROOT / "docs" / "quickstart.md",
+    ROOT / "docs" / "verdicts.md",
+]
 
 
 def quoted(page: str) -> str:
-    """Return a page with every line that it quotes as that is published now."""
+    """Return a page with every line and row that it quotes as that is published now."""
 
     def line(match: re.Match[str]) -> str:
         place, number = match.groups()
         told = (ROOT / "results" / f"{place}.txt").read_text().splitlines()
         return f"<!-- {place} line {number} -->\n> {told[int(number) - 1]}"
 
-    return QUOTE.sub(line, page)
+    def row(match: re.Match[str]) -> str:
+        place, number = match.groups()
+        head, *below = rows(ROOT / "results" / f"{place}.csv")
+        shown = "\n".join(markdown([head, below[int(number) - 1]]))
+        return f"<!-- {place} row {number} -->\n{shown}\n"
+
+    return ROW.sub(row, QUOTE.sub(line, page))
 
 
 def index() -> str:

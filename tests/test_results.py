@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lthray.config.stressors import STRESSES
 from lthray.findings import sections
 
 from . import (
@@ -20,6 +21,15 @@ from . import (
 from .published import ROOT, alike, recorded, rows
 
 README = (ROOT / "README.md").read_text()
+PATTERNS = (
+    r"dense of \d+ steps",
+    r"k = [\d.]+",
+    r"from timestep \d+",
+    r"0\.\d+",  # a density
+    r"(dense|ticket at [\d.]+), (average|raw weights)",
+    r"(stable|unstable|connected|apart).* matching",
+)
+"""Columns that are named after a value or a kind; the page explains one of each."""
 FOLDERS = republish.folders()
 NAMES = [folder.name for folder in FOLDERS]
 
@@ -69,6 +79,17 @@ def test_the_readme_has_no_number_of_a_result_that_is_no_quote():
     results = results[: results.index("\n## ", 5)]
     rest = re.sub(r"^> .+$|<!--.*?-->|`[^`]*`|\([^)]*\)", "", results, flags=re.M)
     assert not re.findall(r"\d", rest)
+
+
+def test_every_column_that_is_published_is_explained():
+    page = (ROOT / "docs" / "verdicts.md").read_text()
+    cells = re.findall(r"^\| (`.+?) \|", page, re.M)
+    explained = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    stressors = {facts.label for facts in STRESSES.values()}
+    columns = {column for path in (ROOT / "results").glob("*/*.csv") for column in rows(path)[0]}
+    assert len(columns) > 60
+    for column in columns - explained - stressors:
+        assert any(re.fullmatch(pattern, column) for pattern in PATTERNS), column
 
 
 def test_results_hold_no_place():

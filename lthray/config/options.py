@@ -29,6 +29,7 @@ EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file,
 4 environment (disk, permissions, cluster), 5 done but some trials failed,
 75 interrupted and resumable, 130 second Ctrl-C"""
 
+WIDTH = 80  # columns of a page of --help
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -159,7 +160,7 @@ class Options(Root):
     """Minutes without any event or step after which a study on Ray is ended, resumable: more than
     the longest measure takes."""
     smoke: bool = False
-    """The whole pipeline in under 90 seconds; proves that it runs, says nothing about tickets."""
+    """The whole pipeline in about two minutes; proves that it runs, says nothing about tickets."""
     allow_code_change: bool = False
     """Go on with stored results that other code has made, and mark what comes of them."""
     dry_run: bool = False
@@ -251,13 +252,21 @@ def asks_for_help(argv: Sequence[str]) -> bool:
 
 def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
     """Return the page that --help prints: `usage`, `about`, and every option of `groups`."""
-    lines = [f"usage: {usage}", "", about.strip("\n").rstrip(), ""]
+    lines = [f"usage: {usage}", "", *_filled(about), ""]
     for title, known in groups.items():
         lines.append(f"{title}:")
         for word, (kind, default, description) in known.items():
             lines += _option_lines(word, kind, default, description)
         lines.append("")
     return "\n".join([*lines, EXIT_CODES])
+
+
+def _filled(text: str) -> Iterator[str]:
+    """Yield the lines of a text no wider than WIDTH; paragraphs with indented lines stay as is."""
+    for paragraph in text.strip("\n").rstrip().split("\n\n"):
+        is_plain = not re.search(r"^\s", paragraph, re.MULTILINE)
+        yield textwrap.fill(paragraph, WIDTH) if is_plain else paragraph
+        yield ""
 
 
 def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
@@ -267,9 +276,9 @@ def _option_lines(word: str, kind: Any, default: Any, description: str) -> Itera
         option += f" [{_shown(default)}]"
     head, below, text = "  ", "    ", "      "
     yield from textwrap.wrap(
-        option, 120, initial_indent=head, subsequent_indent=below, break_long_words=False
+        option, WIDTH, initial_indent=head, subsequent_indent=below, break_long_words=False
     )
-    yield from textwrap.wrap(description, 96, initial_indent=text, subsequent_indent=text)
+    yield from textwrap.wrap(description, WIDTH, initial_indent=text, subsequent_indent=text)
 
 
 def _shown(default: Any) -> str:
@@ -288,7 +297,7 @@ def _kind(kind: Any) -> str:
     plural = " ..." if tuples else ""
     literals = list(map(str, _literals(kind)))
     if literals:
-        comma = ", " if len(literals) > 9 else ","
+        comma = ", " if len(literals) > 5 else ","
         takes_path = "pattern=" in str(
             kind
         )  # an import path is the only text that must match a pattern

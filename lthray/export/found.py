@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lthray.config.fields import ConfigError
+from lthray.config.shell import pasteable
 from lthray.config.trial import TrialConfig
 from lthray.core.metrics import HELDOUT
 from lthray.core.record import Round, TrialRecord
@@ -179,7 +180,8 @@ def keep(store: Store, call: Ledger, uri: str, write: Write) -> list[str]:
         return _kept(store, best_of(store, call), uri, write)
     except (ConfigError, TrackingError) as error:
         why = " ".join(str(error).split())
-        return [f"MLflow has no model of the best ticket ({why}); later:  lthray export --register"]
+        later = pasteable(f"lthray export {_study_of(call)} FOLDER --register NAME")
+        return [f"MLflow has no model of the best ticket ({why}); later:  {later}"]
 
 
 def _kept(store: Store, ticket: RecordedTicket | None, uri: str, write: Write) -> list[str]:

@@ -14,6 +14,7 @@ from lthray.config import presets
 from lthray.config.fields import ConfigError
 from lthray.config.options import Root
 from lthray.config.parts import Data, Prune, Train
+from lthray.config.shell import pasteable
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import FEATURES
 from lthray.study.answers import answered, data_of
@@ -87,7 +88,7 @@ def keep(name: str, out: str, images: Images, words: Mapping[str, Any]) -> list[
     return [
         f"preset:  {path}",
         f"look:    {picture}",
-        f"use it:  python studies/layerwise_search.py --preset {name}{root}",
+        f"use it:  {pasteable(f'lthray study layerwise_search --preset {name}{root}')}",
     ]
 
 

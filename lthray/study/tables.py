@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lthray.config.shell import pasteable
 from lthray.core import metrics
 from lthray.core.metrics import Metric
 from lthray.core.record import Point, TrialRecord
@@ -226,7 +227,7 @@ def _best_lines(title: str, trial: TrialRecord, out: str) -> list[str]:
     words = {"out": out, **trial.point.config, **trial.point.places}
     return [
         f"{title}: {trial.name} (excess {_excess(measured)} {at}; {matches})",
-        f"  again:  {trial_command(words)}",
+        f"  again:  {pasteable(trial_command(words))}",
     ]
 
 

@@ -1,25 +1,13 @@
 """What a study says last: where to look at it in MLflow, and how to go on."""
 
-import os
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from lthray.config import addresses
 from lthray.config.options import Options
+from lthray.config.shell import pasteable
 from lthray.tracking import views
-
-
-def own_command() -> str:
-    """Return how `lthray` is called from here: by its name, or by its path where that is not known
-    to the shell."""
-    if shutil.which("lthray"):
-        return "lthray"
-    path = Path(sys.executable).parent / "lthray"
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 @dataclass(frozen=True)
@@ -36,15 +24,15 @@ class Ending:
 def lines(chosen: Options, ending: Ending, left: int, command: str) -> Iterator[str]:
     """Yield the closing lines of a call with `left` trials, which `command` goes on with."""
     if ending.behind:
-        later = shlex.join([own_command(), "record", "--out", chosen.out])
+        later = pasteable(shlex.join(["lthray", "record", "--out", chosen.out]))
         yield f"MLflow is behind ({ending.behind}); later:  {later}"
     if ending.experiment and chosen.tracking_uri.startswith(addresses.SERVERS):
         yield f"look:  {views.link(addresses.page_of(chosen.uri), ending.experiment)}"
     elif ending.experiment:
-        words = ["ui", "--out", chosen.out]
+        words = ["lthray", "ui", "--out", chosen.out]
         if chosen.tracking_uri:
             words += ["--tracking-uri", addresses.redacted(chosen.tracking_uri)]
-        yield f"look:  {shlex.join([own_command(), *words])}"
+        yield f"look:  {pasteable(shlex.join(words))}"
     if ending.interrupted or left:
         state = "interrupted" if ending.interrupted else "unfinished"
-        yield f"{state}; to go on, the same command:  {command}"
+        yield f"{state}; to go on, the same command:  {pasteable(command)}"

@@ -29,7 +29,7 @@ def show(uri: str, name: str, port: int, say: Callable[[str], object]) -> int:
     """
     experiment = experiment_of(uri, name)
     if uri.startswith(addresses.SERVERS):
-        _open(views.link(addresses.page_of(uri), experiment.experiment_id), say)
+        open_page(views.link(addresses.page_of(uri), experiment.experiment_id), say)
         return 0
     chosen = port or free()
     place = ["--host", HERE, "--port", str(chosen), "--backend-store-uri", uri]
@@ -38,7 +38,7 @@ def show(uri: str, name: str, port: int, say: Callable[[str], object]) -> int:
         try:
             _wait(server, chosen, log)
             base = f"http://{HERE}:{chosen}"
-            _open(views.link(base, experiment.experiment_id), say)
+            open_page(views.link(base, experiment.experiment_id), say)
             say(f"{experiment.name}; Ctrl-C ends it")
             return server.wait()
         except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def _wait(server: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
     raise ConfigError([f"--port {port}: MLflow did not begin there; its last line: {why}"])
 
 
-def _open(page: str, say: Callable[[str], object]) -> None:
+def open_page(page: str, say: Callable[[str], object]) -> None:
     """Say where a page is, and open it where there is a screen."""
     say(page)
     screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ)

@@ -1,0 +1,62 @@
+"""How the `lthray` command, and the pages of studies and analyses, are called from this shell."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+FOLDERS = {"study": "studies", "analysis": "analysis"}
+"""Kind of page -> the folder of its pages."""
+
+
+def folder_of(kind: str) -> Path:
+    """Return the folder of all pages of a kind: in the package as installed, or beside it in a
+    clone."""
+    package = Path(__file__).parent.parent
+    inside = package / FOLDERS[kind]
+    return inside if inside.is_dir() else package.parent / FOLDERS[kind]
+
+
+def pages(kind: str) -> list[str]:
+    """Return the names of all pages of a kind, such as rewinding."""
+    return sorted(path.stem for path in folder_of(kind).glob("[a-z]*.py"))
+
+
+def program() -> list[str]:
+    """Return the words by which the running program is called again: `python studies/NAME.py` from
+    the folder of a clone, `lthray study NAME` from elsewhere."""
+    path = Path(sys.argv[0]).absolute()
+    for kind in FOLDERS:
+        if path.parent == folder_of(kind) and not path.is_relative_to(Path.cwd()):
+            return ["lthray", kind, path.stem]
+    return ["python", os.path.relpath(path)]
+
+
+def pasteable(command: str) -> str:
+    """Return a command that begins with `python` or `lthray` as the shell finds it."""
+    name, blank, rest = command.partition(" ")
+    found = {"python": interpreter, "lthray": own_command}.get(name)
+    return f"{found()}{blank}{rest}" if found else command
+
+
+def own_command() -> str:
+    """Return how `lthray` is called here: by its name, or by its path where the shell does not find
+    it or finds another one."""
+    beside = Path(sys.executable).with_name("lthray")
+    found = shutil.which("lthray")
+    if found and (Path(found) == beside or not beside.is_file()):
+        return "lthray"
+    return _shown(beside) if beside.is_file() else f"{interpreter()} -m lthray"
+
+
+def interpreter() -> str:
+    """Return how this Python is called: `python` where that is what the shell finds."""
+    beside = Path(sys.executable)
+    found = shutil.which("python")
+    return "python" if found and Path(found).parent == beside.parent else _shown(beside)
+
+
+def _shown(path: Path) -> str:
+    is_below = path.is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path) if is_below else str(path))
