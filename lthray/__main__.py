@@ -1,6 +1,5 @@
 """The `lthray` command: pages by their names, one trial without Ray, tickets, presets."""
 
-import os
 import runpy
 import shlex
 import sys
@@ -8,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lthray.bookkeeping import explain, record, retry, store
+from lthray.bookkeeping import data, preset, retry, store
 from lthray.command import (
     about_of,
     about_text,
     asked,
-    asked_of_data,
     configured,
     existing,
     first_of,
@@ -22,8 +20,9 @@ from lthray.command import (
     say,
     store_of,
 )
-from lthray.config import commands, options, presets, shell
+from lthray.config import commands, options, shell
 from lthray.config.fields import ConfigError, either, meant
+from lthray.config.help_page import asks_for_help, help_text
 from lthray.config.trial import TrialConfig
 from lthray.version import __version__
 
@@ -54,7 +53,7 @@ def _help(argv: Sequence[str]) -> int:
         about, *_ = about_text(run).splitlines()
         lines.append(f"  {name:8} {about}")
     usage = "lthray COMMAND [OPTIONS]   (lthray COMMAND --help)"
-    return say(options.help_text(usage, "\n".join(lines), {}))
+    return say(help_text(usage, "\n".join(lines), {}))
 
 
 def _version(argv: Sequence[str]) -> int:
@@ -88,9 +87,9 @@ def report(argv: Sequence[str]) -> int:
 def _page(kind: str, argv: Sequence[str], about: str) -> int:
     """Run the page of a kind that the first word names with the words behind it."""
     (name, rest), known = first_of(argv), shell.pages(kind)
-    if not name and options.asks_for_help(argv):
+    if not name and asks_for_help(argv):
         lines = [about, "", f"NAME is one of {', '.join(known)}."]
-        return say(options.help_text(f"lthray {kind} NAME [OPTIONS]", "\n".join(lines), {}))
+        return say(help_text(f"lthray {kind} NAME [OPTIONS]", "\n".join(lines), {}))
     if name not in known:
         given = repr(name) if name else "needs a name:"
         raise ConfigError([f"lthray {kind} {given} must be {either(known)}{meant(name, known)}"])
@@ -141,47 +140,29 @@ def trial(argv: Sequence[str]) -> int:
     return code
 
 
-def preset(argv: Sequence[str]) -> int:
-    """Make a preset of the best dense network of a search.
+def record(argv: Sequence[str]) -> int:
+    """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
+    usage = "lthray record", about_text(record)
+    chosen: options.Root = asked(options.Reading, argv, *usage)
+    if not chosen.tracking_uri:
+        chosen = asked(options.Root, argv, *usage)  # mlflow.db is written below --out
+    from lthray.findings.wording import told
+    from lthray.tracking import write
 
-    Such as: lthray preset NAME --experiment baseline_tuning.digits
-    """
-    name, rest = first_of(argv)
-    chosen = asked(commands.Wanted, rest, "lthray preset NAME", about_text(preset))
-    presets.usable(name)
-    from lthray.core.metrics import HELDOUT
-    from lthray.findings.evidence import setting_of
-    from lthray.tracking.read import Recorded, tuned
-
-    recorded = Recorded(chosen.uri, chosen.experiment)
-    best, tuned_words = tuned(recorded.trials, chosen.call, chosen.steps)
-    base = presets.words_of(recorded.preset, chosen.out)
-    replaced = setting_of(base)
-    words = {word: value for word, value in base.items() if word not in replaced} | tuned_words
-    words |= {word: at for word, at in best.point.places.items() if word.startswith("data.")}
-    path = presets.save(name, chosen.out, words)
-    loss = f"held-out loss {best.rounds[0].metrics[HELDOUT.name]:.4f}"
-    settings = " ".join(f"{word}={value}" for word, value in tuned_words.items())
-    say(f"{path}: {best.name}, {loss}, {settings}")
-    return say(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
+    number = write.replay(existing(chosen), chosen.uri, chosen.artifacts, sentences=told)
+    return say(f"{number} trials recorded in {chosen.uri}")
 
 
-def data(argv: Sequence[str]) -> int:
-    """Look at images of your own, and make a preset of them: `lthray data FOLDER`.
+def explain(argv: Sequence[str]) -> int:
+    """Explain a key or a trial of a store, or where two trials part: `lthray explain A [B]`."""
+    names = names_of(argv)
+    usage, rest = "lthray explain KEY|TRIAL [TRIAL]", argv[len(names) :]
+    chosen = asked(options.Reading, rest, usage, about_text(explain), hidden=("tracking_uri",))
+    if len(names) not in (1, 2):
+        raise ConfigError([f"lthray explain: needs a key, or one or two trials, got {len(names)}"])
+    from lthray.explain import explain as lines_about
 
-    FOLDER may also be an .npz, or a list of pictures as .csv, .jsonl or .parquet (docs/images.md).
-    """
-    place, rest = first_of(argv)
-    chosen, of_data = asked_of_data(commands.Named, rest, "lthray data FOLDER", about_text(data))
-    if not place:
-        raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
-    name = presets.usable(chosen.name or presets.slug(Path(os.path.abspath(place)).stem))
-    from lthray.study import survey
-
-    brought = {"data.name": "folder", "data.root": os.path.abspath(place)}
-    images, words = survey.survey(of_data | brought)
-    say("\n".join(survey.lines(images, words)))
-    return say("\n".join(survey.keep(name, chosen.out, images, words)))
+    return say("\n".join(lines_about(existing(chosen), names)))
 
 
 def export(argv: Sequence[str]) -> int:

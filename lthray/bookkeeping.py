@@ -1,24 +1,15 @@
-"""Commands that look after what is recorded: `lthray record`, `store`, `retry` and `explain`."""
+"""Commands that look after a store or make presets: `lthray store`, `retry`, `preset`, `data`."""
 
+import os
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
-from lthray.command import about_text, asked, existing, names_of, say
-from lthray.config import commands, options
+from lthray.command import about_text, asked, asked_of_data, existing, first_of, names_of, say
+from lthray.config import commands, options, presets
 from lthray.config.fields import ConfigError
+from lthray.config.help_page import asks_for_help
 from lthray.config.shell import pasteable
-
-
-def record(argv: Sequence[str]) -> int:
-    """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    usage = "lthray record", about_text(record)
-    chosen: options.Root = asked(options.Reading, argv, *usage)
-    if not chosen.tracking_uri:
-        chosen = asked(options.Root, argv, *usage)  # mlflow.db is written below --out
-    from lthray.findings.wording import told
-    from lthray.tracking import write
-
-    number = write.replay(existing(chosen), chosen.uri, chosen.artifacts, sentences=told)
-    return say(f"{number} trials recorded in {chosen.uri}")
 
 
 def store(argv: Sequence[str]) -> int:
@@ -26,7 +17,7 @@ def store(argv: Sequence[str]) -> int:
     from lthray.study.upkeep import VERBS
 
     verb, *rest = argv or [""]
-    if options.asks_for_help(argv):
+    if asks_for_help(argv):
         verb, rest = next(iter(VERBS)), ["--help"]
     if verb not in VERBS:
         raise ConfigError([f"lthray store {verb!r}: must be one of {', '.join(VERBS)}"])
@@ -60,13 +51,44 @@ def retry(argv: Sequence[str]) -> int:
     return say(f"{count} failed trials were put in line again")
 
 
-def explain(argv: Sequence[str]) -> int:
-    """Explain a key or a trial of a store, or where two trials part: `lthray explain A [B]`."""
-    names = names_of(argv)
-    usage, rest = "lthray explain KEY|TRIAL [TRIAL]", argv[len(names) :]
-    chosen = asked(options.Reading, rest, usage, about_text(explain), hidden=("tracking_uri",))
-    if len(names) not in (1, 2):
-        raise ConfigError([f"lthray explain: needs a key, or one or two trials, got {len(names)}"])
-    from lthray.explain import explain as lines_about
+def preset(argv: Sequence[str]) -> int:
+    """Make a preset of the best dense network of a search.
 
-    return say("\n".join(lines_about(existing(chosen), names)))
+    Such as: lthray preset NAME --experiment baseline_tuning.digits
+    """
+    name, rest = first_of(argv)
+    chosen = asked(commands.Wanted, rest, "lthray preset NAME", about_text(preset))
+    presets.usable(name)
+    from lthray.core.metrics import HELDOUT
+    from lthray.findings.evidence import setting_of
+    from lthray.tracking.read import Recorded, tuned
+
+    recorded = Recorded(chosen.uri, chosen.experiment)
+    best, tuned_words = tuned(recorded.trials, chosen.call, chosen.steps)
+    base = presets.words_of(recorded.preset, chosen.out)
+    replaced = setting_of(base)
+    words = {word: value for word, value in base.items() if word not in replaced} | tuned_words
+    words |= {word: at for word, at in best.point.places.items() if word.startswith("data.")}
+    path = presets.save(name, chosen.out, words)
+    loss = f"held-out loss {best.rounds[0].metrics[HELDOUT.name]:.4f}"
+    settings = " ".join(f"{word}={value}" for word, value in tuned_words.items())
+    say(f"{path}: {best.name}, {loss}, {settings}")
+    return say(f"use it:  --preset {name} --out {shlex.quote(chosen.out)}")
+
+
+def data(argv: Sequence[str]) -> int:
+    """Look at images of your own, and make a preset of them: `lthray data FOLDER`.
+
+    FOLDER may also be an .npz, or a list of pictures as .csv, .jsonl or .parquet (docs/images.md).
+    """
+    place, rest = first_of(argv)
+    chosen, of_data = asked_of_data(commands.Named, rest, "lthray data FOLDER", about_text(data))
+    if not place:
+        raise ConfigError(["lthray data: needs a folder of images, an .npz or a list"])
+    name = presets.usable(chosen.name or presets.slug(Path(os.path.abspath(place)).stem))
+    from lthray.study import survey
+
+    brought = {"data.name": "folder", "data.root": os.path.abspath(place)}
+    images, words = survey.survey(of_data | brought)
+    say("\n".join(survey.lines(images, words)))
+    return say("\n".join(survey.keep(name, chosen.out, images, words)))

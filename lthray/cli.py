@@ -26,6 +26,7 @@ from lthray.command import (
 )
 from lthray.config import options
 from lthray.config.fields import words
+from lthray.config.help_page import asks_for_help, help_text
 from lthray.study.call import OURS, Call, preview, resolve
 from lthray.study.page import Study
 
@@ -51,10 +52,10 @@ Execute = Callable[["Queue", "Run", "Watch"], bool]
 def study(page: Study, argv: Sequence[str] | None = None) -> int:
     """Run a study's page with `argv` (default: the command line's); returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    if options.asks_for_help(argv):
+    if asks_for_help(argv):
         usage = f"python studies/{page.name}.py [OPTIONS]"
         groups = {"study": words(options.Options), **config_groups(hidden=OURS)}
-        return guarded(lambda: say(options.help_text(usage, page.about, groups)))
+        return guarded(lambda: say(help_text(usage, page.about, groups)))
     return guarded(lambda: _study(resolve(page, argv)), argv)
 
 

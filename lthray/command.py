@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
+from lthray.config.help_page import asks_for_help, help_text
 from lthray.config.presets import collection, words_of
 from lthray.config.shell import program
 from lthray.config.trial import TrialConfig
@@ -182,8 +183,8 @@ def asked(
     """
     every = words(cls)  # type: ignore[arg-type]
     known = {word: about for word, about in every.items() if word not in hidden}
-    if options.asks_for_help(argv):
-        say(options.help_text(f"{usage} [OPTIONS]", about, {"options": known}))
+    if asks_for_help(argv):
+        say(help_text(f"{usage} [OPTIONS]", about, {"options": known}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, known)
     chosen = read_options(cls, flat, faults)
@@ -202,8 +203,8 @@ def asked_of_data(
     every = words(cls)  # type: ignore[arg-type]
     own = {word: row for word, row in every.items() if word != "tracking_uri"}
     of_data = {word: words(TrialConfig)[word] for word in OF_IMAGES}
-    if options.asks_for_help(argv):
-        say(options.help_text(f"{usage} [OPTIONS]", about, {"options": own, "data": of_data}))
+    if asks_for_help(argv):
+        say(help_text(f"{usage} [OPTIONS]", about, {"options": own, "data": of_data}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, own | of_data)
     chosen = read_options(cls, {word: flat.pop(word) for word in own if word in flat}, faults)
@@ -219,8 +220,8 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
     ConfigError with every fault of `argv`.
     """
     known = {word: words(options.Options)[word] for word in OF_A_TRIAL}
-    if options.asks_for_help(argv):
-        say(options.help_text(f"{usage} [OPTIONS]", about, {"options": known, **config_groups()}))
+    if asks_for_help(argv):
+        say(help_text(f"{usage} [OPTIONS]", about, {"options": known, **config_groups()}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, {**known, **words(TrialConfig)})
     own = {word: flat.pop(word) for word in OF_A_TRIAL if word in flat}
@@ -238,7 +239,7 @@ def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig
 
 
 def config_groups(hidden: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the words of a config by part, for `options.help_text`; without the `hidden` ones."""
+    """Return the words of a config by part, for `help_text`; without the `hidden` ones."""
     groups: dict[str, Any] = {}
     for word, about in words(TrialConfig).items():
         if word not in hidden:

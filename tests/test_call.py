@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lthray.config.fields import ConfigError, words
-from lthray.config.options import Options, help_text, split
+from lthray.config.help_page import help_text
+from lthray.config.options import Options, split
 from lthray.config.trial import TrialConfig
 from lthray.study.call import preview, resolve
 from lthray.study.comparators import AGAIN, against, doubled, longer, shorter, spaces

@@ -73,6 +73,7 @@ def test_help_of_a_page_needs_neither_torch_nor_ray(page):
     )
     assert done.returncode == 0, done.stderr
     assert f"usage: python studies/{page}" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert "--prune.scored {trained,average,rewound} [trained]" in done.stdout
     if page != "throughput.py":  # which holds a diffusers loop of its own
         assert "HEAVY []" in done.stdout

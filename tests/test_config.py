@@ -8,7 +8,8 @@ import pytest
 from pydantic.dataclasses import dataclass
 
 from lthray.config.fields import ConfigError, Only, Place, Role, declared, either, words
-from lthray.config.options import help_text, split
+from lthray.config.help_page import help_text
+from lthray.config.options import split
 from lthray.config.presets import PRESETS, preset
 from lthray.config.trial import DEPENDENT, PLACES, TrialConfig, words_of_role
 from lthray.config.vocabulary import RoleName

@@ -14,7 +14,7 @@ import pytest
 
 from lthray.__main__ import main
 from lthray.config import options
-from lthray.tracking import closing, ui
+from lthray.tracking import ui
 
 from .conftest import TINY
 
@@ -90,14 +90,3 @@ def test_a_server_is_only_opened(monkeypatch):
     assert ui.show("https://me:secret@host/base", "", 0, said.append) == 0
     assert said == opened
     assert said[0].startswith("https://host/base/#/experiments/7/runs?")
-
-
-def test_the_command_is_said_as_the_shell_finds_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(closing.shutil, "which", lambda name: None)
-    monkeypatch.setattr(closing.sys, "executable", str(tmp_path / ".venv/bin/python"))
-    assert closing.own_command() == str(tmp_path / ".venv/bin/lthray")
-    monkeypatch.chdir(tmp_path)
-    assert closing.own_command() == ".venv/bin/lthray"
-    monkeypatch.undo()
-    monkeypatch.setattr(closing.shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert closing.own_command() == "lthray"

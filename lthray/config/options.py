@@ -8,8 +8,7 @@ there is one validator, and every fault is reported at once, one line each.
 import difflib
 import os
 import re
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -29,7 +28,6 @@ EXIT_CODES = """exit codes: 0 done, 2 bad input, 3 damaged or hostile file,
 4 environment (disk, permissions, cluster), 5 done but some trials failed,
 75 interrupted and resumable, 130 second Ctrl-C"""
 
-WIDTH = 80  # columns of a page of --help
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -222,114 +220,47 @@ def _value(word: str, texts: list[str], kind: Any, faults: list[str]) -> Any:
     An empty text is a fault: it is what a shell makes of a variable that is not set. A list of a
     config may have no entries; an option of that kind says nothing without any.
     """
-    tuples = _tuples(kind)
+    deep = tuples(kind)
     if "" in map(str.strip, texts):
         faults.append(f"--{word}: got an empty text (is a variable of the shell not set?)")
         return None
-    if tuples and (texts or "." in word):
-        return _entries(texts, tuples)
+    if deep and (texts or "." in word):
+        return _entries(texts, deep)
     if kind is bool and not texts:
         return True
     if len(texts) != 1:
         faults.append(f"--{word}: needs one value, got {_plain(' '.join(texts)) or 'none'}")
         return None
-    for literal in _literals(kind):
+    for literal in literals(kind):
         if str(literal) == texts[0]:
             return literal
     return texts[0]
 
 
-def _entries(texts: list[str], tuples: int) -> list[Any]:
-    """Return what is parted by blanks or commas, in pairs where a type has two `tuples`."""
+def _entries(texts: list[str], deep: int) -> list[Any]:
+    """Return what is parted by blanks or commas, in pairs where lists are two `deep`."""
     parts = " ".join(texts).replace(",", " ").split()
-    return parts if tuples == 1 else [parts[i : i + 2] for i in range(0, len(parts), 2)]
+    return parts if deep == 1 else [parts[i : i + 2] for i in range(0, len(parts), 2)]
 
 
-def asks_for_help(argv: Sequence[str]) -> bool:
-    """Return whether --help or -h is among the words."""
-    return "--help" in argv or "-h" in argv
-
-
-def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
-    """Return the page that --help prints: `usage`, `about`, and every option of `groups`."""
-    lines = [f"usage: {usage}", "", *_filled(about), ""]
-    for title, known in groups.items():
-        lines.append(f"{title}:")
-        for word, (kind, default, description) in known.items():
-            lines += _option_lines(word, kind, default, description)
-        lines.append("")
-    return "\n".join([*lines, EXIT_CODES])
-
-
-def _filled(text: str) -> Iterator[str]:
-    """Yield the lines of a text no wider than WIDTH; paragraphs with indented lines stay as is."""
-    for paragraph in text.strip("\n").rstrip().split("\n\n"):
-        is_plain = not re.search(r"^\s", paragraph, re.MULTILINE)
-        yield textwrap.fill(paragraph, WIDTH) if is_plain else paragraph
-        yield ""
-
-
-def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
-    name = word if "." in word else word.replace("_", "-")
-    option = f"--{name} {_kind(kind)}".rstrip()
-    if default not in ("", (), None):
-        option += f" [{_shown(default)}]"
-    head, below, text = "  ", "    ", "      "
-    yield from textwrap.wrap(
-        option, WIDTH, initial_indent=head, subsequent_indent=below, break_long_words=False
-    )
-    yield from textwrap.wrap(description, WIDTH, initial_indent=text, subsequent_indent=text)
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
-        return " ".join(map(str, default))
-    if isinstance(default, bool):
-        return str(default).lower()
-    return str(default)
-
-
-def _kind(kind: Any) -> str:
-    """Return what stands behind an option of type `kind` on the help page."""
-    tuples, members = _tuples(kind), _members(kind)
-    if tuples > 1:
-        return "PATTERN DENSITY ..." if float in members else "WORD VALUE ..."
-    plural = " ..." if tuples else ""
-    literals = list(map(str, _literals(kind)))
-    if literals:
-        comma = ", " if len(literals) > 5 else ","
-        takes_path = "pattern=" in str(
-            kind
-        )  # an import path is the only text that must match a pattern
-        return "{" + comma.join(literals) + "}" + plural + " or PACKAGE.MODULE:FACTORY" * takes_path
-    for simple, shown in SHOWN_TYPES.items():
-        if simple in members:
-            return shown and shown + plural
-    return "TEXT" + plural
-
-
-def _members(kind: Any) -> list[Any]:
+def members(kind: Any) -> list[Any]:
     """Return a type and all types that it is made of, outermost first; a Literal counts as one."""
     found = [kind]
     if get_origin(kind) is not Literal:
         for inner in get_args(kind):
-            found += _members(inner)
+            found += members(inner)
     return found
 
 
-def _tuples(kind: Any) -> int:
+def tuples(kind: Any) -> int:
     """Return how many tuples a type has: 0 for a value, 1 for a list, 2 for a list of pairs."""
-    return sum(get_origin(member) is tuple for member in _members(kind))
+    return sum(get_origin(member) is tuple for member in members(kind))
 
 
-def _literals(kind: Any) -> list[Any]:
+def literals(kind: Any) -> list[Any]:
+    """Return the words of all Literals in a type."""
     found: list[Any] = []
-    for member in _members(kind):
+    for member in members(kind):
         if get_origin(member) is Literal:
             found += get_args(member)
     return found
-
-
-SHOWN_TYPES: Mapping[type, str] = {bool: "", int: "INT", float: "NUMBER"}
-"""What the help page shows for a type, the first that an option's type contains; TEXT for all
-others."""

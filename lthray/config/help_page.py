@@ -1,0 +1,78 @@
+"""The page that --help prints, 80 columns wide."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lthray.config.options import EXIT_CODES, Words, literals, members, tuples
+
+WIDTH = 80  # columns
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Return whether --help or -h is among the words."""
+    return "--help" in argv or "-h" in argv
+
+
+def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
+    """Return the page that --help prints: `usage`, `about`, and every option of `groups`."""
+    lines = [f"usage: {usage}", "", *_filled(about), ""]
+    for title, known in groups.items():
+        lines.append(f"{title}:")
+        for word, (kind, default, description) in known.items():
+            lines += _option_lines(word, kind, default, description)
+        lines.append("")
+    return "\n".join([*lines, EXIT_CODES])
+
+
+def _filled(text: str) -> Iterator[str]:
+    """Yield the lines of a text no wider than WIDTH; paragraphs with indented lines stay as is."""
+    for paragraph in text.strip("\n").rstrip().split("\n\n"):
+        is_plain = not re.search(r"^\s", paragraph, re.MULTILINE)
+        yield textwrap.fill(paragraph, WIDTH) if is_plain else paragraph
+        yield ""
+
+
+def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
+    name = word if "." in word else word.replace("_", "-")
+    option = f"--{name} {_kind(kind)}".rstrip()
+    if default not in ("", (), None):
+        option += f" [{_shown(default)}]"
+    head, below, text = "  ", "    ", "      "
+    yield from textwrap.wrap(
+        option, WIDTH, initial_indent=head, subsequent_indent=below, break_long_words=False
+    )
+    yield from textwrap.wrap(description, WIDTH, initial_indent=text, subsequent_indent=text)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(default)
+
+
+def _kind(kind: Any) -> str:
+    """Return what stands behind an option of type `kind` on the help page."""
+    deep, parts = tuples(kind), members(kind)
+    if deep > 1:
+        return "PATTERN DENSITY ..." if float in parts else "WORD VALUE ..."
+    plural = " ..." if deep else ""
+    listed = list(map(str, literals(kind)))
+    if listed:
+        comma = ", " if len(listed) > 5 else ","
+        takes_path = "pattern=" in str(
+            kind
+        )  # an import path is the only text that must match a pattern
+        return "{" + comma.join(listed) + "}" + plural + " or PACKAGE.MODULE:FACTORY" * takes_path
+    for simple, shown in SHOWN_TYPES.items():
+        if simple in parts:
+            return shown and shown + plural
+    return "TEXT" + plural
+
+
+SHOWN_TYPES: Mapping[type, str] = {bool: "", int: "INT", float: "NUMBER"}
+"""What the help page shows for a type, the first that an option's type contains; TEXT for all
+others."""
