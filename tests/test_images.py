@@ -846,7 +846,7 @@ def test_a_study_of_ones_own_images_is_two_commands(plain, tmp_path, capsys):
         f"{str(plain)!r}: 18 images (a class a folder): 10 train, 4 validation, 4 test",
         "taken as 8 x 8, colour, 2 classes",
         "note: 1 hidden and system files or folders left out: 'cat/._001.png'",
-        f"use it:  python studies/layerwise_search.py --preset mine --out {out}",
+        f"lthray study layerwise_search --preset mine --out {out}",
     ):
         assert line in shown
     counts = re.findall(r"'(?:cat|dog)' +(\d+) train +(\d+) validation +(\d+) test", shown)

@@ -1,11 +1,12 @@
 """Every study runs, as small as can be, and its page is made of what was recorded."""
 
 import runpy
-import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from lthray.__main__ import main
 from lthray.cli import study
 from lthray.config import options
 
@@ -56,22 +57,31 @@ def test_every_study_is_here():
     assert pages - ELSEWHERE == set(STUDIES)
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_a_study_runs_and_its_page_is_made(name, tmp_path, monkeypatch, capsys):
-    analysis, section, smaller = STUDIES[name]
+def run(name: str, out: str) -> list[str]:
+    """Run a study as small as can be; return the options of its analysis."""
     page = runpy.run_path(str(ROOT / f"studies/{name}.py"))["STUDY"]
     tiny = {} if name == "sanity" else TINY
-    small = replace(page, smoke={**page.smoke, **tiny, **smaller})
+    small = replace(page, smoke={**page.smoke, **tiny, **STUDIES[name][-1]})
     if name in FEW:
         small = replace(small, points=lambda config: page.points(config)[:: FEW[name]])
-    out = str(tmp_path / "runs")
     assert study(small, ["--smoke", "--local", "--seeds", "0", "--out", out]) == options.DONE
+    return ["--out", out, "--experiment", f"{name}.digits.smoke"]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_runs_and_its_page_is_made(name, tmp_path, capsys):
+    analysis, section, _ = STUDIES[name]
+    argv = run(name, str(tmp_path / "runs"))
     capsys.readouterr()
-    argv = ["--out", out, "--experiment", f"{name}.digits.smoke"]
-    monkeypatch.setattr(sys, "argv", [f"{analysis}.py", *argv])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / f"analysis/{analysis}.py"), run_name="__main__")
-    assert ended.value.code == options.DONE
+    assert main(["analysis", analysis, *argv]) == options.DONE
     assert f"reports/{name}.digits.smoke" in capsys.readouterr().out
     report = tmp_path / f"runs/reports/{name}.digits.smoke"
     assert list(report.glob(f"{section}*.csv"))
+
+
+def test_the_report_of_a_study_is_made_and_its_address_said(tmp_path, capsys):
+    argv = run("sanity", str(tmp_path / "runs"))
+    assert main(["report", *argv]) == options.DONE
+    *_, address = capsys.readouterr().out.splitlines()
+    assert address == (tmp_path / "runs/reports/sanity.digits.smoke/report.html").as_uri()
+    assert "Is the machinery right?" in Path(address.removeprefix("file://")).read_text()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_a_command_of_another_installation_is_not_taken_for_ours(venv, monkeypat
     assert shell.own_command() == "lthray"
     monkeypatch.setattr(shell.shutil, "which", lambda name: None)
     assert shell.own_command() == f"{venv}/python -m lthray"
+
+
+def test_a_wheel_takes_every_folder_of_pages_into_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    folders = list(shell.FOLDERS.values())
+    assert wheel["only-include"] == ["lthray", *folders]
+    assert wheel["sources"] == {folder: f"lthray/{folder}" for folder in folders}
 
 
 def test_every_page_has_a_name():
