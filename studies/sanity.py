@@ -87,7 +87,13 @@ STUDY = Grid(
         "fashion_mnist": PUBLISHED_LENET,
         "cifar10": RESNET20,
     },
-    smoke={"train.steps": 100, "train.warmup": 0, "prune.ladder": (0.25, 0.05)},
+    smoke={
+        "train.steps": 100,
+        "train.warmup": 0,
+        "train.batch": 60,
+        "prune.ladder": (0.25, 0.05),
+        "measure.images": 300,
+    },
     surface=("control", "quality/accuracy"),
 )
 

@@ -11,11 +11,13 @@ import pytest
 from lthray.config.fields import ConfigError, words
 from lthray.config.help_page import help_text
 from lthray.config.options import Options, split
+from lthray.config.presets import PRESETS
 from lthray.config.trial import TrialConfig
 from lthray.study.call import preview, resolve
 from lthray.study.comparators import AGAIN, against, doubled, longer, shorter, spaces
 from lthray.study.page import Confirmation, Design, Grid, Search, Study
 from lthray.study.space import Choice, Past, Range, Sampler, memory, promoted, without
+from lthray.trial.recipe import trajectory
 
 STUDIES = Path(__file__).parent.parent / "studies"
 SPACE = {
@@ -531,7 +533,7 @@ PLANS = {
     "robustness": "89319092f007cf008645ac4edd35b751dba086cbf291c4eeb69a7eb867a97396",
     "sanity": "4095c7d9577144d9253424b2d4a7d3305ebcd776b7900225865cd6a8edf875b6",
     "sanity cifar10": "2b95a9b21feafe767629535bcc05f86584be50e63e265d169f253f748b41fe47",
-    "sanity smoke": "bb8d3a5450440681afe626dd6ec4260d1b114049ae5e9af271531271cd6512b2",
+    "sanity smoke": "ef4ddac2c6b29055f173428dd6d01d1188e699ab04dc5bd0f1ac1eb81f7c56c5",
     "transfer": "3d025049736d81c3628b8ba71faf475408bbfc00373f7196ea19f678959795d5",
     "width": "32ea8441d8df0ec435ae48081d3f1a29688053614e92cdbbd88826fd181a42a9",
 }
@@ -549,6 +551,45 @@ def test_plans_of_the_studies_are_as_they_were(name):
     made = made.confirmation(RECIPES) if variant == "confirmed" else made
     text = json.dumps(made.plan("digest"), sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest() == PLANS[name]
+
+
+PAGES = sorted({name.partition(" ")[0] for name in PLANS})
+OURS = ("model.", "train.")  # words that the page of ResNet-20 lays over CIFAR-10
+
+
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"digits"}))
+@pytest.mark.parametrize("page", PAGES)
+def test_a_smoke_run_of_every_preset_is_that_of_the_digits(page, preset):
+    study = runpy.run_path(str(STUDIES / f"{page}.py"))["STUDY"]
+    of_digits, made = (call(study, "--smoke", *more) for more in ([], ["--preset", preset]))
+    assert made.trials == of_digits.trials
+    assert made.config.data.side == 8
+    usual, words = of_digits.config.flat(), made.config.flat()
+    changed = {word for word in words if words[word] != usual[word]}
+    is_theirs = page == "sanity" and preset == "cifar10"
+    allowed = ("data.", *OURS, "prune.") if is_theirs else ("data.",)
+    assert all(word.startswith(allowed) for word in changed), changed
+    for word in ("train.steps", "train.batch", "measure.images", "measure.samples"):
+        assert word not in changed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_smoke_run_sees_few_images(page):
+    """Images through networks, there and back three times, which is nearly all that it computes."""
+    made = call(runpy.run_path(str(STUDIES / f"{page}.py"))["STUDY"], "--smoke")
+    configs = preview(made)
+    if made.recipes:
+        configs += preview(made.confirmation([{}]))
+    trained: dict[str, int] = {}
+    measured: dict[str, int] = {}
+    for trial in map(trajectory, configs):
+        for key, run in trial.runs.items():
+            first, last = run.spec["span"]
+            trained[key] = 3 * (last - first) * trial.config.train.batch
+        measure = trial.config.measure
+        each = measure.images * measure.timesteps * (1 + measure.checkpoints)
+        measured |= {rung.measures["loss"].key: each for rung in trial.shown}
+    assert sum(trained.values()) + sum(measured.values()) < 2_000_000
 
 
 def test_every_study_has_its_plan_here():

@@ -47,6 +47,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cifar100": COLOUR | {"data.name": "cifar100"},
 }
 
+SMALL = 8  # side of images with --smoke, as that of the digits
+SIZES = ("data.side", "data.width")
+COUNTS = ("train.batch", "prune.images", "measure.samples")
+"""Words of which a preset of few images has less than the default."""
+
 MOST = 2**20  # bytes of a preset that are read
 LONGEST = 40  # letters of a name that is made of a folder's
 
@@ -76,6 +81,17 @@ def words_of(name: str, out: str) -> dict[str, Any]:
         why = "; ".join(str(error).splitlines())
         raise ConfigError([f"preset = {name!r}: {path}: {why}"]) from None
     return words
+
+
+def smaller(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the words of a preset with --smoke: its data at the size of the digits, under the
+    default network and training, with batches and samples as small as the preset's."""
+    usual = TrialConfig().flat()
+    kept = {word: value for word, value in words.items() if word.startswith("data.")}
+    kept |= {word: min(words[word], usual[word]) for word in COUNTS if word in words}
+    if words.get("data.name", usual["data.name"]) != usual["data.name"]:
+        kept |= {"data.side": SMALL, "data.width": usual["data.width"]}
+    return kept
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from lthray.config.fields import ConfigError, defaults, from_flat, meant, words
 from lthray.config.options import Options, Root, split
-from lthray.config.presets import words_of
+from lthray.config.presets import SIZES, smaller, words_of
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
 from lthray.findings import evidence, rounds
@@ -243,8 +243,10 @@ def flagged(fault: str) -> str:
 
 def _base(study: Study, options: Options) -> dict[str, Any]:
     """Return the words under those of the command line: the preset's, the page's, the data root."""
-    preset = words_of(options.preset, options.out)
-    base = {**preset, **study.base(options.preset, smoke=options.smoke)}
+    whole = words_of(options.preset, options.out)
+    preset = smaller(whole) if options.smoke else whole
+    sizes = {word: preset[word] for word in SIZES if options.smoke and word in preset}
+    base = {**preset, **study.base(options.preset, smoke=options.smoke), **sizes}
     if preset.get("measure.samples") == 0:  # of images that could not judge any
         base["measure.samples"] = 0
     if options.data_root:
@@ -264,8 +266,8 @@ def _unconfirmed(study: Study, options: Options) -> list[str]:
 def _check_options(call: Call) -> None:
     """Raise ConfigError if options do not go together.
 
-    Networks of --beside must differ in name and have something to be beside; seeds of the
-    confirmation must not be those of the search; trials must not be too many ever to be run.
+    Networks of --beside differ in name and have something to be beside; seeds of a confirmation are
+    not those of the search; trials are not too many ever to be run.
     """
     sources = call.options.beside
     if len({Path(source).name for source in sources}) < len(sources):
@@ -295,8 +297,7 @@ def _check_surface(call: Call) -> None:
 def _check_points(call: Call) -> None:
     """Raise ConfigError if a trial does not go with the rest of the command line.
 
-    Looked at are the points of a list and of a confirmation, each once, since another seed changes
-    nothing, and what is measured beside them.
+    Looked at is each point of a list and of a confirmation, and what is measured beside them.
     """
     try:
         _make_configs(call)
