@@ -1,4 +1,4 @@
-"""Play the first hour of somebody who has just cloned the project: `python -m tests.newcomer PLACE`.
+"""Play the first hour of somebody with a fresh clone: `python -m tests.newcomer PLACE`.
 
 In PLACE, a new folder, the repository is cloned and the README's first command run, as --smoke.
 Then everything that the quickstart names is done by the commands that it names: the
