@@ -88,10 +88,9 @@ def verdicts(
     """Yield of each setting its verdict, every claim by itself and grades by margin; `note` stands
     with the first."""
     by_margin = {times: judged(settings, look, times) for times in MARGINS}
-    names = [evidence.name for evidence in settings] if len(settings) > 1 else ["verdict"]
+    names = names_of(settings)
     for i, verdict in enumerate(by_margin[1.0]):
-        evidence = verdict.evidence
-        name = names[i] if names.count(names[i]) == 1 else f"{names[i]}_{i}"
+        evidence, name = verdict.evidence, names[i]
         at = f"at {evidence.steps} steps"
         if evidence.space != "pixels":
             at += f" in {evidence.space}"
@@ -104,6 +103,22 @@ def verdicts(
         yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
         table = margins([alike[i] for alike in by_margin.values()])
         yield Section(f"{name}_margins", f"Grades by margin {at}", table=table)
+
+
+def names_of(settings: Sequence[Evidence]) -> list[str]:
+    """Return the names of the files of each setting's verdict: by steps and space, and where these
+    are equal by data or, where those are too, by number."""
+    if len(settings) == 1:
+        return ["verdict"]
+    names = [evidence.name for evidence in settings]
+    by_data = [f"{evidence.name}_{images_of(evidence)}" for evidence in settings]
+    numbered = [f"{name}_{i}" for i, name in enumerate(names)]
+    for longer in (by_data, numbered):
+        names = [
+            name if names.count(name) == 1 else other
+            for name, other in zip(names, longer, strict=True)
+        ]
+    return names
 
 
 def excess(verdict: Verdict) -> Lines:

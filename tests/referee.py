@@ -375,12 +375,15 @@ def samplers(tickets: dict[int, Round]) -> list[str]:
 def row_again(page: Page, head: list[str], row: list[str], name: str) -> list[str]:
     """Return a row of a verdict's table, computed again for what the row says it is of.
 
-    `name` is that of the table: verdict, verdict_400, verdict_400_latents.
+    `name` is that of the table: verdict, verdict_400, verdict_400_latents, verdict_400_mnist.
     """
-    _, steps, space, *_ = [*name.split("_"), "", ""]
+    _, steps, which = [*name.split("_", 2), "", ""][:3]
     wanted = [s for s in page.dense if steps in ("", str(s[1]))]
     both = {"latent_denoise" in words for words, _ in page.dense} == {True, False}
-    settings = [s for s in wanted if not both or ("latent_denoise" in s[0]) == (space != "")]
+    in_latents = which == "latents"
+    settings = [s for s in wanted if not both or ("latent_denoise" in s[0]) == in_latents]
+    if which and not in_latents:
+        settings = [s for s in settings if json.loads(s[0]).get("data.name") == which]
     if row[0] == "chance alone":
         return page.chance(next(s for s in settings if s in page.again), head)
     recipe, density = row[head.index("recipe")], row[head.index("density")]
@@ -399,15 +402,18 @@ def unlike(table: Path, again: Iterable[list[str]]) -> Iterator[str]:
 def disagreements(results: Path | None = None) -> Iterator[str]:
     """Yield a line for each row that is published otherwise than it is recomputed."""
     results = results or RESULTS
-    for path in sorted(results.glob("*/verdict*.csv")):
-        page = Page(json.loads((path.parent / "trials.json").read_text()))
-        head, *rows = csv.reader(path.read_text().splitlines())
-        for row in rows:
-            other = row_again(page, head, row, path.stem)
-            if row != other:
-                yield f"{path.parent.name} {path.stem}: {row} is {other}"
+    for path in sorted(results.glob("*/trials.json")):
+        if not (path.parent / "transfer.csv").is_file():  # whose claims are more than a verdict's
+            yield from of_verdicts(path.parent, Page(json.loads(path.read_text())))
     for path in sorted(results.glob("*/convergence.csv")):
         yield from of_convergence(path)
+
+
+def of_verdicts(folder: Path, page: Page) -> Iterator[str]:
+    """Yield a line for each row of the verdicts of a folder that is recomputed otherwise."""
+    for path in sorted(folder.glob("verdict*.csv")):
+        head, *rows = csv.reader(path.read_text().splitlines())
+        yield from unlike(path, (row_again(page, head, row, path.stem) for row in rows))
 
 
 def of_convergence(path: Path) -> Iterator[str]:

@@ -109,7 +109,7 @@ class Transfers(Page):
         values, margin = self.family[key]
         return one_sided(list(values.values()), margin)
 
-    def cell(self, place: Any, name: str) -> str:
+    def lent_cell(self, place: Any, name: str) -> str:
         """Return mean, bound and star of a claim."""
         if (place, name) not in self.family:
             return NONE
@@ -170,7 +170,7 @@ class Transfers(Page):
                     source,
                     density,
                     str(len(tickets)),
-                    *(self.cell(place, name) for name in names),
+                    *(self.lent_cell(place, name) for name in names),
                     self.efficiency(*place),
                     f"{np.mean(saved):,.0f}",
                     self.verdict(place),
@@ -179,7 +179,7 @@ class Transfers(Page):
                     source,
                     density,
                     *(
-                        self.cell(place, name)
+                        self.lent_cell(place, name)
                         for name in ("mask", "leak", "aligned", "signed", "larger")
                     ),
                 ],
@@ -196,6 +196,7 @@ def disagreements(results: Path | None = None) -> Iterator[str]:
             for row, other in zip(sorted(row[1:] for row in published), again, strict=True):
                 if row != other:
                     yield f"{path.parent.name} {name}: {row} is {other}"
+        yield from referee.of_verdicts(path.parent, page)
 
 
 if __name__ == "__main__":
