@@ -1,5 +1,6 @@
 """The `lthray` command: pages by their names, one trial without Ray, tickets, presets."""
 
+import json
 import runpy
 import shlex
 import sys
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from lthray.study.ledger import Ledger
 
 
+NOWHERE = ("out", "tracking_uri")
+"""Options that a command does not have which reads and writes no results."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `lthray COMMAND [OPTIONS]`, by default the command line's; returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
@@ -51,7 +56,7 @@ def _help(argv: Sequence[str]) -> int:
     lines = []
     for name, run in COMMANDS.items():
         about, *_ = about_text(run).splitlines()
-        lines.append(f"  {name:8} {about}")
+        lines.append(f"  {name:10} {about}")
     usage = "lthray COMMAND [OPTIONS]   (lthray COMMAND --help)"
     return say(help_text(usage, "\n".join(lines), {}))
 
@@ -257,10 +262,24 @@ def power(argv: Sequence[str]) -> int:
     """Say what effect a number of seeds can find, and how many seeds an effect takes."""
     from lthray.findings.power import told
 
-    chosen = asked(
-        commands.Powered, argv, "lthray power", about_text(power), hidden=("out", "tracking_uri")
-    )
+    chosen = asked(commands.Powered, argv, "lthray power", about_text(power), hidden=NOWHERE)
     return say(told(chosen.seeds, chosen.sd, chosen.effect))
+
+
+def schema(argv: Sequence[str]) -> int:
+    """Print the JSON schema of a preset: every word of a trial, its type, text and default."""
+    asked(options.Root, argv, "lthray schema", about_text(schema), hidden=NOWHERE)
+    from lthray.config.schema import schema as of_words
+
+    return say(json.dumps(of_words(), indent=2))
+
+
+def completion(argv: Sequence[str]) -> int:
+    """Print what completes commands in bash and zsh: `eval "$(lthray completion)"`."""
+    asked(options.Root, argv, "lthray completion", about_text(completion), hidden=NOWHERE)
+    from lthray.config.schema import completion as script
+
+    return say(script(COMMANDS))
 
 
 Command = Callable[[Sequence[str]], int]
@@ -282,6 +301,8 @@ COMMANDS: Mapping[str, Command] = {
     "tickets": tickets,
     "export": export,
     "power": power,
+    "schema": schema,
+    "completion": completion,
 }
 ALONE: Mapping[str, Command] = {"--help": _help, "-h": _help, "--version": _version}
 if __name__ == "__main__":
