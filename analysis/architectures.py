@@ -25,11 +25,12 @@ from lthray.core.record import TrialRecord
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
+from lthray.findings.figures import DENSITY, Line, Lines
 from lthray.findings.floors import samplers
-from lthray.findings.phrases import NONE, budget_line, listed
+from lthray.findings.phrases import NONE, budget_line, listed, series
 from lthray.findings.registry import Registry
 from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
-from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.findings.spaces import (
     BETTER,
     INTERACTION,
@@ -79,6 +80,7 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
             [*sentences(verdicts, recipe), recorded.provenance(trials)],
             table(verdicts, recipe),
             figure(cells),
+            answer=answer(verdicts, recipe),
         )
         yield Section(
             f"samples{suffix}",
@@ -86,6 +88,17 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
             floors(evidence),
             samples(evidence, cells),
         )
+
+
+def answer(verdicts: Mapping[str, Verdict], recipe: str) -> list[str]:
+    """Return at which densities tickets win in each space, and whether one carries over to the
+    other."""
+    cells = cells_of({space: verdict.evidence for space, verdict in verdicts.items()}, recipe)
+    won = {space: verdicts[space].winning(recipe) for space in SPACES}
+    told = [f"at {listed(won[space]) or 'no density'} in {space}" for space in SPACES]
+    common = any(density in won["latents"] for density in won["pixels"])
+    lines = generalising(verdicts["pixels"].registry, cells, recipe, common)
+    return [f"Tickets match their dense network and beat both controls {series(told)}.", *lines]
 
 
 def settings_of(trials: Sequence[TrialRecord]) -> list[Evidence]:

@@ -20,8 +20,8 @@ import numpy as np
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
+from lthray.findings import answers, wording
 from lthray.findings import stats as st
-from lthray.findings import wording
 from lthray.findings.claims import UNTRIED, Verdict, judged
 from lthray.findings.comparators import (
     CONVERGED,
@@ -31,10 +31,11 @@ from lthray.findings.comparators import (
     rivals,
 )
 from lthray.findings.evidence import Cell, Evidence, gather
+from lthray.findings.figures import Line, Lines
 from lthray.findings.floors import same
 from lthray.findings.phrases import NONE, average, gain_of, percent
 from lthray.findings.rounds import MARGIN, differences
-from lthray.findings.sections import Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded
 
 ORDER = 15  # place in a report
@@ -68,7 +69,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     registry, look = verdicts[0].registry, verdicts[0].look
     text += [*chance(found), wording.family(registry, look), recorded.provenance(trials)]
     title = "Tickets beside three dense networks"
-    yield Section("convergence", title, text, table(verdicts), drawn(found), verdict=True)
+    rows, figure, said = table(verdicts), drawn(found), answers.answer(verdicts)
+    yield Section("convergence", title, text, rows, figure, verdict=True, answer=said)
     title = "The dense network by training budget"
     yield Section("budgets", title, (), dense_table(found[0]))
     if len(found) >= DOUBLINGS:

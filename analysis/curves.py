@@ -23,7 +23,8 @@ from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
-from lthray.findings.sections import DENSITY, Line, Lines, Section, write
+from lthray.findings.figures import DENSITY, Line, Lines
+from lthray.findings.sections import Section, write
 from lthray.study.results import config_of, pruned, surface
 from lthray.tracking.read import Recorded
 

@@ -29,9 +29,10 @@ from lthray.findings.claims import FEW
 from lthray.findings.comparators import EQUAL, INITIALISATION, STRUCTURE
 from lthray.findings.discoveries import Discoveries
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather, recipe, setting
+from lthray.findings.figures import DENSITY, Line, Lines
 from lthray.findings.registry import Place, Statement, Tested
 from lthray.findings.rounds import paired
-from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.findings.stats import ALPHA
 from lthray.findings.transfer import is_lent, transfers
 from lthray.tracking.read import Recorded
@@ -77,7 +78,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         text = [*sentences(evidence, family), recorded.provenance(trials)]
         name = evidence.name.replace("verdict", "methods") if i else "methods"
         rows = table(evidence, family)
-        yield Section(name, "Methods side by side", text, rows, figure(evidence))
+        drawn, said = figure(evidence), answer(evidence, family)
+        yield Section(name, "Methods side by side", text, rows, drawn, answer=said)
 
 
 def compared(trials: Sequence[TrialRecord]) -> list[Evidence]:
@@ -350,6 +352,18 @@ def ranking(evidence: Evidence, family: Discoveries) -> list[str]:
         f"methods lose: {some(losing)}.",
         f"{len(better)} are better: {some(better)}; {len(open_)} are not told apart from it: "
         f"{some(open_)}.",
+    ]
+
+
+def answer(evidence: Evidence, family: Discoveries) -> list[str]:
+    """Return how many methods lose against the reference, and what that is worth."""
+    results = list(outcomes(evidence, family).values())
+    losing, better, open_ = map(results.count, OUTCOMES)
+    reference = next(iter(named(evidence).values()))
+    return [
+        f"Of {losing + better + open_} methods {losing} lose against {reference}, {better} are "
+        f"better, and {open_} are not told apart from it.",
+        exploratory(family),
     ]
 
 

@@ -1,14 +1,18 @@
-"""What did a study find, on one page that can be sent around: every analysis that applies, the
-runs, how to make it again.
+"""What did a study find, on one page that can be sent around: the answer, the evidence for it, what
+it does not show, every analysis that applies, methods for a paper, the runs.
 
     python analysis/report.py  every study below --out that can be told
     python analysis/report.py --experiment layerwise_search.digits
+    python analysis/report.py --interactive                figures that one can point at (5 MB)
 
-Writes <out>/reports/<experiment>/report.html, which needs neither a network nor a file beside it,
-and the index of all such pages, <out>/reports/index.html. A page beside this one is an analysis if
-it defines ORDER, its place; `applies(recorded, call)`, which says why it has nothing to say of a
-study; and `sections(recorded, call)`. Reads MLflow only. A study that goes on, or whose calls
-cannot be averaged, is passed over with a line, unless it is named.
+Writes <out>/reports/<experiment>/report.html, which needs neither a network, a script nor a file
+beside it; report.bib, the papers that its methods cite; and a folder `report` with its tables as
+CSV and LaTeX, its figures as SVG, PDF and PNG, a folder for each chapter. The
+index of all pages is <out>/reports/index.html.
+A page beside this one is an analysis if it defines ORDER, its place; `applies(recorded, call)`,
+which says why it has nothing to say of a study; and `sections(recorded, call)`. Reads MLflow only.
+A study that goes on has a page without a verdict. One whose calls cannot be averaged is passed over
+with a line, unless it is named.
 """
 
 import runpy
@@ -20,18 +24,34 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic.dataclasses import dataclass as options
+
 from lthray.cli import asked, guarded
 from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
-from lthray.config.options import Asked
+from lthray.config.options import OPTIONS, Asked
 from lthray.core.record import TrialRecord, machine_lines
-from lthray.findings import html
-from lthray.findings.evidence import comparable
-from lthray.findings.html import About, Chapter
+from lthray.findings import answers, citations, designs, front, html, methods
+from lthray.findings.claims import Verdict, judged
+from lthray.findings.evidence import comparable, gather
+from lthray.findings.front import Front
+from lthray.findings.glossary import Glossary
+from lthray.findings.html import About, Chapter, Look
+from lthray.findings.limits import limits
 from lthray.findings.rounds import worse
-from lthray.findings.sections import Section
+from lthray.findings.sections import Section, latex_text, write
+from lthray.findings.setting import described
 from lthray.tracking.read import Recorded, experiments
 
+TERMS = Path(__file__).parent.parent / "docs" / "concepts.md"
+FILES = "report"  # folder of tables and figures, beside the page
+METHODS = "methods"  # chapter and file
+BULLET = "•"
+SMOKE = (
+    "Smoke run: all sizes are as small as can be, to see that everything works. No number of this "
+    "page is a result."
+)
+UNGRADED = "Nothing is graded before all of them are: to look early and go on would flatter."
 TRIED = 4  # tickets that are looked through for samples
 RUNS_HEAD = ("name", "phase", "seed", "status", "rounds", "density", "excess", "run")
 
@@ -51,11 +71,18 @@ class Analysis:
     def chapter(self, recorded: Recorded, call: str) -> Chapter:
         """Return what the analysis says of a study, or why it does not apply."""
         title = self.name.replace("_", " ").capitalize()
-        if reason := self.applies(recorded, call):
+        try:
+            reason = self.applies(recorded, call)
+        except ConfigError:
+            reason = recorded.unfinished(call)
+            if not reason:
+                raise
+        if reason:
             return Chapter(self.name, title, silent=reason)
         sections = []
         for section in self.sections(recorded, call):
-            sections.append(replace(section, text=[*map(redacted, section.text)]))
+            text, answer = ([*map(redacted, each)] for each in (section.text, section.answer))
+            sections.append(replace(section, text=text, answer=answer, sheets=section.drawn))
         return Chapter(self.name, title, self.question, sections)
 
 
@@ -72,19 +99,145 @@ def analyses() -> list[Analysis]:
     return sorted(pages, key=lambda analysis: (analysis.order, analysis.name))
 
 
-def report(recorded: Recorded, wanted: Asked, pages: Sequence[Analysis]) -> str:
-    """Return the page of a study; ConfigError if it goes on or cannot be averaged."""
-    trials = comparable(recorded.of(wanted.call))
-    verdicts, chapters = opening([page.chapter(recorded, wanted.call) for page in pages])
+@options(frozen=True, kw_only=True, config=OPTIONS)
+class Wanted(Asked):
+    """Options of this page."""
+
+    interactive: bool = False
+    """Let a script draw the figures, so that one can point at them; the page then has 5 MB."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The report of a study: its page, and what lies beside it."""
+
+    front: Front
+    chapters: Sequence[Chapter]
+
+    @property
+    def sections(self) -> list[Section]:
+        """All sections, in the order of the page."""
+        return [section for chapter in self.chapters for section in chapter.sections]
+
+    @property
+    def methods(self) -> list[str]:
+        """The paragraphs of the methods."""
+        found = [section for section in self.sections if section.name == METHODS]
+        return [text for section in found for text in section.text]
+
+    def page(self, *, interactive: bool = False) -> str:
+        """Return the page, with the terms of the glossary that its tables use."""
+        cells = (cell for s in self.sections for row in s.table for cell in row)
+        look = Look(interactive, known().used(cells), FILES)
+        return front.study(self.front, self.chapters, look)
+
+    def write(self, folder: Path, *, interactive: bool) -> Path:
+        """Write page, bibliography and the files of all sections; return the place of the page."""
+        text = "\n\n".join(self.methods)
+        for chapter in self.chapters:
+            if chapter.sections:
+                write(chapter.sections, folder / FILES / chapter.name)
+        if text:
+            tex = citations.keyed(latex_text(text))
+            html.put(folder / FILES / METHODS / f"{METHODS}.tex", tex + "\n")
+            html.put(folder / "report.bib", citations.bibliography(text))
+        html.put(folder / "report.html", self.page(interactive=interactive))
+        return folder / "report.html"
+
+
+def known() -> Glossary:
+    """Return the glossary of the docs; without any term where they are not beside this page."""
+    return Glossary.of(TERMS.read_text(encoding="utf-8") if TERMS.is_file() else "")
+
+
+def report(recorded: Recorded, wanted: Asked, pages: Sequence[Analysis]) -> Report:
+    """Return the report of a study; ConfigError if its calls cannot be averaged."""
+    waiting = recorded.unfinished(wanted.call)
+    trials = recorded.trials if waiting else comparable(recorded.of(wanted.call))
+    made = [page.chapter(recorded, wanted.call) for page in pages]
+    verdicts, chapters = opening(made)
     if not any(section.pictures for chapter in chapters for section in chapter.sections):
         chapters += [Chapter("samples", "Samples", sections=[s]) for s in samples(recorded, trials)]
-    chapters += [runs(recorded), again(recorded, wanted)]
+    told = [] if waiting else judged(gather(trials), recorded.look(trials))
     question, _, page_text = recorded.question.strip().partition("\n")
     day = datetime.fromtimestamp(max(map(ended, trials)), UTC).strftime("%Y-%m-%d")
-    about = About(recorded.name, question or recorded.name, verdicts[0].text[0], day)
+    banners = warnings(recorded, waiting)
+    said = answer_of(recorded, made) or verdicts[0].text[:2]
+    mark = ", ".join(name for name, _ in banners)
+    about = About(recorded.name, question or recorded.name, " ".join(said), day, mark)
     compared = (r for trial in trials for r in trial.rounds)
     facts = " · ".join([day, counted(recorded.trials), *machine_lines(compared)])
-    return html.study(about, facts, verdicts, page_text, chapters)
+    opened = Front(about, facts, said, verdicts, [text for _, text in banners])
+    before = [*setting(recorded, page_text), *evidence(trials, told), *bounds(recorded, told)]
+    after = [methods_of(recorded, told), runs(recorded), again(recorded, wanted)]
+    return Report(opened, [*before, *chapters, *after])
+
+
+def warnings(recorded: Recorded, waiting: str) -> list[tuple[str, str]]:
+    """Return the name of each warning, and its text."""
+    found = []
+    if recorded.smoke:
+        found.append(("smoke run", SMOKE))
+    if waiting:
+        found.append(("unfinished", f"Unfinished: {waiting}. {UNGRADED}"))
+    return found
+
+
+def answer_of(recorded: Recorded, chapters: Sequence[Chapter]) -> Sequence[str]:
+    """Return the sentences of the analysis that is named like the study or, where it has none, of
+    the first that answers anything."""
+    study = recorded.tags[recorded.trials[0].run].get("study", "")
+    first = sorted(chapters, key=lambda chapter: chapter.name != study)
+    answers = [section.answer for chapter in first for section in chapter.sections]
+    return next(filter(None, answers), ())
+
+
+def setting(recorded: Recorded, page_text: str) -> list[Chapter]:
+    """Return the setting in words and as a table, and what the study says of itself."""
+    sections = [described(recorded.trials)]
+    if page_text.strip():
+        sections.append(Section("page", "The study in its own words", [redacted(page_text)]))
+    return [Chapter("setting", "Setting", sections=sections)]
+
+
+def evidence(trials: Sequence[TrialRecord], verdicts: Sequence[Verdict]) -> list[Chapter]:
+    """Return a figure for each claim; nothing where nothing is claimed."""
+    phases = {trial.point.phase for trial in trials}
+    sections: list[Section] = []
+    if verdicts and phases & {"confirm", "list", "single"}:
+        sections = list(answers.evidence(verdicts))
+    if phases == {"design"}:
+        sections = list(designs.evidence(trials))
+    sections = [replace(section, sheets=section.drawn) for section in sections]
+    title = "Evidence: a figure for each claim"
+    return [Chapter("evidence", title, sections=sections)] if sections else []
+
+
+def bounds(recorded: Recorded, verdicts: Sequence[Verdict]) -> list[Chapter]:
+    """Return what the study does not show."""
+    text = list(map(redacted, limits(recorded.trials, verdicts)))
+    section = Section("limits", "", [f"{BULLET} {line}" for line in text])
+    return [Chapter("limits", "What this does not show", sections=[section])]
+
+
+def methods_of(recorded: Recorded, verdicts: Sequence[Verdict]) -> Chapter:
+    """Return the methods as text for a paper, and the papers that they cite."""
+    paragraphs = methods.text(recorded.trials, verdicts, built(recorded))
+    papers = citations.cited("\n".join(paragraphs))
+    sections = [
+        Section(METHODS, "", list(map(redacted, paragraphs))),
+        Section("references", "References (report.bib)", [paper.reference for paper in papers]),
+    ]
+    return Chapter(METHODS, "Methods, for a paper", sections=sections)
+
+
+def built(recorded: Recorded) -> str:
+    """Return the versions and commits of the package that made the trials."""
+    names = dict.fromkeys(
+        f"lthray {tags.get('lthray', '?')} ({tags.get('commit', '')[:10] or 'no commit'})"
+        for tags in (recorded.tags[trial.run] for trial in recorded.trials)
+    )
+    return " and ".join(names)
 
 
 def ended(trial: TrialRecord) -> float:
@@ -215,22 +368,21 @@ def makers(trials: Sequence[TrialRecord]) -> list[str]:
 
 def main() -> int:
     """Write the pages and the index of all; return the exit code."""
-    wanted = asked(Asked, sys.argv[1:], "python analysis/report.py", __doc__ or "")
+    wanted = asked(Wanted, sys.argv[1:], "python analysis/report.py", __doc__ or "")
     folder, pages, written = Path(wanted.out) / "reports", analyses(), 0
     for name in [wanted.experiment] if wanted.experiment else experiments(wanted.uri):
         try:
-            page = report(Recorded(wanted.uri, name), wanted, pages)
+            made = report(Recorded(wanted.uri, name), wanted, pages)
         except ConfigError as error:
             if wanted.experiment:
                 raise
             print(f"{name} is passed over: {'; '.join(error.faults)}")
             continue
-        html.put(folder / name / "report.html", page)
-        print(f"page: {folder / name / 'report.html'}")
+        print(f"page: {made.write(folder / name, interactive=wanted.interactive)}")
         written += 1
     if not written:
         raise ConfigError([f"{redacted(wanted.uri)}: no study there can be told"])
-    html.put(folder / "index.html", html.index(folder))
+    html.put(folder / "index.html", front.index(folder))
     print(f"index: {folder / 'index.html'}")
     return 0
 

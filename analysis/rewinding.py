@@ -34,9 +34,10 @@ from lthray.findings.accounts import (
 from lthray.findings.claims import Verdict, judged, matches
 from lthray.findings.comparators import OWN
 from lthray.findings.evidence import TICKET, comparable, gather
+from lthray.findings.figures import DENSITY, Line, Lines
 from lthray.findings.phrases import NONE
 from lthray.findings.rounds import MARGIN, values_of
-from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.findings.wording import family
 from lthray.study.results import config_of, surface
 from lthray.tracking.read import Recorded

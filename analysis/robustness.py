@@ -29,10 +29,11 @@ from lthray.findings import stats as st
 from lthray.findings.charts import arms
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, gather
-from lthray.findings.phrases import NONE, budget_line, listed, percent
+from lthray.findings.figures import Line, Lines
+from lthray.findings.phrases import NONE, budget_line, listed, percent, series
 from lthray.findings.registry import Tested
 from lthray.findings.rounds import Rounds
-from lthray.findings.sections import Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.findings.wording import family
 from lthray.tracking.read import Recorded
 
@@ -61,8 +62,9 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     for number, verdict in enumerate(told):
         ending, evidence = f"_{number}" if number else "", verdict.evidence
         text = [*sentences(verdict), recorded.provenance(trials)]
-        title = "Robustness at matched clean error"
-        yield Section(f"robustness{ending}", title, text, table(verdict), verdict=True)
+        title, said = "Robustness at matched clean error", answer(verdict)
+        name, rows = f"robustness{ending}", table(verdict)
+        yield Section(name, title, text, rows, verdict=True, answer=said)
         title = "Controls, by delta at matched clean error"
         yield Section(f"controls{ending}", title, [CONTROLS], controls(evidence))
         yield Section(f"attacks{ending}", "Are the attacks valid?", (), attacks(evidence))
@@ -71,6 +73,18 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
             figure = curves(evidence, stressor)
             title = f"Error under stress: {label}"
             yield Section(f"stress_{stressor}{ending}", title, [CURVES], figure=figure)
+
+
+def answer(verdict: Verdict) -> list[str]:
+    """Return under how many stressors tickets are as robust, and whether that is of a converged
+    network."""
+    evidence, told = verdict.evidence, []
+    for recipe in evidence.recipes:
+        for density, _ in evidence.ladder(recipe):
+            kept = sum(verdict.holds(rb.not_less(s), recipe, density) for s in STRESSES)
+            told.append(f"under {kept} of {len(STRESSES)} stressors at density {density:.4g}")
+    what = "Tickets are shown to be not less robust than a dense network of their error"
+    return [f"{what} {series(told)}.", budget_line(evidence)]
 
 
 CURVES = "Mean over seeds with its 95 % interval, as a multiple of the own clean error."

@@ -29,11 +29,11 @@ from lthray.config.fields import ConfigError
 from lthray.config.options import Asked, Root
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
-from lthray.findings import forests, html, plots
+from lthray.findings import forests, front, html, plots
 from lthray.findings.chance import best_of, best_of_normal
 from lthray.findings.evidence import gather
 from lthray.findings.forests import Forecasts, Importance
-from lthray.findings.html import Chapter
+from lthray.findings.html import Chapter, Look
 from lthray.findings.phrases import NONE
 from lthray.findings.sections import Section, keep_trials, write
 from lthray.study.ledger import FAILED
@@ -99,7 +99,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     compared = Compared(search, search.study(search.common))
     text = [*counted(search), compared.told, *flattered(compared), *confirmed(recorded, search)]
     text.append(recorded.provenance(list(search.trials.values())))
-    yield Section("search_ranking", "What was tried, best first", text, ranking(compared))
+    title, rows, said = "What was tried, best first", ranking(compared), answer(compared)
+    yield Section("search_ranking", title, text, rows, answer=said)
     yield history(compared)
     yield from halving(search)
     yield from mattered(compared)
@@ -159,6 +160,19 @@ def value_of(value: object) -> str:
 
 
 # what was tried
+
+
+def answer(compared: Compared) -> list[str]:
+    """Return which of the trials that went furthest is best, and that it was chosen."""
+    trials = [t for t in ranked(compared.search.trials.values()) if t.status != FAILED]
+    best_of_all = trials[0]
+    words = assigned(compared.search.past[best_of_all.number].words)
+    shown = compared.shown(best_of_all.number)
+    return [
+        f"Of {len(compared.search.trials)} trials, number {best_of_all.number} came furthest and "
+        f"is best, with {compared.score} {shown} ({words}).",
+        "It was chosen for its score, which flatters it, so nothing here is a claim.",
+    ]
 
 
 def counted(search: Searched) -> Iterator[str]:
@@ -413,7 +427,8 @@ def main() -> int:
     trials = recorded.searched(wanted.call).trials.values()
     keep_trials(trials, folder, "search_trials.json")
     chapter = Chapter("search", recorded.name, sections=made)
-    body = [html.contents([chapter]), html.chapter(chapter)]
+    look = Look(interactive=True)
+    body = [front.contents([chapter]), html.chapter(chapter, look)]
     html.put(folder / "search.html", html.document(f"Search: {recorded.name}", "\n".join(body)))
     print("\n".join([*lines, f"page: {folder / 'search.html'}"]))
     return 0

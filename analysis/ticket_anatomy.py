@@ -25,8 +25,9 @@ from lthray.core.record import TrialRecord
 from lthray.core.ticket_file import read_ticket
 from lthray.findings.charts import arms
 from lthray.findings.evidence import comparable, recipe
+from lthray.findings.figures import DENSITY, Heat, Line, Lines
 from lthray.findings.rounds import values_of, worse
-from lthray.findings.sections import DENSITY, Heat, Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.measure.anatomy import BINS, WIDEST
 from lthray.study.results import config_of
 from lthray.tracking.read import Recorded

@@ -21,12 +21,13 @@ from lthray.cli import asked, guarded
 from lthray.config.fields import ConfigError, words
 from lthray.config.options import OPTIONS, Asked
 from lthray.config.trial import TrialConfig
-from lthray.findings import designs, floors, wording
+from lthray.findings import answers, designs, floors, wording
 from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import Evidence, comparable, gather
+from lthray.findings.figures import DENSITY, Line, Lines
 from lthray.findings.phrases import NONE, images_of, joined
-from lthray.findings.sections import DENSITY, Line, Lines, Section, keep_trials, write
+from lthray.findings.sections import Section, keep_trials, write
 from lthray.tracking.read import Recorded
 
 ORDER = 10  # place in a report
@@ -70,7 +71,7 @@ def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iter
     phase = trials[0].point.phase
     if phase == "search":
         text = [ADAPTIVE, recorded.provenance(trials)]
-        yield Section("verdict", "Search", text, verdict=True)
+        yield Section("verdict", "Search", text, verdict=True, answer=[ADAPTIVE])
     elif phase == "design":
         yield from designs.sections(trials, by, recorded.provenance(trials))
     else:
@@ -97,12 +98,14 @@ def verdicts(
         if len(set(map(images_of, settings))) > 1:
             at += f" on {images_of(evidence)}"
         text = [*wording.sentences(verdict), *([] if i else note), provenance]
-        table = wording.table(verdict)
-        yield Section(name, f"Verdict {at}", text, table, excess(verdict), verdict=True)
+        verdict_table, figure = wording.table(verdict), excess(verdict)
+        answer = () if i else answers.answer(by_margin[1.0])
+        title = f"Verdict {at}"
+        yield Section(name, title, text, verdict_table, figure, verdict=True, answer=answer)
         title = f"Every claim {at}, by itself"
         yield Section(f"{name}_claims", title, CLAIMS, claim_rows(verdict))
-        table = margins([alike[i] for alike in by_margin.values()])
-        yield Section(f"{name}_margins", f"Grades by margin {at}", table=table)
+        rows = margins([alike[i] for alike in by_margin.values()])
+        yield Section(f"{name}_margins", f"Grades by margin {at}", table=rows)
 
 
 def names_of(settings: Sequence[Evidence]) -> list[str]:

@@ -30,9 +30,10 @@ from lthray.core import metrics
 from lthray.findings import stats as st
 from lthray.findings.claims import UNTRIED, Verdict, judged
 from lthray.findings.evidence import gather
+from lthray.findings.figures import Heat
 from lthray.findings.phrases import NONE, budget_line, images_of, listed, percent
 from lthray.findings.registry import Tested
-from lthray.findings.sections import Heat, Section
+from lthray.findings.sections import Section
 from lthray.findings.transfer import (
     ALIGNED,
     FULL,
@@ -86,8 +87,25 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     first = verdicts[0]
     text += [*positive(told), family(first.registry, first.look), recorded.provenance(trials)]
     title = "What transfers, and how far"
-    yield Section("transfer", title, text, rows, figure(told), verdict=True)
+    drawn, said = figure(told), answer(told)
+    yield Section("transfer", title, text, rows, drawn, verdict=True, answer=said)
     yield Section("parts", "What comes along", [*accounts(told)], parts)
+
+
+def answer(told: Sequence[tuple[Verdict, Transfer]]) -> list[str]:
+    """Return at how many places tickets transfer, and whether that is of a converged network."""
+    words = []
+    for verdict, found in told:
+        for source in found.sources:
+            words += [outcome(verdict, found, source, d) for d in found.densities(source)]
+    tried = [word for word in words if word != UNTRIED]
+    count = sum(word.startswith("transfers") for word in tried)
+    verdict, found = told[0]
+    return [
+        f"Tickets are shown to transfer at {count} of {len(tried)} places, a place being a source, "
+        "a target and a density.",
+        f"On {target(found)}: {budget_line(verdict.evidence)}",
+    ]
 
 
 def target(found: Transfer) -> str:

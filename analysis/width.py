@@ -21,9 +21,10 @@ from lthray.findings import wording
 from lthray.findings.claims import UNTRIED, Verdict, judged, matches
 from lthray.findings.comparators import OWN
 from lthray.findings.evidence import TICKET, Evidence, gather
-from lthray.findings.phrases import NONE
+from lthray.findings.figures import Line, Lines
+from lthray.findings.phrases import NONE, budget_line, series
 from lthray.findings.rounds import values_of
-from lthray.findings.sections import Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded
 
 ORDER = 16  # place in a report
@@ -46,8 +47,23 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
     text = [line for verdict in verdicts for line in sentences(verdict)]
     text += [wording.family(verdicts[0].registry, verdicts[0].look), recorded.provenance(trials)]
     title = "Tickets of narrow and of wide networks"
-    yield Section("width", title, text, table(verdicts), drawn(found), verdict=True)
+    rows, figure, said = table(verdicts), drawn(found), answer(verdicts)
+    yield Section("width", title, text, rows, figure, verdict=True, answer=said)
     yield Section("sparsest", "The sparsest ticket that matches", (), sparsest_table(verdicts))
+
+
+def answer(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return how sparse tickets can be at each width, and whether dense networks are converged."""
+    told = []
+    for verdict in verdicts:
+        density = sparsest(verdict)
+        reach = "at no density" if density is None else f"down to density {density:.4g}"
+        told.append(f"{reach} with {width_of(verdict.evidence)} channels")
+    last = verdicts[-1].evidence
+    return [
+        f"Tickets match their dense network {series(told)}.",
+        f"With {width_of(last)} channels: {budget_line(last)}",
+    ]
 
 
 def by_width(trials: Sequence[TrialRecord]) -> list[Evidence]:

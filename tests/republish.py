@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lthray.core.record import TrialRecord
-from lthray.findings import sections
+from lthray.findings import sections, sheets
 from lthray.findings.sections import Section
 
 from .published import ROOT, alike, recorded, rows
@@ -153,7 +153,7 @@ def write(folder: Path, section: Section) -> None:
         lines = [line for line in section.text if line]
         place.with_suffix(".txt").write_text("\n".join(lines) + "\n")
     if section.figure:
-        drawn = sections.png(section.figure)
+        drawn = sheets.drawn(section.figure)[".png"]
         shown = figure_of(folder, section.name)
         if not (shown.is_file() and alike(drawn, shown)):
             shown.parent.mkdir(parents=True, exist_ok=True)

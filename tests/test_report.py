@@ -21,13 +21,18 @@ from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
 from lthray.config.options import Root
 from lthray.core.record import Outcome, Point, Round, TrialRecord
+from lthray.findings import front
 from lthray.findings import html as pages
-from lthray.findings.html import About, Chapter
-from lthray.findings.sections import Heat, Line, Lines, Section
+from lthray.findings.figures import Heat, Line, Lines
+from lthray.findings.front import Front
+from lthray.findings.glossary import Glossary
+from lthray.findings.html import About, Chapter, Look
+from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded
 
 from .conftest import TINY
 
+SMALL = 2_000_000  # bytes of a page that no script draws
 REPORT = Path(__file__).parent.parent / "analysis" / "report.py"
 HOSTILE = (
     "</script><script>alert(1)</script> \"quoted\" 'so' <img src=http://evil.example/x> &amp; 质 é"
@@ -39,7 +44,11 @@ MARKUP = {
     "title",
     "style",
     "body",
-    "noscript",
+    "details",
+    "summary",
+    "dl",
+    "dt",
+    "dd",
     "p",
     "h1",
     "div",
@@ -91,6 +100,13 @@ class Page(HTMLParser):
 
     def all(self, tag: str, name: str) -> list[str]:
         return [attrs[name] for kind, attrs in self.elements if kind == tag and name in attrs]
+
+    @property
+    def stills(self) -> list[str]:
+        """The figures of the page, as SVG."""
+        start = "data:image/svg+xml;base64,"
+        found = [src for src in self.all("img", "src") if src.startswith(start)]
+        return [base64.b64decode(src.removeprefix(start)).decode() for src in found]
 
     @property
     def figures(self) -> list:
@@ -161,7 +177,7 @@ def test_a_page_holds_every_section_of_every_analysis_that_applies(root, written
             sections[f"{name}-{s.name}"] = s
     assert [i for i in page.all("section", "id") if i in sections] == list(sections)
     assert {f"#{i}" for i in sections} <= set(page.all("a", "href"))
-    assert len(page.figures) == sum(s.figure is not None for s in sections.values()) > 3
+    assert len(page.stills) >= sum(s.figure is not None for s in sections.values()) > 3
     for s in sections.values():
         assert s.title in page.texts["h3"]
         assert {cell for row in s.table for cell in row} <= {*page.texts["td"], *page.texts["th"]}
@@ -191,13 +207,17 @@ def test_every_analysis_beside_the_report_is_in_it_in_its_declared_order(defined
     assert found[0] == "ticket_frequency"
 
 
-def published(name: str) -> SimpleNamespace:
+def published(name: str, *, waiting: str = "") -> SimpleNamespace:
     """A published study, as if it were recorded: its trials, without arrays and files."""
     text = (REPORT.parent.parent / "results" / name / "trials.json").read_text()
     trials = [TrialRecord.from_json(facts) for facts in json.loads(text)]
-    tags = {t.run: {"commit": "", "lthray": "0"} for t in trials}
+    study = name.split(".")[0]
+    tags = {t.run: {"commit": "", "lthray": "0", "study": study} for t in trials}
     return SimpleNamespace(
         look=lambda trials: 1,
+        unfinished=lambda call: waiting,
+        smoke=False,
+        experiment=SimpleNamespace(experiment_id="7"),
         name=name,
         uri="sqlite:///x",
         question="Q?",
@@ -218,10 +238,11 @@ def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
     # which needs arrays
     needing_files = ("ticket_anatomy", "measuring")  # which were not published
     analyses = [a for a in defined["analyses"]() if a.name not in needing_files]
-    text = defined["report"](
+    made = defined["report"](
         published("architectures.digits"), defined["Asked"](out="runs"), analyses
     )
-    opening = text[text.index('class="verdict"') : text.index("<nav>")]
+    text = made.page()
+    opening = text[text.index("<details>") : text.index("<nav>")]
     assert re.findall(r'class="name">([^<]*)<', opening) == [
         "Verdict at 400 steps",
         "Verdict at 400 steps in latents",
@@ -229,7 +250,13 @@ def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
     assert opening.count("Recorded.") == 2
     page = Page(text)
     heads = page.texts["h2"]
-    assert heads[:2] == ["Ticket frequency", "Architectures"]
+    assert heads[:5] == [
+        "Setting",
+        "Evidence: a figure for each claim",
+        "What this does not show",
+        "Ticket frequency",
+        "Architectures",
+    ]
     assert "Excess over dense in both spaces" in page.texts["h3"]
 
 
@@ -261,8 +288,10 @@ def test_a_page_opens_with_its_question_and_verdict(written):
     page = Page(text)
     assert page.texts["h1"] == [f"Does {HOSTILE} win?"]
     verdict = next(p for p in page.texts["p"] if p.startswith("overall late25% (2 seeds"))
-    assert text.count(html.escape(verdict)) == 2  # at the top, and in what the index reads
-    assert text.index('class="first"') < text.index("<section")
+    assert text.count(html.escape(verdict)) == 1
+    first = text[text.index('<div class="verdict">') : text.index("</div>")]
+    assert first.count('class="first"') == 2
+    assert text.index("</h1>") < text.index('class="first"') < text.index("<details>")
     assert "python   page.py  <x>" in page.texts["pre"]
     assert "It may\nflow." in page.texts["p"]
 
@@ -294,10 +323,8 @@ def test_runs_and_how_to_make_it_again(root, written):
 
 def test_the_index_lists_what_is_there(monkeypatch, root, written, capsys):
     other = root / "reports/older.digits/report.html"
-    pages.put(
-        other,
-        pages.study(About("older.digits", "<b>?", "It <i>won.", "2020-01-02"), "", [], "", []),
-    )
+    about = About("older.digits", "<b>?", "It <i>won.", "2020-01-02", "smoke run")
+    pages.put(other, front.study(Front(about, "", [], []), []))
     assert report(monkeypatch, root, "--experiment", "trial.digits") == 0
     assert capsys.readouterr().out.count("\n") == 2
     page = Page(written[1].read_text())
@@ -306,8 +333,9 @@ def test_the_index_lists_what_is_there(monkeypatch, root, written, capsys):
     assert all((written[1].parent / unquote(link)).is_file() for link in links)
     assert page.texts["a"] == ["trial.digits", "older.digits"]
     assert page.texts["p"][1::2] == [f"Does {HOSTILE} win?", "<b>?"]
-    assert page.texts["p"][0].startswith("overall late25% (2 seeds")
+    assert page.texts["p"][0].startswith("No ticket is shown to match")
     assert (page.texts["p"][2], page.texts["span"][1]) == ("It <i>won.", "2020-01-02")
+    assert page.texts["span"][2] == "smoke run"
     other.unlink()
 
 
@@ -371,9 +399,10 @@ def quiet(page: Page) -> None:
     for tag, attrs in page.elements:
         assert tag not in ("link", "iframe", "object", "embed", "base", "form")
         assert not any(name.startswith("on") for name in attrs), attrs
-        assert attrs.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+        src = attrs.get("src", "data:image/png;base64,")
+        assert re.match(r"data:image/(png|svg\+xml);base64,", src)
         assert re.fullmatch("height:[0-9]+px", attrs.get("style", "height:1px"))
-    assert all(href.startswith("#") for href in page.all("a", "href"))
+    assert all(re.match(r"#|report/\w+/\w+\.\w{3}$", href) for href in page.all("a", "href"))
     assert not {"url(", "@import"} & set(page.texts["style"][0].replace("(", "( ").split())
     (policy,) = (
         a["content"]
@@ -401,11 +430,21 @@ def quiet(page: Page) -> None:
 def test_pages_ask_nothing_of_a_network(written):
     page = Page(written[0].read_text())
     quiet(page)
-    assert len(page.texts["script"]) == len(page.figures) + 2
-    assert written[0].stat().st_size < 6_000_000
+    assert "script" not in page.texts
+    assert written[0].stat().st_size < SMALL
     index = written[1].read_text()
     assert "<script" not in index
     assert "//" not in index.replace(html.escape(HOSTILE), "")
+
+
+def shown(figure) -> str:
+    """A figure in a page where a script draws it."""
+    return pages.chart(figure, b"<svg/>", "", interactive=True)
+
+
+def live(figure) -> list:
+    """What a script is given to draw."""
+    return Page(shown(figure)).figures
 
 
 def everywhere() -> Chapter:
@@ -423,19 +462,22 @@ def everywhere() -> Chapter:
 def test_hostile_strings_are_read_and_never_run():
     found = everywhere()
     silent = Chapter(HOSTILE, HOSTILE, silent=HOSTILE)
-    text = pages.study(
-        About(HOSTILE, HOSTILE, HOSTILE, HOSTILE), HOSTILE, found.sections, HOSTILE, [found, silent]
-    )
+    about = About(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    opened = Front(about, HOSTILE, [HOSTILE], found.sections, [HOSTILE])
+    look = Look(interactive=True, glossary=Glossary({HOSTILE: HOSTILE}))
+    text = front.study(opened, [found, silent], look)
     page = Page(text)
     quiet(page)
     assert {tag for tag, _ in page.elements} == MARKUP
-    for tag in ("title", "h1", "h2", "h3", "td", "th", "figcaption", "pre"):
+    for tag in ("title", "h1", "h3", "td", "th", "figcaption", "pre", "dt", "dd"):
         assert set(page.texts[tag]) == {HOSTILE}, tag
-    assert page.all("img", "alt") == [HOSTILE, HOSTILE]
+    assert page.texts["h2"] == [HOSTILE, "Glossary"]
+    assert set(page.all("img", "alt")) == {HOSTILE}
     (about,) = (
         a["content"] for t, a in page.elements if t == "meta" and a.get("name") == "lthray.study"
     )
-    assert json.loads(about) == dict.fromkeys(("name", "question", "verdict", "date"), HOSTILE)
+    words = ("name", "question", "verdict", "date", "mark")
+    assert json.loads(about) == dict.fromkeys(words, HOSTILE)
     # plotly takes some of HTML for markup, so there it is escaped once more
     lines, heat = page.figures
     assert (
@@ -446,7 +488,7 @@ def test_hostile_strings_are_read_and_never_run():
 
 def test_data_cannot_end_the_element_that_holds_it(monkeypatch):
     monkeypatch.setattr(pages, "clean", lambda value: value)
-    (drawn,) = Page(pages.chart(everywhere().sections[0].figure, "")).figures
+    (drawn,) = live(everywhere().sections[0].figure)
     assert drawn["data"][0]["name"] == HOSTILE
 
 
@@ -458,10 +500,8 @@ def test_what_is_not_finite_is_null():
     )
     heat = Heat("x", "y", ["a"], ["b", "c"], [[math.nan], [1.0]])
     one, other = (
-        json.loads(Page(pages.chart(figure, "")).texts["script"][0], parse_constant=pytest.fail)[
-            "data"
-        ][0]
-        for figure in (lines, heat)
+        json.loads(page.texts["script"][0], parse_constant=pytest.fail)["data"][0]
+        for page in (Page(shown(lines)), Page(shown(heat)))
     )
     assert one["y"] == [1.0, None, None]
     assert one["error_y"]["arrayminus"] == [1.0, None, None]
@@ -471,14 +511,14 @@ def test_what_is_not_finite_is_null():
 def test_labels_of_doublings_stand_apart():
     curve = Line("a", [695.04, 1700.0, 2000.0, 3400.0, 278016.0], [0.0] * 5)
     figure = Lines("weights", "y", [curve], ladder=False, doublings=True)
-    (drawn,) = Page(pages.chart(figure, "")).figures
+    (drawn,) = live(figure)
     axis = drawn["layout"]["xaxis"]
     assert axis["tickvals"] == [695.04, 1700.0, 3400.0, 278016.0]
     assert axis["ticktext"] == ["695", "1,700", "3,400", "278,016"]
 
 
 def test_a_heat_map_is_coloured_as_its_png_and_names_its_columns():
-    (drawn,) = Page(pages.chart(Heat("x", "y", ["0.5", "0.25"], ["a"], [[-1.0, 1.0]]), "")).figures
+    (drawn,) = live(Heat("x", "y", ["0.5", "0.25"], ["a"], [[-1.0, 1.0]]))
     scale = drawn["data"][0]["colorscale"]
     low, high = (bytes.fromhex(scale[at][1][1:]) for at in (0, -1))
     assert low[2] > low[0]  # blue

@@ -52,7 +52,7 @@ def test_tables_sentences_figures_and_the_page_are_made_again(folder):
             assert told == place.with_suffix(".txt").read_text().splitlines()
         if section.figure:
             drawn = republish.figure_of(folder, name)
-            assert alike(sections.png(section.figure), drawn)
+            assert alike(sheets.drawn(section.figure)[".png"], drawn)
     page = republish.SHOWN / f"{folder.name}.md"
     assert page.read_text() == republish.page_of(folder, list(made.values()))
 

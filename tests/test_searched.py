@@ -328,7 +328,7 @@ def test_figures_are_drawn_both_ways_and_leave_no_style_behind():
 
     before = {word: v for word, v in matplotlib.rcParams.items() if "backend" not in word}
     for name, figure in figures().items():
-        assert Image.open(io.BytesIO(figure.png)).width > 700, name
+        assert Image.open(io.BytesIO(figure.sheets[".png"])).width > 700, name
         assert figure.plotly["data"], name
         assert "title" not in figure.plotly["layout"], name
         page = html.chart(figure, name)

@@ -17,6 +17,7 @@ from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
 from lthray.findings import effects as fx
 from lthray.findings import stats as st
+from lthray.findings.figures import DENSITY, Interval, Intervals, Line, Lines
 from lthray.findings.frequency import (
     BOTH,
     KINDS,
@@ -32,7 +33,7 @@ from lthray.findings.frequency import (
     studied,
 )
 from lthray.findings.phrases import NONE
-from lthray.findings.sections import DENSITY, Line, Lines, Section
+from lthray.findings.sections import Section
 from lthray.findings.stats import ALPHA
 from lthray.findings.survival import first_failures, logrank
 from lthray.study.design import MOST, Association, strongest
@@ -42,6 +43,11 @@ NO_CONTROLS = "no ticket has its re-initialised and shuffled masks: nothing can 
 NO_RECIPES = "all recipes are negative controls, of which none is expected to win"
 HEAD = ("density", "outcome", "count", "of", "share", "base rate", "95 %", "effective", "p", "Holm")
 TITLE = "How often tickets win"
+SHARES = (
+    "A row is a density. The dotted line is the base rate, which chance alone comes to. Intervals "
+    "are of 95 %, each by itself. A filled dot is a share that is shown to lie above its base "
+    "rate, among all claims of the page."
+)
 CLAIMED = (*map(best_of, KINDS), WINS)  # outcomes of which a share above its base rate is a claim
 
 
@@ -119,13 +125,29 @@ def sections(
     design, words = page.real, list(by) or named(page.real)
     text = [*(sentence(page, rung) for rung in design.graded), *remarks(page), DESIGN, provenance]
     rows = [[*HEAD], *table(page, design)]
-    yield Section("frequency", TITLE, text, rows, figure(design, by[:1]), verdict=True)
+    drawn, said = figure(design, by[:1]), answer(page)
+    yield Section("frequency", TITLE, text, rows, drawn, verdict=True, answer=said)
     more = [negatives(page), by_words(design, words), survival(design, by[:1])]
     more += [fx.told(page.models, page.cells), fx.ranked(design, page.crossed)]
     yield from (section for section in more if len(section.table) > 1)
 
 
 # how often
+
+
+def answer(page: Page) -> list[str]:
+    """Return in two sentences how often tickets win, and of what that is a frequency."""
+    first, last = page.real.graded[0], page.real.graded[-1]
+    held = [rung.name for rung in page.real.graded if ("", WINS, rung.name) in page.held]
+    told = []
+    for rung in dict.fromkeys((first, last)):
+        found = share(rung.outcomes[WINS])
+        told.append(f"{found.count} of {found.of} trajectories at density {rung.name}")
+    more = f"at {', '.join(held)}" if held else "at no density"
+    return [
+        f"Tickets win in {' and '.join(told)}; more often than by chance is shown {more}.",
+        DESIGN,
+    ]
 
 
 def table(page: Page, design: Studied, rule: str = "") -> list[list[str]]:
@@ -174,6 +196,22 @@ def remarks(page: Page) -> list[str]:
     elif one:
         lines.append(f"Of the design's words {one} and {other} go together most ({strength:.2f}).")
     return lines
+
+
+def evidence(trials: Sequence[TrialRecord]) -> Iterator[Section]:
+    """Yield a section for each outcome whose share is a claim: the share at each density, with its
+    interval, beside its base rate."""
+    page = Page.of(trials)
+    for outcome in (WINS, *map(best_of, KINDS)):
+        rows, base = [], 0.0
+        for rung in page.real.graded:
+            found, base = share(rung.outcomes[outcome]), rung.bases[outcome]
+            low, high, *_ = found.interval
+            held = ("", outcome, rung.name) in page.held
+            rows.append(Interval(rung.name, found.value, low, high, held))
+        name = "_".join(["evidence", *outcome.split()])
+        drawn = Intervals("share of trajectories", rows, base)
+        yield Section(name, f"How often: {outcome}", [SHARES], figure=drawn)
 
 
 def figure(design: Studied, by: Sequence[str]) -> Lines:

@@ -13,24 +13,25 @@ import re
 import textwrap
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from html import escape, unescape
+from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lthray.findings.sections import Drawn, Figure, Heat, Row, Section, traces
+from lthray.findings.figures import Drawn, Figure, Heat, Intervals
+from lthray.findings.glossary import Glossary
+from lthray.findings.sections import Row, Section, endings
+from lthray.findings.traces import traces
 
 ONE = r"[x+−-]?\d+(\.\d+)?(e[+-]\d+)?%?"
 NUMBER = re.compile(rf"{ONE}(\s?[±–-]\s?{ONE})?(\s?\(.*\))?\*?")
-ABOUT = re.compile(r'<meta name="lthray\.study" content="([^"]*)">')
-HEAD = 100_000  # characters at the top of a page in which its `About` stands; the rest is plotly
 
+KINDS = {".csv": "CSV", ".tex": "LaTeX", ".svg": "SVG", ".pdf": "PDF"}
+"""End of a file's name -> what a page calls it."""
 WIDE, LONG = 16, 48  # characters above which a cell of a table asks for room
 LINES_HEIGHT, HEAT_HEIGHT, HEAT_ROW = 430, 140, 18  # pixels
-
-NO_SCRIPT = "<p>The figures need JavaScript; the tables hold what was found.</p>"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,24 @@ class About:
     question: str
     verdict: str
     date: str
+    mark: str = ""
+    """Word that warns of it: smoke run, or unfinished."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How sections are shown on a page."""
+
+    interactive: bool = False
+    """Whether a script draws the figures, so that one can point at them."""
+    glossary: Glossary = field(default_factory=Glossary)
+    """Terms that heads of tables lead to."""
+    folder: str = ""
+    """Folder beside the page that holds the files of its sections, a folder for each chapter; empty
+    where there is none."""
+
+
+PLAIN = Look()
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,8 @@ class Chapter:
     """Reason why there are no sections."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Cell of its tables -> address."""
+    folded: bool = False
+    """Whether its sections are shown only when a reader opens them."""
 
 
 def prose(text: str) -> str:
@@ -71,27 +92,37 @@ def _block(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def table(rows: Sequence[Row], label: str, links: Mapping[str, str] | None = None) -> str:
+def table(
+    rows: Sequence[Row],
+    label: str,
+    *,
+    links: Mapping[str, str] | None = None,
+    glossary: Glossary | None = None,
+) -> str:
     """Return rows, a head first, as a table in a box that scrolls by itself.
 
     Columns of numbers end on the right. `links` are cell -> address; `label` names the box to a
-    screen reader.
+    screen reader; terms of the head lead to the `glossary`.
     """
     head, *body = rows
+    terms = glossary or Glossary()
     columns = list(zip(*body, strict=True)) or [()] * len(head)
     right = list(map(_numbers, columns))
-    lines = [_row("td", row, right, links or {}) for row in body]
+    lines = [_row(row, right, links or {}) for row in body]
+    heads = []
+    for cell, is_number in zip(head, right, strict=True):
+        heads.append(f"<th{_class(cell, is_number)}>{terms.linked(cell)}</th>")
     box = f'<div class="box" role="region" tabindex="0" aria-label="{escape(label)}">'
-    first = f"{box}<table><thead>{_row('th', head, right, {})}</thead><tbody>"
+    first = f"{box}<table><thead><tr>{''.join(heads)}</tr></thead><tbody>"
     return "\n".join([first, *lines, "</tbody></table></div>"])
 
 
-def _row(tag: str, row: Row, right: Sequence[bool], links: Mapping[str, str]) -> str:
-    """Return a row of cells, each a `tag`; `right` says which are of a column of numbers."""
+def _row(row: Row, right: Sequence[bool], links: Mapping[str, str]) -> str:
+    """Return a row of cells; `right` says which are of a column of numbers."""
     cells = []
     for cell, is_number in zip(row, right, strict=True):
         text = _linked(cell, links.get(cell, ""))
-        cells.append(f"<{tag}{_class(cell, is_number)}>{text}</{tag}>")
+        cells.append(f"<td{_class(cell, is_number)}>{text}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -128,18 +159,30 @@ def clean(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def chart(figure: Figure, label: str) -> str:
+def chart(figure: Figure, svg: bytes, label: str, *, interactive: bool = False) -> str:
+    """Return a figure, drawn as an SVG, as an image; where `interactive`, also as data that a
+    script draws in its place."""
+    data = base64.b64encode(svg).decode()
+    name = escape(label)
+    inner = f'<img class="still" alt="{name}" src="data:image/svg+xml;base64,{data}">'
+    if interactive:
+        inner += _live(figure)
+    return f'<figure class="chart" aria-label="{name}">{inner}</figure>'
+
+
+def _live(figure: Figure) -> str:
     """Return a figure as data for plotly; nothing in it can end the element that holds it."""
     kind, height = "lines", LINES_HEIGHT
     if isinstance(figure, Heat):
         kind, height = "heat", HEAT_HEIGHT + HEAT_ROW * len(figure.rows)
+    if isinstance(figure, Intervals):
+        kind, height = "drawn", HEAT_HEIGHT + HEAT_ROW * len(figure.rows)
     if isinstance(figure, Drawn):
         kind, height = "drawn", figure.height
     data = json.dumps(clean(traces(figure)), allow_nan=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")
     inner = f'<script type="application/json">{data}</script>'
-    inner += f'<div class="plot {kind}" style="height:{height}px"></div>'
-    return f'<figure class="chart" aria-label="{escape(label)}">{inner}</figure>'
+    return f'{inner}<div class="plot {kind}" style="height:{height}px" hidden></div>'
 
 
 def pictures(images: Mapping[str, bytes]) -> str:
@@ -152,22 +195,41 @@ def pictures(images: Mapping[str, bytes]) -> str:
     return f'<div class="pictures">{"".join(cells)}</div>'
 
 
-def section(content: Section, anchor: str, links: Mapping[str, str] | None = None) -> str:
-    """Return a section: of title, text, table, figure and pictures what there is."""
+def section(
+    content: Section,
+    anchor: str,
+    *,
+    links: Mapping[str, str] | None = None,
+    look: Look = PLAIN,
+) -> str:
+    """Return a section: of title, text, table, figure, pictures and its files what there is."""
     parts = [f'<section id="{escape(anchor)}">']
     if content.title:
         parts.append(f"<h3>{escape(content.title)}</h3>")
     parts += map(prose, content.text)
     if content.table:
-        parts.append(table(content.table, content.title or content.name, links))
+        label = content.title or content.name
+        parts.append(table(content.table, label, links=links, glossary=look.glossary))
     if content.figure:
-        parts.append(chart(content.figure, content.title))
+        svg = content.drawn[".svg"]
+        parts.append(chart(content.figure, svg, content.title, interactive=look.interactive))
     if content.pictures:
         parts.append(pictures(content.pictures))
+    if look.folder:
+        parts.append(_files(content, look.folder))
     return "\n".join([*parts, "</section>"])
 
 
-def chapter(analysis: Chapter) -> str:
+def _files(content: Section, folder: str) -> str:
+    """Return links to the files of a section's table and figure, which lie beside the page."""
+    links = []
+    for ending in endings(content):
+        address = f"{quote(folder)}/{quote(content.name)}{ending}"
+        links.append(f'<a href="{address}">{KINDS[ending]}</a>')
+    return f'<p class="files">{" · ".join(links)}</p>' if links else ""
+
+
+def chapter(analysis: Chapter, look: Look = PLAIN) -> str:
     """Return an analysis with its sections; nothing where it has none."""
     if not analysis.sections:
         return ""
@@ -175,61 +237,23 @@ def chapter(analysis: Chapter) -> str:
     if analysis.asks:
         head += f"<p>{escape(analysis.asks)}</p>"
     parts = [head]
+    own = replace(look, folder=f"{look.folder}/{analysis.name}") if look.folder else look
     for content in analysis.sections:
-        parts.append(section(content, f"{analysis.name}-{content.name}", analysis.links))
+        anchor = f"{analysis.name}-{content.name}"
+        parts.append(section(content, anchor, links=analysis.links, look=own))
+    if analysis.folded:
+        return "\n".join([head, folded("Show", parts[1:])])
     return "\n".join(parts)
 
 
-def contents(chapters: Iterable[Chapter]) -> str:
-    """Return links to what is on the page, and a line for each analysis that does not apply."""
-    items, silent = [], []
-    for analysis in chapters:
-        title = escape(analysis.title)
-        if not analysis.sections:
-            line = f"{title} does not apply: {escape(analysis.silent)}."
-            silent.append(f'<p class="soft">{line}</p>')
-            continue
-        inner = [_link(analysis, content) for content in analysis.sections if content.title]
-        head = f'<li><a href="#{escape(analysis.name)}">{title}</a>'
-        items.append(f"<ul>{head}<ul>{''.join(inner)}</ul></li></ul>")
-    return "\n".join(["<nav>", *items, "</nav>", *silent])
-
-
-def _link(analysis: Chapter, content: Section) -> str:
-    anchor = escape(f"{analysis.name}-{content.name}")
-    return f'<li><a href="#{anchor}">{escape(content.title)}</a></li>'
-
-
-def lead(verdicts: Sequence[Section]) -> str:
-    """Return the sentences of verdicts: large are the first and those that begin with a recipe."""
-    lines = []
-    for verdict in verdicts:
-        recipes = tuple(row[0] for row in verdict.table[1:])
-        if len(verdicts) > 1:
-            lines.append(f'<p class="name">{escape(verdict.title)}</p>')
-        for i, text in enumerate(verdict.text):
-            large = ' class="first"' if not i or text.startswith(recipes) else ""
-            lines.append(f"<p{large}>{escape(text)}</p>")
-    return "\n".join(['<div class="verdict">', *lines, "</div>"])
-
-
-def study(
-    about: About, facts: str, verdict: Sequence[Section], page: str, chapters: Sequence[Chapter]
-) -> str:
-    """Return the page of a study: question, verdict, the rest of its own `page`, chapters."""
-    body = [
-        f'<p class="name">{escape(about.name)} · {escape(facts)}</p>',
-        f"<h1>{escape(about.question)}</h1>",
-        lead(verdict),
-        prose(page),
-        contents(chapters),
-        *map(chapter, chapters),
-    ]
-    return document(about.name, "\n".join(body), about)
+def folded(title: str, parts: Iterable[str]) -> str:
+    """Return parts of a page below a line that opens them, which needs no script."""
+    head = f"<details><summary>{escape(title)}</summary>"
+    return "\n".join([head, *parts, "</details>"])
 
 
 def document(title: str, body: str, about: About | None = None) -> str:
-    """Return a whole page; plotly is in it if anything is drawn."""
+    """Return a whole page; plotly is in it if a script draws anything."""
     scripts = _scripts() if 'class="plot ' in body else []
     hashes = " ".join(map(_hash, scripts)) or "'none'"
     policy = (
@@ -243,8 +267,6 @@ def document(title: str, body: str, about: About | None = None) -> str:
     lines.append('<meta name="viewport" content="width=device-width, initial-scale=1">')
     lines.append(f"<title>{escape(title)}</title>")
     lines += [f"<style>{_asset('report.css')}</style>", "</head>", "<body>"]
-    if scripts:
-        lines.append(f"<noscript>{NO_SCRIPT}</noscript>")
     lines.append(body)
     lines += [f"<script>{script}</script>" for script in scripts]
     return "\n".join([*lines, "</body>", "</html>\n"])
@@ -266,29 +288,6 @@ def _hash(script: str) -> str:
     """Return the name of a script in a page's policy."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def index(folder: Path) -> str:
-    """Return the page over all report.html below a folder, the latest study first."""
-    pages = sorted(_pages(folder), key=lambda page: (page[0].date, page[0].name), reverse=True)
-    items = []
-    for about, place in pages:
-        address = f"{escape(quote(place))}/report.html"
-        items.append(
-            f'<li><a href="{address}">{escape(about.name)}</a>'
-            f'<span class="soft">{escape(about.date)}</span><p>{escape(about.verdict)}</p>'
-            f'<p class="soft">{escape(about.question)}</p></li>'
-        )
-    body = ["<h1>Studies</h1>", '<ul class="index">', *items, "</ul>"]
-    return document("Studies", "\n".join(body))
-
-
-def _pages(folder: Path) -> Iterable[tuple[About, str]]:
-    for file in folder.glob("*/report.html"):
-        with file.open(encoding="utf-8") as text:
-            about = ABOUT.search(text.read(HEAD))
-        if about:
-            yield About(**json.loads(unescape(about[1]))), file.parent.name
 
 
 def put(path: Path, text: str) -> None:

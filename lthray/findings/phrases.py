@@ -57,6 +57,11 @@ def joined(names: Sequence[str]) -> str:
     return " and ".join(names) or "none"
 
 
+def series(texts: Sequence[str]) -> str:
+    """Return texts as a list in a sentence: a, b and c."""
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
+
+
 def listed(densities: Sequence[float]) -> str:
     """Return densities as text, in their order."""
     return ", ".join(f"{d:.4g}" for d in densities)

@@ -1,4 +1,4 @@
-"""Figures of a search as Optuna draws them: by matplotlib into a PNG, by plotly into a page.
+"""Figures of a search as Optuna draws them: by matplotlib into files, by plotly into a page.
 
 Each is of the complete trials of an Optuna study (lthray.study.searched); `score` names what they
 are compared by.
@@ -15,7 +15,7 @@ import numpy as np
 
 from lthray.findings.chance import Best
 from lthray.findings.drawing import SIZE, painted
-from lthray.findings.sections import Drawn
+from lthray.findings.figures import Drawn
 
 if TYPE_CHECKING:
     import optuna
@@ -155,9 +155,9 @@ def _drawn(
 
     with warnings.catch_warnings(action="ignore"):  # of few trials, and of what is experimental
         made = _unquoted(json.loads(page(visualization).to_json()))
-        picture = painted(sheet, bbox_inches="tight")
+        sheets = painted(sheet, bbox_inches="tight")
     layout = {word: value for word, value in made["layout"].items() if word not in OURS}
-    return Drawn(picture, {"data": made["data"], "layout": {**layout, "margin": MARGIN}}, height)
+    return Drawn(sheets, {"data": made["data"], "layout": {**layout, "margin": MARGIN}}, height)
 
 
 def _unquoted(value: Any) -> Any:

@@ -29,6 +29,8 @@ for (const box of plots) {
     layout.xaxis = {...layout.xaxis, title: {text: layout.xaxis.title.text.replace(/^(.{10,}?) /, "$1<br>"), font: {size: 11}}};
   }
   if (finger) for (const name of ["xaxis", "yaxis"]) layout[name] = {...layout[name], fixedrange: true};
+  box.hidden = false;
+  box.parentElement.querySelector(".still").hidden = true;
   const data = box.classList.contains("drawn") ? drawn.data : drawn.data.flatMap(look);
   Plotly.newPlot(box, data, layout, settings);
 }

@@ -115,6 +115,11 @@ class Recorded:
         return note.partition("\n## Latest verdict")[0]
 
     @property
+    def smoke(self) -> bool:
+        """Whether the study was run as small as can be, to see that all works."""
+        return "smoke" in self.name.split(".")[2:]
+
+    @property
     def preset(self) -> str:
         """Name of the preset that the study began from."""
         tags = self.tags[self.trials[0].run]
@@ -127,15 +132,23 @@ class Recorded:
         They are those of the confirmation where a search had one, or those of `call`, the beginning
         of a call's key. ConfigError where there are none, or while any of them is still to come.
         """
+        trials = self._chosen(call)
+        self._check_complete(trials)
+        return trials
+
+    def unfinished(self, call: str = "") -> str:
+        """Return how many of the trials that `of` would return are finished, in words; empty where
+        all of them are."""
+        return next(iter(_waiting(self._chosen(call)).values()), "")
+
+    def _chosen(self, call: str) -> list[TrialRecord]:
+        """Return the finished trials of those that answer the study's question."""
         trials = [trial for trial in self.trials if trial.id.startswith(call)]
         if not trials:
             calls = ", ".join(_by_call(self.trials))
             raise ConfigError([f"--call {call!r}: {self.name} has {calls}"])
         confirmed = [trial for trial in trials if trial.point.phase == "confirm"]
-        if confirmed and not call:
-            trials = confirmed
-        self._check_complete(trials)
-        return trials
+        return confirmed if confirmed and not call else trials
 
     def look(self, trials: Sequence[TrialRecord]) -> int:
         """Return how often the seeds of `trials` were looked at in this experiment."""
@@ -168,11 +181,9 @@ class Recorded:
 
     def _check_complete(self, trials: Sequence[TrialRecord]) -> None:
         """Raise ConfigError for the first call of which some trials are not finished."""
-        calls = _by_call(trials)
-        wanted = {key: max(trial.point.of for trial in own) for key, own in calls.items()}
-        whole = [key for key, own in calls.items() if len(own) >= wanted[key]]
-        for key in sorted(calls.keys() - {*whole}):
-            reason = f"{len(calls[key])} of {wanted[key]} trials are finished; the study goes on"
+        waiting = _waiting(trials)
+        whole = [key for key in _by_call(trials) if key not in waiting]
+        for reason in waiting.values():
             if whole:
                 reason += f" (--call names another: {', '.join(whole)})"
             raise ConfigError([f"--experiment {self.name!r}: {reason}"])
@@ -253,6 +264,16 @@ def _by_call(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
     for trial in trials:
         calls.setdefault(trial.id[:12], []).append(trial)
     return dict(sorted(calls.items()))
+
+
+def _waiting(trials: Iterable[TrialRecord]) -> dict[str, str]:
+    """Return the calls of which trials are still to come -> how many are finished, in words."""
+    told = {}
+    for key, own in _by_call(trials).items():
+        wanted = max(trial.point.of for trial in own)
+        if len(own) < wanted:
+            told[key] = f"{len(own)} of {wanted} trials are finished; the study goes on"
+    return told
 
 
 def tuned(
