@@ -33,7 +33,7 @@ from lthray.config.options import OPTIONS, Asked
 from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import answers, citations, designs, front, html, methods
 from lthray.findings.claims import Verdict, judged
-from lthray.findings.evidence import comparable, gather
+from lthray.findings.evidence import Evidence, comparable, gather
 from lthray.findings.front import Front
 from lthray.findings.glossary import Glossary
 from lthray.findings.html import About, Chapter, Look
@@ -47,6 +47,7 @@ TERMS = Path(__file__).parent.parent / "docs" / "concepts.md"
 FILES = "report"  # folder of tables and figures, beside the page
 METHODS = "methods"  # chapter and file
 BULLET = "•"
+GRADED = {"confirm", "list", "single"}  # phases whose claims are tested over seeds
 SMOKE = (
     "Smoke run: all sizes are as small as can be, to see that everything works. No number of this "
     "page is a result."
@@ -126,9 +127,9 @@ class Report:
         return [text for section in found for text in section.text]
 
     def page(self, *, interactive: bool = False) -> str:
-        """Return the page, with the terms of the glossary that its tables use."""
+        """Return the page, with the terms of the glossary that its answer and tables use."""
         cells = (cell for s in self.sections for row in s.table for cell in row)
-        look = Look(interactive, known().used(cells), FILES)
+        look = Look(interactive, known().used([*cells, *self.front.answer]), FILES)
         return front.study(self.front, self.chapters, look)
 
     def write(self, folder: Path, *, interactive: bool) -> Path:
@@ -158,7 +159,9 @@ def report(recorded: Recorded, wanted: Asked, pages: Sequence[Analysis]) -> Repo
     verdicts, chapters = opening(made)
     if not any(section.pictures for chapter in chapters for section in chapter.sections):
         chapters += [Chapter("samples", "Samples", sections=[s]) for s in samples(recorded, trials)]
-    told = [] if waiting else judged(gather(trials), recorded.look(trials))
+    settings = [] if waiting else gather(trials)
+    is_graded = {trial.point.phase for trial in trials} <= GRADED
+    told = judged(settings, recorded.look(trials)) if is_graded and settings else []
     question, _, page_text = recorded.question.strip().partition("\n")
     day = datetime.fromtimestamp(max(map(ended, trials)), UTC).strftime("%Y-%m-%d")
     banners = warnings(recorded, waiting)
@@ -168,8 +171,10 @@ def report(recorded: Recorded, wanted: Asked, pages: Sequence[Analysis]) -> Repo
     compared = (r for trial in trials for r in trial.rounds)
     facts = " · ".join([day, counted(recorded.trials), *machine_lines(compared)])
     opened = Front(about, facts, said, verdicts, [text for _, text in banners])
-    before = [*setting(recorded, page_text), *evidence(trials, told), *bounds(recorded, told)]
-    after = [methods_of(recorded, told), runs(recorded), again(recorded, wanted)]
+    setting = Chapter("setting", "Setting", sections=[described(recorded.trials)])
+    before = [setting, *evidence(trials, told), bounds(recorded, settings, told)]
+    after = [methods_of(recorded, told), *own_words(page_text), runs(recorded)]
+    after.append(again(recorded, wanted))
     return Report(opened, [*before, *chapters, *after])
 
 
@@ -192,32 +197,42 @@ def answer_of(recorded: Recorded, chapters: Sequence[Chapter]) -> Sequence[str]:
     return next(filter(None, answers), ())
 
 
-def setting(recorded: Recorded, page_text: str) -> list[Chapter]:
-    """Return the setting in words and as a table, and what the study says of itself."""
-    sections = [described(recorded.trials)]
-    if page_text.strip():
-        sections.append(Section("page", "The study in its own words", [redacted(page_text)]))
-    return [Chapter("setting", "Setting", sections=sections)]
+def own_words(page_text: str) -> list[Chapter]:
+    """Return what the study's own page says, which a reader may open."""
+    if not page_text.strip():
+        return []
+    section = Section("text", "", [redacted(page_text)])
+    return [Chapter("page", "The study in its own words", sections=[section], folded=True)]
 
 
 def evidence(trials: Sequence[TrialRecord], verdicts: Sequence[Verdict]) -> list[Chapter]:
     """Return a figure for each claim; nothing where nothing is claimed."""
-    phases = {trial.point.phase for trial in trials}
-    sections: list[Section] = []
-    if verdicts and phases & {"confirm", "list", "single"}:
-        sections = list(answers.evidence(verdicts))
-    if phases == {"design"}:
+    sections = list(answers.evidence(verdicts)) if verdicts else []
+    if is_design(trials):
         sections = list(designs.evidence(trials))
     sections = [replace(section, sheets=section.drawn) for section in sections]
     title = "Evidence: a figure for each claim"
     return [Chapter("evidence", title, sections=sections)] if sections else []
 
 
-def bounds(recorded: Recorded, verdicts: Sequence[Verdict]) -> list[Chapter]:
+def is_design(trials: Sequence[TrialRecord]) -> bool:
+    """Return whether trials are a design that yields frequencies."""
+    if {trial.point.phase for trial in trials} != {"design"}:
+        return False
+    try:
+        designs.Page.of(trials)
+    except ConfigError:
+        return False
+    return True
+
+
+def bounds(
+    recorded: Recorded, settings: Sequence[Evidence], verdicts: Sequence[Verdict]
+) -> Chapter:
     """Return what the study does not show."""
-    text = list(map(redacted, limits(recorded.trials, verdicts)))
+    text = list(map(redacted, limits(recorded.trials, settings, verdicts)))
     section = Section("limits", "", [f"{BULLET} {line}" for line in text])
-    return [Chapter("limits", "What this does not show", sections=[section])]
+    return Chapter("limits", "What this does not show", sections=[section])
 
 
 def methods_of(recorded: Recorded, verdicts: Sequence[Verdict]) -> Chapter:

@@ -66,7 +66,7 @@ def test_intervals_that_are_too_wide_leave_the_figure_and_means_never_do():
     assert -20 < low < -5
     assert 2 <= high < 20
     assert Intervals("x", rows[1:], 0.0).ends == pytest.approx((-0.08, 2.08))
-    assert Intervals("x", [Interval("a", 0.0, 0.0, 0.0, False)], 0.0).ends == (0.0, 0.0)
+    assert Intervals("x", [Interval("a", 0.0, 0.0, 0.0, False)], 0.0).ends == (-0.04, 0.04)
 
 
 # answer and evidence
@@ -76,7 +76,7 @@ def test_intervals_that_are_too_wide_leave_the_figure_and_means_never_do():
 def test_an_answer_is_two_sentences_that_the_registry_bears_out(name):
     verdicts = judged(gather(trials_of(name)))
     first, second = answers.answer(verdicts)
-    won = [place for place in answers.places(verdicts) if place[0].wins(*place[1:])]
+    won = [ticket for ticket in answers.places(verdicts) if ticket.wins]
     assert first.startswith("Tickets match") == bool(won)
     if won:
         assert f"keep {min(density for *_, density in won):.1%} " in first
@@ -102,7 +102,7 @@ def test_the_interval_of_a_figure_is_the_bound_of_the_test(name):
 
 def test_the_evidence_of_a_design_are_its_shares_beside_their_base_rates():
     sections = list(designs.evidence(trials_of("frequency.digits")))
-    assert [s.name for s in sections][0] == "evidence_wins"
+    assert sections[0].name == "evidence_wins"
     assert sections[0].figure.border == 0.5
     assert [row.name for row in sections[0].figure.rows] == ["0.5", "0.25", "0.125", "0.0625"]
     assert [round(row.mean, 2) for row in sections[0].figure.rows] == [0.83, 0.79, 0.58, 0.46]
@@ -113,19 +113,20 @@ def test_the_evidence_of_a_design_are_its_shares_beside_their_base_rates():
 
 def test_limits_are_read_from_what_is_recorded():
     trials = trials_of("layerwise_search.digits")
-    told = limits(trials, judged(gather(trials)))
+    told = limits(trials, gather(trials), judged(gather(trials)))
     assert any("NOT CONVERGED" in line for line in told)
     assert any("claims are not shown" in line for line in told)
     assert not any("failed" in line for line in told)
     lost = replace(trials[-1], end=Outcome("failed", "out of memory"), rounds=())
-    told = limits([*trials[:-1], lost], judged(gather([*trials[:-1], lost])))
+    left = [*trials[:-1], lost]
+    told = limits(left, gather(left), judged(gather(left)))
     assert told[0].startswith(f"1 of {len(trials)} trials failed (1 x out of memory).")
 
 
 def test_a_lack_of_controls_of_samples_and_of_seeds_is_a_limit():
     trials = [t for t in trials_of("budget.digits") if t.point.control == "none"]
     few = [t for t in trials if t.point.seed < 2]
-    told = "\n".join(limits(few, judged(gather(few))))
+    told = "\n".join(limits(few, gather(few), judged(gather(few))))
     assert "tickets were not set beside their shuffled masks, new weights and small dense" in told
     assert "no dense network of equal compute was trained" in told
     assert "no images were sampled" in told

@@ -333,7 +333,7 @@ def test_the_index_lists_what_is_there(monkeypatch, root, written, capsys):
     assert all((written[1].parent / unquote(link)).is_file() for link in links)
     assert page.texts["a"] == ["trial.digits", "older.digits"]
     assert page.texts["p"][1::2] == [f"Does {HOSTILE} win?", "<b>?"]
-    assert page.texts["p"][0].startswith("No ticket is shown to match")
+    assert page.texts["p"][0].startswith("No tickets are shown to match")
     assert (page.texts["p"][2], page.texts["span"][1]) == ("It <i>won.", "2020-01-02")
     assert page.texts["span"][2] == "smoke run"
     other.unlink()

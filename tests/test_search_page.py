@@ -20,7 +20,7 @@ from lthray.config.trial import TrialConfig
 from lthray.core.store import Store
 from lthray.core.ticket import TrialFailed
 from lthray.findings import forests
-from lthray.findings.html import ABOUT
+from lthray.findings.front import ABOUT
 from lthray.study.comparators import against
 from lthray.study.ledger import Ledger
 from lthray.study.page import Grid, Search
@@ -267,7 +267,8 @@ def test_the_report_of_a_search_has_its_page(monkeypatch, capsys, root):
     assert ABOUT.search(page)
     assert '<h2 id="search">Search</h2>' in page
     assert '<a href="#search-search_ranking">What was tried, best first</a>' in page
-    assert page.count('class="plot drawn"') == 4
+    assert page.count('class="still"') == 4
+    assert "<script" not in page
 
 
 @pytest.mark.parametrize(

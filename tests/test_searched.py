@@ -331,9 +331,10 @@ def test_figures_are_drawn_both_ways_and_leave_no_style_behind():
         assert Image.open(io.BytesIO(figure.sheets[".png"])).width > 700, name
         assert figure.plotly["data"], name
         assert "title" not in figure.plotly["layout"], name
-        page = html.chart(figure, name)
+        page = html.chart(figure, figure.sheets[".svg"], name, interactive=True)
         assert 'class="plot drawn"' in page
-        assert json.loads(page.partition(">")[2].partition(">")[2].partition("</script>")[0])
+        _, data = page.split('<script type="application/json">')
+        assert json.loads(data.partition("</script>")[0])
     assert {word: matplotlib.rcParams[word] for word in before} == before
 
 
@@ -348,4 +349,4 @@ def test_figures_hold_the_scores():
     bars = made["importance"].plotly["data"][0]
     assert sorted(zip(bars["y"], bars["x"], strict=True)) == [("a", 0.9), ("b", 0.1)]
     section = Section("s", "S", figure=made["slices"])
-    assert "drawn" in html.section(section, "s")
+    assert 'class="still"' in html.section(section, "s")

@@ -5,11 +5,13 @@ Both read the registry of claims of a page, so that they cannot disagree with it
 
 import math
 from collections.abc import Iterator, Sequence
+from operator import attrgetter, neg
+from typing import NamedTuple
 
 from lthray.config.parts import Model
 from lthray.findings import comparators as beside
 from lthray.findings import stats as st
-from lthray.findings.claims import BOTH, UNTRIED, Verdict, better, matches
+from lthray.findings.claims import UNTRIED, Verdict, better, matches
 from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
 from lthray.findings.figures import Interval, Intervals
 from lthray.findings.phrases import budget_line, rival_names
@@ -19,93 +21,149 @@ from lthray.findings.sections import Section
 MOST = 60  # rows of a figure
 LARGEST = 20.0  # of a log-ratio that is drawn: bounds of two seeds may be beyond any number
 WIDTH = "model.channels"
-Place = tuple[Verdict, str, float]
-"""A verdict, a recipe and a density: one ticket."""
-
-
-def answer(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return two sentences: where tickets win, and what that is worth."""
-    return [won(verdicts), worth(verdicts)]
-
-
-def places(verdicts: Sequence[Verdict]) -> list[Place]:
-    """Return every ticket that is graded."""
-    found = []
-    for verdict in verdicts:
-        for recipe in verdict.recipes:
-            found += [(verdict, recipe, density) for density, _ in verdict.evidence.ladder(recipe)]
-    return found
-
-
-def won(verdicts: Sequence[Verdict]) -> str:
-    """Return how many recipes win, and how sparse the sparsest winner is."""
-    tickets = places(verdicts)
-    recipes = dict.fromkeys((id(v), recipe) for v, recipe, _ in tickets)
-    matching = [place for place in tickets if OWN in place[0].matched(*place[1:])]
-    winning = [place for place in matching if place[0].shown(*place[1:]) == BOTH]
-    controlled = any(v.shown(recipe, density) != UNTRIED for v, recipe, density in tickets)
-    does = "match their own dense network"
-    if controlled:
-        does += " and beat both controls"
-    chosen = winning if controlled else matching
-    if not chosen:
-        partly = f"; {sparsest(matching)} match it without that" if matching and controlled else ""
-        return f"No ticket is shown to {does}{partly}."
-    count = len({(id(v), recipe) for v, recipe, _ in chosen})
-    of = f", under {count} of {len(recipes)} recipes" if len(recipes) > 1 else ""
-    bare = "" if controlled else "; no controls were trained"
-    return f"Tickets {does}{of}: {sparsest(chosen)}{bare}."
-
-
-def sparsest(tickets: Sequence[Place]) -> str:
-    """Return the sparsest of some tickets in words."""
-    verdict, recipe, density = min(tickets, key=lambda place: place[2])
-    evidence = verdict.evidence
-    name = evidence.recipes[recipe][density].recipe
-    return (
-        f"the sparsest keep {density:.1%} of the free weights ({name}, {evidence.steps} steps, "
-        f"{evidence.recipes[recipe][density].seeds} seeds)"
-    )
-
-
-def worth(verdicts: Sequence[Verdict]) -> str:
-    """Return how tickets stand beside dense networks that trained for longer, or whether the dense
-    network is converged."""
-    told = []
-    names = rival_names(verdicts[0].evidence)
-    for rival in (COMPUTE, CONVERGED):
-        tested = [v.find(matches(rival), recipe, d) for v, recipe, d in places(verdicts)]
-        made = [each for each in tested if each]
-        if made:
-            held = sum(each.holds for each in made)
-            told.append(f"{names[rival]} is matched by {held} of {len(made)} tickets")
-    line = budget_line(verdicts[0].evidence).rstrip(".")
-    if len({verdict.evidence.steps for verdict in verdicts}) > 1:
-        line = f"at {verdicts[0].evidence.steps} steps, {line[0].lower()}{line[1:]}"
-    sentence = "; ".join([*told, line[0].lower() + line[1:]]) + "."
-    return sentence[0].upper() + sentence[1:]
-
-
-# one figure a claim
-
-
+DOES = {
+    True: "match their own dense network and beat both controls",
+    False: "match their own dense network",
+}
+"""Whether there are controls -> what a ticket must do."""
+ALONE = {True: "", False: "; no controls were trained"}
 INTERVALS = (
     "The upper end of an interval is the bound that the test compares with the dotted line, at the "
     "level at which the claim is tested among all claims of the page. A filled dot is a claim that "
     "holds. An interval that leaves the figure is wider than it."
 )
 BELOW = "Every number is how much worse the ticket is: to the left of the line is better."
+UNITS = {True: "accuracy lost, in points", False: "how much worse the ticket is, in per cent"}
+"""Whether accuracy decides -> what an axis shows."""
+
+
+class Ticket(NamedTuple):
+    """A ticket that is graded: a recipe at a density, in the setting of a verdict."""
+
+    verdict: Verdict
+    recipe: str
+    density: float
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """Recipe and density."""
+        return self.recipe, self.density
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Setting and recipe."""
+        return self.verdict.evidence.setting, self.recipe
+
+    @property
+    def matches(self) -> bool:
+        """Whether it is shown to match its own dense network."""
+        return self.verdict.holds(matches(OWN), *self.place)
+
+    @property
+    def wins(self) -> bool:
+        """Whether it is shown to match, and to be better than both controls."""
+        return self.verdict.wins(*self.place)
+
+    @property
+    def is_controlled(self) -> bool:
+        """Whether its controls were trained."""
+        return self.verdict.shown(*self.place) != UNTRIED
+
+    @property
+    def told(self) -> str:
+        """The ticket in words."""
+        evidence = self.verdict.evidence
+        cell = evidence.recipes[self.recipe][self.density]
+        return (
+            f"the sparsest keep {self.density:.1%} of the free weights ({cell.recipe}, "
+            f"{evidence.steps} steps, {cell.seeds} seeds)"
+        )
+
+
+class Claimed(NamedTuple):
+    """A ticket, and a claim on it as it was tested."""
+
+    ticket: Ticket
+    claim: Tested
+
+
+def answer(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return two sentences: where tickets win, and what that is worth."""
+    return [won(places(verdicts)), worth(verdicts)]
+
+
+def places(verdicts: Sequence[Verdict]) -> list[Ticket]:
+    """Return every ticket that is graded."""
+    found = []
+    for verdict in verdicts:
+        for recipe in verdict.recipes:
+            found += [Ticket(verdict, recipe, d) for d, _ in verdict.evidence.ladder(recipe)]
+    return found
+
+
+def won(tickets: Sequence[Ticket]) -> str:
+    """Return under how many recipes tickets win, and the sparsest of them."""
+    controlled = any(map(attrgetter("is_controlled"), tickets))
+    matching = list(filter(attrgetter("matches"), tickets))
+    chosen = list(filter(attrgetter("wins"), matching)) if controlled else matching
+    if not chosen:
+        partly = f"; {sparsest(matching)} match it without that" if matching else ""
+        return f"No tickets are shown to {DOES[controlled]}{partly}."
+    kinds = len(set(map(attrgetter("kind"), tickets)))
+    won_by = len(set(map(attrgetter("kind"), chosen)))
+    of = f", under {won_by} of {kinds} recipes" if kinds > 1 else ""
+    return f"Tickets {DOES[controlled]}{of}: {sparsest(chosen)}{ALONE[controlled]}."
+
+
+def sparsest(tickets: Sequence[Ticket]) -> str:
+    """Return the sparsest of some tickets in words."""
+    return min(tickets, key=attrgetter("density")).told
+
+
+def worth(verdicts: Sequence[Verdict]) -> str:
+    """Return how tickets stand beside dense networks that trained for longer, and whether the dense
+    network is converged."""
+    told, first = list[str](), verdicts[0].evidence
+    names = rival_names(first)
+    for rival in (COMPUTE, CONVERGED):
+        made = tested(verdicts, matches(rival))
+        if made:
+            told.append(f"{names[rival]} is matched by {held(made)} of {len(made)} tickets")
+    told.append(f"at {first.steps} steps: {budget_line(first)}")
+    sentence = "; ".join(told)
+    return sentence[0].upper() + sentence[1:]
+
+
+def tested(verdicts: Sequence[Verdict], name: str) -> list[Claimed]:
+    """Return every ticket of which a claim was made, with the claim as it was tested."""
+    found = []
+    for ticket in places(verdicts):
+        made = ticket.verdict.find(name, *ticket.place)
+        if made:
+            found.append(Claimed(ticket, made))
+    return found
+
+
+def held(made: Sequence[Claimed]) -> int:
+    """Return how many claims hold."""
+    return sum(map(attrgetter("claim.holds"), made))
+
+
+# one figure a claim
 
 
 def evidence(verdicts: Sequence[Verdict]) -> Iterator[Section]:
     """Yield a section for each kind of claim on tickets: every ticket's mean with its interval."""
-    before: Sequence[str] = (BELOW, INTERVALS)
+    before = [BELOW, INTERVALS]
     for name, title in kinds(verdicts).items():
-        tested = [(place, place[0].find(name, *place[1:])) for place in places(verdicts)]
-        made = [(place, each) for place, each in tested if each]
-        if any(each.statement.whole for _, each in made):
-            yield shown(verdicts, title, made, before)
-            before = ()
+        made = tested(verdicts, name)
+        whole = list(filter(attrgetter("claim.statement.whole"), made))
+        if whole:
+            text = [*before, f"Shown of {held(made)} of {len(made)} tickets."]
+            text += absent(len(made), len(whole))
+            file = "_".join(["evidence", *name.split()])
+            yield Section(file, title, text, figure=drawn(verdicts, whole))
+            before = []
 
 
 def kinds(verdicts: Sequence[Verdict]) -> dict[str, str]:
@@ -119,55 +177,50 @@ def kinds(verdicts: Sequence[Verdict]) -> dict[str, str]:
     return titles
 
 
-def shown(
-    verdicts: Sequence[Verdict],
-    title: str,
-    made: Sequence[tuple[Place, Tested]],
-    before: Sequence[str] = (),
-) -> Section:
-    """Return the section of one kind of claim; lines `before` say how to read its figure."""
-    whole = [(place, each) for place, each in made if each.statement.whole][:MOST]
-    held = sum(each.holds for _, each in made)
-    text = [*before, f"Shown of {held} of {len(made)} tickets."]
-    missing = sum(not each.statement.whole for _, each in made)
-    if missing:
-        text.append(f"{missing} tickets have a planned seed without a number, and so no bound.")
-    if len(made) - missing > MOST:
-        count = len(made) - missing
-        text.append(f"The first {MOST} of {count} are drawn; the table of claims has them all.")
+def absent(made: int, whole: int) -> Iterator[str]:
+    """Yield which tickets are not in a figure."""
+    if made > whole:
+        yield f"{made - whole} tickets have a planned seed without a number, and so no bound."
+    if whole > MOST:
+        yield f"The first {MOST} of {whole} are drawn; the table of claims has them all."
+
+
+def drawn(verdicts: Sequence[Verdict], whole: Sequence[Claimed]) -> Intervals:
+    """Return the figure of one kind of claim."""
     accurate = verdicts[0].evidence.accurate
-    rows = [row(each, label(verdicts, place), accurate) for place, each in whole]
-    border = amount(whole[0][1].statement.margin, accurate)
-    unit = "accuracy lost, in points" if accurate else "how much worse the ticket is, in per cent"
-    name = f"evidence_{'_'.join(made[0][1].statement.name.split())}"
-    return Section(name, title, text, figure=Intervals(unit, rows, border))
+    rows = []
+    for ticket, claim in whole[:MOST]:
+        rows.append(row(claim, label(verdicts, ticket), accurate))
+    border = amount(whole[0].claim.statement.margin, accurate)
+    return Intervals(UNITS[accurate], rows, border)
 
 
-def row(tested: Tested, name: str, accurate: bool) -> Interval:
+def row(made: Tested, name: str, accurate: bool) -> Interval:
     """Return the mean of a claim with the interval at the level of its test."""
-    values = tested.statement.finite
-    low = -st.upper_bound([-value for value in values], 1 - tested.level)
-    ends = [amount(value, accurate) for value in (tested.statement.mean, low, tested.bound)]
-    return Interval(name, *ends, tested.holds)
+    values = made.statement.finite
+    low = -st.upper_bound(list(map(neg, values)), 1 - made.level)
+    return Interval(
+        name,
+        mean=amount(made.statement.mean, accurate),
+        low=amount(low, accurate),
+        high=amount(made.bound, accurate),
+        holds=made.holds,
+    )
 
 
 def amount(value: float, accurate: bool) -> float:
     """Return a difference in per cent or, of classifiers, in points of accuracy."""
-    if accurate:
-        return 100 * value
-    return 100 * math.expm1(min(value, LARGEST))
+    return 100 * (value if accurate else math.expm1(min(value, LARGEST)))
 
 
-def label(verdicts: Sequence[Verdict], place: Place) -> str:
+def label(verdicts: Sequence[Verdict], ticket: Ticket) -> str:
     """Return what tells a ticket from the others of a page."""
-    verdict, recipe, density = place
-    evidence = verdict.evidence
-    parts = []
-    if len({(id(v), r) for v, r, _ in places(verdicts)}) > 1:
-        parts.append(evidence.recipes[recipe][density].recipe)
-    if len({each.evidence.steps for each in verdicts}) > 1:
-        parts.append(f"{evidence.steps} steps")
-    widths = {str(each.evidence.words.get(WIDTH)) for each in verdicts}
-    if len(widths) > 1:
-        parts.append(" ".join(map(str, evidence.words.get(WIDTH, Model().channels))))
-    return " ".join([*parts, f"{density:.4g}"])
+    settings = list(map(attrgetter("evidence"), verdicts))
+    evidence = ticket.verdict.evidence
+    parts = [evidence.recipes[ticket.recipe][ticket.density].recipe]
+    parts *= len(set(map(attrgetter("kind"), places(verdicts)))) > 1
+    parts += [f"{evidence.steps} steps"] * (len(set(map(attrgetter("steps"), settings))) > 1)
+    widths = {str(each.words.get(WIDTH)) for each in settings}
+    channels = " ".join(map(str, evidence.words.get(WIDTH, Model().channels)))
+    parts += [f"{channels} channels"] * (len(widths) > 1)
+    return " ".join([*parts, f"density {ticket.density:.4g}"])

@@ -7,6 +7,7 @@ pages where one can point at them.
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from lthray.findings.stats import t_interval
@@ -120,13 +121,13 @@ class Intervals:
     @property
     def ends(self) -> tuple[float, float]:
         """Ends of the axis: an interval much wider than what means differ by leaves the figure."""
-        means = [self.border, *(row.mean for row in self.rows)]
+        means = [self.border, *map(attrgetter("mean"), self.rows)]
         low, high = min(means), max(means)
-        most = REACH * (high - low or abs(high) or 1.0)
-        least = min(row.low for row in self.rows)
-        largest = max(row.high for row in self.rows)
-        left, right = max(min(least, low), low - most), min(max(largest, high), high + most)
-        slack = SLACK * (right - left)
+        most = REACH * (high - low or 1.0)
+        least = min(low, *map(attrgetter("low"), self.rows))
+        largest = max(high, *map(attrgetter("high"), self.rows))
+        left, right = max(least, low - most), min(largest, high + most)
+        slack = SLACK * (right - left or 1.0)
         return left - slack, right + slack
 
 

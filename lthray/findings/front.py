@@ -40,7 +40,7 @@ def study(front: Front, chapters: Sequence[Chapter], look: Look = PLAIN) -> str:
         *(f'<p class="banner" role="note">{escape(text)}</p>' for text in front.banners),
         f'<p class="name">{escape(about.name)} · {escape(front.facts)}</p>',
         f"<h1>{escape(about.question)}</h1>",
-        answer(front.answer),
+        answer(front.answer, look),
         *verdicts(front.verdicts),
         contents(chapters, look),
     ]
@@ -50,9 +50,9 @@ def study(front: Front, chapters: Sequence[Chapter], look: Look = PLAIN) -> str:
     return document(about.name, "\n".join(body), about)
 
 
-def answer(sentences: Sequence[str]) -> str:
-    """Return the sentences that answer the question, in large type."""
-    lines = [f'<p class="first">{escape(sentence)}</p>' for sentence in sentences]
+def answer(sentences: Sequence[str], look: Look = PLAIN) -> str:
+    """Return the sentences that answer the question, in large type, their terms explained."""
+    lines = [f'<p class="first">{look.glossary.linked(text)}</p>' for text in sentences]
     return "\n".join(['<div class="verdict">', *lines, "</div>"])
 
 

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
 
 from lthray.core import metrics
 from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import floors
 from lthray.findings.claims import FEW, Verdict
 from lthray.findings.comparators import CONTRASTS, EQUAL_COMPUTE, gains, is_converged
+from lthray.findings.evidence import Evidence
 from lthray.findings.phrases import budget_line, images_of, series
 from lthray.findings.setting import Words, size
 
@@ -19,14 +22,19 @@ SEARCHED = (
 ABSENT = "What is not shown is not refuted: it may be true, and these seeds too few to find it."
 
 
-def limits(trials: Sequence[TrialRecord], verdicts: Sequence[Verdict]) -> list[str]:
-    """Return a sentence on each limit of what the trials show, the gravest first."""
+def limits(
+    trials: Sequence[TrialRecord], settings: Sequence[Evidence], verdicts: Sequence[Verdict]
+) -> list[str]:
+    """Return a sentence on each limit of what the trials show, the gravest first.
+
+    `settings` are what they show; `verdicts` are empty where none was given.
+    """
     lines = list(failures(trials))
-    for verdict in verdicts:
-        lines += of_setting(verdict)
-    lines += [*seeds(trials, verdicts), *claims(verdicts), scope(trials)]
-    lines += machine_lines(r for trial in trials for r in trial.rounds)
-    if any(trial.point.phase == "search" for trial in trials):
+    for evidence in settings:
+        lines += of_setting(evidence)
+    lines += [*seeds(settings), *claims(verdicts), scope(trials)]
+    lines += machine_lines(chain.from_iterable(map(attrgetter("rounds"), trials)))
+    if "search" in map(attrgetter("point.phase"), trials):
         lines.append(SEARCHED)
     return list(dict.fromkeys(lines))
 
@@ -35,17 +43,16 @@ def failures(trials: Sequence[TrialRecord]) -> Iterator[str]:
     """Yield how many trials failed, and why."""
     failed = [trial for trial in trials if trial.status == "failed"]
     if failed:
-        reasons = Counter(trial.end.reason if trial.end else "" for trial in failed)
-        told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(REASONS))
+        reasons = Counter(map(attrgetter("end.reason"), failed)).most_common(REASONS)
+        told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
         yield (
             f"{len(failed)} of {len(trials)} trials failed ({told}). A claim that needs one of "
             "them does not hold."
         )
 
 
-def of_setting(verdict: Verdict) -> Iterator[str]:
+def of_setting(evidence: Evidence) -> Iterator[str]:
     """Yield what is not shown in one setting: convergence, comparators, samples."""
-    evidence = verdict.evidence
     where = f"On {images_of(evidence)} in {evidence.space}, at {evidence.steps} steps: "
     if not is_converged(evidence, evidence.steps):
         yield where + budget_line(evidence)
@@ -54,7 +61,7 @@ def of_setting(verdict: Verdict) -> Iterator[str]:
                 where + "so a ticket that matches learns as fast as a dense network of as many "
                 "steps; it is not shown to be as good as one that has learnt all it can."
             )
-    arms = {arm for cell in evidence.cells for arm in cell.planned_arms}
+    arms = set(chain.from_iterable(map(attrgetter("planned_arms"), evidence.cells)))
     lacking = [each.called for each in CONTRASTS if each.control not in arms]
     if lacking:
         yield where + f"tickets were not set beside {series(lacking)}."
@@ -63,12 +70,11 @@ def of_setting(verdict: Verdict) -> Iterator[str]:
             where + "no dense network of equal compute was trained, so nothing says whether "
             "finding a ticket is worth its steps."
         )
-    yield from samples(verdict, where)
+    yield from samples(evidence, where)
 
 
-def samples(verdict: Verdict, where: str) -> Iterator[str]:
+def samples(evidence: Evidence, where: str) -> Iterator[str]:
     """Yield what samples do not say."""
-    evidence = verdict.evidence
     if evidence.accurate:
         return
     names = floors.all_samplers(evidence)
@@ -79,9 +85,10 @@ def samples(verdict: Verdict, where: str) -> Iterator[str]:
         yield where + f"KID under {series(silent)} has no power, so samples decide nothing."
 
 
-def seeds(trials: Sequence[TrialRecord], verdicts: Sequence[Verdict]) -> Iterator[str]:
+def seeds(settings: Sequence[Evidence]) -> Iterator[str]:
     """Yield that seeds are few, where they are."""
-    planned = [cell.planned for verdict in verdicts for cell in verdict.evidence.cells]
+    cells = chain.from_iterable(map(attrgetter("cells"), settings))
+    planned = list(filter(None, map(attrgetter("planned"), cells)))
     if planned and min(planned) < FEW:
         yield (
             f"Some tickets were trained on {min(planned)} seeds. Fewer than {FEW} find large "
@@ -93,7 +100,7 @@ def claims(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield how many claims of the page hold, and what the others mean."""
     if verdicts:
         every = list(verdicts[0].registry)
-        held = sum(tested.holds for tested in every)
+        held = sum(map(attrgetter("holds"), every))
         yield f"{len(every) - held} of {len(every)} claims are not shown. {ABSENT}"
 
 

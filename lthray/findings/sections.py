@@ -30,6 +30,7 @@ LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "<": "$<$",
     ">": "$>$",
 }
+ESCAPES = {ord(character): escaped for character, escaped in LATEX.items()}
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def latex_text(text: str) -> str:
     """Return a text for LaTeX, every special character escaped."""
-    return text.translate(str.maketrans(LATEX))
+    return text.translate(ESCAPES)
 
 
 def latex(rows: Sequence[Row]) -> str:

@@ -3,7 +3,10 @@
 All of it is read from the recorded trials: their configs, their data and their dense networks.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from lthray.config.fields import defaults
@@ -23,12 +26,12 @@ NAMES = {
 }
 """Network -> what a sentence calls it; others go by their own names."""
 TASKS = {
-    "denoise": "It learns to predict the noise that was added to an image",
-    "latent_denoise": "It learns to predict the noise that was added to the latent of an image",
-    "classify": "It learns to tell the class of an image",
-    "autoencode": "It learns to reconstruct an image from its latent",
+    "denoise": "predict the noise that was added to an image",
+    "latent_denoise": "predict the noise that was added to the latent of an image",
+    "classify": "tell the class of an image",
+    "autoencode": "reconstruct an image from its latent",
 }
-"""Objective -> the sentence that says it."""
+"""Objective -> what a network learns to do."""
 
 
 class Words:
@@ -36,16 +39,15 @@ class Words:
     were told."""
 
     def __init__(self, trials: Iterable[TrialRecord]):
-        configs = [trial.point.config for trial in trials]
-        self.defaults = defaults(TrialConfig)
+        configs = list(map(attrgetter("point.config"), trials))
+        usual = defaults(TrialConfig)
         self.told: set[tuple[str, str]] = set()
-        self.recorded = list(dict.fromkeys(word for config in configs for word in config))
+        self.recorded = list(dict.fromkeys(chain.from_iterable(configs)))
         """Words that some trial does not have at its default."""
-        self.values: dict[str, list[Any]] = {}
-        for word in (*self.defaults, *self.recorded):
-            default = self.defaults.get(word, NONE)
-            texts = {shown(config.get(word, default)): None for config in configs}
-            self.values[word] = list(texts)
+        self.values: dict[str, list[str]] = {}
+        for word in {**usual, **dict.fromkeys(self.recorded)}:
+            found = {shown(config.get(word, usual.get(word, NONE))) for config in configs}
+            self.values[word] = sorted(found, key=by_size)
 
     def __getitem__(self, word: str) -> str:
         """Return the values of a word as text, joined by "or", and count them as told."""
@@ -65,22 +67,25 @@ class Words:
         lines = []
         for word in self.recorded:
             values = [value for value in self.values[word] if (word, value) not in self.told]
-            if values:
-                lines.append(f"{word} = {' or '.join(values)}")
+            lines += [f"{word} = {' or '.join(values)}"] * bool(values)
         return lines
 
 
 def shown(value: Any) -> str:
     """Return the value of a word as text: numbers short, lists by commas."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {shown(inner)}" for name, inner in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "none"
     return str(value)
+
+
+def by_size(text: str) -> tuple[float, str]:
+    """Return a key that sorts numbers by their size, and names behind them."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
 
 
 def size(trials: Iterable[TrialRecord], metric: metrics.Metric) -> str:
@@ -117,7 +122,7 @@ def described(trials: Sequence[TrialRecord]) -> Section:
     text = [
         f"The network is {' or '.join(names)} of {size(trials, metrics.PARAMETERS)} parameters, "
         f"of which {size(trials, metrics.PRUNABLE_SIZE)} weights may be cut. "
-        f"{', or '.join(tasks)}. The images are {data}.",
+        f"It learns to {', or to '.join(tasks)}. The images are {data}.",
         f"The budget of a training run is {words['train.steps']} optimizer steps of "
         f"{words['train.batch']} images. Up to {count} seeds were trained of each recipe; a seed "
         "is one dense network and all that is cut from it.",
@@ -155,7 +160,7 @@ def training_images(words: Words) -> str:
 
 def hours(trials: Iterable[TrialRecord]) -> str:
     """Return the hours that the trials would have taken one after the other, each alone."""
-    names = (metrics.TRAIN_SECONDS.name, metrics.MEASURE_SECONDS.name)
-    rounds = [r for trial in trials for r in trial.rounds]
-    seconds = sum(r.metrics.get(name, 0.0) for r in rounds for name in names)
-    return f"{seconds / 3600:.2g}, were each trial run alone" if rounds else NONE
+    rounds = list(chain.from_iterable(map(attrgetter("rounds"), trials)))
+    seconds = sum(values_of(rounds, metrics.TRAIN_SECONDS.name))
+    seconds += sum(values_of(rounds, metrics.MEASURE_SECONDS.name))
+    return f"{seconds / 3600:.2g}, were each trial run alone"

@@ -1,11 +1,15 @@
 """Figures as plotly has them: data and layout, for a page where one can point at what is drawn."""
 
+from dataclasses import astuple
 from typing import Any
+
+import numpy as np
 
 from lthray.findings.figures import Drawn, Figure, Heat, Intervals, Line, Lines
 
 # blue below zero and red above, as in the files; plotly's own scale of the name runs the other way
 SCALE = [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f7f7f7"], [0.75, "#f4a582"], [1, "#b2182b"]]
+SYMBOLS = {True: "circle", False: "circle-open"}  # of a claim that holds, and of another
 MARGIN = {"l": 60, "r": 20, "t": 20, "b": 50}  # pixels around a figure on a page
 
 
@@ -67,12 +71,12 @@ def _trace(line: Line, steps: bool) -> dict[str, Any]:
 
 
 def _interval_traces(figure: Intervals) -> dict[str, Any]:
-    rows = figure.rows
+    names, means, lows, highs, holds = zip(*map(astuple, figure.rows), strict=True)
     marks: dict[str, Any] = {"type": "scatter", "mode": "markers"}
-    marks |= {"x": [row.mean for row in rows], "y": [row.name for row in rows]}
-    marks["marker"] = {"symbol": ["circle" if row.holds else "circle-open" for row in rows]}
-    above = [row.high - row.mean for row in rows]
-    below = [row.mean - row.low for row in rows]
+    marks |= {"x": list(means), "y": list(names)}
+    marks["marker"] = {"symbol": list(map(SYMBOLS.__getitem__, holds))}
+    above = np.subtract(highs, means).tolist()
+    below = np.subtract(means, lows).tolist()
     marks["error_x"] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
     border = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot"}}
     border |= {"x0": figure.border, "x1": figure.border}
