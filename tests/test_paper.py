@@ -76,12 +76,16 @@ def test_intervals_that_are_too_wide_leave_the_figure_and_means_never_do():
 def test_an_answer_is_two_sentences_that_the_registry_bears_out(name):
     verdicts = judged(gather(trials_of(name)))
     first, second = answers.answer(verdicts)
-    won = [ticket for ticket in answers.places(verdicts) if ticket.wins]
+    tickets = answers.places(verdicts)
+    won = [ticket for ticket in tickets if ticket.wins]
+    if not any(ticket.is_controlled for ticket in tickets):
+        won = [ticket for ticket in tickets if ticket.matches]
+        assert first.endswith("no controls were trained.")
     assert first.startswith("Tickets match") == bool(won)
     if won:
         assert f"keep {min(density for *_, density in won):.1%} " in first
     assert second.endswith(".")
-    assert "onverged" in second
+    assert "converged" in second.lower()
 
 
 @pytest.mark.parametrize("name", ["layerwise_search.digits", "sanity.mnist", "convergence.digits"])
@@ -176,8 +180,9 @@ def test_words_count_each_value_that_was_told():
 def test_the_setting_says_network_data_and_budget():
     section = described(trials_of("sanity.mnist"))
     rows = dict(section.table)
-    assert rows["network"].startswith("lenet300")
-    assert rows["optimizer steps"] == "8000"
+    assert rows["network"] == "lenet300"
+    assert "channels" not in rows
+    assert rows["optimizer steps"] == "8000 or 16000"
     assert rows["training images"] == "55,000"
     assert "LeNet-300-100" in section.text[0]
     assert series(["a", "b", "c"]) == "a, b and c"
@@ -310,8 +315,9 @@ def test_a_page_without_scripts_has_its_figures_and_is_small(frequency):
 def test_a_report_of_many_sentences_opens_with_two(frequency):
     text = frequency.page()
     opened = text[text.index('<div class="verdict">') : text.index("<details>")]
-    assert len(Page(opened).texts["p"]) == 2
-    assert "20 of 24 trajectories at density 0.5" in opened
+    first, second = Page(opened).texts["p"]
+    assert "20 of 24 trajectories at density 0.5" in first
+    assert second == designs.DESIGN
     folded = text[text.index("<details>") : text.index("</details>")]
     assert "At density 0.25, 19 of 24 trajectories win" in folded
 

@@ -26,6 +26,8 @@ DOES = {
     False: "match their own dense network",
 }
 """Whether there are controls -> what a ticket must do."""
+KINDS = {True: "pairs of a recipe and a setting", False: "recipes"}
+"""Whether there are several settings -> what is counted."""
 ALONE = {True: "", False: "; no controls were trained"}
 INTERVALS = (
     "The upper end of an interval is the bound that the test compares with the dotted line, at the "
@@ -110,8 +112,9 @@ def won(tickets: Sequence[Ticket]) -> str:
         partly = f"; {sparsest(matching)} match it without that" if matching else ""
         return f"No tickets are shown to {DOES[controlled]}{partly}."
     kinds = len(set(map(attrgetter("kind"), tickets)))
+    settings = set(map(attrgetter("verdict.evidence.setting"), tickets))
     won_by = len(set(map(attrgetter("kind"), chosen)))
-    of = f", under {won_by} of {kinds} recipes" if kinds > 1 else ""
+    of = f", under {won_by} of {kinds} {KINDS[len(settings) > 1]}" if kinds > 1 else ""
     return f"Tickets {DOES[controlled]}{of}: {sparsest(chosen)}{ALONE[controlled]}."
 
 

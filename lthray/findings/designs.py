@@ -137,10 +137,10 @@ def sections(
 
 def answer(page: Page) -> list[str]:
     """Return in two sentences how often tickets win, and of what that is a frequency."""
-    first, last = page.real.graded[0], page.real.graded[-1]
+    ends = {rung.name: rung for rung in (page.real.graded[0], page.real.graded[-1])}
     held = [rung.name for rung in page.real.graded if ("", WINS, rung.name) in page.held]
     told = []
-    for rung in dict.fromkeys((first, last)):
+    for rung in ends.values():
         found = share(rung.outcomes[WINS])
         told.append(f"{found.count} of {found.of} trajectories at density {rung.name}")
     more = f"at {', '.join(held)}" if held else "at no density"

@@ -11,7 +11,7 @@ from lthray.core.record import MIXED, TrialRecord
 from lthray.findings.claims import Verdict
 from lthray.findings.comparators import GAIN
 from lthray.findings.phrases import UNITS, series
-from lthray.findings.setting import Words, digests, seeds_of, training_images
+from lthray.findings.setting import Words, digests, has_levels, seeds_of, training_images
 from lthray.findings.stats import ALPHA
 from lthray.prune.controls import CONTROLS
 
@@ -106,10 +106,8 @@ def learnt(trials: Sequence[TrialRecord], words: Words) -> str:
     if words.given("data.augment"):
         lines.append(f"Augmentation is {words['data.augment']}.")
     lines.append(
-        f"The network is {said(words, 'model.name')}, with {words['model.channels']} channels, "
-        f"{words['model.layers']} residual block(s) a level and {words['model.groups']} groups of "
-        "its normalisation. "
-        f"It {said(words, 'objective.name')}."
+        f"The network is {said(words, 'model.name')}, {sizes(words)}. "
+        f"Its objective is {words['objective.name']}: it {said(words, 'objective.name')}."
     )
     names = words.values["objective.name"]
     if any(name in OBJECTIVES and OBJECTIVES[name].denoises for name in names):
@@ -124,6 +122,16 @@ def learnt(trials: Sequence[TrialRecord], words: Words) -> str:
             f"{words['latent.widths']} that is trained for {words['latent.steps']} steps."
         )
     return " ".join(lines)
+
+
+def sizes(words: Words) -> str:
+    """Return the widths of a network, and its depth where it has levels."""
+    if not any(map(has_levels, words.values["model.name"])):
+        return f"with hidden layers of {words['model.hidden']} units"
+    return (
+        f"with {words['model.channels']} channels, {words['model.layers']} residual block(s) a "
+        f"level and {words['model.groups']} groups of its normalisation"
+    )
 
 
 def trained(words: Words) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lthray.config.fields import defaults
 from lthray.config.trial import TrialConfig
-from lthray.config.vocabulary import data_facts
+from lthray.config.vocabulary import data_facts, network_facts
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
 from lthray.findings.phrases import NONE, series
@@ -130,10 +130,17 @@ def described(trials: Sequence[TrialRecord]) -> Section:
     return Section("setting", "", text, table(trials, words))
 
 
+def has_levels(name: str) -> bool:
+    """Return whether a network has levels, whose widths are its channels."""
+    return network_facts(name).levels
+
+
 def table(trials: Sequence[TrialRecord], words: Words) -> list[list[str]]:
     """Return a row for each fact of the setting."""
     rows = [["what", "value"]]
-    rows.append(["network", f"{words['model.name']}, channels {words['model.channels']}"])
+    rows.append(["network", words["model.name"]])
+    if any(map(has_levels, words.values["model.name"])):
+        rows.append(["channels", words["model.channels"]])
     rows.append(["parameters", size(trials, metrics.PARAMETERS)])
     rows.append(["free weights", size(trials, metrics.PRUNABLE_SIZE)])
     rows.append(["data", f"{series(words.all('data.name'))} ({digests(trials)})"])
