@@ -312,6 +312,11 @@ def test_a_page_without_scripts_has_its_figures_and_is_small(frequency):
     assert len(Page(live).figures) == len(Page(live).stills) == len(figures)
 
 
+def test_a_term_of_two_words_is_not_taken_for_one_of_its_words():
+    linked = GLOSSARY.linked("at this training budget, at a budget")
+    assert re.findall(r'href="#([a-z-]+)"', linked) == ["term-training-budget", "term-budget"]
+
+
 def test_a_report_of_many_sentences_opens_with_two(frequency):
     text = frequency.page()
     opened = text[text.index('<div class="verdict">') : text.index("<details>")]
