@@ -24,12 +24,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic.dataclasses import dataclass as options
-
 from lthray.cli import asked, guarded
 from lthray.config.addresses import redacted
+from lthray.config.commands import Reported
 from lthray.config.fields import ConfigError
-from lthray.config.options import OPTIONS, Asked
 from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import answers, citations, designs, front, html, methods
 from lthray.findings.claims import Verdict, judged
@@ -100,14 +98,6 @@ def analyses() -> list[Analysis]:
     return sorted(pages, key=lambda analysis: (analysis.order, analysis.name))
 
 
-@options(frozen=True, kw_only=True, config=OPTIONS)
-class Wanted(Asked):
-    """Options of this page."""
-
-    interactive: bool = False
-    """Let a script draw the figures, so that one can point at them; the page then has 5 MB."""
-
-
 @dataclass(frozen=True)
 class Report:
     """The report of a study: its page, and what lies beside it."""
@@ -151,7 +141,7 @@ def known() -> Glossary:
     return Glossary.of(TERMS.read_text(encoding="utf-8") if TERMS.is_file() else "")
 
 
-def report(recorded: Recorded, wanted: Asked, pages: Sequence[Analysis]) -> Report:
+def report(recorded: Recorded, wanted: Reported, pages: Sequence[Analysis]) -> Report:
     """Return the report of a study; ConfigError if its calls cannot be averaged."""
     waiting = recorded.unfinished(wanted.call)
     trials = recorded.trials if waiting else comparable(recorded.of(wanted.call))
@@ -340,7 +330,7 @@ def row(trial: TrialRecord) -> list[str]:
     return [point.name, point.phase, str(point.seed), status, str(len(rounds)), *last, trial.run]
 
 
-def again(recorded: Recorded, wanted: Asked) -> Chapter:
+def again(recorded: Recorded, wanted: Reported) -> Chapter:
     """Return commands, code, data and seeds: all that is needed to make the study again."""
     trials = recorded.trials
     commands, versions, commits = (
@@ -360,7 +350,7 @@ def again(recorded: Recorded, wanted: Asked) -> Chapter:
     return Chapter("again", "How to make it again", sections=[facts])
 
 
-def command(recorded: Recorded, wanted: Asked) -> str:
+def command(recorded: Recorded, wanted: Reported) -> str:
     """Return the command that writes the page of this study."""
     argv = ["python", "analysis/report.py", "--out", wanted.out, "--experiment", recorded.name]
     if wanted.tracking_uri:
@@ -383,7 +373,7 @@ def makers(trials: Sequence[TrialRecord]) -> list[str]:
 
 def main() -> int:
     """Write the pages and the index of all; return the exit code."""
-    wanted = asked(Wanted, sys.argv[1:], "python analysis/report.py", __doc__ or "")
+    wanted = asked(Reported, sys.argv[1:], "python analysis/report.py", __doc__ or "")
     folder, pages, written = Path(wanted.out) / "reports", analyses(), 0
     for name in [wanted.experiment] if wanted.experiment else experiments(wanted.uri):
         try:

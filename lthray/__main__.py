@@ -77,7 +77,7 @@ def analysis(argv: Sequence[str]) -> int:
 
 def report(argv: Sequence[str]) -> int:
     """Make the report of every study, or of one, and open it: `lthray report`."""
-    chosen = asked(options.Asked, argv, "lthray report", about_text(report))
+    chosen = asked(commands.Reported, argv, "lthray report", about_text(report))
     code = _run_page("analysis", "report", argv)
     if code == options.DONE:
         from lthray.tracking.ui import open_page

@@ -291,7 +291,7 @@ def report_of(recorded, needless: tuple[str, ...] = ("ticket_anatomy", "measurin
     """The report of a published study, without the analyses that need its files."""
     defined = runpy.run_path(str(REPORT))
     pages = [page for page in defined["analyses"]() if page.name not in needless]
-    return defined["report"](recorded, defined["Asked"](out="runs"), pages)
+    return defined["report"](recorded, defined["Reported"](out="runs"), pages)
 
 
 @pytest.fixture(scope="module")

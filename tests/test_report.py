@@ -239,7 +239,7 @@ def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
     needing_files = ("ticket_anatomy", "measuring")  # which were not published
     analyses = [a for a in defined["analyses"]() if a.name not in needing_files]
     made = defined["report"](
-        published("architectures.digits"), defined["Asked"](out="runs"), analyses
+        published("architectures.digits"), defined["Reported"](out="runs"), analyses
     )
     text = made.page()
     opening = text[text.index("<details>") : text.index("<nav>")]
@@ -601,7 +601,7 @@ def test_how_to_make_it_again_names_every_command_and_commit(defined):
         for n in (0, 1)
     }
     recorded = SimpleNamespace(name="a.digits", trials=[trial(0), trial(1)], tags=tags)
-    wanted = defined["Asked"](out="runs", tracking_uri="https://me:secret@host", call="abc")
+    wanted = defined["Reported"](out="runs", tracking_uri="https://me:secret@host", call="abc")
     (facts,) = defined["again"](recorded, wanted).sections
     page = "python analysis/report.py --out runs --experiment a.digits"
     page += " --tracking-uri https://***@host --call abc"

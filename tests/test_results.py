@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lthray.config.stressors import STRESSES
-from lthray.findings import sections
+from lthray.findings import sections, sheets
 
 from . import (
     referee,

@@ -1,4 +1,4 @@
-"""Options of the small commands: `lthray preset`, `data`, `retry`, `export`, `ui`, `power`."""
+"""Options of the small commands, such as `lthray preset`, `export`, `ui` and `report`."""
 
 from typing import Annotated, Literal
 
@@ -63,3 +63,11 @@ class Powered(Root):
     network, about 2.5 of a ticket and a control, on digits."""
     effect: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
     """Effect that is to be found."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Reported(Asked):
+    """Options of `lthray report`: which study, and whether its figures can be pointed at."""
+
+    interactive: bool = False
+    """Let a script draw the figures, so that one can point at them; the page then has 5 MB."""
