@@ -59,12 +59,16 @@ def run_study(page: "Study", *argv: str) -> "pandas.DataFrame":
     goes on. Raises RuntimeError where it does not end well; why is printed.
     """
     from lthray.cli import study
+    from lthray.command import about_of
     from lthray.study.call import resolve
+    from lthray.tracking.recorder import experiment_name
 
     words = ["--local", *argv]
     _check(study(page, words), f"study {page.name}")
-    chosen = resolve(page, words).options
-    return results(f"{page.name}.{chosen.preset}", out=chosen.out, tracking_uri=chosen.tracking_uri)
+    call = resolve(page, words)
+    chosen = call.options
+    about = about_of(page.name, page.about, chosen=chosen, config=call.config, argv=words)
+    return results(experiment_name(about), out=chosen.out, tracking_uri=chosen.tracking_uri)
 
 
 def results(
@@ -84,5 +88,9 @@ def results(
 
 def _check(code: int, what: str) -> None:
     """Raise RuntimeError for an exit code that is not 0."""
+    from lthray.config.options import INTERRUPTED, KILLED
+
+    if code in (INTERRUPTED, KILLED):
+        raise RuntimeError(f"{what} was interrupted; the same call goes on with it")
     if code:
         raise RuntimeError(f"{what} ended with exit code {code}; the reason is printed above")

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ def test_a_study_runs_without_ray_and_gives_a_row_for_each_round(tmp_path):
     assert {"trial", "recipe", "control", "seed", "density", "loss/excess"} <= {*frame.columns}
     assert frame.groupby("trial").size().min() >= 2
     assert (frame[frame["round"] == 0]["loss/excess"] == 0).all()
+
+
+def test_a_smoke_run_of_other_data_is_found_under_its_own_name(tmp_path):
+    """What a study is recorded as hangs on its data, and on whether it is a smoke run."""
+    out = str(tmp_path / "runs")
+    words = [word for name, value in TINY_LENET.items() for word in _argv(name, value)]
+    study = replace(LIST, seeds=(0,))
+    argv = ("--out", out, "--smoke", "--data.name", "digits_low", *words)
+    frame = lthray.run_study(study, *argv)
+    assert frame.equals(lthray.results(f"{LIST.name}.digits_low.smoke", out=out))
+    assert len(frame) == 6
 
 
 def _argv(name, value):
