@@ -23,7 +23,7 @@ from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.help_page import asks_for_help, help_text
 from lthray.config.presets import collection, words_of
-from lthray.config.shell import program
+from lthray.config.shell import is_interactive, program
 from lthray.config.trial import TrialConfig
 from lthray.study.answers import answered
 from lthray.study.call import flagged, read_options
@@ -304,9 +304,14 @@ def _commit() -> str:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return the command that was given, without secrets: the program and its `argv`."""
+    """Return the command that was given, without secrets: the program and its `argv`.
+
+    The program of a notebook is its kernel, and a Python prompt has none; there it is the call.
+    """
     secrets = addresses.secrets_of(argv)
     shown = [addresses.redacted(word, secrets) for word in argv]
+    if is_interactive():
+        return f"the call in Python, with {shlex.join(shown)}"
     return shlex.join([*program(), *shown])
 
 

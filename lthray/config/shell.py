@@ -1,5 +1,6 @@
 """How the `lthray` command, and the pages of studies and analyses, are called from this shell."""
 
+import builtins
 import os
 import shlex
 import shutil
@@ -21,6 +22,12 @@ def folder_of(kind: str) -> Path:
 def pages(kind: str) -> list[str]:
     """Return the names of all pages of a kind, such as rewinding."""
     return sorted(path.stem for path in folder_of(kind).glob("[a-z]*.py"))
+
+
+def is_interactive() -> bool:
+    """Return whether this is a notebook, whose program is its kernel, or a prompt, which has
+    none."""
+    return hasattr(builtins, "get_ipython") or not sys.argv[0]
 
 
 def program() -> list[str]:

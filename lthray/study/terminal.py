@@ -27,16 +27,26 @@ from lthray.study.ledger import Ledger
 from lthray.study.pulse import Pulse, pulses
 
 WIDE = 180  # columns of a log
+PAGE = 120  # columns of a notebook, which breaks longer lines in the middle of words
 PULSE = 60.0  # seconds without a line after which a log tells what is at work
 
 
 def console() -> Console:
-    """Return a console on stdout, as wide as the terminal; in a log, as wide as tables."""
-    is_terminal = sys.stdout.isatty()
-    width = None if is_terminal else WIDE
-    wraps = not is_terminal
-    # [x] and :x: are parts of names here
-    made = Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=wraps)
+    """Return a console on stdout, as wide as the terminal; in a log, as wide as tables.
+
+    A notebook is a log as well, with lines as wide as its page.
+    """
+    is_terminal, in_notebook = sys.stdout.isatty(), Console().is_jupyter
+    width = PAGE if in_notebook else WIDE
+    made = Console(
+        width=None if is_terminal else width,
+        highlight=False,
+        markup=False,  # [x] and :x: are parts of names here
+        emoji=False,
+        soft_wrap=not (is_terminal or in_notebook),
+        force_terminal=False if in_notebook else None,  # a kernel says that it has colours
+        force_jupyter=False,  # or text would go round stdout, and round what hides secrets there
+    )
     if not made.width:  # a terminal that does not know, such as of COLUMNS=0, would show nothing
         made.width = WIDE
     return made
