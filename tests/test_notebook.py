@@ -1,5 +1,6 @@
 """lthray in a notebook: tickets at hand, trials and studies as calls, results as frames."""
 
+import builtins
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import lthray
+from lthray.command import command_line
 from lthray.config.fields import ConfigError
 
 from .conftest import TINY, TINY_LENET
@@ -102,6 +104,18 @@ def test_a_smoke_run_of_other_data_is_found_under_its_own_name(tmp_path):
     frame = lthray.run_study(study, *argv)
     assert frame.equals(lthray.results(f"{LIST.name}.digits_low.smoke", out=out))
     assert len(frame) == 6
+
+
+def test_where_no_command_was_given_the_call_is_told(monkeypatch):
+    """A Python prompt has no program, and that of a notebook is its kernel."""
+    words = ["--local", "--out", "a b"]
+    monkeypatch.setattr(sys, "argv", ["page.py"])
+    assert command_line(words) == "python page.py --local --out 'a b'"
+    monkeypatch.setattr(builtins, "get_ipython", None, raising=False)
+    assert command_line(words) == "the call in Python, with --local --out 'a b'"
+    monkeypatch.delattr(builtins, "get_ipython")
+    monkeypatch.setattr(sys, "argv", [""])
+    assert command_line(words) == "the call in Python, with --local --out 'a b'"
 
 
 def _argv(name, value):
