@@ -304,10 +304,7 @@ def _commit() -> str:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return the command that was given, without secrets: the program and its `argv`.
-
-    The program of a notebook is its kernel, and a Python prompt has none; there it is the call.
-    """
+    """Return the command that was given, or the call in Python, with `argv` and no secrets."""
     secrets = addresses.secrets_of(argv)
     shown = [addresses.redacted(word, secrets) for word in argv]
     if is_interactive():
