@@ -13,6 +13,7 @@ from lthray.command import (
     about_of,
     about_text,
     asked,
+    asked_to_fill,
     configured,
     existing,
     first_of,
@@ -147,15 +148,14 @@ def trial(argv: Sequence[str]) -> int:
 
 def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    usage = "lthray record", about_text(record)
-    chosen: options.Root = asked(options.Reading, argv, *usage)
-    if not chosen.tracking_uri:
-        chosen = asked(options.Root, argv, *usage)  # mlflow.db is written below --out
+    chosen = asked_to_fill(argv, "lthray record", about_text(record))
     from lthray.findings.wording import told
-    from lthray.tracking import write
+    from lthray.tracking import logs, write
 
-    number = write.replay(existing(chosen), chosen.uri, chosen.artifacts, sentences=told)
-    return say(f"{number} trials recorded in {chosen.uri}")
+    store = existing(chosen)
+    number = write.replay(store, chosen.uri, chosen.artifacts, sentences=told)
+    beside = logs.fill(store, chosen.log, chosen.out)
+    return say("\n".join([f"{number} trials recorded in {chosen.uri}", *beside]))
 
 
 def explain(argv: Sequence[str]) -> int:

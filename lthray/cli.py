@@ -118,7 +118,9 @@ class Cluster:
 def _study(call: Call) -> int:
     """Run a call and, of a search, its confirmation; returns the exit code."""
     from lthray.study import results, tables
+    from lthray.tracking import logs
 
+    logs.check(call.options.log, call.study.name, is_search=bool(call.space))
     digest = _check(call)
     if call.options.dry_run:
         return _dry_run(call)
@@ -242,6 +244,7 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> "Ending":
     from lthray.findings.wording import told
     from lthray.study.room import roomy
     from lthray.tracking.closing import Ending
+    from lthray.tracking.logs import Log
     from lthray.tracking.write import Projector
     from lthray.trial.recipe import trajectory
     from lthray.trial.run import run
@@ -252,7 +255,9 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> "Ending":
         if not is_ours:
             raise BlockingIOError(f"another process is running this study in {chosen.out}")
         current = queue.again()
-        projector = Projector(store, ledger, chosen.uri, chosen.artifacts, sentences=told)
+        logs = [Log(name, chosen.out) for name in dict.fromkeys(chosen.log)]
+        place = chosen.uri, chosen.artifacts
+        projector = Projector(store, ledger, *place, sentences=told, beside=logs)
         projector.start()
         interrupted = False
         if current.left:
@@ -261,7 +266,8 @@ def _run(queue: "Queue", execute: Execute, watch: "Watch") -> "Ending":
                 planned = list(map(trajectory, preview(queue.call)))
                 interrupted = execute(current, roomy(trial, planned, store), watch)
         behind = projector.close(HURRY if interrupted else PATIENCE)
-    return Ending(interrupted, projector.experiment, behind)
+    written = [line for log in logs for line in log.lines()]
+    return Ending(interrupted, projector.experiment, behind, written)
 
 
 def _account(

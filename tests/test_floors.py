@@ -43,7 +43,11 @@ HOMES = {
     "sklearn": {"findings.forests", "task.data"},
     "huggingface_hub": {"task.inputs"},
     "pyarrow": {"task.lists"},
-    "optuna": {"findings.forests", "findings.plots", "study.searched", "study.space"},
+    "optuna": {
+        *("findings.forests", "findings.plots", "study.searched", "study.space"),
+        "tracking.journal",
+    },
+    "tensorboardX": {"tracking.events"},
     "rich": {"study.terminal"},
     "fcntl": {"core.backends"},
     "scipy": {

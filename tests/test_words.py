@@ -9,6 +9,7 @@ from lthray.config.parts import Data, Model
 from lthray.measure import quality
 from lthray.prune import budgets, controls, criteria, regimes, rewinds, transfer, units
 from lthray.task import augment, blocks, data, networks, objectives, samplers
+from lthray.tracking import logs
 from lthray.trial import training
 
 
@@ -42,6 +43,7 @@ from lthray.trial import training
         (vocabulary.Control, vocabulary.CONTROLS),
         (vocabulary.Sampler, samplers.SAMPLERS),
         (vocabulary.Split, {"validation": 0, "test": 0}),
+        (vocabulary.LogName, logs.LOGS),
     ],
 )
 def test_words_are_the_table(words, table):

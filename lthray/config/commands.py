@@ -6,6 +6,15 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lthray.config.options import OPTIONS, Asked, Reading, Root
+from lthray.config.vocabulary import LogName
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Filled(Reading):
+    """Options of `lthray record`: what is filled beside MLflow."""
+
+    log: tuple[LogName, ...] = ()
+    """Also filled: event files of TensorBoard, a storage file of Optuna."""
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from lthray.config import addresses
+from lthray.config.vocabulary import LogName
 
 DONE = 0
 BAD_INPUT = 2
@@ -148,6 +149,8 @@ class Options(Root):
     gpus_per_trial: Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(_share)] = None
     """Share of a GPU of one trial: 0, a fraction such as 0.25, or a whole number. Empty = 0.25
     where there is a GPU."""
+    log: tuple[LogName, ...] = ()
+    """Also written, beside MLflow: event files of TensorBoard, a storage file of Optuna."""
     address: str = ""
     """Ray cluster to join; empty = a private Ray on this machine."""
     node_wait: Annotated[float, Field(gt=0)] = 1800.0

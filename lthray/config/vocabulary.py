@@ -40,6 +40,7 @@ Control = Literal[
 Sampler = Literal["ddim", "ddpm", "dpm_solver", "heun"]
 FEWEST_CALLS = {"heun": 3}  # network calls of an image, of samplers that take more than one
 Split = Literal["validation", "test"]
+LogName = Literal["tensorboard", "optuna"]
 RoleName = Literal["identity", "setting", "recipe", "control", "measure"]
 
 # width of the feature extractor whose features FID, KID, precision and recall are taken of

@@ -22,8 +22,8 @@ from lthray.study.named import trial_named
 from lthray.study.results import config_of, judged_with, look, record
 from lthray.tracking import models
 from lthray.tracking.client import TrackingError
+from lthray.tracking.contents import experiment_name
 from lthray.tracking.read import trial_of_run
-from lthray.tracking.recorder import experiment_name
 from lthray.trial.makers import KINDS
 from lthray.trial.making import Making
 from lthray.trial.recipe import trajectory

@@ -1,7 +1,7 @@
-"""What a study says last: where to look at it in MLflow, and how to go on."""
+"""What a study says last: where to look at it, and how to go on."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lthray.config import addresses
@@ -19,6 +19,8 @@ class Ending:
     """Id of its experiment in MLflow."""
     behind: str | None
     """What keeps MLflow behind the store."""
+    beside: Sequence[str] = ()
+    """Lines on what was written beside MLflow."""
 
 
 def lines(chosen: Options, ending: Ending, left: int, command: str) -> Iterator[str]:
@@ -33,6 +35,7 @@ def lines(chosen: Options, ending: Ending, left: int, command: str) -> Iterator[
         if chosen.tracking_uri:
             words += ["--tracking-uri", addresses.redacted(chosen.tracking_uri)]
         yield f"look:  {pasteable(shlex.join(words))}"
+    yield from ending.beside
     if ending.interrupted or left:
         state = "interrupted" if ending.interrupted else "unfinished"
         yield f"{state}; to go on, the same command:  {pasteable(command)}"

@@ -1,4 +1,4 @@
-"""What a run of MLflow records of a trial: its tags, its times and its files."""
+"""What is recorded of a trial, in a run of MLflow and beside: names, tags, times, files."""
 
 import io
 import uuid
@@ -13,6 +13,14 @@ from lthray.core.record import Round, TrialRecord
 TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
 PLAN = "plan.json"  # of the call of a search: its space, seeds and config
 TICKET = "ticket"  # the one file of a round that is no picture
+
+
+def experiment_name(about: Mapping[str, Any]) -> str:
+    """Return the name of a call's experiment: studies, data and smoke runs never mix."""
+    parts = [about["study"], about.get("collection", about["preset"])]
+    if about["smoke"]:
+        parts.append("smoke")
+    return ".".join(parts)
 
 
 def milliseconds(seconds: float) -> int:

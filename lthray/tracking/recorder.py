@@ -22,6 +22,7 @@ from lthray.tracking.client import client
 from lthray.tracking.contents import (
     PLAN,
     TRIAL,
+    experiment_name,
     files_of,
     installed,
     last_moment,
@@ -35,14 +36,6 @@ log = logging.getLogger("lthray")
 DELETED = "deleted"  # MLflow's word for what is in its bin
 Sentences = Callable[[Sequence[TrialRecord], int], Sequence[str]]
 """Words a verdict: trials that are judged, and how often their seeds were looked at."""
-
-
-def experiment_name(about: Mapping[str, Any]) -> str:
-    """Return the name of a call's experiment: studies, data and smoke runs never mix."""
-    parts = [about["study"], about.get("collection", about["preset"])]
-    if about["smoke"]:
-        parts.append("smoke")
-    return ".".join(parts)
 
 
 class Recorder:

@@ -6,8 +6,9 @@ filled from the store, and what was deleted in it comes back.
 """
 
 import threading
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from lthray.config.addresses import redacted
 from lthray.core.keys import key_of
@@ -15,18 +16,26 @@ from lthray.core.store import Store
 from lthray.study.ledger import FAILED, Ledger
 from lthray.study.results import look, trials
 from lthray.tracking.client import one_line
+from lthray.tracking.contents import experiment_name as experiment_name
 from lthray.tracking.recorder import Recorder as Recorder
 from lthray.tracking.recorder import Sentences
-from lthray.tracking.recorder import experiment_name as experiment_name
 
 RETRY = (2.0, 4.0, 8.0, 15.0, 30.0)  # seconds between tries while MLflow does not answer
 GRADED = ("confirm", "list")  # phases of which a verdict is recorded
 
 
+class Follower(Protocol):
+    """What is written of a call beside MLflow."""
+
+    def follow(self, store: Store, ledger: Ledger) -> None:
+        """Write what is new of a call; never raises."""
+
+
 class Projector(threading.Thread):
     """Records a call in the background for as long as it runs, every `every` seconds.
 
-    `sentences` words the verdict on a call that has ended; None leaves it out.
+    `sentences` words the verdict on a call that has ended; None leaves it out. `beside` is written
+    too, first, so that an MLflow that does not answer holds none of it up.
     """
 
     def __init__(
@@ -38,11 +47,12 @@ class Projector(threading.Thread):
         *,
         every: float = 3.0,
         sentences: Sentences | None = None,
+        beside: Sequence[Follower] = (),
     ):
         super().__init__(name="lthray-mlflow", daemon=True)
         self.store, self.ledger = store, ledger
         self.uri, self.artifacts = uri, artifacts
-        self.every, self.sentences = every, sentences
+        self.every, self.sentences, self.beside = every, sentences, beside
         self.closing = threading.Event()
         self.recorder: Recorder | None = None
         self.complete: set[int] = set()  # trials that are recorded for good
@@ -54,6 +64,8 @@ class Projector(threading.Thread):
         failures = 0
         while True:
             is_last = self.closing.is_set()  # asked before: what ends meanwhile needs another time
+            for follower in self.beside:
+                follower.follow(self.store, self.ledger)
             self.behind = self._catch_up()
             if is_last and self.behind is None:
                 return
