@@ -31,6 +31,7 @@ from lthray.tracking.events import NAME, events, folder_of, grow, packed
 from lthray.tracking.journal import Journal
 from lthray.tracking.logs import LOGS, Log
 from lthray.tracking.write import Projector
+from lthray.trial.view import assemble
 
 from .test_desk import LIST, SEARCH, opened, work_off
 from .test_recording import SAMPLED, free_port, uri_of
@@ -436,6 +437,7 @@ def test_the_option_is_no_part_of_what_a_call_is(tmp_path):
 
 def test_a_search_writes_both_and_a_store_gives_them_back(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lthray.study.queue.assemble", assemble)  # `walked` may have replaced it
     argv = ["--local", "--log", "tensorboard", "optuna", "--trials"]
     assert run_page(SEARCH, [*argv, "2"]) == options.DONE
     assert run_page(SEARCH, [*argv, "3"]) == options.DONE  # the same call, extended
@@ -468,8 +470,10 @@ def test_a_root_that_is_only_read_is_written_where_a_log_is_asked_for(
 ):
     store = Store(tmp_path / "runs" / "store")
     opened(LIST, store)
-    monkeypatch.setattr("lthray.config.addresses.unwritable", lambda out: "may not be written")
-    elsewhere = ["record", "--out", f"{tmp_path}/runs", "--tracking-uri", uri_of(tmp_path)]
+    root = str(tmp_path / "runs")
+    fault = lambda place: "may not be written" if str(place) == root else ""  # noqa: E731
+    monkeypatch.setattr("lthray.config.addresses.unwritable", fault)
+    elsewhere = ["record", "--out", root, "--tracking-uri", uri_of(tmp_path)]
     assert main(elsewhere) == options.DONE
     assert main([*elsewhere, "--log", "tensorboard"]) == options.BAD_INPUT
     assert "may not be written" in capsys.readouterr().err
