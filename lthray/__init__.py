@@ -61,7 +61,7 @@ def run_study(page: "Study", *argv: str) -> "pandas.DataFrame":
     from lthray.cli import study
     from lthray.command import about_of
     from lthray.study.call import resolve
-    from lthray.tracking.recorder import experiment_name
+    from lthray.tracking.contents import experiment_name
 
     words = ["--local", *argv]
     _check(study(page, words), f"study {page.name}")

@@ -13,7 +13,6 @@ from lthray.command import (
     about_of,
     about_text,
     asked,
-    asked_to_fill,
     configured,
     existing,
     first_of,
@@ -26,6 +25,7 @@ from lthray.config import commands, options, shell
 from lthray.config.fields import ConfigError, either, meant
 from lthray.config.help_page import asks_for_help, help_text
 from lthray.config.trial import TrialConfig
+from lthray.study.call import read_options
 from lthray.version import __version__
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def trial(argv: Sequence[str]) -> int:
 
 def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
-    chosen = asked_to_fill(argv, "lthray record", about_text(record))
+    chosen = _asked_to_fill(argv)
     from lthray.findings.wording import told
     from lthray.tracking import logs, write
 
@@ -156,6 +156,18 @@ def record(argv: Sequence[str]) -> int:
     number = write.replay(store, chosen.uri, chosen.artifacts, sentences=told)
     beside = logs.fill(store, chosen.log, chosen.out)
     return say("\n".join([f"{number} trials recorded in {chosen.uri}", *beside]))
+
+
+def _asked_to_fill(argv: Sequence[str]) -> commands.Filled:
+    """Return the options of `lthray record`; ConfigError also where something would be written
+    below an --out that cannot be written."""
+    chosen = asked(commands.Filled, argv, "lthray record", about_text(record))
+    faults: list[str] = []
+    if chosen.log or not chosen.tracking_uri:
+        read_options(options.Root, {"out": chosen.out}, faults)
+    if faults:
+        raise ConfigError(faults)
+    return chosen
 
 
 def explain(argv: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from lthray.config import addresses, commands, options
+from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.help_page import asks_for_help, help_text
 from lthray.config.presets import collection, words_of
@@ -188,20 +188,6 @@ def asked(
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, known)
     chosen = read_options(cls, flat, faults)
-    if faults:
-        raise ConfigError(faults)
-    return chosen
-
-
-def asked_to_fill(argv: Sequence[str], usage: str, about: str) -> commands.Filled:
-    """Return the options of a command that fills projections of a store.
-
-    ConfigError with every fault of `argv`, and where something is to be written below an --out that
-    cannot be written.
-    """
-    chosen, faults = asked(commands.Filled, argv, usage, about), list[str]()
-    if chosen.log or not chosen.tracking_uri:
-        read_options(options.Root, {"out": chosen.out}, faults)
     if faults:
         raise ConfigError(faults)
     return chosen

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
+from lthray.config.shell import pasteable
 from lthray.core.keys import key_of
 from lthray.core.record import TrialRecord
 from lthray.core.store import Store
 from lthray.study.ledger import Ledger
 from lthray.study.results import trials
-from lthray.tracking.closing import own_command
 from lthray.tracking.events import EventFiles
 from lthray.tracking.journal import Journal
 
@@ -86,7 +86,7 @@ class Log:
         """Yield how to look at what was written, or how to write what could not be."""
         if self.behind:
             words = ["record", "--log", self.name, "--out", self.out]
-            later = shlex.join([own_command(), *words])
+            later = pasteable(shlex.join(["lthray", *words]))
             yield f"{self.name} is behind ({self.behind}); later:  {later}"
         elif self.place.exists():
             is_there = importlib.util.find_spec(self.row.package)
