@@ -180,7 +180,7 @@ def _phase(
     from lthray.study import results, tables
     from lthray.study.ledger import Ledger
     from lthray.study.queue import Queue
-    from lthray.study.terminal import Tally, Watch
+    from lthray.study.terminal import PULSE, SMOKE_PULSE, Tally, Watch
     from lthray.trial.given import given_digests
 
     began, chosen, page = time.time(), call.options, call.study
@@ -198,7 +198,8 @@ def _phase(
     ledger = Ledger.freeze(store, call.plan(digest, given_digests(call.config)), about)
     for line in ledger.changed_inputs():
         say(line)
-    watch = Watch(Tally(store, ledger, call.trials), f"{page.name}, {call.phase}")
+    pulse = SMOKE_PULSE if chosen.smoke else PULSE
+    watch = Watch(Tally(store, ledger, call.trials), f"{page.name}, {call.phase}", pulse=pulse)
     queue = Queue(call, ledger)
     ending = _run(queue, execute, watch)
     trials, left = list(results.trials(store, ledger)), queue.again().left

@@ -137,8 +137,7 @@ def run():
     out = terminal.console()
     out.print("the word is hunter2hunter2")
     out.print(terminal.table("of", ["head"], [["hunter2hunter2"]]))
-    terminal.PULSE = 0.2
-    with terminal.Watch(Tally(), "a study", every=0.1):
+    with terminal.Watch(Tally(), "a study", every=0.1, pulse=0.2):
         sleep(1)
     return 0
 

@@ -98,9 +98,9 @@ class Counted(Tally):
         return self.numbers.pop(0)
 
 
-def watch_of(store: Store, *numbers: tuple[int, int], is_terminal: bool = False):
+def watch_of(store: Store, *numbers: tuple[int, int], is_terminal: bool = False, pulse=60.0):
     text = io.StringIO()
-    watch = Watch(Counted(store, *numbers), "list", every=0.0)
+    watch = Watch(Counted(store, *numbers), "list", every=0.0, pulse=pulse)
     made = Console(file=text, force_terminal=is_terminal, width=140)
     watch.console = watch.bar.live.console = made
     return watch, text
@@ -123,6 +123,18 @@ def test_a_log_has_a_line_a_minute_and_no_more(store, monkeypatch):
     watch.say("a round")
     watch.update()
     assert len(text.getvalue().splitlines()) == 2
+
+
+def test_the_log_of_a_smoke_run_has_a_line_every_ten_seconds(store, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    Heart(store.root, "trial 3 overall s0").reached(REACHED)
+    numbers = [(100 + i, 1000) for i in range(20)]
+    watch, text = watch_of(store, *numbers, pulse=terminal.SMOKE_PULSE)
+    for _ in range(7):
+        now[0] += 11.0
+        watch.update()
+    assert len(text.getvalue().splitlines()) == 7
 
 
 def test_a_terminal_has_a_line_for_each_that_is_at_work(store):

@@ -29,6 +29,7 @@ from lthray.study.pulse import Pulse, pulses
 WIDE = 180  # columns of a log
 PAGE = 120  # columns of a notebook, which breaks longer lines in the middle of words
 PULSE = 60.0  # seconds without a line after which a log tells what is at work
+SMOKE_PULSE = 10.0  # the same with --smoke, which somebody is waiting for
 
 
 def console() -> Console:
@@ -130,8 +131,8 @@ class Watch:
     """Shows the progress of a study: a bar for all of it and a line for each trial at work on a
     terminal; in a log a line a round, and one a minute where nothing else is said."""
 
-    def __init__(self, tally: Tally, title: str, every: float = 2.0):
-        self.tally, self.every, self.title = tally, every, title
+    def __init__(self, tally: Tally, title: str, every: float = 2.0, pulse: float = PULSE):
+        self.tally, self.every, self.title, self.pulse = tally, every, title, pulse
         self.left = ""  # time left, in words
         self.slots = 1  # trials at a time
         self.lines = 0  # that were told
@@ -199,7 +200,7 @@ class Watch:
         if self.console.is_terminal:
             self.bar.update(self.task, completed=done, total=total or None, left=self.left)
             self._show(work)
-        elif now - self.spoke > PULSE:
+        elif now - self.spoke > self.pulse:
             self._print(self._pulse(work, done, total, rate))
 
     def _show(self, work: Sequence[Pulse]) -> None:
