@@ -49,7 +49,7 @@ HOMES = {
     },
     "tensorboardX": {"tracking.events"},
     "rich": {"study.terminal"},
-    "fcntl": {"core.backends"},
+    "filelock": {"core.backends"},
     "scipy": {
         "findings.chance",
         "findings.power",

@@ -33,7 +33,7 @@ EXCLUDES = [
 ]
 WHEELS = {"torch", "torchvision"}
 """What the CPU's install takes from elsewhere; what else is on the list is left out for good."""
-UNLOCKED = {"postgres"}  # extras that the lock leaves out
+UNLOCKED = {"dashboards", "postgres"}  # extras that the lock leaves out
 SYSTEMS = {
     "linux": ("Linux", "x86_64"),
     "darwin": ("Darwin", "arm64"),

@@ -2,12 +2,11 @@
 
 Names are relative paths with "/" between their parts, such as "objects/ab/<key>/whole/000/tensors".
 Whatever has these operations can stand below a store: a folder on a local or shared file system, an
-object store, a dictionary in a test. `fcntl` has its only home here.
+object store, a dictionary in a test. `filelock` has its only home here.
 """
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -17,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
+
+from filelock import lock_descriptor
 
 log = logging.getLogger("lthray")
 
@@ -242,9 +243,8 @@ class Folder:
     def _acquire(self, handle: IO[str], wait: bool) -> bool:
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except BlockingIOError:
+                if lock_descriptor(handle.fileno(), blocking=False):
+                    return True
                 if not wait:
                     return False
                 time.sleep(POLL)

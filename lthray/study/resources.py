@@ -103,12 +103,18 @@ RAM = (
 def cpus() -> int:
     """Return the CPUs that this process may use: of its affinity, within the quota of its group."""
     quota, period = _limits(CPU)
-    return int(max(1, min(len(os.sched_getaffinity(0)), quota / period)))
+    of_linux = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if of_linux else os.cpu_count() or 1
+    return int(max(1, min(allowed, quota / period)))
 
 
 def free_memory() -> float:
-    """Return the bytes of memory that are free: of the machine, and within the group's limit."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Return the bytes of memory that are free: of the machine, and within the group's limit.
+
+    Where the system does not say what is free, as macOS, all of it counts.
+    """
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    free = os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
     limit, used = _limits(RAM)
     return max(0.0, min(free, limit - used))
 
