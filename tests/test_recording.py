@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.server
 import json
+import math
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
@@ -30,6 +32,8 @@ from lthray.study.ledger import DONE, FAILED, Ledger
 from lthray.study.queue import Queue
 from lthray.study.results import trials
 from lthray.tracking import views
+from lthray.tracking.charts import Shown
+from lthray.tracking.notes import Note
 from lthray.tracking.read import Recorded
 from lthray.tracking.write import Projector, Recorder, experiment_name, replay
 from lthray.trial.run import run as run_trial
@@ -63,7 +67,10 @@ def contents(uri: str, view: int = ViewType.ALL) -> dict:
     for experiment in client.search_experiments():
         if experiment.name == "Default":
             continue
-        runs = {}
+        runs, tags = {}, dict(experiment.tags)
+        if note := tags.get("mlflow.note.content"):
+            place = f"#/experiments/{experiment.experiment_id}/"
+            tags["mlflow.note.content"] = note.replace(place, "#/experiments/ID/")
         for run in client.search_runs([experiment.experiment_id], run_view_type=view):
             history = {
                 name: [
@@ -83,7 +90,7 @@ def contents(uri: str, view: int = ViewType.ALL) -> dict:
             key = run.data.tags.get("lthray.trial", run.info.run_id)
             assert key not in runs, "two runs of one trial"
             runs[key] = (run.data.params, run.data.tags, history, files, times, inputs)
-        found[experiment.name] = (experiment.tags, runs)
+        found[experiment.name] = (tags, runs)
     return found
 
 
@@ -98,8 +105,9 @@ def test_one_experiment_a_study_and_one_top_level_run_a_trial(recorded, made):
     (name, (tags, runs)) = next(iter(recorded[1].items()))
     assert name == "list.digits"
     question, _, verdict = tags["mlflow.note.content"].partition("\n\n## Latest verdict\n\n")
-    assert question == "Another."
-    assert "overall late25% (2 seeds, fewer than 5)" in verdict
+    places = [views.place("ID", view) for view in (views.VIEW, views.RUNS)]
+    assert question == f"Another. [Charts]({places[0]}) [Runs]({places[1]})"
+    assert "* overall late25% (2 seeds, fewer than 5)" in verdict
     assert "verdict at this training budget" in verdict
     assert len(runs) == 4
     for params, run_tags, *_ in runs.values():
@@ -110,6 +118,8 @@ def test_one_experiment_a_study_and_one_top_level_run_a_trial(recorded, made):
             "phase",
             "seed",
             "control",
+            "arm",
+            "curve",
             "key",
             "commit",
             "status",
@@ -352,20 +362,113 @@ def state_of(text: str) -> dict:
     return json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
 
 
-def test_the_view_has_charts_for_what_was_recorded_and_fits_a_tag(recorded, made):
-    tags, _ = recorded[1]["list.digits"]
-    text = tags[f"mlflow.sharedViewState.{views.VIEW}"]
-    assert len(text) < 5000
-    state = state_of(text)
-    shown = {c["type"]: c for c in state["compareRunCharts"]}
+def drawn_in(state: dict) -> list[dict]:
+    """The charts that are seen: MLflow keeps those that were deleted, too."""
+    return [chart for chart in state["compareRunCharts"] if not chart["deleted"]]
+
+
+def test_the_views_have_charts_for_what_was_recorded_and_fit_a_tag(recorded, made):
+    tags, runs = recorded[1]["list.digits"]
+    recorded_names = {name for _, _, history, *_ in runs.values() for name in history}
+    for view in (views.VIEW, views.RUNS):
+        text = tags[f"mlflow.sharedViewState.{view}"]
+        assert len(text) < 5000
+        state = state_of(text)
+        charts = state["compareRunCharts"]
+        sections = {s["uuid"] for s in state["compareRunSections"]}
+        assert {c["metricSectionId"] for c in charts} == sections
+        assert len({c["uuid"] for c in charts}) == len(charts)
+        # MLflow would make a chart of its own for any metric that is not named here
+        assert recorded_names <= {c.get("metricKey") for c in charts}
+    curves = state_of(tags[f"mlflow.sharedViewState.{views.VIEW}"])
+    lines = {c["metricKey"]: c for c in drawn_in(curves)}
+    assert {c["type"] for c in lines.values()} == {"LINE"}
+    assert lines["loss/excess"]["selectedXAxisMetricKey"] == "density/halvings"
+    assert lines["loss/excess"]["selectedMetricKeys"] == ["loss/excess", "ticket/margin"]
+    assert "quality/ddim/kid_lenet" in lines
+    assert "cost/prunable" not in lines  # it never changes
+    state = state_of(tags[f"mlflow.sharedViewState.{views.RUNS}"])
+    shown = {c["type"]: c for c in drawn_in(state)}
     assert shown["PARALLEL"]["selectedParams"] == ["prune.criterion", "seed"]
     assert shown["IMAGE"] | {"imageKeys": ["samples_ddim"], "step": 2} == shown["IMAGE"]
-    lines = {c["metricKey"]: c for c in state["compareRunCharts"] if c["type"] == "LINE"}
-    assert lines["loss/excess"]["selectedXAxisMetricKey"] == "density/prunable"
-    assert "quality/ddim/kid_lenet" in lines
-    sections = {s["uuid"] for s in state["compareRunSections"]}
-    assert {c["metricSectionId"] for c in state["compareRunCharts"]} == sections
-    assert len({c["uuid"] for c in state["compareRunCharts"]}) == len(state["compareRunCharts"])
+
+
+def test_seeds_are_one_curve_with_a_band_and_the_table_lists_every_run(recorded):
+    tags, runs = recorded[1]["list.digits"]
+    curves = state_of(tags[f"mlflow.sharedViewState.{views.VIEW}"])
+    table = state_of(tags[f"mlflow.sharedViewState.{views.RUNS}"])
+    assert curves["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "curve"}]
+    names = {run_tags["curve"] for _, run_tags, *_ in runs.values()}
+    assert curves["groupsExpanded"] == {f"tag.curve.{name}": False for name in names}
+    assert table["groupBy"] is None
+    columns = [name.split("`")[1] for name in table["selectedColumns"]]
+    wanted = ["recipe", "arm", "seed", "density/prunable", "loss/excess", "grade", "status"]
+    assert columns == [*wanted, "prune.criterion"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "is_grouped", "order"),
+    [
+        ([("a", 0), ("a", 1)], True, "attributes.start_time"),
+        ([("a", 0), ("b", 0), ("c", 1)], False, "attributes.start_time"),
+        ([("a", seed) for seed in range(101)], True, "tags.`seed`"),
+        ([(f"recipe {n}", 0) for n in range(101)], False, "attributes.start_time"),
+        ([], False, "attributes.start_time"),
+    ],
+)
+def test_curves_are_grouped_where_seeds_repeat_and_a_page_of_them_has_every_arm(
+    runs, is_grouped, order
+):
+    shown = Shown()
+    for curve, seed in runs:
+        shown = shown.with_run(curve, seed)
+    assert shown.repeats is is_grouped
+    state = state_of(dict(views.tags(shown, []))[f"mlflow.sharedViewState.{views.VIEW}"])
+    assert (state["groupBy"] is not None, state["orderByKey"]) == (is_grouped, order)
+
+
+def test_every_run_has_what_charts_need_and_tickets_their_grade(recorded, made):
+    _, runs = recorded[1]["list.digits"]
+    for trial in trials(*made):
+        _, tags, history, *_ = runs[trial.id]
+        halvings = {step: value for step, _, value in history["density/halvings"]}
+        exact = {r.index: -math.log2(r.density) for r in trial.rounds}
+        assert halvings == pytest.approx(exact, abs=1e-4)
+        assert tags["arm"] == "ticket"
+        assert f"{tags['curve']} s{tags['seed']}" == tags["mlflow.runName"]
+        assert tags["grade"].startswith("matches ")
+        assert tags["grade"].endswith("; controls: not tried")
+        assert ("ticket/margin" in history) == (len(trial.rounds) > 1)
+
+
+NOTES = [
+    Note("What?"),
+    Note("What?", ("It is so.", "By 1%."), "python x.py --out a"),
+    Note("What is it? More.\n\n    python x.py\n\nWhy.", ("It is.",), "lthray trial"),
+    Note("What?\nTwo lines.\n\nAnd more."),
+]
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_a_note_is_read_as_it_was_written(note):
+    links = [("Charts", views.place("7")), ("Runs", views.place("7", views.RUNS))]
+    for text in (note.text(), note.text(links)):
+        assert Note.of(text) == note
+    first, _, _ = note.text(links).partition("\n\n")
+    assert first.endswith(f"[Runs]({views.place('7', views.RUNS)})")
+
+
+def test_a_note_of_an_older_lthray_is_read():
+    text = "What?\n\nMore of it.\n\n## Latest verdict\n\n* It is so.\n* By 1%."
+    assert Note.of(text) == Note("What?\n\nMore of it.", ("It is so.", "By 1%."))
+
+
+def test_a_verdict_that_is_too_long_for_a_tag_says_how_much_it_leaves_out():
+    told_long = tuple(f"{n} " + "x" * 1000 for n in range(40))
+    text = Note("What?", told_long, "python x.py").text()
+    assert len(text) < 20_000
+    left = 40 - len(re.findall(r"^\* \d+ x", text, re.M))
+    assert f"* {left} more sentences: `python analysis/report.py`" in text
 
 
 def test_charts_walk_what_was_recorded_whatever_the_sampler():
@@ -378,9 +481,9 @@ def test_charts_walk_what_was_recorded_whatever_the_sampler():
         "own/number",
     }
     names |= {"quality/heun/kid_inception", "quality/heun/memorised", "quality/lost"}
-    shown = views.Shown().beside(names, {"samples_heun"}, 0)
-    state = state_of(views.tag(shown, ["seed"])[1])
-    charts = state["compareRunCharts"]
+    shown = Shown().beside(names, {"samples_heun"}, 0)
+    state = state_of(dict(views.tags(shown, ["seed"]))[f"mlflow.sharedViewState.{views.VIEW}"])
+    charts = drawn_in(state)
     lines = {
         chart["metricKey"]: chart["displayName"] for chart in charts if chart["type"] == "LINE"
     }
@@ -397,7 +500,7 @@ def test_charts_walk_what_was_recorded_whatever_the_sampler():
     assert [chart["imageKeys"] for chart in charts if chart["type"] == "IMAGE"] == [
         ["samples_heun"]
     ]
-    assert "params.`seed`" in state["selectedColumns"]
+    assert "tags.`seed`" in state["selectedColumns"]
 
 
 def test_the_link_names_the_view():
@@ -462,8 +565,6 @@ def test_an_experiment_that_cannot_be_restored_is_made_anew_and_that_is_said(
 
     def forbidden(self, experiment_id):
         raise MlflowException("Permission denied")
-
-    from mlflow.exceptions import MlflowException
 
     monkeypatch.setattr(MlflowClient, "restore_experiment", forbidden)
     for _ in range(2):
@@ -601,6 +702,47 @@ def test_whatever_is_deleted_in_mlflow_is_there_again_and_once(again, recorded, 
     assert record() == 4
     assert contents(uri_of(folder), ViewType.ACTIVE_ONLY) == recorded[1]
     assert len(Recorded(uri_of(folder), "list.digits").trials) == 4
+
+
+def test_what_an_older_lthray_recorded_gets_the_new_views(again, recorded):
+    folder, client, record = again
+    new = ("arm", "curve", "grade", "mlflow.source.type")
+    for run in run_ids(client):
+        for name in new:
+            with contextlib.suppress(MlflowException):
+                client.delete_tag(run, name)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(
+                f"DELETE FROM {table} WHERE key IN ('density/halvings', 'ticket/margin')"
+            )
+        database.commit()
+    experiment = client.get_experiment_by_name("list.digits")
+    told_then = "Another.\n\n## Latest verdict\n\n* It was so."
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", told_then)
+    client.delete_experiment_tag(experiment.experiment_id, f"mlflow.sharedViewState.{views.RUNS}")
+    assert Recorded(uri_of(folder)).question == "Another."
+    assert record() == 4
+    assert contents(uri_of(folder)) == recorded[1]
+    assert Recorded(uri_of(folder)).question == "Another."
+
+
+def test_what_a_user_adds_to_a_note_stays(again):
+    _, client, record = again
+    experiment = client.get_experiment_by_name("list.digits")
+    note = experiment.tags["mlflow.note.content"] + "\n\nMy own remark."
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", note)
+    assert record() == 4
+    experiment = client.get_experiment_by_name("list.digits")
+    assert experiment.tags["mlflow.note.content"] == note
+
+
+def test_a_verdict_names_the_command_that_made_it_without_its_secrets(again, made):
+    folder, client, _ = again
+    about = made[1].about | {"command": "python x.py --tracking-uri http://me:secret@host"}
+    Recorder(uri_of(folder), folder / "artifacts").verdict(about, ["It is so."], {})
+    note = client.get_experiment_by_name("list.digits").tags["mlflow.note.content"]
+    assert note.endswith("* It is so.\n\nMade by\n\n    python x.py --tracking-uri http://***@host")
 
 
 def test_nothing_is_recorded_as_a_model(again):

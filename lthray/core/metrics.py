@@ -155,4 +155,9 @@ SPARSEST_MATCHING = Metric(
     "ticket/sparsest_matching_density", "sparsest density that matches", better="lower"
 )
 
+# for the charts of MLflow alone: what has no place of its own there becomes a number of a round
+
+HALVINGS = Metric("density/halvings", "halvings of the weights, as the ladder asks")
+MARGIN = Metric("ticket/margin", "margin within which a ticket matches")
+
 METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -38,7 +38,8 @@ from lthray.findings.comparators import (
     rivals,
     twins,
 )
-from lthray.findings.evidence import Cell, Evidence, gather
+from lthray.findings.evidence import Cell, Evidence, gather, panel_of, setting
+from lthray.findings.evidence import recipe as recipe_of
 from lthray.findings.floors import all_samplers, kid_margin, margin_of, samplers, speed
 from lthray.findings.registry import Place, Registry, Statement, Tested, level_of
 from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of
@@ -204,6 +205,29 @@ class Verdict:
         """Return the densities at which a recipe wins, densest first."""
         ladder = self.evidence.ladder(recipe)
         return [density for density, _ in ladder if self.wins(recipe, density)]
+
+    def grade(self, recipe: str) -> str:
+        """Return the two words of a recipe's best grade: "matches own at 0.1; controls: both".
+
+        It is that of the sparsest density at which tickets win, else at which they match their own
+        dense network, else of the sparsest that was tried.
+        """
+        tried = [density for density, _ in self.evidence.ladder(recipe)]
+        matching = [density for density in tried if OWN in self.matched(recipe, density)]
+        density = min(self.winning(recipe) or matching or tried)
+        matched = " and ".join(self.matched(recipe, density)) or "none"
+        return f"matches {matched} at {density:.4g}; controls: {self.shown(recipe, density)}"
+
+    def grades(self, trials: Iterable[TrialRecord]) -> dict[str, str]:
+        """Return by id of a trial the grade of its recipe, which is one for all its seeds; of the
+        tickets alone that are judged here."""
+        found = {}
+        for trial in trials:
+            is_here = trial.rounds and panel_of(trial) == self.evidence.panel
+            is_judged = is_here and setting(trial) == self.evidence.setting
+            if trial.point.is_ticket and is_judged and recipe_of(trial) in self.recipes:
+                found[trial.id] = self.grade(recipe_of(trial))
+        return found
 
     def in_samples(self, recipe: str, density: float) -> bool | None:
         """Return whether samples match the dense network's and are better than the controls', under

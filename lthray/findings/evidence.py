@@ -289,7 +289,7 @@ def _enter(evidence: Evidence, trial: TrialRecord) -> None:
     for r in rungs:
         cells = evidence.recipes.setdefault(recipe(trial), {})
         cell = cells.setdefault(r.density, Cell(point.recipe, r.density))
-        cell.arms.setdefault(_arm(point), {})[point.seed] = r
+        cell.arms.setdefault(arm_of(point), {})[point.seed] = r
 
 
 def _enter_failed(evidence: Evidence, trial: TrialRecord) -> None:
@@ -300,7 +300,7 @@ def _enter_failed(evidence: Evidence, trial: TrialRecord) -> None:
     for density in _planned(point):
         cells = evidence.recipes.setdefault(recipe(trial), {})
         cell = cells.setdefault(density, Cell(point.recipe, density))
-        arm = _arm(point)
+        arm = arm_of(point)
         if point.seed not in cell.arms.get(arm, {}):
             cell.failed.setdefault(arm, set()).add(point.seed)
 
@@ -318,7 +318,7 @@ def _is_second_dense(point: Point) -> bool:
     return point.fork > 0 and (point.control, point.config.get("rewind.rule")) == SECOND_DENSE
 
 
-def _arm(point: Point) -> str:
+def arm_of(point: Point) -> str:
     """Return the name of an arm: the control, its noise where one was chosen, draw and fork."""
     words = [point.control]
     if "sigma" in point.config:

@@ -134,12 +134,14 @@ def _behind(evidence: Evidence, name: str, shown: Sequence[Column]) -> list[str]
     return [told.get(column.claim, NONE) for column in shown]
 
 
-def told(trials: Sequence[TrialRecord], look: int) -> list[str]:
-    """Return the verdict on all settings of recorded trials; `look` counts looks at their seeds."""
-    lines = []
+def told(trials: Sequence[TrialRecord], look: int) -> tuple[list[str], dict[str, str]]:
+    """Return the verdict on all settings of recorded trials, and by id of a ticket's trial the
+    grade of its recipe; `look` counts looks at their seeds."""
+    lines, graded = list[str](), dict[str, str]()
     for verdict in claims.judged(gather(trials), look):
         lines += sentences(verdict)
-    return lines
+        graded |= verdict.grades(trials)
+    return lines, graded
 
 
 def of_ticket(

@@ -1,6 +1,7 @@
 """What is recorded of a trial, in a run of MLflow and beside: names, tags, times, files."""
 
 import io
+import math
 import uuid
 from collections.abc import Iterator, Mapping
 from importlib.metadata import distributions
@@ -8,11 +9,19 @@ from typing import Any
 
 from safetensors.torch import save as save_tensors
 
+from lthray.core import metrics
 from lthray.core.record import Round, TrialRecord
+from lthray.findings.evidence import TICKET as UNCONTROLLED
+from lthray.findings.evidence import arm_of
+from lthray.findings.rounds import margin_of
+from lthray.tracking.charts import CURVE
+from lthray.tracking.notes import NOTE
 
 TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
 PLAN = "plan.json"  # of the call of a search: its space, seeds and config
 TICKET = "ticket"  # the one file of a round that is no picture
+DENSE = "dense"
+COMMAND = "JOB"  # type of source that MLflow shows whole; of others it shows the end
 
 
 def experiment_name(about: Mapping[str, Any]) -> str:
@@ -37,16 +46,46 @@ def tags_of(trial: TrialRecord, about: Mapping[str, Any]) -> dict[str, str]:
         "call": trial.id[:12],
         "phase": point.phase,
         "control": point.control,
+        "arm": _arm(trial),
+        CURVE: curve_of(trial),
         "recipe": point.recipe,
         "seed": str(point.seed),
         "key": point.trial,
         "commit": about["commit"],
         "lthray": about["lthray"],
         "mlflow.source.name": about["command"],
+        "mlflow.source.type": COMMAND,
         "mlflow.user": "lthray",
         "mlflow.runName": trial.name,
         "status": "unfinished",
     }
+
+
+def _arm(trial: TrialRecord) -> str:
+    """Return what is trained on a seed: the ticket, a control of it, or only a dense network."""
+    arm = arm_of(trial.point)
+    if not arm.startswith(UNCONTROLLED):
+        return arm
+    trained = DENSE if len(trial.point.rounds) == 1 else TICKET
+    return trained + arm.removeprefix(UNCONTROLLED)
+
+
+def curve_of(trial: TrialRecord) -> str:
+    """Return the name of a trial without its seed: "reinit erk late5%"."""
+    return trial.name.removesuffix(f" s{trial.point.seed}")
+
+
+def drawn(trial: TrialRecord, r: Round) -> dict[str, float]:
+    """Return what MLflow's charts need of a round beside what was measured; no analysis reads it.
+
+    Its charts have no logarithmic axis for a metric, so the axis is in halvings of the weights: of
+    the density that the ladder asks for, which is one for all seeds and arms. They have no line at
+    a number either, so the margin is recorded with every rung of a ticket.
+    """
+    numbers = {metrics.HALVINGS.name: round(-math.log2(r.density), 4) + 0.0}
+    if trial.point.is_ticket and len(trial.rounds) > 1:
+        numbers[metrics.MARGIN.name] = margin_of(trial.rounds[-1])
+    return numbers
 
 
 def last_moment(trial: TrialRecord) -> float:
@@ -92,6 +131,26 @@ def _grid_files(trial: str, name: str, r: Round, png: bytes) -> Iterator[tuple[s
     Image.open(io.BytesIO(png)).save(small, "WEBP")
     yield f"{stem}.png", png
     yield f"{stem}+compressed.webp", small.getvalue()
+
+
+def described(config: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the files of what is known of a trial before its first round; of a search its plan.
+
+    `config` maps the words of its config to their values.
+    """
+    files: dict[str, Any] = {"config.json": dict(config), "requirements.txt": installed()}
+    plan = about.get("plan", {})
+    if plan.get("space"):
+        files[PLAN] = {**plan, "order": list(about.get("order", ()))}
+    return files
+
+
+def closing_tags(trial: TrialRecord, note: str) -> dict[str, str]:
+    """Return the tags of how a trial stands; `note` says it in Markdown."""
+    tags = {"status": trial.status, NOTE: note}
+    if any(map(pictures_of, trial.rounds)):
+        tags["mlflow.loggedImages"] = "true"
+    return tags
 
 
 def installed() -> bytes:

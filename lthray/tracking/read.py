@@ -22,6 +22,7 @@ from lthray.study.results import config_of, look_of, pruned
 from lthray.study.searched import Searched
 from lthray.tracking.client import client, one_line
 from lthray.tracking.contents import PLAN, TRIAL
+from lthray.tracking.notes import NOTE, Note
 
 SEARCH = "search"  # phase of a search, without its confirmation
 # options that say where something lay are no part of what was found
@@ -111,8 +112,7 @@ class Recorded:
     @property
     def question(self) -> str:
         """The study's own page, in Markdown."""
-        note = self.experiment.tags.get("mlflow.note.content", "")
-        return note.partition("\n## Latest verdict")[0]
+        return Note.of(self.experiment.tags.get(NOTE, "")).question
 
     @property
     def smoke(self) -> bool:

@@ -8,34 +8,41 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lthray.config.addresses import file_of
+from lthray.config.addresses import file_of, redacted
 from lthray.core import metrics
 from lthray.core.keys import canonical
 from lthray.core.record import Round, TrialRecord
 from lthray.study.ledger import FAILED
 from lthray.study.results import config_of, matching, verdict
 from lthray.tracking import views
+from lthray.tracking.charts import Shown
 from lthray.tracking.client import client
 from lthray.tracking.contents import (
-    PLAN,
     TRIAL,
+    closing_tags,
+    curve_of,
+    described,
+    drawn,
     experiment_name,
     files_of,
-    installed,
     last_moment,
     milliseconds,
     pictures_of,
     tags_of,
 )
+from lthray.tracking.notes import NOTE, Note
 
 log = logging.getLogger("lthray")
 
+GRADE = "grade"  # tag of a run: the grade of its recipe
 DELETED = "deleted"  # MLflow's word for what is in its bin
-Sentences = Callable[[Sequence[TrialRecord], int], Sequence[str]]
-"""Words a verdict: trials that are judged, and how often their seeds were looked at."""
+Sentences = Callable[[Sequence[TrialRecord], int], tuple[Sequence[str], Mapping[str, str]]]
+"""Words a verdict, sentence by sentence, and the grade of each ticket by the id of its trial: of
+trials that are judged, and how often their seeds were looked at."""
 
 
 class Recorder:
@@ -49,7 +56,7 @@ class Recorder:
         (file_of(uri) or artifacts).parent.mkdir(parents=True, exist_ok=True)
         self.client = client(uri)
         self.artifacts = None if uri.startswith("http") else artifacts.absolute()
-        self.shown: dict[str, views.Shown] = {}  # by name of the experiment
+        self.shown: dict[str, Shown] = {}  # by name of the experiment
         self.experiments: dict[str, str] = {}  # name -> id
         self.runs: dict[str, tuple[str, str]] = {}  # trial -> id of its run, what is recorded of it
 
@@ -62,9 +69,9 @@ class Recorder:
         name = experiment_name(about)
         if name not in self.experiments:
             experiment = self._experiment(name)
-            note = experiment.tags.get("mlflow.note.content", "")
-            if not note.startswith(about["question"]):
-                self._tag(experiment, "mlflow.note.content", about["question"])
+            known = Note.of(experiment.tags.get(NOTE, ""))
+            if not known.question.startswith(about["question"]):
+                self._tag(experiment, NOTE, Note(about["question"]).text())
             self.experiments[name] = experiment.experiment_id
         return self.experiments[name]
 
@@ -88,21 +95,36 @@ class Recorder:
                 return self._experiment(anew)
         return self.client.get_experiment_by_name(name)
 
-    def verdict(self, about: Mapping[str, Any], told: Sequence[str]) -> None:
-        """Write the verdict on a call, sentence by sentence, below its question."""
-        if told:
-            experiment = self.client.get_experiment(self.experiment(about))
-            note = "\n".join(
-                [about["question"], "", "## Latest verdict", "", *(f"* {line}" for line in told)]
-            )
-            self._tag(experiment, "mlflow.note.content", note)
+    def verdict(
+        self, about: Mapping[str, Any], told: Sequence[str], grades: Mapping[str, str]
+    ) -> None:
+        """Write the verdict on a call, sentence by sentence, below its question, and on the run of
+        each ticket, by the id of its trial, the grade of its recipe."""
+        if not told:
+            return
+        experiment = self.client.get_experiment(self.experiment(about))
+        self._note(experiment, Note(about["question"], told, redacted(about["command"])))
+        for run in self.client.search_runs([experiment.experiment_id], max_results=50_000):
+            grade = grades.get(run.data.tags.get(TRIAL, ""))
+            if grade and run.data.tags.get(GRADE) != grade:
+                self.client.set_tag(run.info.run_id, GRADE, grade)
+
+    def _note(self, experiment: Any, note: Note) -> None:
+        """Write the note of an experiment, unless it begins as it should: users add to notes."""
+        known = experiment.tags.get(NOTE, "")
+        text = note.text(views.links(experiment.experiment_id))
+        if not known.startswith(text):
+            self._tag(experiment, NOTE, text)
 
     def charts(self, about: Mapping[str, Any]) -> None:
         """Arrange the chart page of a call's experiment for what its runs have recorded."""
-        shown = self.shown.get(experiment_name(about), views.Shown())
+        shown = self.shown.get(experiment_name(about), Shown())
         if shown.metrics:
             experiment = self.client.get_experiment(self.experiment(about))
-            self._tag(experiment, *views.tag(shown, about["varied"]))
+            for name, value in views.tags(shown, about["varied"]):
+                self._tag(experiment, name, value)
+            known = Note.of(experiment.tags.get(NOTE, ""))
+            self._note(experiment, replace(known, question=about["question"]))
 
     def _tag(self, experiment: Any, name: str, value: str) -> None:
         if experiment.tags.get(name) != value:
@@ -122,9 +144,10 @@ class Recorder:
         left. With `repair`, files and tags that are gone from MLflow are sent again.
         """
         experiment = experiment_name(about)
+        shown = self.shown.get(experiment, Shown()).with_run(curve_of(trial), trial.point.seed)
         for r in trial.rounds:
-            shown = self.shown.get(experiment, views.Shown())
-            self.shown[experiment] = shown.beside(r.metrics.keys(), pictures_of(r), r.index)
+            shown = shown.beside(r.metrics.keys(), pictures_of(r), r.index)
+        self.shown[experiment] = shown
         state = f"{len(trial.rounds)} {trial.status}"
         run_id, recorded = self.runs.get(trial.id) or self._opened(trial, about)
         if recorded != state:
@@ -132,6 +155,7 @@ class Recorder:
             for r in trial.rounds[known_rounds:]:
                 self._round(run_id, trial.id, r)
             self._files(run_id, {"trial.json": trial.to_json(), **(traceback or {})})
+            self._draw(run_id, trial)
             self._finish(run_id, trial, state)
         elif repair:
             self._repair(run_id, trial, about, traceback or {})
@@ -151,7 +175,7 @@ class Recorder:
         for r in trial.rounds:
             wanted |= files_of(trial.id, r)
         there = dict(self._there(run_id, ""))
-        for name, content in _described_files(trial, about).items():
+        for name, content in described(config_of(trial.point).flat(), about).items():
             if name not in there:  # packages may have changed since they were listed
                 wanted[name] = content
         contents = {name: _bytes_of(content) for name, content in wanted.items()}
@@ -159,9 +183,11 @@ class Recorder:
         if gone:
             log.warning("%s: %d files were gone from MLflow; sent again", trial.name, len(gone))
             self._files(run_id, gone)
-        known = self.client.get_run(run_id).data.tags
-        tags = {**tags_of(trial, about), **_closing_tags(trial)}
-        lost = [RunTag(name, text) for name, text in tags.items() if name not in known]
+        known = self.client.get_run(run_id).data
+        if metrics.HALVINGS.name not in known.metrics:  # an older lthray has recorded it
+            self._draw(run_id, trial)
+        tags = {**tags_of(trial, about), **closing_tags(trial, verdict(trial))}
+        lost = [RunTag(name, text) for name, text in tags.items() if name not in known.tags]
         if lost:
             self.client.log_batch(run_id, tags=lost)
 
@@ -233,7 +259,7 @@ class Recorder:
         dataset = Dataset(name, digest[:32], "local", source)
         context = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [context])])
-        self._files(run_id, _described_files(trial, about))
+        self._files(run_id, described(flat, about))
         tags = {**tags_of(trial, about), "lthray.recorded": recorded}
         run_tags = [RunTag(name, text) for name, text in tags.items()]
         self.client.log_batch(run_id, params=params, tags=run_tags)
@@ -247,6 +273,16 @@ class Recorder:
         recorded = RunTag("lthray.recorded", f"{r.index + 1} unfinished")
         self.client.log_batch(run_id, measured, tags=[recorded])
 
+    def _draw(self, run_id: str, trial: TrialRecord) -> None:
+        """Record what charts need of each round, again after every round: MLflow keeps it once."""
+        from mlflow.entities import Metric
+
+        numbers = []
+        for r in trial.rounds:
+            at = milliseconds(r.created)
+            numbers += [Metric(name, value, at, r.index) for name, value in drawn(trial, r).items()]
+        self.client.log_batch(run_id, metrics=numbers)
+
     def _finish(self, run_id: str, trial: TrialRecord, state: str) -> None:
         """Record how a trial stands: status, verdict, sparsest density that matches."""
         from mlflow.entities import Metric, RunTag
@@ -257,7 +293,7 @@ class Recorder:
         if density:
             name = metrics.SPARSEST_MATCHING.name
             measured.append(Metric(name, density, last, len(trial.rounds) - 1))
-        tags = {"lthray.recorded": state, **_closing_tags(trial)}
+        tags = {"lthray.recorded": state, **closing_tags(trial, verdict(trial))}
         if trial.end:
             ended = "FAILED" if trial.status == FAILED else "FINISHED"
             self.client.set_terminated(run_id, ended, end_time=last)
@@ -277,23 +313,6 @@ class Recorder:
 def _bytes_of(content: Any) -> bytes:
     """Return the bytes of a file: JSON of what is not bytes."""
     return content if isinstance(content, bytes) else json.dumps(content, indent=1).encode()
-
-
-def _described_files(trial: TrialRecord, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the files of what is known of a trial before its first round; of a search its plan."""
-    files = {"config.json": config_of(trial.point).flat(), "requirements.txt": installed()}
-    plan = about.get("plan", {})
-    if plan.get("space"):
-        files[PLAN] = {**plan, "order": list(about.get("order", ()))}
-    return files
-
-
-def _closing_tags(trial: TrialRecord) -> dict[str, str]:
-    """Return the tags of how a trial stands."""
-    tags = {"status": trial.status, "mlflow.note.content": verdict(trial)}
-    if any(map(pictures_of, trial.rounds)):
-        tags["mlflow.loggedImages"] = "true"
-    return tags
 
 
 def _next(name: str) -> str:

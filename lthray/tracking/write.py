@@ -149,5 +149,5 @@ def _record(
         is_graded = complete and about["plan"].get("phase") in GRADED
         if sentences and is_graded and all(entry.end for entry in ledger):
             judged = list(trials(store, ledger))
-            recorder.verdict(about, sentences(judged, look(store, judged)))
+            recorder.verdict(about, *sentences(judged, look(store, judged)))
     return complete
