@@ -97,8 +97,8 @@ def _page(kind: str, argv: Sequence[str], about: str) -> int:
         lines = [about, "", f"NAME is one of {', '.join(known)}."]
         return say(help_text(f"lthray {kind} NAME [OPTIONS]", "\n".join(lines), {}))
     if name not in known:
-        given = repr(name) if name else "needs a name:"
-        raise ConfigError([f"lthray {kind} {given} must be {either(known)}{meant(name, known)}"])
+        allowed = f"must be {either(known)}{meant(name, known)}"
+        raise ConfigError([f"lthray {kind} {name!r}: {allowed}"])
     return _run_page(kind, name, rest)
 
 

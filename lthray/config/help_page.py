@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lthray.config.options import EXIT_CODES, Words, literals, members, tuples
+from lthray.config.options import EXIT_CODES, Words, literals, members, option_of, tuples
 
 WIDTH = 80  # columns
 
@@ -35,8 +35,7 @@ def _filled(text: str) -> Iterator[str]:
 
 
 def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
-    name = word if "." in word else word.replace("_", "-")
-    option = f"--{name} {_kind(kind)}".rstrip()
+    option = f"{option_of(word)} {_kind(kind)}".rstrip()
     if default not in ("", (), None):
         option += f" [{_shown(default)}]"
     head, below, text = "  ", "    ", "      "

@@ -182,6 +182,12 @@ def split(argv: Sequence[str], known: Words) -> tuple[dict[str, Any], list[str]]
     return flat, faults
 
 
+def option_of(word: str) -> str:
+    """Return the option of a word as --help shows it: dashes in the place of underscores, but in
+    the dotted words of a config."""
+    return "--" + (word if "." in word else word.replace("_", "-"))
+
+
 def _texts(argv: Sequence[str], known: Words, faults: list[str]) -> dict[str, list[str]]:
     """Return the texts behind each known word; faults are added to `faults`."""
     texts: dict[str, list[str]] = {}

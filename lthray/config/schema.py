@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from lthray.config import shell
 from lthray.config.fields import words
-from lthray.config.options import Asked, Options, literals
+from lthray.config.options import Asked, Options, literals, option_of
 from lthray.config.trial import TrialConfig
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -63,7 +63,7 @@ def completion(commands: Iterable[str]) -> str:
     for word, (kind, *_) in {**of_studies, **of_trials}.items():
         values = list(map(str, literals(kind)))
         if values:
-            cases.append(f'        --{word}) known="{" ".join(values)}" ;;')
+            cases.append(f'        {option_of(word)}) known="{" ".join(values)}" ;;')
     return COMPLETION.format(
         commands=" ".join(commands),
         studies=" ".join(shell.pages("study")),
@@ -76,5 +76,4 @@ def completion(commands: Iterable[str]) -> str:
 
 
 def _options(known: Iterable[str]) -> str:
-    options = [word if "." in word else word.replace("_", "-") for word in known]
-    return " ".join(f"--{option}" for option in [*options, "help"])
+    return " ".join(map(option_of, [*known, "help"]))

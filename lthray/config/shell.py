@@ -49,19 +49,16 @@ def pasteable(command: str) -> str:
 
 def own_command() -> str:
     """Return how `lthray` is called here: by its name, or by its path where the shell does not find
-    it or finds another one."""
+    the one of this Python."""
     beside = Path(sys.executable).with_name("lthray")
-    found = shutil.which("lthray")
-    if found and (Path(found) == beside or not beside.is_file()):
-        return "lthray"
-    return _shown(beside) if beside.is_file() else f"{interpreter()} -m lthray"
+    is_other = beside.is_file() and shutil.which("lthray") != str(beside)
+    return _shown(beside) if is_other else "lthray"
 
 
 def interpreter() -> str:
     """Return how this Python is called: `python` where that is what the shell finds."""
-    beside = Path(sys.executable)
-    found = shutil.which("python")
-    return "python" if found and Path(found).parent == beside.parent else _shown(beside)
+    beside = Path(sys.executable).with_name("python")
+    return "python" if shutil.which("python") == str(beside) else _shown(Path(sys.executable))
 
 
 def _shown(path: Path) -> str:

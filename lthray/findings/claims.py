@@ -221,13 +221,15 @@ class Verdict:
     def grades(self, trials: Iterable[TrialRecord]) -> dict[str, str]:
         """Return by id of a trial the grade of its recipe, which is one for all its seeds; of the
         tickets alone that are judged here."""
-        found = {}
-        for trial in trials:
-            is_here = trial.rounds and panel_of(trial) == self.evidence.panel
-            is_judged = is_here and setting(trial) == self.evidence.setting
-            if trial.point.is_ticket and is_judged and recipe_of(trial) in self.recipes:
-                found[trial.id] = self.grade(recipe_of(trial))
-        return found
+        here = self.evidence.panel, self.evidence.setting
+        recipes = {
+            trial.id: recipe_of(trial)
+            for trial in trials
+            if trial.rounds and trial.point.is_ticket and (panel_of(trial), setting(trial)) == here
+        }
+        return {
+            name: self.grade(recipe) for name, recipe in recipes.items() if recipe in self.recipes
+        }
 
     def in_samples(self, recipe: str, density: float) -> bool | None:
         """Return whether samples match the dense network's and are better than the controls', under

@@ -69,9 +69,11 @@ class Lines:
     def marks(self) -> list[float]:
         """The x of doublings that are labelled, rising: each at least twice the one before."""
         marks: list[float] = []
+        last = 0.0
         for x in sorted({x for line in self.lines for x in line.x}):
-            if not marks or x >= 2 * marks[-1]:
+            if x >= 2 * last:
                 marks.append(x)
+                last = x
         return marks
 
 

@@ -7,6 +7,7 @@ from lthray.findings.drawing import DPI, SIZE, painted
 from lthray.findings.figures import Drawn, Figure, Heat, Intervals, Lines
 
 CYCLE = 10  # lines after which matplotlib's colours begin again
+DASHES = ("-", "--")  # of the first lines, and of those whose colours begin anew
 ROW, MARGINS, LEAST = 0.24, 0.9, 1.6  # inches of a row of intervals, around all, and at least
 
 
@@ -39,15 +40,15 @@ def drawn(figure: Figure) -> Mapping[str, bytes]:
 
 def _draw_lines(axes: Any, figure: Lines) -> None:
     style: dict[str, Any] = {"marker": "o", "markersize": 3}
+    band: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
     if figure.steps:
         style = {"drawstyle": "steps-post"}
+        band["step"] = "post"
     for i, line in enumerate(figure.lines):
-        dash = "-" if i < CYCLE else "--"
+        dash = DASHES[i // CYCLE % len(DASHES)]
         (drawn,) = axes.plot(line.x, line.y, label=line.name, linestyle=dash, **style)
         if line.low:
-            band = {"color": drawn.get_color(), "alpha": 0.15, "linewidth": 0}
-            band["step"] = "post" if figure.steps else None
-            axes.fill_between(line.x, line.low, line.high, **band)
+            axes.fill_between(line.x, line.low, line.high, color=drawn.get_color(), **band)
     if figure.level is not None:
         axes.axhline(figure.level, color="black", linewidth=0.8, linestyle=":")
     if figure.ladder:

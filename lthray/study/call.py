@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lthray.config.fields import ConfigError, defaults, from_flat, meant, words
-from lthray.config.options import Options, Root, split
+from lthray.config.options import Options, Root, option_of, split
 from lthray.config.presets import SIZES, smaller, words_of
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
@@ -237,8 +237,7 @@ def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
 def flagged(fault: str) -> str:
     """Return a fault of a field as a fault of its option: `max_concurrent = 0` with dashes."""
     word, equals, rest = fault.partition(" = ")
-    option = word if "." in word else word.replace("_", "-")
-    return f"--{option}{equals}{rest}"
+    return f"{option_of(word)}{equals}{rest}"
 
 
 def _base(study: Study, options: Options) -> dict[str, Any]:

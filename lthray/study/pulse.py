@@ -44,9 +44,9 @@ class Pulse:
     def __str__(self) -> str:
         place = f"rung {self.round}" if self.round else "dense"
         doing = f"step {self.step} of {self.of}" if self.trains else "measuring"
-        loss = f", loss {self.loss:.4f}" if self.loss is not None else ""
-        excess = f", excess {self.excess:+.1%}" if self.excess is not None else ""
-        return f"{place}, {doing}{loss}{excess}" if self.of else "begins"
+        told = (("loss", self.loss, ".4f"), ("excess", self.excess, "+.1%"))
+        numbers = [f", {name} {number:{form}}" for name, number, form in told if number is not None]
+        return f"{place}, {doing}{''.join(numbers)}" if self.of else "begins"
 
 
 class Heart:

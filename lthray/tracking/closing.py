@@ -28,14 +28,20 @@ def lines(chosen: Options, ending: Ending, left: int, command: str) -> Iterator[
     if ending.behind:
         later = pasteable(shlex.join(["lthray", "record", "--out", chosen.out]))
         yield f"MLflow is behind ({ending.behind}); later:  {later}"
-    if ending.experiment and chosen.tracking_uri.startswith(addresses.SERVERS):
-        yield f"look:  {views.link(addresses.page_of(chosen.uri), ending.experiment)}"
-    elif ending.experiment:
-        words = ["lthray", "ui", "--out", chosen.out]
-        if chosen.tracking_uri:
-            words += ["--tracking-uri", addresses.redacted(chosen.tracking_uri)]
-        yield f"look:  {pasteable(shlex.join(words))}"
+    if ending.experiment:
+        yield f"look:  {_look(chosen, ending.experiment)}"
     yield from ending.beside
     if ending.interrupted or left:
         state = "interrupted" if ending.interrupted else "unfinished"
         yield f"{state}; to go on, the same command:  {pasteable(command)}"
+
+
+def _look(chosen: Options, experiment: str) -> str:
+    """Return how to look at an experiment: the address at a server, or the command that starts
+    one."""
+    if chosen.tracking_uri.startswith(addresses.SERVERS):
+        return views.link(addresses.page_of(chosen.uri), experiment)
+    words = ["lthray", "ui", "--out", chosen.out]
+    if chosen.tracking_uri:
+        words += ["--tracking-uri", addresses.redacted(chosen.tracking_uri)]
+    return pasteable(shlex.join(words))

@@ -61,15 +61,14 @@ class Journal:
             self.studies[name] = self._opened(name, about, search)
         wanted = described(trial, search)
         known = self.studies[name].get_trials(deepcopy=False)
-        there = next((each for each in known if each.user_attrs.get(TRIAL) == trial.id), None)
+        there = {each.user_attrs.get(TRIAL): each for each in known}.get(trial.id)
         if there is None:
             self.studies[name].add_trial(wanted)
+        elif _grows(there, wanted):
+            self._grow(there, wanted)
         elif _facts(there) != _facts(wanted):
-            if _grows(there, wanted):
-                self._grow(there, wanted)
-            else:
-                again = [wanted if each is there else each for each in known]
-                self.studies[name] = self._again(name, about, search, again)
+            again = [wanted if each is there else each for each in known]
+            self.studies[name] = self._again(name, about, search, again)
 
     def _opened(self, name: str, about: Mapping[str, Any], search: Searched) -> "Study":
         """Return the study of a search, made if it is new."""
@@ -167,7 +166,7 @@ def described(trial: TrialRecord, search: Searched) -> "FrozenTrial":
 
 def _state(past: Past) -> State:
     """Return what a trial is to Optuna, which takes no value that is no number."""
-    score = past.scores[-1] if past.scores else math.nan
+    score = (math.nan, *past.scores)[-1]
     if past.state == "complete" and math.isnan(score):
         return "pruned"
     return past.state
