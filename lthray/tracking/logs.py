@@ -111,7 +111,6 @@ def fill(store: Store, names: Sequence[str], out: str) -> Iterator[str]:
     """Write every call of a store into projections; yield a line on each of them."""
     ledgers = sorted(Ledger.all(store), key=lambda ledger: ledger.about["created"])
     for log in [Log(name, out) for name in dict.fromkeys(names)]:
-        for ledger in ledgers:
-            log.catch_up(store, ledger)
-        yield f"{len(log.written)} trials recorded in {log.place}"
+        number = sum(len(log.catch_up(store, ledger)) for ledger in ledgers)
+        yield f"{number} trials recorded in {log.place}"
         yield from log.lines()
