@@ -48,7 +48,9 @@ def _draw_lines(axes: Any, figure: Lines) -> None:
         dash = DASHES[i // CYCLE % len(DASHES)]
         (drawn,) = axes.plot(line.x, line.y, label=line.name, linestyle=dash, **style)
         if line.low:
-            axes.fill_between(line.x, line.low, line.high, color=drawn.get_color(), **band)
+            colour = drawn.get_color()
+            axes.fill_between(line.x, line.low, line.high, color=colour, **band)
+            axes.vlines(line.x, line.low, line.high, color=colour, alpha=0.4)  # a band needs two x
     if figure.level is not None:
         axes.axhline(figure.level, color="black", linewidth=0.8, linestyle=":")
     if figure.ladder:
