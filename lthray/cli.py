@@ -205,7 +205,8 @@ def _phase(
     trials, left = list(results.trials(store, ledger)), queue.again().left
     confirmed = () if left else recipes
     look = results.look(store, trials) if confirmed else 1
-    for shown in _account(call, trials, confirmed, look):
+    account = _account(call, trials, confirmed, look)
+    for shown in [tables.so_far(trials)] if ending.interrupted else account:
         watch.console.print(shown)
     settled = confirmed or not (left or call.space)
     said = found.keep(store, ledger, chosen.uri, _written) if settled else []

@@ -231,6 +231,7 @@ def test_what_does_not_come_is_asked_for_as_long_as_is_said_and_by_nobody_who_ha
     code, text = end(studies["stopped"])
     assert code == 75, text
     assert "interrupted; to go on, the same command" in text
+    assert "0 of 0 trials that were begun are done" in text
     assert trained(tmp_path) == []
     done = subprocess.run(
         [sys.executable, "-c", ASKED, live[0]],

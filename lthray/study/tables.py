@@ -41,6 +41,12 @@ def trial_table(trials: Sequence[TrialRecord]) -> Table:
     return table("trials, best first", head, rows, left=("recipe", "end"))
 
 
+def so_far(trials: Sequence[TrialRecord]) -> str:
+    """Return how many trials are done, for a study that was interrupted."""
+    done = sum(trial.end is not None for trial in trials)
+    return f"{done} of {len(trials)} trials that were begun are done; what is committed is kept"
+
+
 def _columns(trials: Sequence[TrialRecord]) -> dict[str, tuple[str, str]]:
     """Return head -> (name of the metric, format), for metrics of a last round of any trial."""
     names: set[str] = set()
