@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from lthray.config.shell import pasteable
 from lthray.core import metrics
 from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.findings.evidence import gather
@@ -87,7 +88,7 @@ def test_the_best_recipe_says_how_to_run_it_again():
     line, again = best_lines([trial(0, {}), trial(1)], 1, "my runs")
     assert line.startswith("best recipe: overall s0 (excess +0.00% ± 0.10% at density 0.5; matches")
     options = "--out 'my runs' --prune.ladder 0.5 --control none --origin 'my ticket'"
-    assert again == f"  again:  lthray trial {options}"
+    assert again == f"  again:  {pasteable(f'lthray trial {options}')}"
     older = {metrics.STEPS_OF_WEIGHTS.name: 9.0}
     assert best_lines([trial(0, older)], 1, "runs")[0].startswith("best with more steps than dense")
     assert best_lines([trial(0)], 1, "runs") == []
