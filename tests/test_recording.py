@@ -106,7 +106,7 @@ def test_one_experiment_a_study_and_one_top_level_run_a_trial(recorded, made):
     assert name == "list.digits"
     question, _, verdict = tags["mlflow.note.content"].partition("\n\n## Latest verdict\n\n")
     places = [views.place("ID", view) for view in (views.VIEW, views.RUNS)]
-    assert question == f"Another. [Charts]({places[0]}) [Runs]({places[1]})"
+    assert question == f"Another. · [Charts]({places[0]}) · [Runs]({places[1]})"
     assert "* overall late25% (2 seeds, fewer than 5)" in verdict
     assert "verdict at this training budget" in verdict
     assert len(runs) == 4
@@ -180,9 +180,12 @@ def test_pictures_are_where_the_image_grid_looks_for_them(recorded, made):
     assert len(finished) > 0
     for _, tags, _, files, _, _ in finished:
         pictures = sorted(name for name in files if name.startswith("images/"))
-        assert len(pictures) == 4  # a PNG and a small copy at rounds 0 and 2
+        assert len(pictures) == 6  # a PNG and a small copy at rounds 0 and 2, and of the last
         assert tags["mlflow.loggedImages"] == "true"
-        assert all("samples_ddim+step+" in name for name in pictures)
+        stems = [name.removeprefix("images/").partition("+timestamp")[0] for name in pictures]
+        places = ["samples_ddim+step+0", "samples_ddim+step+2", "samples_ddim_last+step+0"]
+        assert stems == sorted([*places, *places])
+        assert files[pictures[5]] == files[pictures[3]]  # the PNG of round 2
 
 
 def test_recording_twice_changes_nothing(recorded, made):
@@ -390,7 +393,9 @@ def test_the_views_have_charts_for_what_was_recorded_and_fit_a_tag(recorded, mad
     state = state_of(tags[f"mlflow.sharedViewState.{views.RUNS}"])
     shown = {c["type"]: c for c in drawn_in(state)}
     assert shown["PARALLEL"]["selectedParams"] == ["prune.criterion", "seed"]
-    assert shown["IMAGE"] | {"imageKeys": ["samples_ddim"], "step": 2} == shown["IMAGE"]
+    assert shown["IMAGE"] | {"imageKeys": ["samples_ddim_last"], "step": 0} == shown["IMAGE"]
+    gone = [c for c in state["compareRunCharts"] if c["type"] == "IMAGE" and c["deleted"]]
+    assert [c["imageKeys"] for c in gone] == [["samples_ddim"]]
 
 
 def test_seeds_are_one_curve_with_a_band_and_the_table_lists_every_run(recorded):
@@ -411,6 +416,8 @@ def test_seeds_are_one_curve_with_a_band_and_the_table_lists_every_run(recorded)
     [
         ([("a", 0), ("a", 1)], True, "attributes.start_time"),
         ([("a", 0), ("b", 0), ("c", 1)], False, "attributes.start_time"),
+        ([("a", 0), ("a", 1), ("b", 0)], True, "attributes.start_time"),
+        ([("a", 0), ("a", 1), ("b", 0), ("c", 0)], False, "attributes.start_time"),
         ([("a", seed) for seed in range(101)], True, "tags.`seed`"),
         ([(f"recipe {n}", 0) for n in range(101)], False, "attributes.start_time"),
         ([], False, "attributes.start_time"),
@@ -498,7 +505,7 @@ def test_charts_walk_what_was_recorded_whatever_the_sampler():
     scores = [chart["selectedMetrics"] for chart in charts if chart["type"] == "PARALLEL"]
     assert scores == [["loss/heldout"]]  # there is no rung yet
     assert [chart["imageKeys"] for chart in charts if chart["type"] == "IMAGE"] == [
-        ["samples_heun"]
+        ["samples_heun_last"]
     ]
     assert "tags.`seed`" in state["selectedColumns"]
 

@@ -1,6 +1,7 @@
 """Charts as the chart page of MLflow keeps them: lines over density, parallel recipes, pictures."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,8 +46,10 @@ class Shown:
 
     @property
     def repeats(self) -> bool:
-        """Whether there are two seeds or more of a curve, on average."""
-        return len(self.runs) >= 2 * len(self.curves) > 0
+        """Whether most runs share their curve with another seed."""
+        seeds = Counter(curve for curve, _ in self.runs)
+        alone = sum(number == 1 for number in seeds.values())
+        return 2 * alone < len(self.runs)
 
 
 @dataclass(frozen=True)
@@ -91,32 +94,34 @@ def pictures(shown: Shown, varied: Sequence[str]) -> list[Section]:
     if shown.last:
         title, score = ("excess at the last rung", metrics.EXCESS)
     recipes = [_parallel(list(varied), score)] if varied else []
-    grids = [_images(picture, shown.last) for picture in sorted(shown.pictures)]
+    grids = [_images(last_of(picture)) for picture in sorted(shown.pictures)]
     sections = [
         Section(f"Recipes, and the {title}", 440, recipes),
-        Section("Samples from one bank of noise", 520, grids),
+        Section("Samples of the last rung that was sampled, from one bank of noise", 520, grids),
     ]
     return [section for section in sections if section.charts]
 
 
 def left_out(shown: Shown, charts: Iterable[Chart], section: str) -> list[Chart]:
-    """Return a deleted chart, in a section, of each metric that no chart shows.
+    """Return a deleted chart, in a section, of each metric that no chart shows, and of the pictures
+    of single rounds.
 
     MLflow makes a chart of its own for every metric that has none, also for what never changes.
     """
     charted = {chart.get("metricKey") for chart in charts}
     names = {*shown.metrics, *(metric.name for metric in UNMEASURED)} - charted
-    return [
-        {
-            "uuid": _id("deleted", name),
-            "type": "LINE",
-            "metricKey": name,
-            "metricSectionId": section,
-            "deleted": True,
-            "isGenerated": True,
-        }
-        for name in sorted(names)
-    ]
+    gone: list[Chart] = [{"type": "LINE", "metricKey": name} for name in sorted(names)]
+    gone += [{"type": "IMAGE", "imageKeys": [name]} for name in sorted(shown.pictures)]
+    place = {"metricSectionId": section, "deleted": True, "isGenerated": True}
+    return [{"uuid": _id("deleted", str(chart)), **chart, **place} for chart in gone]
+
+
+def last_of(picture: str) -> str:
+    """Return the name under which the last picture of a run is kept, whatever its round.
+
+    MLflow shows one round of all runs at a time, and an empty box for each run that has none there.
+    """
+    return f"{picture}_last"
 
 
 def _id(*words: str) -> str:
@@ -188,8 +193,8 @@ def _parallel(varied: list[str], score: Metric) -> Chart:
     )
 
 
-def _images(picture: str, last: int) -> Chart:
-    return _chart("IMAGE", picture, picture, imageKeys=[picture], step=last, showRunParams=False)
+def _images(picture: str) -> Chart:
+    return _chart("IMAGE", picture, picture, imageKeys=[picture], step=0, showRunParams=False)
 
 
 COSTS = (metrics.STEPS_OF_WEIGHTS, metrics.MACS_MASKED, metrics.TRAIN_SECONDS)

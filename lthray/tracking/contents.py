@@ -14,7 +14,7 @@ from lthray.core.record import Round, TrialRecord
 from lthray.findings.evidence import TICKET as UNCONTROLLED
 from lthray.findings.evidence import arm_of
 from lthray.findings.rounds import margin_of
-from lthray.tracking.charts import CURVE
+from lthray.tracking.charts import CURVE, last_of
 from lthray.tracking.notes import NOTE
 
 TRIAL = "lthray.trial"  # tag by which the run of a trial is found: the trial's id
@@ -117,16 +117,29 @@ def files_of(trial: str, r: Round) -> dict[str, Any]:
             files[f"{place}/ticket.safetensors"] = data
         else:
             files[f"{place}/{name}.png"] = data
-            files |= _grid_files(trial, name, r, data)
+            files |= _grid_files(f"{trial}/{name}", name, r.index, r.created, data)
     return files
 
 
-def _grid_files(trial: str, name: str, r: Round, png: bytes) -> Iterator[tuple[str, bytes]]:
+def closing_files(trial: TrialRecord, traceback: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return path -> content of the files that say how a trial stands: its record, the files that a
+    failure left, and where it has ended the last of its pictures."""
+    files: dict[str, Any] = {"trial.json": trial.to_json(), **traceback}
+    last = {name: r for r in trial.rounds for name in pictures_of(r)} if trial.end else {}
+    for picture, r in last.items():
+        name = last_of(picture)
+        files |= _grid_files(f"{trial.id}/{name}", name, 0, r.created, r.files[picture])
+    return files
+
+
+def _grid_files(
+    key: str, name: str, step: int, at: float, png: bytes
+) -> Iterator[tuple[str, bytes]]:
     """Yield the two files under which MLflow's image grid finds a picture; names never change."""
     from PIL import Image
 
-    key = uuid.uuid5(uuid.NAMESPACE_URL, f"{trial}/{name}/{r.index}")
-    stem = f"images/{name}+step+{r.index}+timestamp+{milliseconds(r.created)}+{key}"
+    unique = uuid.uuid5(uuid.NAMESPACE_URL, f"{key}/{step}")
+    stem = f"images/{name}+step+{step}+timestamp+{milliseconds(at)}+{unique}"
     small = io.BytesIO()
     Image.open(io.BytesIO(png)).save(small, "WEBP")
     yield f"{stem}.png", png

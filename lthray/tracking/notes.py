@@ -9,7 +9,7 @@ NOTE = "mlflow.note.content"  # tag of an experiment, or of a run, that MLflow s
 VERDICT = "## Latest verdict"
 MADE = "Made by"
 WHOLE = "## The study"
-LINKS = re.compile(r" \[[^\]]*\]\(#/experiments/[^)]*\)")
+LINKS = re.compile(r" · \[[^\]]*\]\(#/experiments/[^)]*\)")
 LONGEST = 18_000  # characters; MLflow takes 20,000 in a tag
 
 
@@ -41,7 +41,7 @@ class Note:
         """
         first, _, more = self.question.partition("\n\n")
         linked = [f"[{words}]({target})" for words, target in links]
-        parts = [" ".join([first, *linked])]
+        parts = [" · ".join([first, *linked])]
         if self.told:
             parts += [VERDICT, "\n".join(self._lines())]
         if self.told and self.command:

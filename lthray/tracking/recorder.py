@@ -23,6 +23,7 @@ from lthray.tracking.charts import Shown
 from lthray.tracking.client import client
 from lthray.tracking.contents import (
     TRIAL,
+    closing_files,
     closing_tags,
     curve_of,
     described,
@@ -154,7 +155,7 @@ class Recorder:
             known_rounds = int(recorded.split()[0])
             for r in trial.rounds[known_rounds:]:
                 self._round(run_id, trial.id, r)
-            self._files(run_id, {"trial.json": trial.to_json(), **(traceback or {})})
+            self._files(run_id, closing_files(trial, traceback or {}))
             self._draw(run_id, trial)
             self._finish(run_id, trial, state)
         elif repair:
@@ -171,7 +172,7 @@ class Recorder:
         """Send again what is gone from a run that was recorded whole: files, and tags."""
         from mlflow.entities import RunTag
 
-        wanted: dict[str, Any] = {"trial.json": trial.to_json(), **traceback}
+        wanted = closing_files(trial, traceback)
         for r in trial.rounds:
             wanted |= files_of(trial.id, r)
         there = dict(self._there(run_id, ""))
