@@ -14,8 +14,9 @@ import pytest
 
 from lthray.__main__ import main
 from lthray.config import options
-from lthray.tracking import ui
+from lthray.tracking import ui, views
 
+from . import screenshots
 from .conftest import TINY
 
 VIEW = re.compile(r"http://127.0.0.1:(\d+)/#/experiments/(\d+)/runs\?.*=lthray-tickets")
@@ -90,3 +91,36 @@ def test_a_server_is_only_opened(monkeypatch):
     assert ui.show("https://me:secret@host/base", "", 0, said.append) == 0
     assert said == opened
     assert said[0].startswith("https://host/base/#/experiments/7/runs?")
+
+
+# the pictures of the README and the docs
+
+
+def test_pictures_need_a_browser_and_say_so_in_one_line(out, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(screenshots.shutil, "which", lambda name: None)
+    assert screenshots.main([str(out), str(tmp_path / "pictures")]) == options.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.startswith("no browser: one of chromium, ")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "pictures").exists()
+    assert screenshots.main([]) == options.BAD_INPUT
+    assert "usage: python -m tests.screenshots RUNS FOLDER" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_root_is_said_by_the_command_that_serves_it(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(screenshots.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert screenshots.main([str(tmp_path / "none"), str(tmp_path)]) == options.BAD_INPUT
+    err = capsys.readouterr().err
+    assert "nothing was recorded there" in err
+    assert err.count("\n") == 1
+
+
+def test_there_is_a_picture_of_each_view_and_of_a_report_that_is_there(tmp_path):
+    link = "http://mlflow.example:5000/#/experiments/7/runs?compareRunsMode=CHART"
+    report = tmp_path / "report.html"
+    runs = views.link("http://mlflow.example:5000", "7", views.RUNS)
+    assert dict(screenshots.pages(link, report)) == {"mlflow": link, "runs": runs}
+    report.write_text("")
+    assert dict(screenshots.pages(link, report))["report"] == report.as_uri()
