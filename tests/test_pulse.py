@@ -3,6 +3,7 @@ log."""
 
 import io
 import os
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -135,6 +136,15 @@ def test_the_log_of_a_smoke_run_has_a_line_every_ten_seconds(store, monkeypatch)
         now[0] += 11.0
         watch.update()
     assert len(text.getvalue().splitlines()) == 7
+
+
+def test_a_log_is_no_terminal_whatever_the_environment_says_of_colours(monkeypatch, capsys):
+    """A cell with !python, and many a service that runs tests, force colours."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert not terminal.console().is_terminal
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert terminal.console().is_terminal
 
 
 def test_a_terminal_has_a_line_for_each_that_is_at_work(store):

@@ -45,7 +45,7 @@ def console() -> Console:
         markup=False,  # [x] and :x: are parts of names here
         emoji=False,
         soft_wrap=not (is_terminal or in_notebook),
-        force_terminal=False if in_notebook else None,  # a kernel says that it has colours
+        force_terminal=is_terminal,  # FORCE_COLOR, which a kernel sets, makes no terminal of a log
         force_jupyter=False,  # or text would go round stdout, and round what hides secrets there
     )
     if not made.width:  # a terminal that does not know, such as of COLUMNS=0, would show nothing
