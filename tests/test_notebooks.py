@@ -101,8 +101,9 @@ def test_a_study_tells_each_ticket_in_lines_and_little_else(executed):
     assert kinds_of(study) == set()
     lines = "".join(output.text for output in study.outputs).splitlines()
     told = [line for line in lines if re.match(r"[\d:]{8}  trial \d+ .*: round", line)]
+    pulses = [line for line in lines if " steps, " in line]  # on a busy machine; two lines each
     assert len(told) > 4
-    assert 30 < len(lines) < 90
+    assert 30 < len(lines) < 80 + 2 * len(pulses)
     assert max(map(len, lines[:-1])) <= 120
 
 
@@ -117,8 +118,8 @@ def test_a_study_that_is_stopped_goes_on_when_its_cell_is_run_again(executed):
     assert VERDICT.search(said) is None
     assert "trial 0 overall late5% s0: round 1/2" in said
     assert "trial 0 overall late5% s0: round 2/2" in cells["study"]
-    assert "0 training steps served" in cells["again"] or "the same numbers: True" in cells["again"]
-    assert not re.search(r"\d\d:\d\d:\d\d trial", cells["again"])  # nothing was left to do
+    assert "the same numbers: True" in cells["again"]
+    assert not re.search(r"[\d:]{8} trial", cells["again"])  # nothing was left to do
 
 
 CELL = """
@@ -186,5 +187,5 @@ def test_its_sentences_are_short(name):
     texts = ["".join(cell["source"]) for cell in saved["cells"] if cell["cell_type"] == "markdown"]
     assert len(texts) > 4
     for text in texts:
-        for sentence in re.split(r"(?<=[.!?:])\s+", text):
+        for sentence in re.split(r"(?<=[.!?:])\s+|\n\n", text):
             assert len(sentence.split()) <= 35, sentence
