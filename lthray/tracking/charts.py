@@ -82,7 +82,7 @@ def curves(shown: Shown) -> list[Section]:
         Section("Held-out loss: mean, on training images, by timestep", 320, losses, columns=3),
         Section("Cost", 320, costs, columns=3),
     ]
-    return [section for section in sections if section.charts]
+    return _filled(sections)
 
 
 def pictures(shown: Shown, varied: Sequence[str]) -> list[Section]:
@@ -93,13 +93,13 @@ def pictures(shown: Shown, varied: Sequence[str]) -> list[Section]:
     title, score = ("held-out loss", metrics.HELDOUT)
     if shown.last:
         title, score = ("excess at the last rung", metrics.EXCESS)
-    recipes = [_parallel(list(varied), score)] if varied else []
+    recipes = [_parallel(list(varied), score)] * bool(varied)
     grids = [_images(last_of(picture)) for picture in sorted(shown.pictures)]
     sections = [
         Section(f"Recipes, and the {title}", 440, recipes),
         Section("Samples of the last rung that was sampled, from one bank of noise", 520, grids),
     ]
-    return [section for section in sections if section.charts]
+    return _filled(sections)
 
 
 def left_out(shown: Shown, charts: Iterable[Chart], section: str) -> list[Chart]:
@@ -124,6 +124,10 @@ def last_of(picture: str) -> str:
     return f"{picture}_last"
 
 
+def _filled(sections: Iterable[Section]) -> list[Section]:
+    return [section for section in sections if section.charts]
+
+
 def _id(*words: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join(words)).hex
 
@@ -144,8 +148,7 @@ def _lines(names: Sequence[str], *families: Metric) -> list[Chart]:
     """Return a line chart for each of the recorded `names` that belongs to one of the families."""
     charts = []
     for family in families:
-        members = [name for name in names if metrics.find(name) is family]
-        charts += [_line(name, family) for name in members]
+        charts += [_line(name, family) for name in names if metrics.find(name) is family]
     return charts
 
 
