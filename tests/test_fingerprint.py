@@ -125,7 +125,7 @@ def test_rounds_that_come_from_another_machine_say_so_and_so_does_every_verdict(
         (dense, ticket),
     )
     assert "Measured on unlike machines" in verdict(record)
-    told = [line for line in wording.told([record], 1) if "unlike machines" in line]
+    told = [line for line in wording.told([record], 1)[0] if "unlike machines" in line]
     assert len(told) == 1
     assert "cuda NVIDIA A100" in told[0]
     assert here in told[0]
@@ -139,7 +139,7 @@ def test_rounds_of_one_machine_say_nothing(store):
         "0-0000", point(trajectory(config), {}, "list"), Outcome("done"), tuple(found)
     )
     assert "unlike" not in verdict(record)
-    assert "unlike" not in "".join(wording.told([record], 1))
+    assert "unlike" not in "".join(wording.told([record], 1)[0])
 
 
 def test_a_run_that_goes_on_elsewhere_says_so(store, monkeypatch):

@@ -679,8 +679,22 @@ def test_a_second_look_is_judged_at_what_is_left_of_the_level_and_says_so():
             f"All 10 claims of this page are one family (Holm, level {level}, look {look} at these "
             "seeds)."
         )
-        told = wording.told(found, look)
+        told, _ = wording.told(found, look)
         assert told == wording.sentences(verdict)
+
+
+@pytest.mark.parametrize(
+    ("look", "grade"),
+    [
+        (1, "matches own at 0.1; controls: both"),
+        (40, "matches none at 0.1; controls: nothing"),  # nothing is left of the level
+    ],
+)
+def test_every_seed_of_a_ticket_has_the_grade_of_its_recipe_and_controls_have_none(look, grade):
+    found = study(GOOD, BAD, BAD)
+    _, grades = wording.told(found, look)
+    assert grades == {trial.id: grade for trial in found if trial.point.is_ticket and trial.rounds}
+    assert 0 < len(grades) < len(found)
 
 
 def called(call: str, seeds, phase: str = "list", **words) -> list[TrialRecord]:
