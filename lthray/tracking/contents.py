@@ -82,7 +82,8 @@ def drawn(trial: TrialRecord, r: Round) -> dict[str, float]:
     the density that the ladder asks for, which is one for all seeds and arms. They have no line at
     a number either, so the margin is recorded with every rung of a ticket.
     """
-    numbers = {metrics.HALVINGS.name: round(-math.log2(r.density), 4) + 0.0}
+    density = r.density or r.metrics[metrics.PRUNABLE.name]  # of a given ticket none is asked
+    numbers = {metrics.HALVINGS.name: round(-math.log2(density), 4) + 0.0}
     if trial.point.is_ticket and len(trial.rounds) > 1:
         numbers[metrics.MARGIN.name] = margin_of(trial.rounds[-1])
     return numbers
