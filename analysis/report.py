@@ -1,9 +1,9 @@
 """What did a study find, on one page that can be sent around: the answer, the evidence for it, what
 it does not show, every analysis that applies, methods for a paper, the runs.
 
-    python analysis/report.py  every study below --out that can be told
+    python analysis/report.py                every study below --out that can be told
+    python analysis/report.py --interactive  figures that one can point at (5 MB)
     python analysis/report.py --experiment layerwise_search.digits
-    python analysis/report.py --interactive                figures that one can point at (5 MB)
 
 Writes <out>/reports/<experiment>/report.html, which needs neither a network, a script nor a file
 beside it; report.bib, the papers that its methods cite; and a folder `report` with its tables as

@@ -21,9 +21,8 @@ from pathlib import Path
 from sklearn.datasets import load_digits
 
 from .published import ROOT
+from .screenshots import taken_of
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WAIT_FOR_PAGE = 25_000  # virtual milliseconds in which a page of MLflow draws its charts
 STUDY = "layerwise_search.digits.smoke"
 SAMPLE = """\
 import sys
@@ -87,15 +86,9 @@ class Newcomer:
 
     def opens(self, address: str, name: str, height: int = 1000) -> None:
         """Take a picture of a page as a browser shows it."""
-        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-        if not browser:
-            raise SystemExit(f"no browser is installed; one of {', '.join(BROWSERS)} is needed")
         picture = self.place / "seen" / f"{name}.png"
         picture.parent.mkdir(exist_ok=True)
-        words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        words += [f"--window-size=1500,{height}", f"--virtual-time-budget={WAIT_FOR_PAGE}"]
-        words += [f"--user-data-dir={self.place / 'browser'}", f"--screenshot={picture}", address]
-        subprocess.run([browser, *words], check=True, capture_output=True, timeout=300)
+        picture.write_bytes(taken_of(address, (1500, height)))
         if picture.stat().st_size < 20_000:
             raise SystemExit(f"{picture}: nearly nothing is on it")
         self.seen.append(picture.name)

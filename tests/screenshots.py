@@ -63,25 +63,30 @@ def served(root: Path, study: str) -> Iterator[tuple[str, str]]:
             running.send_signal(signal.SIGINT)
 
 
-def picture(page: str) -> bytes:
-    """Return a page as a PNG of few colours, as a browser with a new profile shows it."""
+def taken_of(page: str, size: tuple[int, int] = SIZE) -> bytes:
+    """Return a page as a PNG of a size in pixels, as a browser with a new profile shows it."""
     with tempfile.TemporaryDirectory(prefix="lthray-") as folder:
         taken = Path(folder) / "taken.png"
         command = [
             *(browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
             *(f"--user-data-dir={folder}/profile", f"--screenshot={taken}"),
-            *(f"--window-size={SIZE[0]},{SIZE[1]}", f"--virtual-time-budget={PATIENCE}"),
+            *(f"--window-size={size[0]},{size[1]}", f"--virtual-time-budget={PATIENCE}"),
             *(f"--host-resolver-rules=MAP {HOST} 127.0.0.1", page),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         if not taken.exists():
             *_, last = ["nothing", *done.stderr.splitlines()]
             raise Refused(f"{page}: the browser took no picture; its last line: {last}")
-        with Image.open(taken) as image:
-            small = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-        data = io.BytesIO()
-        small.save(data, "PNG", optimize=True)
-        return data.getvalue()
+        return taken.read_bytes()
+
+
+def picture(page: str) -> bytes:
+    """Return a page as a PNG of few colours."""
+    with Image.open(io.BytesIO(taken_of(page))) as image:
+        small = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    data = io.BytesIO()
+    small.save(data, "PNG", optimize=True)
+    return data.getvalue()
 
 
 def pages(link: str, report: Path) -> Iterator[tuple[str, str]]:

@@ -191,9 +191,10 @@ def absent(made: int, whole: int) -> Iterator[str]:
 def drawn(verdicts: Sequence[Verdict], whole: Sequence[Claimed]) -> Intervals:
     """Return the figure of one kind of claim."""
     accurate = verdicts[0].evidence.accurate
+    several = len(set(map(attrgetter("kind"), places(verdicts)))) > 1
     rows = []
     for ticket, claim in whole[:MOST]:
-        rows.append(row(claim, label(verdicts, ticket), accurate))
+        rows.append(row(claim, label(verdicts, ticket, several), accurate))
     border = amount(whole[0].claim.statement.margin, accurate)
     return Intervals(UNITS[accurate], rows, border)
 
@@ -216,12 +217,12 @@ def amount(value: float, accurate: bool) -> float:
     return 100 * (value if accurate else math.expm1(min(value, LARGEST)))
 
 
-def label(verdicts: Sequence[Verdict], ticket: Ticket) -> str:
-    """Return what tells a ticket from the others of a page."""
+def label(verdicts: Sequence[Verdict], ticket: Ticket, several: bool) -> str:
+    """Return what tells a ticket from the others of a page, which has `several` recipes or not."""
     settings = list(map(attrgetter("evidence"), verdicts))
     evidence = ticket.verdict.evidence
     parts = [evidence.recipes[ticket.recipe][ticket.density].recipe]
-    parts *= len(set(map(attrgetter("kind"), places(verdicts)))) > 1
+    parts *= several
     parts += [f"{evidence.steps} steps"] * (len(set(map(attrgetter("steps"), settings))) > 1)
     widths = {str(each.words.get(WIDTH)) for each in settings}
     channels = " ".join(map(str, evidence.words.get(WIDTH, Model().channels)))

@@ -40,8 +40,8 @@ WIDTHS = {
 def place(experiment: str, view: str = VIEW) -> str:
     """Return where a view of an experiment (its id) lies on a server, from # on.
 
-    The page is named as one of model training: without that word MLflow opens the pages for
-    language models, whatever is recorded.
+    The page is named as one of model training: without that word MLflow opens its GenAI pages,
+    whatever is recorded.
     """
     mode = "CHART" if view == VIEW else "TABLE"
     words = f"compareRunsMode={mode}&workflowType=machine_learning&viewStateShareKey={view}"
