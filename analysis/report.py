@@ -163,7 +163,7 @@ def report(recorded: Recorded, wanted: Reported, pages: Sequence[Analysis]) -> R
     opened = Front(about, facts, said, verdicts, [text for _, text in banners])
     setting = Chapter("setting", "Setting", sections=[described(recorded.trials)])
     before = [setting, *evidence(trials, told), bounds(recorded, settings, told)]
-    after = [methods_of(recorded, told), *own_words(page_text), runs(recorded)]
+    after = [methods_of(recorded, told), *own_words(page_text), runs(recorded, wanted)]
     after.append(again(recorded, wanted))
     return Report(opened, [*before, *chapters, *after])
 
@@ -300,20 +300,20 @@ def samples(recorded: Recorded, trials: Sequence[TrialRecord]) -> Iterator[Secti
             return
 
 
-def runs(recorded: Recorded) -> Chapter:
+def runs(recorded: Recorded, wanted: Reported) -> Chapter:
     """Return every trial, with the address of its run where MLflow is a server."""
     text = [
         "Density, and excess over the own dense network (of a classifier: accuracy that is lost), "
         "at the last round."
     ]
-    links, place = {}, redacted(recorded.uri)
+    links = {}
     if recorded.uri.startswith("http"):
-        server = place.replace("//***@", "//").rstrip("/")
+        server = redacted(recorded.uri).replace("//***@", "//").rstrip("/")
         base = f"{server}/#/experiments/{recorded.experiment.experiment_id}/runs"
         links = {trial.run: f"{base}/{trial.run}" for trial in recorded.trials}
     else:
-        command = f"    mlflow ui --backend-store-uri {shlex.quote(place)}"
-        text += ["The runs are in MLflow:", command]
+        opened = with_place(["lthray", "ui", recorded.name], wanted)
+        text += ["The runs are in MLflow:", f"    {opened}"]
     rows = [RUNS_HEAD, *map(row, recorded.trials)]
     return Chapter("runs", "Runs", sections=[Section("all", "", text, rows)], links=links)
 
@@ -338,7 +338,7 @@ def again(recorded: Recorded, wanted: Reported) -> Chapter:
         for tag in ("mlflow.source.name", "lthray", "commit")
     )
     text = ["The study:", *(f"    {redacted(line)}" for line in commands)]
-    text += ["This page:", f"    {redacted(command(recorded, wanted))}"]
+    text += ["This page:", f"    {command(recorded, wanted)}"]
     rows = [["what", "value"], ["lthray", ", ".join(versions)], ["commit", ", ".join(commits)]]
     rows += [["made with", line] for line in makers(trials)]
     data = sorted({tuple(trial.point.data) for trial in trials})
@@ -352,12 +352,18 @@ def again(recorded: Recorded, wanted: Reported) -> Chapter:
 
 def command(recorded: Recorded, wanted: Reported) -> str:
     """Return the command that writes the page of this study."""
-    argv = ["python", "analysis/report.py", "--out", wanted.out, "--experiment", recorded.name]
-    if wanted.tracking_uri:
-        argv += ["--tracking-uri", wanted.tracking_uri]
+    words = ["python", "analysis/report.py", "--experiment", recorded.name]
     if wanted.call:
-        argv += ["--call", wanted.call]
-    return shlex.join(argv)
+        words += ["--call", wanted.call]
+    return with_place(words, wanted)
+
+
+def with_place(words: Sequence[str], wanted: Reported) -> str:
+    """Return a command of these words that reads where this page has read."""
+    place = ["--out", wanted.out]
+    if wanted.tracking_uri:
+        place += ["--tracking-uri", wanted.tracking_uri]
+    return redacted(shlex.join([*words, *place]))
 
 
 def makers(trials: Sequence[TrialRecord]) -> list[str]:

@@ -48,7 +48,7 @@ def run_trial(words: Mapping[str, Any] | None = None, *, out: str = "runs") -> "
 
     argv = argv_of({**(words or {}), "out": out})
     _check(main(["trial", *argv]), "the trial")
-    config, chosen = configured(argv, "", "")
+    config, chosen = configured(argv, "", "", more=("log",))
     return replace(of_config(store_of(chosen), config), runs=run_trial)
 
 
@@ -67,7 +67,7 @@ def run_study(page: "Study", *argv: str) -> "pandas.DataFrame":
     _check(study(page, words), f"study {page.name}")
     call = resolve(page, words)
     chosen = call.options
-    about = about_of(page.name, page.about, chosen=chosen, config=call.config, argv=words)
+    about = about_of(page.name, page.about, chosen=chosen, config=call.config, command="")
     return results(experiment_name(about), out=chosen.out, tracking_uri=chosen.tracking_uri)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -117,16 +116,18 @@ def _run_page(kind: str, name: str, argv: Sequence[str]) -> int:
 
 def trial(argv: Sequence[str]) -> int:
     """Run one trial in this process, without Ray: for a look, or a debugger."""
-    config, chosen = configured(argv, "lthray trial", about_text(trial))
+    config, chosen = configured(argv, "lthray trial", about_text(trial), more=("log",))
     from lthray.findings.wording import told
     from lthray.study import terminal
     from lthray.study.single import progress_line, work_alone
-    from lthray.tracking import write
+    from lthray.tracking import logs, write
     from lthray.trial.points import point
     from lthray.trial.recipe import trajectory
     from lthray.trial.run import run
 
-    store, ledger = _begin(config, chosen, argv)
+    logs.check(chosen.log, "a trial", is_search=False)
+    command = f"lthray trial {shell.joined(argv)}"
+    store, ledger = _begin(config, chosen, command)
     given_out = ledger.begin(0, point(trajectory(config), {}, "single"))
     out = terminal.console()
     try:
@@ -138,11 +139,12 @@ def trial(argv: Sequence[str]) -> int:
         )
         code = work_alone(rounds, ledger, given_out, out.print)
     except KeyboardInterrupt:
-        command = shell.pasteable(f"lthray trial {shlex.join(argv)}")
-        again = f"interrupted; to go on, the same command:  {command}"
+        again = f"interrupted; to go on, the same command:  {shell.pasteable(command)}"
         out.print(again, soft_wrap=True)
         return options.INTERRUPTED
     write.replay(store, chosen.uri, chosen.artifacts, only=ledger, sentences=told)
+    for line in logs.fill(store, [ledger], chosen.log, chosen.out):
+        say(line)
     return code
 
 
@@ -150,11 +152,12 @@ def record(argv: Sequence[str]) -> int:
     """Fill an MLflow from the store: everything that is recorded there, as often as you like."""
     chosen = _asked_to_fill(argv)
     from lthray.findings.wording import told
+    from lthray.study.ledger import Ledger
     from lthray.tracking import logs, write
 
     store = existing(chosen)
     number = write.replay(store, chosen.uri, chosen.artifacts, sentences=told)
-    beside = logs.fill(store, chosen.log, chosen.out)
+    beside = logs.fill(store, Ledger.all(store), chosen.log, chosen.out)
     return say("\n".join([f"{number} trials recorded in {chosen.uri}", *beside]))
 
 
@@ -241,10 +244,9 @@ def ui(argv: Sequence[str]) -> int:
     return show(chosen.uri, name, chosen.port, say)
 
 
-def _begin(
-    config: TrialConfig, chosen: options.Options, argv: Sequence[str]
-) -> "tuple[Store, Ledger]":
-    """Check a config before anything is written; return the store and the call of the trial."""
+def _begin(config: TrialConfig, chosen: options.Options, command: str) -> "tuple[Store, Ledger]":
+    """Check a config before anything is written; return the store and the call of the trial, which
+    `command` has asked for."""
     import torch
 
     from lthray.study.ledger import Ledger
@@ -262,7 +264,7 @@ def _begin(
     digests = given_digests(config)
     if digests:
         plan["given"] = digests
-    about = about_of("trial", about_text(trial), chosen=chosen, config=config, argv=argv)
+    about = about_of("trial", about_text(trial), chosen=chosen, config=config, command=command)
     store = store_of(chosen)
     ledger = Ledger.freeze(store, plan, about)
     for line in ledger.changed_inputs():

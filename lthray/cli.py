@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from lthray.command import (
     about_of,
     asked,
-    command_line,
     config_groups,
     configured,
     guarded,
@@ -27,6 +26,7 @@ from lthray.command import (
 from lthray.config import options
 from lthray.config.fields import words
 from lthray.config.help_page import asks_for_help, help_text
+from lthray.config.shell import command_line
 from lthray.study.call import OURS, Call, preview, resolve
 from lthray.study.page import Study
 
@@ -190,7 +190,7 @@ def _phase(
         page.about,
         chosen=chosen,
         config=call.config,
-        argv=call.argv,
+        command=command_line(call.argv),
         varied=varied,
         order=tuple(call.space),
     )

@@ -10,7 +10,6 @@ import io
 import itertools
 import logging
 import os
-import shlex
 import subprocess
 import sys
 import traceback
@@ -23,7 +22,6 @@ from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.help_page import asks_for_help, help_text
 from lthray.config.presets import collection, words_of
-from lthray.config.shell import is_interactive, program
 from lthray.config.trial import TrialConfig
 from lthray.study.answers import answered
 from lthray.study.call import flagged, read_options
@@ -37,7 +35,7 @@ T = TypeVar("T")
 PRIVATE = 0o077  # umask: folders are 0700, files 0600
 GIT = 10.0  # seconds that git has to name the commit
 
-OF_A_TRIAL = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial", "allow_code_change")
+OF_A_CONFIG = ("preset", "data_root", "out", "tracking_uri", "cpus_per_trial", "allow_code_change")
 """Options of a study that a command for a single config has too."""
 OF_IMAGES = (
     "data.side",
@@ -213,18 +211,21 @@ def asked_of_data(
     return chosen, flat
 
 
-def configured(argv: Sequence[str], usage: str, about: str) -> tuple[TrialConfig, options.Options]:
+def configured(
+    argv: Sequence[str], usage: str, about: str, *, more: Sequence[str] = ()
+) -> tuple[TrialConfig, options.Options]:
     """Return the config that a command line makes of a preset, and its options.
 
-    `usage` and `about` head the page of --help, which is printed and left with SystemExit.
-    ConfigError with every fault of `argv`.
+    `usage` and `about` head the page of --help, which is printed and left with SystemExit. `more`
+    are options of a study that are offered beside OF_A_CONFIG. ConfigError with every fault of
+    `argv`.
     """
-    known = {word: words(options.Options)[word] for word in OF_A_TRIAL}
+    known = {word: words(options.Options)[word] for word in (*OF_A_CONFIG, *more)}
     if asks_for_help(argv):
         say(help_text(f"{usage} [OPTIONS]", about, {"options": known, **config_groups()}))
         raise SystemExit(options.DONE)
     flat, faults = options.split(argv, {**known, **words(TrialConfig)})
-    own = {word: flat.pop(word) for word in OF_A_TRIAL if word in flat}
+    own = {word: flat.pop(word) for word in known if word in flat}
     chosen = read_options(options.Options, own, faults)
     base = dict(words_of(chosen.preset, chosen.out))
     if chosen.data_root:
@@ -269,11 +270,11 @@ def about_of(
     *,
     chosen: options.Options,
     config: TrialConfig,
-    argv: Sequence[str],
+    command: str,
     varied: Sequence[str] = (),
     order: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what is recorded of a call beside its plan: its study `name`, the command, the code.
+    """Return what is recorded of a call beside its plan: its study `name`, the `command`, the code.
 
     `config` is what its trials share, `varied` are the words in which they differ, `order` those of
     a search's space in the order in which they are drawn.
@@ -286,7 +287,7 @@ def about_of(
         "question": question,
         "varied": list(varied),
         "order": list(order),
-        "command": command_line(argv),
+        "command": command,
         "commit": _commit(),
         "lthray": __version__,
     }
@@ -301,15 +302,6 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return told.stdout.strip()
-
-
-def command_line(argv: Sequence[str]) -> str:
-    """Return the command that was given, or the call in Python, with `argv` and no secrets."""
-    secrets = addresses.secrets_of(argv)
-    shown = [addresses.redacted(word, secrets) for word in argv]
-    if is_interactive():
-        return f"the call in Python, with {shlex.join(shown)}"
-    return shlex.join([*program(), *shown])
 
 
 def about_text(run: Callable[..., int]) -> str:

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from lthray.__main__ import main
-from lthray.command import command_line
 from lthray.config import options
 from lthray.config.addresses import (
     DRIVERS,
@@ -25,6 +24,7 @@ from lthray.config.addresses import (
     secrets_of,
 )
 from lthray.config.options import Root
+from lthray.config.shell import command_line
 from lthray.core.store import Store
 from lthray.study.ledger import FAILED, Ledger
 from lthray.trial.points import point
@@ -445,7 +445,7 @@ def test_without_git_the_commit_is_unknown(monkeypatch, tmp_path):
     monkeypatch.undo()
     from lthray.command import about_of
 
-    about = about_of("x", "?", chosen=options.Options(), argv=[], config=tiny())
+    about = about_of("x", "?", chosen=options.Options(), command="", config=tiny())
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", about["commit"])
 
 

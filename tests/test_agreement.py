@@ -220,7 +220,7 @@ def check_setting(verdict: Verdict, seen: Counter) -> None:
                 won.append(f"{name} at density {density:.4g} wins in samples")
         at = f"at density {', '.join(listed)} (" if listed else "at no density ("
         assert at in line
-        assert ("no controls were trained" in line) == (not sentences)
+        assert ("not both controls were trained" in line) == (not sentences)
     said = [line for line in wording.sentences(verdict) if "wins in samples" in line]
     assert [line.split(",")[0] for line in said] == won
     seen["in samples"] += len(won)

@@ -22,6 +22,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 from lthray.__main__ import main
 from lthray.cli import study as run_page
 from lthray.config import options
+from lthray.config.trial import argv_of
 from lthray.core.record import Outcome
 from lthray.core.store import Store
 from lthray.study.ledger import FAILED
@@ -33,6 +34,7 @@ from lthray.tracking.logs import LOGS, Log
 from lthray.tracking.write import Projector
 from lthray.trial.view import assemble
 
+from .conftest import TINY
 from .test_desk import LIST, SEARCH, opened, work_off
 from .test_recording import SAMPLED, free_port, uri_of
 from .test_searched import LOST, recorded_plan, walked  # noqa: F401, a fixture
@@ -463,6 +465,18 @@ def test_a_search_writes_both_and_a_store_gives_them_back(tmp_path, capsys, monk
     assert facts_of(Path("runs/optuna.log")) == facts
     operations = [json.loads(line) for line in Path("runs/optuna.log").read_text().splitlines()]
     assert sum(each["op_code"] == 4 for each in operations) == 3
+
+
+def test_a_trial_alone_is_written_and_no_search_holds_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["trial", *argv_of(TINY), "--log"]
+    assert main([*words, "optuna"]) == options.BAD_INPUT
+    assert "--log optuna: a trial is no search" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main([*words, "tensorboard"]) == options.DONE
+    assert "tensorboard --logdir runs/tensorboard" in capsys.readouterr().out
+    (path,) = Path("runs/tensorboard").rglob(NAME)
+    assert numbers(read(path.read_bytes()))["loss/excess"]
 
 
 def test_a_root_that_is_only_read_is_written_where_a_log_is_asked_for(

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import lthray
-from lthray.command import command_line
 from lthray.config.fields import ConfigError
+from lthray.config.shell import command_line
 
 from .conftest import TINY, TINY_LENET
 from .test_desk import LIST

@@ -610,7 +610,7 @@ def test_deleted_runs_files_and_tags_come_back(again, recorded, caplog):
         key = run.data.tags["lthray.trial"]
         assert files == wanted[key][3]
         assert run.data.tags == wanted[key][1]
-    assert "files were gone from MLflow; sent again" in caplog.text
+    assert "files were not in MLflow as they are stored; sent" in caplog.text
 
 
 def test_an_emptied_bin_and_no_artifacts_at_all(again, recorded):

@@ -313,8 +313,8 @@ def test_runs_and_how_to_make_it_again(root, written):
             excess,
         ]
         assert {trial.point.data[1], *filter(None, [found.tags[trial.run]["commit"]])} <= set(cells)
-    assert f"mlflow ui --backend-store-uri {found.uri}" in page.texts["pre"]
-    assert f"python analysis/report.py --out {root} --experiment trial.digits" in page.texts["pre"]
+    assert f"lthray ui trial.digits --out {root}" in page.texts["pre"]
+    assert f"python analysis/report.py --experiment trial.digits --out {root}" in page.texts["pre"]
     assert f"python x.py --tracking-uri http://***@host {HOSTILE}" in page.texts["pre"]
     assert cells[cells.index("seeds of single") + 1] == "0 1"
     assert f"torch {torch.__version__}" in cells[cells.index("made with") + 1]
@@ -581,10 +581,10 @@ def test_runs_are_linked_where_mlflow_is_a_server(defined):
         "http://me:secret@host:5000/",
         [trial(0), trial(1, [], status="failed", reason="out of memory")],
     )
-    found = defined["runs"](
-        SimpleNamespace(uri=uri, trials=trials, experiment=SimpleNamespace(experiment_id="7"))
+    recorded = SimpleNamespace(
+        uri=uri, trials=trials, experiment=SimpleNamespace(experiment_id="7")
     )
-    text = pages.chapter(found)
+    text = pages.chapter(defined["runs"](recorded, defined["Reported"]()))
     page = Page(text)
     assert page.all("a", "href") == [
         f"http://host:5000/#/experiments/7/runs/run{n}" for n in (0, 1)
@@ -592,7 +592,7 @@ def test_runs_are_linked_where_mlflow_is_a_server(defined):
     assert page.texts["a"] == ["run0", "run1"]
     assert page.texts["td"][11:16] == ["failed: out of memory", "0", "–", "–", "run1"]
     assert "secret" not in text
-    assert "mlflow ui" not in text
+    assert "lthray ui" not in text
 
 
 def test_how_to_make_it_again_names_every_command_and_commit(defined):
@@ -603,8 +603,8 @@ def test_how_to_make_it_again_names_every_command_and_commit(defined):
     recorded = SimpleNamespace(name="a.digits", trials=[trial(0), trial(1)], tags=tags)
     wanted = defined["Reported"](out="runs", tracking_uri="https://me:secret@host", call="abc")
     (facts,) = defined["again"](recorded, wanted).sections
-    page = "python analysis/report.py --out runs --experiment a.digits"
-    page += " --tracking-uri https://***@host --call abc"
+    page = "python analysis/report.py --experiment a.digits --call abc"
+    page += " --out runs --tracking-uri https://***@host"
     assert facts.text == [
         "The study:",
         "    python 0.py",

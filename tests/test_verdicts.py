@@ -1111,7 +1111,7 @@ def test_sentences_say_how_few_and_whether_controls_were_trained():
     assert few[0].startswith("overall late5% (3 seeds, fewer than 5) matches its dense network of ")
     for arms in ({}, {"shuffle": BAD}, {"reinit": BAD}):
         told = told_of(study(GOOD, **arms))
-        assert told[0].endswith("; no controls were trained, so nothing more is claimed.")
+        assert told[0].endswith("; not both controls were trained, so nothing more is claimed.")
         assert not told[1].startswith("At 400 steps tickets")
     assert "at no density (tried at 0.5, 0.1)" in told_of(study(BAD))[0]
     assert told_of(study(GOOD[:1], BAD[:1], BAD[:1]))[0] == (

@@ -5,7 +5,10 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from lthray.config import addresses
 
 FOLDERS = {"study": "studies", "analysis": "analysis"}
 """Kind of page -> the folder of its pages."""
@@ -31,13 +34,27 @@ def is_interactive() -> bool:
 
 
 def program() -> list[str]:
-    """Return the words by which the running program is called again: `python studies/NAME.py` from
+    """Return the words by which the page that runs is called again: `python studies/NAME.py` from
     the folder of a clone, `lthray study NAME` from elsewhere."""
     path = Path(sys.argv[0]).absolute()
     for kind in FOLDERS:
         if path.parent == folder_of(kind) and not path.is_relative_to(Path.cwd()):
             return ["lthray", kind, path.stem]
     return ["python", os.path.relpath(path)]
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return the command that was given, or the call in Python, with `argv` and no secrets."""
+    shown = joined(argv)
+    if is_interactive():
+        return f"the call in Python, with {shown}"
+    return f"{shlex.join(program())} {shown}".rstrip()
+
+
+def joined(argv: Sequence[str]) -> str:
+    """Return the words of a command line as one text for a shell, without secrets."""
+    secrets = addresses.secrets_of(argv)
+    return shlex.join([addresses.redacted(word, secrets) for word in argv])
 
 
 def pasteable(command: str) -> str:

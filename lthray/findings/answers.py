@@ -28,7 +28,7 @@ DOES = {
 """Whether there are controls -> what a ticket must do."""
 KINDS = {True: "pairs of a recipe and a setting", False: "recipes"}
 """Whether there are several settings -> what is counted."""
-ALONE = {True: "", False: "; no controls were trained"}
+ALONE = {True: "", False: "; not both controls were trained"}
 INTERVALS = (
     "The upper end of an interval is the bound that the test compares with the dotted line, at the "
     "level at which the claim is tested among all claims of the page. A filled dot is a claim that "
@@ -109,7 +109,7 @@ def won(tickets: Sequence[Ticket]) -> str:
     matching = list(filter(attrgetter("matches"), tickets))
     chosen = list(filter(attrgetter("wins"), matching)) if controlled else matching
     if not chosen:
-        partly = f"; {sparsest(matching)} match it without that" if matching else ""
+        partly = f"; some do match it: {sparsest(matching)}" if matching else ""
         return f"No tickets are shown to {DOES[controlled]}{partly}."
     kinds = len(set(map(attrgetter("kind"), tickets)))
     settings = set(map(attrgetter("verdict.evidence.setting"), tickets))
@@ -132,7 +132,8 @@ def worth(verdicts: Sequence[Verdict]) -> str:
         made = tested(verdicts, matches(rival))
         if made:
             told.append(f"{names[rival]} is matched by {held(made)} of {len(made)} tickets")
-    told.append(f"at {first.steps} steps: {budget_line(first)}")
+    budget = budget_line(first)
+    told.append(f"at {first.steps} steps, {budget[0].lower()}{budget[1:]}")
     sentence = "; ".join(told)
     return sentence[0].upper() + sentence[1:]
 

@@ -194,7 +194,7 @@ def _of_recipe(verdict: Verdict, recipe: str) -> Iterator[tuple[float | None, st
     )
     tried = f"tried at {listed([d for d, _ in ladder])}"
     controlled = [(d, cell) for d, cell in ladder if verdict.shown(recipe, d) != UNTRIED]
-    end = "" if controlled else "; no controls were trained, so nothing more is claimed"
+    end = "" if controlled else "; not both controls were trained, so nothing more is claimed"
     yield None, f"{begin} {at} ({tried}){end}."
     for density, cell in controlled:
         yield density, ticket_sentence(verdict, recipe, density, cell)

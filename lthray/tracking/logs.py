@@ -6,7 +6,7 @@ holds up nothing, and `lthray record` writes it later.
 
 import importlib.util
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,10 +107,10 @@ def check(names: Sequence[str], study: str, *, is_search: bool) -> None:
             raise ConfigError([f"--log {name}: {study} is no search, and it holds nothing else"])
 
 
-def fill(store: Store, names: Sequence[str], out: str) -> Iterator[str]:
-    """Write every call of a store into projections; yield a line on each of them."""
-    ledgers = sorted(Ledger.all(store), key=lambda ledger: ledger.about["created"])
+def fill(store: Store, calls: Iterable[Ledger], names: Sequence[str], out: str) -> Iterator[str]:
+    """Write calls of a store into projections, oldest first; yield a line on each projection."""
+    oldest_first = sorted(calls, key=lambda ledger: ledger.about["created"])
     for log in [Log(name, out) for name in dict.fromkeys(names)]:
-        number = sum(len(log.catch_up(store, ledger)) for ledger in ledgers)
+        number = sum(len(log.catch_up(store, ledger)) for ledger in oldest_first)
         yield f"{number} trials recorded in {log.place}"
         yield from log.lines()

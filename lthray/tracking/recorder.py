@@ -169,7 +169,7 @@ class Recorder:
         about: Mapping[str, Any],
         traceback: Mapping[str, bytes],
     ) -> None:
-        """Send again what is gone from a run that was recorded whole: files, and tags."""
+        """Send what a run that was recorded whole lacks: files that are gone or new, and tags."""
         from mlflow.entities import RunTag
 
         wanted = closing_files(trial, traceback)
@@ -180,10 +180,11 @@ class Recorder:
             if name not in there:  # packages may have changed since they were listed
                 wanted[name] = content
         contents = {name: _bytes_of(content) for name, content in wanted.items()}
-        gone = {name: data for name, data in contents.items() if there.get(name) != len(data)}
-        if gone:
-            log.warning("%s: %d files were gone from MLflow; sent again", trial.name, len(gone))
-            self._files(run_id, gone)
+        lacking = {name: data for name, data in contents.items() if there.get(name) != len(data)}
+        if lacking:
+            message = "%s: %d files were not in MLflow as they are stored; sent"
+            log.warning(message, trial.name, len(lacking))
+            self._files(run_id, lacking)
         known = self.client.get_run(run_id).data
         if metrics.HALVINGS.name not in known.metrics:  # an older lthray has recorded it
             self._draw(run_id, trial)
