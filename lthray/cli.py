@@ -25,7 +25,7 @@ from lthray.command import (
 )
 from lthray.config import options
 from lthray.config.fields import words
-from lthray.config.help_page import asks_for_help, help_text
+from lthray.config.help_page import asks_for_help, help_text, titled
 from lthray.config.shell import command_line
 from lthray.study.call import OURS, Call, preview, resolve
 from lthray.study.page import Study
@@ -305,10 +305,10 @@ def _dry_run(call: Call) -> int:
     from lthray.study import preview, terminal
 
     out = terminal.console()
-    for line in preview.lines(call):
-        out.print(line)
     seeds = len(call.confirm_seeds if call.recipes else call.seeds)
-    out.print(power.line(seeds, claims.planned(preview.judged(call))))
+    found = {"power": power.line(seeds, claims.planned(preview.judged(call)))}
+    for line in [*preview.lines(call), *titled("what its seeds can find", found)]:
+        out.print(line)
     return options.DONE
 
 

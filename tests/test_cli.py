@@ -420,9 +420,11 @@ def test_dry_runs_print_the_plan_and_write_nothing(page, smoke, tmp_path, monkey
         runpy.run_path(path, run_name="__main__")
     shown = capsys.readouterr()
     assert left.value.code == 0, shown.err
-    for said in ("trial 0: ", "unique of", "training time   at most", "store           about"):
+    for said in ("unique of", "training time   at most", "store           about", "power  "):
         assert said in shown.out
     assert list(tmp_path.iterdir()) == []
+    assert not re.search(r"\w\(\w+=|\('|None|True|False", shown.out)  # Python's own spelling
+    assert max(map(len, shown.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("preset", PRESETS)

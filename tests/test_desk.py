@@ -9,7 +9,7 @@ from lthray.core.store import Store, StoreError
 from lthray.study.call import resolve
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.study.page import Grid, Search, Study
-from lthray.study.preview import plan_lines
+from lthray.study.preview import lines, plan_rows
 from lthray.study.queue import Queue
 from lthray.study.results import best, look, matching, ranked, round_line, spent, trials, verdict
 from lthray.study.space import Choice
@@ -374,11 +374,27 @@ def test_the_tally_counts_steps_as_the_store_shows_them(finished, store):
     assert Tally(ledger.store, ledger, 8)()[1] == 2 * sum(unique.values())
 
 
+def test_a_plan_is_a_page_that_a_person_reads():
+    shown = list(lines(resolve(LIST, ["--train.lr", "1e-3"])))
+    assert shown[0] == f"list: {len(LIST.seeds) * 2} trials"
+    at = shown.index("what all trials share")
+    assert "  prune.ladder" in shown[at + 1]
+    assert any(line.split() == ["train.lr", "0.001"] for line in shown)
+    arms = shown[shown.index("trials of the list, each with seed 0 1") + 1 :]
+    assert arms[: arms.index("")] == ["  overall late25%", "  random overall late25%"]
+    search = list(lines(resolve(SEARCH, [])))
+    drawn = search[search.index("what each trial draws") + 1 :]
+    assert drawn[: drawn.index("")] == [
+        "  prune.criterion  magnitude, random",
+        "  rewind.fraction  0.25, 0.5",
+    ]
+    assert any(line.startswith("trials of the search") for line in search)
+
+
 def test_a_dry_run_counts_shared_and_unshared_steps():
     call = resolve(LIST, ["--dry-run"])
     plans = [trajectory(call.config_of(i, call.point(i))) for i in range(4)]
-    lines = plan_lines(plans, 10_000, 0.01, 2)
+    rows = plan_rows(plans, 10_000, 0.01, 2)
     alone = 4 * (8 + 6 + 6)
     unique = 2 * 8 + 4 * 12
-    assert f"{unique} unique of {alone} if nothing were shared (80%)" in lines[0]
-    assert json.dumps(lines)
+    assert f"{unique} unique of {alone} if nothing were shared (80%)" in rows["training steps"]

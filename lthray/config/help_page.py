@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lthray.config.options import EXIT_CODES, Words, literals, members, option_of, tuples
+from lthray.config.spec import texts
 
-WIDTH = 80  # columns
+WIDTH = 80  # of a page
+COLUMN = 40  # at most, of the names beside which texts stand
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -26,6 +28,24 @@ def help_text(usage: str, about: str, groups: Mapping[str, Words]) -> str:
     return "\n".join([*lines, EXIT_CODES])
 
 
+def titled(title: str, rows: Mapping[str, str]) -> Iterator[str]:
+    """Yield a title below a blank line, then names and texts in two columns, no wider than WIDTH;
+    nothing where there are no rows."""
+    if not rows:
+        return
+    yield from ("", title)
+    column = min(max(map(len, rows)), COLUMN) * any(rows.values())
+    for name, text in rows.items():
+        yield from textwrap.wrap(
+            f"{name:{column}}  {text}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent=" " * (column + 4),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
 def _filled(text: str) -> Iterator[str]:
     """Yield the lines of a text no wider than WIDTH; paragraphs with indented lines stay as is."""
     for paragraph in text.strip("\n").rstrip().split("\n\n"):
@@ -37,20 +57,12 @@ def _filled(text: str) -> Iterator[str]:
 def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
     option = f"{option_of(word)} {_kind(kind)}".rstrip()
     if default not in ("", (), None):
-        option += f" [{_shown(default)}]"
+        option += f" [{' '.join(texts(default))}]"
     head, below, text = "  ", "    ", "      "
     yield from textwrap.wrap(
         option, WIDTH, initial_indent=head, subsequent_indent=below, break_long_words=False
     )
     yield from textwrap.wrap(description, WIDTH, initial_indent=text, subsequent_indent=text)
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
-        return " ".join(map(str, default))
-    if isinstance(default, bool):
-        return str(default).lower()
-    return str(default)
 
 
 def _kind(kind: Any) -> str:

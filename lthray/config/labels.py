@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lthray.config.fields import default_of
 from lthray.config.parts import Prune
+from lthray.config.spec import texts
 from lthray.config.transfer import Source
 from lthray.config.trial import TrialConfig, words_of_role
 from lthray.config.vocabulary import BUDGETS, CONTROLS, OBJECTIVES, REGIMES, REWINDS, UNITS
@@ -56,6 +58,26 @@ def recipe_of(config: TrialConfig, shared: TrialConfig | None = None) -> str:
             *_further(config, shared or config),
         ]
     return " ".join(word for word in words if word)
+
+
+def setting_of(config: TrialConfig, shared: TrialConfig) -> str:
+    """Return the words of a trial's setting that are otherwise than `shared`: "train.steps 200".
+
+    The space is left out, and the steps of a dense network: its name tells them.
+    """
+    usual, own = shared.flat(), config.flat()
+    told = {"objective.name"} if config.prune.ladder else {"objective.name", "train.steps"}
+    parts = [
+        f"{word} {_brief(own[word])}"
+        for word in words_of_role("setting")
+        if own[word] != usual[word] and word not in told
+    ]
+    return ", ".join(parts)
+
+
+def _brief(value: Any) -> str:
+    """Return a value as the command line has it, a number to four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(texts(value))
 
 
 def _dense(config: TrialConfig) -> str:

@@ -31,7 +31,7 @@ from lthray.config.parts import (
     Train,
     Whole,
 )
-from lthray.config.spec import STRICT
+from lthray.config.spec import STRICT, texts
 from lthray.config.transfer import Source
 from lthray.config.vocabulary import (
     OBJECTIVES,
@@ -271,12 +271,5 @@ def argv_of(words: Mapping[str, Any]) -> list[str]:
     """Return words of a config as a command line takes them."""
     argv: list[str] = []
     for word, value in words.items():
-        argv += [f"--{word}", *_texts(value)]
+        argv += [f"--{word}", *texts(value)]
     return argv
-
-
-def _texts(value: Any) -> list[str]:
-    """Return a value as the command line has it; one of a list as so many texts."""
-    if isinstance(value, list | tuple):
-        return [text for part in value for text in _texts(part)]
-    return [str(value).lower() if isinstance(value, bool) else str(value)]

@@ -42,14 +42,14 @@ def seeds_for(effect: float, sd: float, power: float = POWER) -> int:
 def line(seeds: int, claims: int = 1) -> str:
     """Return in one line what `seeds` can find, by the first of so many `claims` of a family."""
     if seeds < 2:
-        return "power           one seed finds nothing that could be generalised"
+        return "one seed finds nothing that could be generalised"
     parts = []
     for rival, sd in SPREADS.items():
         effect = detectable(seeds, sd, alpha=ALPHA / max(claims, 1))
         parts.append(f"{effect:.1%} against {rival} (SD {sd:.1%})")
     found = " and ".join(parts)
     family = f", among {claims} claims or more" if claims > 1 else ""
-    return f"power           {seeds} seeds find, four times in five{family}, {found}"
+    return f"{seeds} seeds find, four times in five{family}, {found}"
 
 
 def told(seeds: int, percent: float, wanted: float) -> str:

@@ -1,12 +1,15 @@
 """What a study would do: its trials, the steps they share, bytes to expect and time."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lthray.config.labels import name_of
+from lthray.config.help_page import titled
+from lthray.config.labels import name_of, setting_of
 from lthray.config.options import Options
+from lthray.config.spec import texts
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.core.record import Point
@@ -15,6 +18,7 @@ from lthray.study import resources
 from lthray.study.call import Call, preview
 from lthray.study.page import Grid
 from lthray.study.room import size_of
+from lthray.study.space import Dial
 from lthray.study.terminal import duration
 from lthray.task import data
 from lthray.trial.points import point
@@ -27,15 +31,21 @@ from lthray.trial.workshop import workshop_of
 
 
 def lines(call: Call) -> Iterator[str]:
-    """Yield the plan of a call, and what its trials would cost here."""
+    """Yield the page of a plan: what its trials share, what they are, and what they would take."""
     configs, confirmed = preview(call), _confirmed(call)
-    yield from _trial_lines(call, configs, confirmed)
-    cpus = call.options.cpus_per_trial
-    torch.set_num_threads(cpus)
+    yield f"{call.study.name}: {call.trials} trials"
+    ladder = {"prune.ladder": call.config.prune.ladder}
+    shared = {word: _text(value) for word, value in (ladder | call.config.canonical()).items()}
+    yield from titled("what all trials share", shared)
+    yield from titled("what each trial draws", {word: _told(d) for word, d in call.space.items()})
+    yield from _arms(f"trials of the {call.phase}", configs, call.config)
+    yield from _arms("then, of recipes like those to be found", confirmed, call.config)
+    torch.set_num_threads(call.options.cpus_per_trial)
     parameters, per_step = pace(call.config)
     slots = min(slots_here(call.options), len(configs))
     trials = list(map(trajectory, [*configs, *confirmed]))
-    yield from plan_lines(trials, parameters, per_step, slots)
+    costs = plan_rows(trials, parameters, per_step, slots)
+    yield from titled("what that takes on this machine", costs)
 
 
 def _confirmed(call: Call) -> list[TrialConfig]:
@@ -70,30 +80,44 @@ def slots_here(options: Options) -> int:
     return resources.slots(options, share, [(here, 1)])
 
 
-def _trial_lines(
-    call: Call, configs: Sequence[TrialConfig], confirmed: Sequence[TrialConfig]
-) -> Iterator[str]:
-    """Yield the words of a call, what it searches, and the names of its trials."""
-    size = f"{call.trials} trials, seeds {call.seeds}, densities {call.config.prune.ladder}"
-    yield f"{call.study.name}: {size}"
-    for word, value in call.config.canonical().items():
-        yield f"  {word} = {value}"
-    for word, dial in call.space.items():
-        yield f"  {word} in {dial}"
-    seen: dict[TrialConfig, int] = {}
-    for number, config in enumerate(configs):
-        first = seen.setdefault(config, number)
-        remark = "" if first == number else f" (repeats trial {first}: nothing new is left to draw)"
-        yield f"trial {number}: {name_of(config, call.config)}{remark}"
-    for number, config in enumerate(confirmed):
-        remark = "" if number else " (recipes stand in for those to be found)"
-        yield f"confirmation {number}: {name_of(config, call.config)}{remark}"
+def _arms(kind: str, configs: Sequence[TrialConfig], shared: TrialConfig) -> Iterator[str]:
+    """Yield the names of trials that are alike but for their seed, and their seeds."""
+    seeds: dict[str, list[int]] = {}
+    for config in configs:
+        name = name_of(config, shared).removesuffix(f" s{config.seed}")
+        setting = setting_of(config, shared)
+        seeds.setdefault(", ".join(filter(None, (name, setting))), []).append(config.seed)
+    rows = {name: _seeds(listed) for name, listed in seeds.items()}
+    if len(set(rows.values())) == 1:
+        kind += f", each with {next(iter(rows.values()))}"
+        rows = dict.fromkeys(rows, "")
+    yield from titled(kind, rows)
 
 
-def plan_lines(
+def _seeds(listed: Sequence[int]) -> str:
+    """Return seeds in words, and whether one is there again since a search has nothing to draw."""
+    once = list(dict.fromkeys(listed))
+    again = " (again: nothing new is left to draw)" if len(once) < len(listed) else ""
+    return f"seed {_text(once)}{again}"
+
+
+def _told(dial: Dial) -> str:
+    """Return in words what is drawn, and when."""
+    if dial.when is None:
+        return dial.told
+    word, values = dial.when
+    return f"{dial.told}; where {word} is {' or '.join(texts(values))}"
+
+
+def _text(value: Any) -> str:
+    """Return a value as the command line has it."""
+    return " ".join(texts(value)) or "none"
+
+
+def plan_rows(
     trials: Sequence[Trajectory], parameters: int, per_step: float, slots: int
-) -> list[str]:
-    """Return lines on what trials would do: steps shared and unshared, bytes to expect, time.
+) -> dict[str, str]:
+    """Return what trials would do: steps shared and unshared, bytes to expect, time.
 
     `parameters` is the number of a network's, `per_step` seconds of a training step; `slots` trials
     run at a time.
@@ -108,12 +132,12 @@ def plan_lines(
     size = size_of(trials).of(parameters)
     share = f"{steps / max(alone_steps, 1):.0%}"
     pace = f"{per_step * 1e3:.0f} ms a step, {slots} at a time"
-    return [
-        f"training steps  {steps:,} unique of {alone_steps:,} if nothing were shared ({share})",
-        f"training runs   {len(runs)} unique of {alone}",
-        f"store           about {size / 1e6:,.0f} MB",
-        f"training time   at most {duration(steps * per_step / slots)}: {pace}",
-    ]
+    return {
+        "training steps": f"{steps:,} unique of {alone_steps:,} if nothing were shared ({share})",
+        "training runs": f"{len(runs)} unique of {alone}",
+        "store": f"about {size / 1e6:,.0f} MB",
+        "training time": f"at most {duration(steps * per_step / slots)}: {pace}",
+    }
 
 
 def pace(config: TrialConfig, steps: int = 10) -> tuple[int, float]:

@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from lthray.config.spec import texts
 from lthray.core.keys import canonical, key_of
 from lthray.core.metrics import EXCESS, HELDOUT
 
@@ -40,6 +41,11 @@ class Choice:
     when: Condition | None = None
     """Drawn only where this other word has one of these values."""
 
+    @property
+    def told(self) -> str:
+        """The values in words."""
+        return ", ".join(" ".join(texts(value)) for value in self.values)
+
     def offers(self, value: Any) -> bool:
         """Return whether `value` can be drawn."""
         return value in self.values
@@ -64,6 +70,11 @@ class Range:
     log: bool = False
     when: Condition | None = None
     """Drawn only where this other word has one of these values."""
+
+    @property
+    def told(self) -> str:
+        """The bounds in words."""
+        return f"{self.low:g} to {self.high:g}{', on a log scale' * self.log}"
 
     def offers(self, value: Any) -> bool:
         """Return whether `value` can be drawn."""
