@@ -375,15 +375,17 @@ def samplers(tickets: dict[int, Round]) -> list[str]:
 def row_again(page: Page, head: list[str], row: list[str], name: str) -> list[str]:
     """Return a row of a verdict's table, computed again for what the row says it is of.
 
-    `name` is that of the table: verdict, verdict_400, verdict_400_latents, verdict_400_mnist.
+    `name` is that of the table: verdict, verdict_400, verdict_400_latents, verdict_400_mnist,
+    verdict_400_latents_mnist.
     """
     _, steps, which = [*name.split("_", 2), "", ""][:3]
     wanted = [s for s in page.dense if steps in ("", str(s[1]))]
     both = {"latent_denoise" in words for words, _ in page.dense} == {True, False}
-    in_latents = which == "latents"
+    in_latents = which.partition("_")[0] == "latents"
+    data = which.removeprefix("latents").removeprefix("_")
     settings = [s for s in wanted if not both or ("latent_denoise" in s[0]) == in_latents]
-    if which and not in_latents:
-        settings = [s for s in settings if json.loads(s[0]).get("data.name") == which]
+    if data:
+        settings = [s for s in settings if json.loads(s[0]).get("data.name") == data]
     if row[0] == "chance alone":
         return page.chance(next(s for s in settings if s in page.again), head)
     recipe, density = row[head.index("recipe")], row[head.index("density")]

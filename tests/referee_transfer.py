@@ -22,6 +22,7 @@ from . import referee
 from .referee import NONE, By, Page, Place, Setting, bound, one_sided
 
 LENT, RANDOM, SAVED = " from ", "random erk", "cost/steps_saved"
+LATENT = "latent "  # before the name of every recipe there
 PART = ", fraction 0.25"
 CONTRASTS = ("unrelated", "full", "leak", "aligned", "signed", "larger")
 
@@ -46,12 +47,14 @@ class Transfers(Page):
         return {
             place[0]: place[1]
             for place in self.arms
-            if LENT not in place[1] and not place[1].startswith(RANDOM)
+            if LENT not in place[1] and RANDOM not in place[1]
         }
 
     def recipe(self, setting: Setting, taken: str, source: str) -> str:
         """Return the name of what is taken of a source."""
-        return f"{taken}{LENT}{source} {self.found_here[setting]}"
+        native = self.found_here[setting]
+        space = LATENT * native.startswith(LATENT)
+        return f"{space}{taken}{LENT}{source} {native.removeprefix(LATENT)}"
 
     def arm(self, setting: Setting, recipe: str, density: str, arm: str = "none") -> Any:
         """Return the rounds of an arm by seed; none where it was not run."""
@@ -63,8 +66,9 @@ class Transfers(Page):
         found = []
         for setting, recipe, density in self.arms:
             taken, _, rest = recipe.partition(LENT)
-            if taken == "ticket":
-                found.append((setting, rest.removesuffix(f" {self.found_here[setting]}"), density))
+            if taken.removeprefix(LATENT) == "ticket":
+                native = self.found_here[setting].removeprefix(LATENT)
+                found.append((setting, rest.removesuffix(f" {native}"), density))
         return found
 
     @property
@@ -121,7 +125,7 @@ class Transfers(Page):
 
     def efficiency(self, setting: Setting, source: str, density: str) -> str:
         """Return (E - T) / (E - N) with its interval: the ratios that no paired t-test rejects."""
-        random = next((r for s, r, _ in self.arms if s == setting and r.startswith(RANDOM)), "")
+        random = next((r for s, r, _ in self.arms if s == setting and RANDOM in r), "")
         networks = [
             self.arm(setting, recipe, density)
             for recipe in (
