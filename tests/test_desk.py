@@ -380,7 +380,7 @@ def test_a_plan_is_a_page_that_a_person_reads():
     at = shown.index("what all trials share")
     assert "  prune.ladder" in shown[at + 1]
     assert any(line.split() == ["train.lr", "0.001"] for line in shown)
-    arms = shown[shown.index("trials of the list, each with seed 0 1") + 1 :]
+    arms = shown[shown.index("trials of the list, each with seeds 0 1") + 1 :]
     assert arms[: arms.index("")] == ["  overall late25%", "  random overall late25%"]
     search = list(lines(resolve(SEARCH, [])))
     drawn = search[search.index("what each trial draws") + 1 :]

@@ -9,6 +9,7 @@ from lthray.findings.figures import Drawn, Figure, Heat, Intervals, Lines
 CYCLE = 10  # lines after which matplotlib's colours begin again
 DASHES = ("-", "--")  # of the first lines, and of those whose colours begin anew
 ROW, MARGINS, LEAST = 0.24, 0.9, 1.6  # inches of a row of intervals, around all, and at least
+WIDE, KEY = 120, 8  # letters of a sheet's width, and of the line before a name
 
 
 def drawn(figure: Figure) -> Mapping[str, bytes]:
@@ -62,7 +63,9 @@ def _draw_lines(axes: Any, figure: Lines) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(figure.marks, [f"{x:,.0f}" for x in figure.marks], fontsize=8)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
+    columns = WIDE // (max(len(line.name) for line in figure.lines) + KEY)
+    above: dict[str, Any] = {"loc": "outside upper center", "ncols": max(columns, 1)}
+    axes.figure.legend(frameon=False, fontsize=8, **above)  # no place among lines is always free
 
 
 def _draw_heat(axes: Any, figure: Heat) -> None:

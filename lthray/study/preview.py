@@ -33,7 +33,7 @@ from lthray.trial.workshop import workshop_of
 def lines(call: Call) -> Iterator[str]:
     """Yield the page of a plan: what its trials share, what they are, and what they would take."""
     configs, confirmed = preview(call), _confirmed(call)
-    yield f"{call.study.name}: {call.trials} trials"
+    yield f"{call.study.name}: {call.trials:,} trials"
     ladder = {"prune.ladder": call.config.prune.ladder}
     shared = {word: _text(value) for word, value in (ladder | call.config.canonical()).items()}
     yield from titled("what all trials share", shared)
@@ -98,7 +98,7 @@ def _seeds(listed: Sequence[int]) -> str:
     """Return seeds in words, and whether one is there again since a search has nothing to draw."""
     once = list(dict.fromkeys(listed))
     again = " (again: nothing new is left to draw)" if len(once) < len(listed) else ""
-    return f"seed {_text(once)}{again}"
+    return f"seed{'s' * (len(once) > 1)} {_text(once)}{again}"
 
 
 def _told(dial: Dial) -> str:
