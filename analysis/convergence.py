@@ -39,6 +39,7 @@ from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded
 
 ORDER = 15  # place in a report
+ACROSS = True  # it sets calls of unlike budgets side by side
 NOTHING = "no dense network of equal compute or of twice the steps is recorded beside a ticket"
 SEVERAL = "evaluation sets, recipes or more than the budget differ: nothing to set side by side"
 DOUBLINGS = 3  # budgets from which a line is drawn through them

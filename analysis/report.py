@@ -10,9 +10,10 @@ beside it; report.bib, the papers that its methods cite; and a folder `report` w
 CSV and LaTeX, its figures as SVG, PDF and PNG, a folder for each chapter. The
 index of all pages is <out>/reports/index.html.
 A page beside this one is an analysis if it defines ORDER, its place; `applies(recorded, call)`,
-which says why it has nothing to say of a study; and `sections(recorded, call)`. Reads MLflow only.
-A study that goes on has a page without a verdict. One whose calls cannot be averaged is passed over
-with a line, unless it is named.
+which says why it has nothing to say of a study; and `sections(recorded, call)`. With ACROSS it sets
+side by side what the calls of its own study have otherwise. Reads MLflow only. A study that goes on
+has a page without a verdict. One whose calls cannot be averaged is passed over with a line, unless
+it is named.
 """
 
 import runpy
@@ -66,14 +67,19 @@ class Analysis:
     applies: Callable[[Recorded, str], str]
     """Why the page has nothing to say of a study; empty where it has."""
     sections: Callable[[Recorded, str], Iterable[Section]]
+    across: bool = False
+    """Whether it sets side by side what calls of the study of its name have otherwise."""
 
-    def chapter(self, recorded: Recorded, call: str) -> Chapter:
-        """Return what the analysis says of a study, or why it does not apply."""
+    def chapter(self, recorded: Recorded, call: str, *, is_across: bool = False) -> Chapter:
+        """Return what the analysis says of a study, or why it does not apply.
+
+        `is_across` is whether the calls of the study are meant to differ.
+        """
         title = self.name.replace("_", " ").capitalize()
         try:
             reason = self.applies(recorded, call)
-        except ConfigError:
-            reason = recorded.unfinished(call)
+        except ConfigError as error:
+            reason = recorded.unfinished(call) or "; ".join(error.faults) * is_across
             if not reason:
                 raise
         if reason:
@@ -94,7 +100,8 @@ def analyses() -> list[Analysis]:
             if "sections" in page:
                 question = (page["__doc__"] or "").partition("\n\n")[0].replace("\n", " ")
                 functions = page["applies"], page["sections"]
-                pages.append(Analysis(file.stem, page["ORDER"], question, *functions))
+                across = page.get("ACROSS", False)
+                pages.append(Analysis(file.stem, page["ORDER"], question, *functions, across))
     return sorted(pages, key=lambda analysis: (analysis.order, analysis.name))
 
 
@@ -144,8 +151,11 @@ def known() -> Glossary:
 def report(recorded: Recorded, wanted: Reported, pages: Sequence[Analysis]) -> Report:
     """Return the report of a study; ConfigError if its calls cannot be averaged."""
     waiting = recorded.unfinished(wanted.call)
-    trials = recorded.trials if waiting else comparable(recorded.of(wanted.call))
-    made = [page.chapter(recorded, wanted.call) for page in pages]
+    trials: Sequence[TrialRecord] = recorded.trials if waiting else recorded.of(wanted.call)
+    is_across = study_of(recorded) in {page.name for page in pages if page.across}
+    if not (waiting or is_across):
+        trials = comparable(trials)
+    made = [page.chapter(recorded, wanted.call, is_across=is_across) for page in pages]
     verdicts, chapters = opening(made)
     if not any(section.pictures for chapter in chapters for section in chapter.sections):
         chapters += [Chapter("samples", "Samples", sections=[s]) for s in samples(recorded, trials)]
@@ -181,10 +191,14 @@ def warnings(recorded: Recorded, waiting: str) -> list[tuple[str, str]]:
 def answer_of(recorded: Recorded, chapters: Sequence[Chapter]) -> Sequence[str]:
     """Return the sentences of the analysis that is named like the study or, where it has none, of
     the first that answers anything."""
-    study = recorded.tags[recorded.trials[0].run].get("study", "")
-    first = sorted(chapters, key=lambda chapter: chapter.name != study)
+    first = sorted(chapters, key=lambda chapter: chapter.name != study_of(recorded))
     answers = [section.answer for chapter in first for section in chapter.sections]
     return next(filter(None, answers), ())
+
+
+def study_of(recorded: Recorded) -> str:
+    """Return the name of the page that made a study; empty where it was not recorded."""
+    return recorded.tags[recorded.trials[0].run].get("study", "")
 
 
 def own_words(page_text: str) -> list[Chapter]:

@@ -207,6 +207,9 @@ def test_every_analysis_beside_the_report_is_in_it_in_its_declared_order(defined
     assert found[0] == "ticket_frequency"
 
 
+NEEDING_FILES = ("ticket_anatomy", "measuring")  # analyses of what is not published
+
+
 def published(name: str, *, waiting: str = "") -> SimpleNamespace:
     """A published study, as if it were recorded: its trials, without arrays and files."""
     text = (REPORT.parent.parent / "results" / name / "trials.json").read_text()
@@ -234,10 +237,27 @@ def without_search(call: str) -> None:
     raise ConfigError(["no search is recorded there"])
 
 
+def test_a_study_of_several_budgets_is_one_page(defined):
+    """Each budget is a call, and what they have otherwise is the study's own question."""
+    analyses = [a for a in defined["analyses"]() if a.name not in NEEDING_FILES]
+    wanted = defined["Reported"](out="runs")
+    made = defined["report"](published("convergence.digits"), wanted, analyses)
+    first, second = made.front.answer
+    assert first.startswith("Tickets match their own dense network and beat both controls")
+    assert "the converged dense network (6400 steps) is matched by 2 of 20 tickets" in second
+    assert "keep 25.0% of the free weights (overall late5%, 6400 steps, 5 seeds)" in second
+    assert second.endswith("(< 2.9%), 5 seeds: converged.")
+    silent = {chapter.name: chapter.silent for chapter in made.chapters}
+    assert "several settings are recorded there" in silent["ticket_frequency"]
+    assert not silent["convergence"]
+    other = published("convergence.digits")
+    other.tags = {run: {**tags, "study": "rewinding"} for run, tags in other.tags.items()}
+    with pytest.raises(ConfigError, match="several settings"):
+        defined["report"](other, wanted, analyses)
+
+
 def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
-    # which needs arrays
-    needing_files = ("ticket_anatomy", "measuring")  # which were not published
-    analyses = [a for a in defined["analyses"]() if a.name not in needing_files]
+    analyses = [a for a in defined["analyses"]() if a.name not in NEEDING_FILES]
     made = defined["report"](
         published("architectures.digits"), defined["Reported"](out="runs"), analyses
     )

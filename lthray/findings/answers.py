@@ -13,6 +13,7 @@ from lthray.findings import comparators as beside
 from lthray.findings import stats as st
 from lthray.findings.claims import UNTRIED, Verdict, better, matches
 from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
+from lthray.findings.evidence import Evidence
 from lthray.findings.figures import Interval, Intervals
 from lthray.findings.phrases import budget_line, rival_names
 from lthray.findings.registry import Tested
@@ -125,24 +126,39 @@ def sparsest(tickets: Sequence[Ticket]) -> str:
 
 def worth(verdicts: Sequence[Verdict]) -> str:
     """Return how tickets stand beside dense networks that trained for longer, and whether the dense
-    network is converged."""
+    network is converged, at the shortest and the longest budget."""
     told, first = list[str](), verdicts[0].evidence
     names = rival_names(first)
     for rival in (COMPUTE, CONVERGED):
-        made = tested(verdicts, matches(rival))
+        made = claims_on(verdicts, rival=rival)
+        matched = list(filter(attrgetter("claim.holds"), made))
+        kept = f": {sparsest(list(map(attrgetter('ticket'), matched)))}" if matched else ""
         if made:
-            told.append(f"{names[rival]} is matched by {held(made)} of {len(made)} tickets")
-    budget = budget_line(first)
-    told.append(f"at {first.steps} steps, {budget[0].lower()}{budget[1:]}")
+            told.append(f"{names[rival]} is matched by {len(matched)} of {len(made)} tickets{kept}")
+    by_steps = sorted(map(attrgetter("evidence"), verdicts), key=attrgetter("steps"))
+    told += dict.fromkeys(map(_budget, (by_steps[0], by_steps[-1])))
     sentence = "; ".join(told)
-    return sentence[0].upper() + sentence[1:]
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
-def tested(verdicts: Sequence[Verdict], name: str) -> list[Claimed]:
-    """Return every ticket of which a claim was made, with the claim as it was tested."""
+def _budget(evidence: Evidence) -> str:
+    """Return whether the dense network is converged, as a part of a sentence."""
+    line = budget_line(evidence).removesuffix(".")
+    return f"at {evidence.steps} steps, {line[0].lower()}{line[1:]}"
+
+
+def _of(verdict: Verdict, rival: str) -> str:
+    """Return the name of a rival in a verdict, whose own dense network may be the converged one."""
+    is_own = beside.converged(verdict.evidence) == verdict.evidence.steps
+    return OWN if rival == CONVERGED and is_own else rival
+
+
+def claims_on(verdicts: Sequence[Verdict], name: str = "", *, rival: str = "") -> list[Claimed]:
+    """Return every ticket of which a claim was made, with the claim as it was tested: that of a
+    `name`, or that it matches a `rival`."""
     found = []
     for ticket in places(verdicts):
-        made = ticket.verdict.find(name, *ticket.place)
+        made = ticket.verdict.find(name or matches(_of(ticket.verdict, rival)), *ticket.place)
         if made:
             found.append(Claimed(ticket, made))
     return found
@@ -160,7 +176,7 @@ def evidence(verdicts: Sequence[Verdict]) -> Iterator[Section]:
     """Yield a section for each kind of claim on tickets: every ticket's mean with its interval."""
     before = [BELOW, INTERVALS]
     for name, title in kinds(verdicts).items():
-        made = tested(verdicts, name)
+        made = claims_on(verdicts, name)
         whole = list(filter(attrgetter("claim.statement.whole"), made))
         if whole:
             text = [*before, f"Shown of {held(made)} of {len(made)} tickets."]
