@@ -211,7 +211,7 @@ def test_a_failed_trial_is_put_in_line_by_a_command(tmp_path, monkeypatch, capsy
     assert main(["retry", "trial", "0", "--kind", "deterministic"]) == options.DONE
     said = capsys.readouterr().out
     assert "trial 0 overall late25% s0: NonFinite: training loss is" in said
-    assert re.search(r"to go on:  \S*python ", said)
+    assert re.search(r"to go on:  \S*lthray trial ", said)
     assert "1 failed trials were put in line again" in said
     assert ledger.end(0) is None
     assert main(["trial", *SMALL, "--train.lr", "1e30"]) == options.PARTIAL

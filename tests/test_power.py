@@ -39,7 +39,7 @@ def test_more_seeds_find_less_and_a_wished_effect_says_how_many():
 def test_a_line_says_what_seeds_find():
     told = power.line(5)
     assert told == (
-        "power           5 seeds find, four times in five, 0.7% against its own dense network "
+        "5 seeds find, four times in five, 0.7% against its own dense network "
         "(SD 0.5%) and 3.4% against a control (SD 2.5%)"
     )
     assert "one seed finds nothing" in power.line(1)
