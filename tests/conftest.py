@@ -107,7 +107,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.name == "accelerator" and not is_named else None
 
 
-FIRST = ("test_study.py", "test_accelerator.py", "test_cli.py", "test_trajectory.py")
+FIRST = (
+    *("test_study.py", "test_pages.py", "test_analysis.py", "test_cli.py", "test_notebooks.py"),
+    *("test_accelerator.py", "test_trajectory.py", "test_recording.py", "test_graph.py"),
+)
 """Files that take longest: begun first, so that no process waits for them at the end."""
 
 
