@@ -105,6 +105,9 @@ STUDY = Search(
         "prune.ladder": (0.5, 0.25, 0.125, 0.0625),
         "measure.images": 100,
         "measure.samples": 320,
+        "measure.sampling_steps": (5,),
+        "measure.timesteps": 5,
+        "measure.checkpoints": 2,
     },
 )
 

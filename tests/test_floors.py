@@ -389,3 +389,24 @@ def test_the_bounds_bite():
     """A file of more than is allowed is named, so that nobody must search."""
     sizes = {f"m{n}": n for n in range(100)}
     assert over(97, sizes) == ["m99 99", "m98 98"]
+
+
+@pytest.mark.parametrize("folder", ["lthray", "tests", "analysis", "studies"])
+def test_a_name_of_a_module_is_given_once(folder):
+    """One that is given again hides the first, and whoever meant that gets the other."""
+    assert twice(ast.parse("a: int = 1\nb = 2\ndef c(): ...\na = 3")) == ["a"]
+    for name, tree in trees(folder).items():
+        assert twice(tree) == [], name
+
+
+def twice(tree: ast.Module) -> list[str]:
+    """Return the names that a module gives more than once at its top."""
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, Function | ast.ClassDef):
+            names.append(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]

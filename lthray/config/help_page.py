@@ -1,4 +1,4 @@
-"""The page that --help prints, 80 columns wide."""
+"""Pages of text, 80 columns wide: the one that --help prints, and titles above two columns."""
 
 import re
 import textwrap

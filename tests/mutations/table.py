@@ -103,11 +103,11 @@ COUNTED = "test_frequency.py::test_a_ticket_wins_that_matches_and_is_the_best_of
 COVERED = (
     "test_frequency.py::test_a_share_is_covered_whichever_of_recipe_and_seed_makes_outcomes_alike"
 )
-LOST = "test_frequency.py::test_a_planned_trial_without_a_number_is_the_worst_outcome"
+WORST = "test_frequency.py::test_a_planned_trial_without_a_number_is_the_worst_outcome"
 APART = "test_frequency.py::test_negative_controls_are_in_no_share"
 RATES = "test_frequency.py::test_base_rates_are_what_exchangeable_networks_do"
 MIXED = "test_frequency.py::test_the_mixed_model_is_that_of_statsmodels"
-TOGETHER = "test_designs.py::test_associations_are_those_of_scipy"
+ASSOCIATED = "test_designs.py::test_associations_are_those_of_scipy"
 DRAWS = "test_recipe.py::test_draws_of_a_control_share_the_chain_and_are_trained_apart"
 RATIO = "test_statistics.py::test_the_error_of_an_excess_is_that_of_a_ratio_of_means_by_hand"
 CURVES = "test_statistics.py::test_a_target_is_reached_once_and_for_all"
@@ -633,13 +633,13 @@ FREQUENCY = (
         (
             "np.where(np.isfinite(draws), draws, -np.inf)",
             "np.where(np.isfinite(draws), draws, np.inf)",
-            LOST,
+            WORST,
             "a control that failed is beaten",
         ),
         (
             "np.where(lost, np.inf, excess)",
             "np.where(lost, -np.inf, excess)",
-            LOST,
+            WORST,
             "a ticket that failed wins",
         ),
         (
@@ -690,13 +690,13 @@ FREQUENCY = (
         (
             "columns = _ranks(values)[:, None]",
             "columns = np.array(values)[:, None]",
-            TOGETHER,
+            ASSOCIATED,
             "two numbers go together by a line alone",
         ),
         (
             "least = max(min(a.shape[1], b.shape[1]), 1)",
             "least = 1",
-            TOGETHER,
+            ASSOCIATED,
             "words of many values go together more",
         ),
     ),
