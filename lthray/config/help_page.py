@@ -33,7 +33,7 @@ def titled(title: str, rows: Mapping[str, str]) -> Iterator[str]:
     nothing where there are no rows."""
     if not rows:
         return
-    yield from ("", title)
+    yield from ("", *textwrap.wrap(title, WIDTH, subsequent_indent="  "))
     column = min(max(map(len, rows)), COLUMN) * any(rows.values())
     for name, text in rows.items():
         yield from textwrap.wrap(
