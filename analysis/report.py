@@ -191,7 +191,8 @@ def warnings(recorded: Recorded, waiting: str) -> list[tuple[str, str]]:
 def answer_of(recorded: Recorded, chapters: Sequence[Chapter]) -> Sequence[str]:
     """Return the sentences of the analysis that is named like the study or, where it has none, of
     the first that answers anything."""
-    first = sorted(chapters, key=lambda chapter: chapter.name != study_of(recorded))
+    study = study_of(recorded)
+    first = sorted(chapters, key=lambda chapter: chapter.name != study)
     answers = [section.answer for chapter in first for section in chapter.sections]
     return next(filter(None, answers), ())
 

@@ -126,7 +126,7 @@ def trial(argv: Sequence[str]) -> int:
     from lthray.trial.run import run
 
     logs.check(chosen.log, "a trial", is_search=False)
-    command = f"lthray trial {shell.joined(argv)}"
+    command = shell.joined(["lthray", "trial", *argv])
     store, ledger = _begin(config, chosen, command)
     given_out = ledger.begin(0, point(trajectory(config), {}, "single"))
     out = terminal.console()

@@ -306,8 +306,9 @@ def _dry_run(call: Call) -> int:
 
     out = terminal.console()
     seeds = len(call.confirm_seeds if call.recipes else call.seeds)
-    found = {"power": power.line(seeds, claims.planned(preview.judged(call)))}
-    for line in [*preview.lines(call), *titled("what its seeds can find", found)]:
+    plan = preview.planned(call)
+    found = {"power": power.line(seeds, claims.planned(preview.judged(call, *plan)))}
+    for line in [*preview.lines(call, *plan), *titled("what its seeds can find", found)]:
         out.print(line)
     return options.DONE
 

@@ -392,7 +392,7 @@ print("LEFT", code, "ray" in sys.modules)
 def test_a_study_runs_in_one_process_without_ray(tmp_path):
     (tmp_path / "page.py").write_text(LOCAL)
     argv = [sys.executable, "page.py", "--local", "--measure.images", "16"]
-    for seeds, number in (("0", 1), ("0 1", 2)):
+    for seeds, number in (("0", 1), ("0 1", 2), ("0 1", 2)):
         done = subprocess.run(
             [*argv, "--seeds", *seeds.split()],
             capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False,
@@ -420,7 +420,13 @@ def test_dry_runs_print_the_plan_and_write_nothing(page, smoke, tmp_path, monkey
         runpy.run_path(path, run_name="__main__")
     shown = capsys.readouterr()
     assert left.value.code == 0, shown.err
-    for said in ("unique of", "training time   at most", "store           about", "power  "):
+    for said in (
+        "trials of the ",
+        "unique of",
+        "training time   at most",
+        "store           about",
+        "power  ",
+    ):
         assert said in shown.out
     assert list(tmp_path.iterdir()) == []
     assert not re.search(r"\w\(\w+=|\('|None|True|False", shown.out)  # Python's own spelling

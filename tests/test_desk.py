@@ -9,7 +9,7 @@ from lthray.core.store import Store, StoreError
 from lthray.study.call import resolve
 from lthray.study.ledger import DONE, FAILED, STOPPED, Ledger
 from lthray.study.page import Grid, Search, Study
-from lthray.study.preview import lines, plan_rows
+from lthray.study.preview import lines, plan_rows, planned
 from lthray.study.queue import Queue
 from lthray.study.results import best, look, matching, ranked, round_line, spent, trials, verdict
 from lthray.study.space import Choice
@@ -375,14 +375,16 @@ def test_the_tally_counts_steps_as_the_store_shows_them(finished, store):
 
 
 def test_a_plan_is_a_page_that_a_person_reads():
-    shown = list(lines(resolve(LIST, ["--train.lr", "1e-3"])))
+    call = resolve(LIST, ["--train.lr", "1e-3"])
+    shown = list(lines(call, *planned(call)))
     assert shown[0] == f"list: {len(LIST.seeds) * 2} trials"
     at = shown.index("what all trials share")
     assert "  prune.ladder" in shown[at + 1]
     assert any(line.split() == ["train.lr", "0.001"] for line in shown)
     arms = shown[shown.index("trials of the list, each with seeds 0 1") + 1 :]
     assert arms[: arms.index("")] == ["  overall late25%", "  random overall late25%"]
-    search = list(lines(resolve(SEARCH, [])))
+    call = resolve(SEARCH, [])
+    search = list(lines(call, *planned(call)))
     drawn = search[search.index("what each trial draws") + 1 :]
     assert drawn[: drawn.index("")] == [
         "  prune.criterion  magnitude, random",

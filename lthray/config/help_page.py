@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lthray.config.options import EXIT_CODES, Words, literals, members, option_of, tuples
-from lthray.config.spec import texts
+from lthray.config.spec import text_of
 
 WIDTH = 80  # of a page
 COLUMN = 40  # at most, of the names beside which texts stand
@@ -57,7 +57,7 @@ def _filled(text: str) -> Iterator[str]:
 def _option_lines(word: str, kind: Any, default: Any, description: str) -> Iterator[str]:
     option = f"{option_of(word)} {_kind(kind)}".rstrip()
     if default not in ("", (), None):
-        option += f" [{' '.join(texts(default))}]"
+        option += f" [{text_of(default)}]"
     head, below, text = "  ", "    ", "      "
     yield from textwrap.wrap(
         option, WIDTH, initial_indent=head, subsequent_indent=below, break_long_words=False

@@ -6,7 +6,7 @@ from typing import Any
 
 from lthray.config.fields import default_of
 from lthray.config.parts import Prune
-from lthray.config.spec import texts
+from lthray.config.spec import text_of
 from lthray.config.transfer import Source
 from lthray.config.trial import TrialConfig, words_of_role
 from lthray.config.vocabulary import BUDGETS, CONTROLS, OBJECTIVES, REGIMES, REWINDS, UNITS
@@ -77,7 +77,7 @@ def setting_of(config: TrialConfig, shared: TrialConfig) -> str:
 
 def _brief(value: Any) -> str:
     """Return a value as the command line has it, a number to four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else " ".join(texts(value))
+    return f"{value:.4g}" if isinstance(value, float) else text_of(value)
 
 
 def _dense(config: TrialConfig) -> str:

@@ -84,17 +84,13 @@ def words_of(name: str, out: str) -> dict[str, Any]:
 
 
 def smaller(words: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the words of a preset with --smoke: as many of its images as the digits have, at their
-    size, under the default network and training, with batches and samples as small as its own."""
+    """Return the words of a preset with --smoke: its data at the size of the digits, under the
+    default network and training, with batches and samples as small as the preset's."""
     usual = TrialConfig().flat()
     kept = {word: value for word, value in words.items() if word.startswith("data.")}
     kept |= {word: min(words[word], usual[word]) for word in COUNTS if word in words}
-    name, few = words.get("data.name", usual["data.name"]), usual["data.name"]
-    if name != few:
+    if words.get("data.name", usual["data.name"]) != usual["data.name"]:
         kept |= {"data.side": SMALL, "data.width": usual["data.width"]}
-    if not data_facts(name).brought:
-        share = data_facts(few).training_images / data_facts(name).training_images
-        kept["data.fraction"] = min(round(share, 3), 1.0)
     return kept
 
 

@@ -45,10 +45,9 @@ def program() -> list[str]:
 
 def command_line(argv: Sequence[str]) -> str:
     """Return the command that was given, or the call in Python, with `argv` and no secrets."""
-    shown = joined(argv)
     if is_interactive():
-        return f"the call in Python, with {shown}"
-    return f"{shlex.join(program())} {shown}".rstrip()
+        return f"the call in Python, with {joined(argv)}"
+    return joined([*program(), *argv])
 
 
 def joined(argv: Sequence[str]) -> str:

@@ -19,6 +19,11 @@ def part_of(cls: type[T], name: str, spec: Mapping[str, Any]) -> T:
     return cls(**{word.removeprefix(prefix): spec[word] for word in own})
 
 
+def text_of(value: Any) -> str:
+    """Return a value as the command line has it, in one text."""
+    return " ".join(texts(value))
+
+
 def texts(value: Any) -> list[str]:
     """Return a value as the command line has it; one of a list as so many texts."""
     if isinstance(value, list | tuple):

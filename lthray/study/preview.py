@@ -1,7 +1,6 @@
 """What a study would do: its trials, the steps they share, bytes to expect and time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from lthray.config.help_page import titled
 from lthray.config.labels import name_of, setting_of
 from lthray.config.options import Options
-from lthray.config.spec import texts
+from lthray.config.spec import text_of, texts
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import OBJECTIVES
 from lthray.core.record import Point
@@ -30,12 +29,22 @@ from lthray.trial.trajectory import Trajectory
 from lthray.trial.workshop import workshop_of
 
 
-def lines(call: Call) -> Iterator[str]:
+def planned(call: Call) -> tuple[Sequence[TrialConfig], Sequence[TrialConfig]]:
+    """Return the trials of a call, and those of its confirmation; of recipes that a search has yet
+    to find, others stand in for them."""
+    if not call.recipes:
+        return preview(call), []
+    stand_ins = [*call.first, *[{}] * 3][: call.recipes]
+    return preview(call), preview(call.confirmation(stand_ins))
+
+
+def lines(
+    call: Call, configs: Sequence[TrialConfig], confirmed: Sequence[TrialConfig]
+) -> Iterator[str]:
     """Yield the page of a plan: what its trials share, what they are, and what they would take."""
-    configs, confirmed = preview(call), _confirmed(call)
     yield f"{call.study.name}: {call.trials:,} trials"
-    ladder = {"prune.ladder": call.config.prune.ladder}
-    shared = {word: _text(value) for word, value in (ladder | call.config.canonical()).items()}
+    words = {"prune.ladder": call.config.prune.ladder, **call.config.canonical()}
+    shared = {word: text_of(value) or "none" for word, value in words.items()}
     yield from titled("what all trials share", shared)
     yield from titled("what each trial draws", {word: _told(d) for word, d in call.space.items()})
     yield from _arms(f"trials of the {call.phase}", configs, call.config)
@@ -48,20 +57,12 @@ def lines(call: Call) -> Iterator[str]:
     yield from titled("what that takes on this machine", costs)
 
 
-def _confirmed(call: Call) -> list[TrialConfig]:
-    """Return the trials of a search's confirmation; other recipes stand in for those to be
-    found."""
-    if not call.recipes:
-        return []
-    stand_ins = [*call.first, *[{}] * 3][: call.recipes]
-    return preview(call.confirmation(stand_ins))
-
-
-def judged(call: Call) -> list[Point]:
+def judged(
+    call: Call, configs: Sequence[TrialConfig], confirmed: Sequence[TrialConfig]
+) -> list[Point]:
     """Return the trials of a call that a verdict is given on: a confirmation's, or a list's."""
-    listed = preview(call) if call.phase == Grid.phase else []
-    configs = _confirmed(call) or listed
-    return [point(trajectory(config), {}, call.phase) for config in configs]
+    listed = configs if call.phase == Grid.phase else []
+    return [point(trajectory(config), {}, call.phase) for config in confirmed or listed]
 
 
 def slots_here(options: Options) -> int:
@@ -98,7 +99,7 @@ def _seeds(listed: Sequence[int]) -> str:
     """Return seeds in words, and whether one is there again since a search has nothing to draw."""
     once = list(dict.fromkeys(listed))
     again = " (again: nothing new is left to draw)" if len(once) < len(listed) else ""
-    return f"seed{'s' * (len(once) > 1)} {_text(once)}{again}"
+    return f"seed{'s' * (len(once) > 1)} {text_of(once)}{again}"
 
 
 def _told(dial: Dial) -> str:
@@ -107,11 +108,6 @@ def _told(dial: Dial) -> str:
         return dial.told
     word, values = dial.when
     return f"{dial.told}; where {word} is {' or '.join(texts(values))}"
-
-
-def _text(value: Any) -> str:
-    """Return a value as the command line has it."""
-    return " ".join(texts(value)) or "none"
 
 
 def plan_rows(

@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from lthray.config.spec import texts
+from lthray.config.spec import text_of
 from lthray.core.keys import canonical, key_of
 from lthray.core.metrics import EXCESS, HELDOUT
 
@@ -44,7 +44,7 @@ class Choice:
     @property
     def told(self) -> str:
         """The values in words."""
-        return ", ".join(" ".join(texts(value)) for value in self.values)
+        return ", ".join(map(text_of, self.values))
 
     def offers(self, value: Any) -> bool:
         """Return whether `value` can be drawn."""
