@@ -6,7 +6,7 @@ from typing import Any
 
 from lthray.config.fields import default_of
 from lthray.config.parts import Prune
-from lthray.config.spec import text_of
+from lthray.config.spec import text_of, texts
 from lthray.config.transfer import Source
 from lthray.config.trial import TrialConfig, words_of_role
 from lthray.config.vocabulary import BUDGETS, CONTROLS, OBJECTIVES, REGIMES, REWINDS, UNITS
@@ -139,4 +139,4 @@ def _further(config: TrialConfig, shared: TrialConfig) -> Iterator[str]:
     usual = shared.flat()
     for word, value in config.flat().items():
         if word in UNTOLD and value != usual[word]:
-            yield f"{word.rpartition('.')[2]}={str(value).replace(' ', '')}"
+            yield f"{word.rpartition('.')[2]}={','.join(texts(value))}"
