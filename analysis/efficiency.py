@@ -235,7 +235,7 @@ def timed(ticket: RecordedTicket, dense: RecordedTicket, batch: int) -> Timed:
     if not ticket.is_small:
         networks["as CSR"] = speed.sparse(ticket.network())
     calls = {name: caller(network, example) for name, network in networks.items()}
-    seconds = speed.interleaved(calls)
+    seconds = speed.interleaved(calls, speed.BLOCKS)
     own = seconds.pop("dense")
     shares = [costs_of(networks[name], example) for name in ("ticket", "dense")]
     executed, memory, energy = (mine / whole for mine, whole in zip(*shares, strict=True))

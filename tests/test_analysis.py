@@ -387,6 +387,7 @@ def test_every_analysis_says_when_with_what_and_on_which_machines(
     unlike = "Measured on unlike machines (threads 1, 4): they differ by that, too."
     monkeypatch.setattr("lthray.tracking.read.machine_lines", lambda rounds: [unlike])
     monkeypatch.setattr("lthray.measure.speed.BLOCKS", 6)
+    monkeypatch.setattr("lthray.measure.speed.LEAST", 0.001)
     text = page(monkeypatch, capsys, name, studies, "--experiment", "rewind.digits")
     told = re.findall(r"^Recorded: .*$", text, re.M)
     assert len(told) == 1

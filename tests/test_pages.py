@@ -9,6 +9,7 @@ import pytest
 from lthray.__main__ import main
 from lthray.cli import study
 from lthray.config import options
+from lthray.measure import speed
 
 from .published import ROOT
 
@@ -69,8 +70,10 @@ def run(name: str, out: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_runs_and_its_page_is_made(name, tmp_path, capsys):
+def test_a_study_runs_and_its_page_is_made(name, tmp_path, capsys, monkeypatch):
     analysis, section, _ = STUDIES[name]
+    monkeypatch.setattr(speed, "BLOCKS", 6)
+    monkeypatch.setattr(speed, "LEAST", 0.001)
     argv = run(name, str(tmp_path / "runs"))
     capsys.readouterr()
     assert main(["analysis", analysis, *argv]) == options.DONE

@@ -77,9 +77,7 @@ def energy(macs: float, weights: float, batch: int) -> float:
     return macs * JOULES_OF_A_MAC + weights * JOULES_OF_A_READ / batch
 
 
-def interleaved(
-    calls: Mapping[str, Callable[[], object]], blocks: int = BLOCKS
-) -> dict[str, list[float]]:
+def interleaved(calls: Mapping[str, Callable[[], object]], blocks: int) -> dict[str, list[float]]:
     """Return name -> seconds of one call, once for each of `blocks`.
 
     In a block each of `calls` has its turn, of as many calls as take `LEAST` seconds. The order
