@@ -20,6 +20,8 @@ from lthray.core.backends import Backend, Folder
 from lthray.core.keys import canonical, key_of
 from lthray.core.store import Store, StoreError
 
+from . import forks
+
 KEY, OTHER = key_of("test", 1, "a"), key_of("test", 1, "b")
 FACTS = {"loss": 0.25, "name": "a"}
 
@@ -183,22 +185,6 @@ def test_files_are_durable_before_they_are_visible(tmp_path, monkeypatch):
     assert "fsync" in order[order.index("rename") :]
 
 
-WRITER = """
-import sys, random, torch
-from lthray.core.keys import key_of
-from lthray.core.store import Store
-store, rng = Store(sys.argv[1]), random.Random(int(sys.argv[2]))
-print("ready", flush=True)
-while True:
-    n = rng.randrange(12)
-    g = torch.Generator().manual_seed(n)
-    weights = torch.randn(20_000, generator=g)
-    store.put(key_of("torture", 1, n), facts={"n": n}, tensors={"w": weights})
-    if rng.random() < 0.3:
-        store.drop(key_of("torture", 1, n))
-"""
-
-
 HOLDER = """
 import sys, time
 from lthray.core.store import Store
@@ -211,43 +197,37 @@ with Store(sys.argv[1]).lock(sys.argv[2]):
 @contextlib.contextmanager
 def writers_of(root, count):
     """Start `count` processes that write and drop objects in one store, and end them all."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    begin = [sys.executable, "-c", WRITER, str(root)]
 
     def start(seed):
-        return subprocess.Popen([*begin, str(seed)], **pipes)
+        return forks.begin(forks.write, root, seed)
 
     writers = [start(i) for i in range(count)]
     try:
         yield writers, start
     finally:
-        for writer in writers:
+        for writer, _ in writers:
             writer.kill()
-            writer.wait()
+            writer.join()
 
 
 def test_four_writers_under_random_sigkills_leave_no_bad_object(tmp_path, caplog):
     root, rng = tmp_path / "s", random.Random(1)
     with writers_of(root, 4) as (writers, start):
-        until, kills = time.monotonic() + 20, 0
-        while time.monotonic() < until or kills < 5:
+        for _ in range(20):
             i = rng.randrange(4)
-            assert writers[i].stdout.readline() == b"ready\n", writers[i].stderr.read().decode()
+            writer, told = writers[i]
+            assert told.recv() == "ready"
             time.sleep(rng.uniform(0.1, 0.5))
-            assert writers[i].poll() is None, writers[i].stderr.read().decode()
-            writers[i].kill()
-            writers[i].wait()
-            kills += 1
+            assert writer.is_alive()
+            writer.kill()
+            writer.join()
             writers[i] = start(rng.randrange(10**6))
     store = Store(root)
     found = {key: store.find(key, part) for key, part in store}
-    assert kills >= 5
     assert found
     for n in range(12):
         if item := found.get(key_of("torture", 1, n)):
-            assert torch.equal(
-                item.tensors["w"], torch.randn(20_000, generator=torch.Generator().manual_seed(n))
-            )
+            assert torch.equal(item.tensors["w"], forks.weights(n))
     assert "set aside" not in caplog.text
     assert all(item for item in found.values())
 

@@ -5,11 +5,7 @@ was never sparse, moments that survive, re-initialising called rewinding, masks 
 two runs that share state.
 """
 
-import json
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -41,6 +37,7 @@ from lthray.trial.trajectory import place_of
 from lthray.trial.view import is_stored
 from lthray.trial.workshop import Run, workshop_of
 
+from . import forks
 from .conftest import Killed, lenet, making_of, rounds, same, tiny
 
 RULES = ["init", "late", "tuned", "lr", "random", "sign"]
@@ -386,42 +383,23 @@ def test_progress_comes_where_a_state_was_committed(store, monkeypatch):
     assert made == list(range(50, 60))
 
 
-RUNNER = """
-import json, sys, torch
-torch.set_num_threads(1)
-from lthray.config.trial import TrialConfig
-from lthray.core.store import Store
-from lthray.trial.run import run
-
-def tell(event):
-    print(type(event).__name__, flush=True)
-
-config, store = TrialConfig.from_flat(json.loads(sys.argv[1])), Store(sys.argv[2])
-for event in run(config, store, device="cpu", commit=0.05, progress=tell):
-    tell(event)
-"""
-
-
 def test_real_sigkills_at_random_moments_leave_the_result_bit_for_bit_the_same(tmp_path, caplog):
     config = tiny(train__steps=150, prune__ladder=(0.5, 0.2), measure__checkpoints=5)
     whole = rounds(config, Store(tmp_path / "whole"))
-    words = json.dumps(config.canonical())
-    command = [sys.executable, "-c", RUNNER, words, str(tmp_path / "killed")]
-    rng, kills, lines = random.Random(3), 0, []
+    rng, kills, events = random.Random(3), 0, []
     for _ in range(40):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        lines.append(process.stdout.readline())  # it has committed something
+        process, told = forks.begin(forks.train, config.canonical(), tmp_path / "killed")
+        events.append(told.recv())  # it has committed something
         time.sleep(rng.uniform(0, 0.5))
-        if process.poll() is not None or kills == 6:
-            process.communicate()
-            assert process.returncode == 0
+        if not process.is_alive() or kills == 6:
+            process.join()
+            assert process.exitcode == 0
             break
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.join()
         kills += 1
     assert kills >= 3
-    assert "Progress\n" in lines
+    assert "Progress" in events
     assert all_same(rounds(config, Store(tmp_path / "killed")), whole)
     assert "set aside" not in caplog.text
 
