@@ -86,7 +86,7 @@ def test_fid_and_kid_are_their_definitions(real):
     fid -= 2 * np.linalg.svd(a @ b.T, compute_uv=False).sum()  # the trace of the root of both
     assert found["fid_efficientnet"] == pytest.approx(fid, rel=1e-3)
     assert found["kid_efficientnet"] == pytest.approx(
-        quality.kid(torch.tensor(mine), torch.tensor(theirs))
+        quality.kid(torch.tensor(mine), quality.Reals(torch.tensor(theirs)))
     )
 
 

@@ -251,6 +251,51 @@ def test_fid_is_that_of_an_independent_formula(real, referee):
     assert measured(fakes, referee)["fid_test"] == pytest.approx(fid(a, b), rel=1e-4)
 
 
+def test_fid_precision_and_recall_are_those_that_torch_fidelity_makes_of_the_images(real, referee):
+    from torch_fidelity import FeatureExtractorBase, calculate_metrics
+    from torch_fidelity.registry import register_feature_extractor
+
+    class Registered(FeatureExtractorBase):
+        def __init__(self, name, features_list, **_):
+            super().__init__(name, features_list)
+
+        @staticmethod
+        def get_provided_features_list():
+            return ("8",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric):
+            return "8"
+
+        def forward(self, x):
+            return (referee(x),)
+
+    fakes = spoilt(real)
+    register_feature_extractor("tests-of-quality", Registered)
+    theirs = calculate_metrics(
+        input1=quality._Images(fakes), input2=quality._Images(referee.real), fid=True, prc=True,
+        feature_extractor="tests-of-quality", cuda=False, cache=False, verbose=False,
+    )  # fmt: skip
+    found = measured(fakes, referee)
+    assert found["fid_test"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+    assert found["precision_test"] == pytest.approx(theirs["precision"])
+    assert found["recall_test"] == pytest.approx(theirs["recall"])
+
+
+def test_real_images_are_seen_once_however_many_samples_are_judged(real):
+    seen = []
+
+    def features(x):
+        seen.append(len(x))
+        return features_of(x)
+
+    referee = quality.Referee("test", features, real[:600])
+    assert sum(seen) == 600
+    for _ in range(2):
+        measured(real[600:1000], referee)
+    assert sum(seen) == 600 + 2 * 400
+
+
 def test_kid_is_the_unbiased_sum_over_pairs_and_torch_fidelitys_where_both_sets_are_as_large(real):
     from torch_fidelity.metric_kid import kid_features_to_metric
 
@@ -262,9 +307,11 @@ def test_kid_is_the_unbiased_sum_over_pairs_and_torch_fidelitys_where_both_sets_
         np.mean([k(u[i], u[j]) for i in range(100) for j in range(100) if i != j]) for u in (x, y)
     ]
     expected = sum(inner) - 2 * np.mean([k(u, v) for u in x for v in y])
-    assert quality.kid(a, b) == pytest.approx(expected, rel=1e-9)
+    assert quality.kid(a, quality.Reals(b)) == pytest.approx(expected, rel=1e-9)
     theirs = kid_features_to_metric(a, b, kid_subsets=1, kid_subset_size=100, verbose=False)
-    assert quality.kid(a, b) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+    assert quality.kid(a, quality.Reals(b)) == pytest.approx(
+        theirs["kernel_inception_distance_mean"], rel=1e-4
+    )
 
 
 def test_kid_keeps_what_is_small_beside_an_outlier():
@@ -281,7 +328,7 @@ def test_kid_keeps_what_is_small_beside_an_outlier():
         np.fill_diagonal(kernel, 0)
         within.append(kernel.sum() / (len(rows) * (len(rows) - 1)))
     expected = sum(within) - 2 * ((x @ y.T / 8 + 1) ** 3).mean()
-    assert quality.kid(a, b) == pytest.approx(float(expected), rel=1e-9)
+    assert quality.kid(a, quality.Reals(b)) == pytest.approx(float(expected), rel=1e-9)
 
 
 def spoilt(images: torch.Tensor) -> torch.Tensor:

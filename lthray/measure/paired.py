@@ -33,7 +33,8 @@ def compared(
     of the first network and of the second, [2, n].
     """
     mine, theirs = judge(images), judge(others)
-    worth = torch.stack([nearest(mine, judge(judge.real)), nearest(theirs, judge(judge.real))])
+    real = judge.reals.features
+    worth = torch.stack([nearest(mine, real), nearest(theirs, real)])
     found = {
         metrics.PAIRED.of(sampler=sampler, extractor=judge.name): float(
             (mine - theirs).square().mean()

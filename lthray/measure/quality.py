@@ -8,6 +8,7 @@ features on the CPU, where all metrics are computed: torch-fidelity places nothi
 
 import io
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,6 +32,28 @@ Named = Iterator[tuple[str, float]]
 Decode = Callable[[Tensor], Tensor]
 
 
+class Reals:
+    """The features of real images, [n, d] on the CPU, and what every set of samples is compared
+    with: computed once."""
+
+    def __init__(self, features: Tensor):
+        """Take the `features`."""
+        self.features = features
+
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        """Their mean and covariance, as torch-fidelity has them."""
+        from torch_fidelity.metric_fid import fid_features_to_statistics
+
+        found: dict[str, Any] = fid_features_to_statistics(self.features)
+        return found
+
+    @cached_property
+    def within(self) -> float:
+        """The mean kernel over all pairs of different images."""
+        return _kernel_within(self.features.double())
+
+
 class Referee:
     """A feature extractor for sample metrics: a classifier's hidden layer and the real images.
 
@@ -50,17 +73,24 @@ class Referee:
         """
         self.name, self.real = name, real[:REAL].cpu()
         self.features, self.device = features, torch.device(device)
-        seen = torch.cat(list(map(self._raw, self.real.split(SPLIT))))
+        seen = self._raw(self.real)
         self.mean, self.scale = seen.mean(0), seen.std(0).clamp_min(1e-6)
         self.width = seen.shape[1]
+        self.reals = Reals(self._standardised(seen))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the standardised features of `images`, [n, d] on the CPU."""
-        return (self._raw(images) - self.mean) / self.scale
+        return self._standardised(self._raw(images))
 
     @torch.no_grad()
     def _raw(self, images: Tensor) -> Tensor:
+        return torch.cat(list(map(self._part, images.split(SPLIT))))
+
+    def _part(self, images: Tensor) -> Tensor:
         return self.features(_floats(images.to(self.device))).cpu()
+
+    def _standardised(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.scale
 
 
 def sample_metrics(fakes: Tensor, referee: Referee) -> Named:
@@ -70,14 +100,19 @@ def sample_metrics(fakes: Tensor, referee: Referee) -> Named:
     random subsets, with their noise, so KID is taken here over all of both sets. Raises ValueError
     below ten images a feature.
     """
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
     smaller = min(len(fakes), len(referee.real))
     if smaller < 10 * referee.width:
         raise ValueError(f"{smaller} images for {referee.width} features: FID needs ten a feature")
-    fidelity = _fidelity(fakes, referee.real, _registered(referee), prc=True)
-    yield named_by(metrics.FID, referee.name), fidelity["frechet_inception_distance"]
-    yield named_by(metrics.KID, referee.name), kid(referee(fakes), referee(referee.real))
-    yield named_by(metrics.PRECISION, referee.name), fidelity["precision"]
-    yield named_by(metrics.RECALL, referee.name), fidelity["recall"]
+    seen, reals = referee(fakes), referee.reals
+    found = prc_features_to_metric(
+        seen, reals.features, prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False
+    )
+    yield named_by(metrics.FID, referee.name), fid(seen, reals)
+    yield named_by(metrics.KID, referee.name), kid(seen, reals)
+    yield named_by(metrics.PRECISION, referee.name), found["precision"]
+    yield named_by(metrics.RECALL, referee.name), found["recall"]
 
 
 def inception_metrics(
@@ -96,23 +131,24 @@ def inception_metrics(
     yield named_by(metrics.KID, "inception"), fidelity["kernel_inception_distance_mean"]
 
 
-def kid(a: Tensor, b: Tensor) -> float:
-    """Return the kernel inception distance of feature sets `a` [n, d] and `b` [m, d].
+def kid(fakes: Tensor, reals: Reals) -> float:
+    """Return the kernel inception distance of the features `fakes` [n, d] from `reals`.
 
     It is the unbiased MMD^2 with the kernel (x.y / d + 1)^3 over all of both sets, and may be
     negative (Binkowski et al. 2018, arXiv 1801.01401).
     """
-    a, b = a.double(), b.double()
+    a, b = fakes.double(), reals.features.double()
     across = _kernel_sum(a, b) / (len(a) * len(b))
-    return _kernel_within(a) + _kernel_within(b) - 2 * across
+    return _kernel_within(a) + reals.within - 2 * across
 
 
-def fid(a: Tensor, b: Tensor) -> float:
-    """Return the Frechet distance of feature sets `a` [n, d] and `b` [m, d], by torch-fidelity."""
+def fid(fakes: Tensor, reals: Reals) -> float:
+    """Return the Frechet distance of the features `fakes` [n, d] from `reals`, by
+    torch-fidelity."""
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-    statistics = map(fid_features_to_statistics, (a, b))
-    found = fid_statistics_to_metric(*statistics, verbose=False)
+    own = fid_features_to_statistics(fakes)
+    found = fid_statistics_to_metric(own, reals.statistics, verbose=False)
     return float(found["frechet_inception_distance"])
 
 
@@ -241,39 +277,12 @@ def _fidelity(fakes: Tensor, real: Tensor, extractor: str, **wanted: Any) -> dic
         feature_extractor=extractor,
         batch_size=SPLIT,
         fid=True,
-        prc_neighborhood=NEIGHBOURS,
         cuda=False,  # the extractors place their own work
         cache=False,  # its cache knows neither the images nor the extractor's weights
         save_cpu_ram=True,  # no loader processes inside a worker
         verbose=False,
         **wanted,
     )
-
-
-def _registered(referee: Referee) -> str:
-    """Register the referee with torch-fidelity, and return its name there."""
-    from torch_fidelity import FeatureExtractorBase
-
-    class Registered(FeatureExtractorBase):
-        def __init__(self, name: str, features_list: list[str], **_: Any):
-            super().__init__(name, features_list)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return (str(referee.width),)
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return str(referee.width)
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        def forward(self, x: Tensor) -> tuple[Tensor]:
-            return (referee(x),)
-
-    return _register(f"lthray-{referee.name}", Registered)
 
 
 def _register(name: str, extractor: type) -> str:
