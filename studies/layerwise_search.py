@@ -1,6 +1,6 @@
 """Which recipe finds the sparsest good tickets? Method, layer schedule, rewinding, architecture.
 
-    python studies/layerwise_search.py          digits, 2 cores, 13 minutes
+    python studies/layerwise_search.py          digits, 2 cores, ten minutes
     python studies/layerwise_search.py --smoke  all of it, in two minutes
     python studies/layerwise_search.py --preset cifar10 --data-root DATA \\
         --gpus-per-trial 0.25 --trials 64
@@ -17,7 +17,7 @@ chance does), one of half the steps (how much samples can tell), and one of twic
 reference converged; `--doublings 5` goes on to 32 times). Only the confirmation is graded; how much
 the search flattered itself is told.
 
-Thirteen minutes allow five seeds of 400 steps. Five are the fewest with which so many claims can
+Ten minutes allow five seeds of 400 steps. Five are the fewest with which so many claims can
 hold at all. At 400 steps the dense network is far from converged. So the verdict says whether a
 ticket learns faster than it. It does not say whether a ticket is as good as a network that has
 learnt all it can (studies/convergence.py), nor whether it is worth its steps in general.
