@@ -236,6 +236,8 @@ def _others() -> dict[str, Words]:
         "fork of dense init": UNET
         | {"fork": 1, "control": "dense", "rewind.rule": "init", "rungs": (1,)},
         "fork of shuffled": UNET | {"fork": 1, "control": "shuffle"},
+        "draw of shuffled": UNET | {"draw": 1, "control": "shuffle"},
+        "draw of new weights": UNET | {"draw": 2, "control": "reinit"},
         "fork of tuned": UNET | {"fork": 1, "rewind.rule": "tuned"},
         "origin": UNET | {"origin": "base#2"},
         "origin of another seed": UNET | {"origin": "base#2", "seed": 1, "stream": 1},
