@@ -134,6 +134,7 @@ def test_an_independent_recomputation_agrees_with_everything_that_is_published(w
         ("robustness.digits/controls", "attack in L2"),
         ("efficiency.digits/efficiency", "stored bytes"),
         ("efficiency.mnist/timed", "images to win it back"),
+        ("efficiency.wide/timed", "speed-up x executed"),
     ],
 )
 def test_the_referee_sees_a_cell_that_was_changed(tmp_path, table, column):
