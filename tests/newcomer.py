@@ -28,8 +28,8 @@ SAMPLE = """\
 import sys
 sys.modules["lthray"] = None  # nothing of it may be imported
 import torch
-from diffusers import DDPMPipeline
-pipeline = DDPMPipeline.from_pretrained(".")
+from diffusers import DiffusionPipeline  # of which kind, the folder says
+pipeline = DiffusionPipeline.from_pretrained(".")
 made = pipeline(batch_size=4, num_inference_steps=20, generator=torch.manual_seed(0)).images
 assert len(made) == 4 and made[0].size == (8, 8)
 print("4 images by", type(pipeline).__name__)
