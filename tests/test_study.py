@@ -320,6 +320,7 @@ def test_trials_that_fail_by_themselves_are_not_retried_and_ray_leaves_nothing_b
     assert b"Traceback" in ledger.traceback(1)["traceback.txt"]
     assert "failed" in text
     assert not Path(private).exists()
+    assert not list(Path(BASE).glob(f"ray*/session_*_{process.pid}"))  # where Ray's would lie
     assert not (home / ".ray").exists()
     assert not (home / "ray_results").exists()
     names = sorted(p.name for p in (page.parent / "runs").iterdir())

@@ -47,7 +47,7 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed torch's global generators: the CPU's, and where `device` is another, those of devices.
+    """Seed torch's global generators: the CPU's, and those of all devices where `device` is one.
 
     `torch.manual_seed` also formats the stack for every kind of device that was not begun yet. On
     the CPU that would take longer than all else here, at each step of a network that draws.
