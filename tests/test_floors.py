@@ -179,7 +179,7 @@ def test_no_way_down_through_modules_is_longer_than_the_way_down_through_wings()
         wings[wing_of(module)] |= {wing_of(other) for other in inside(module) - LOWER.keys()}
     below = {wing: others - {wing} for wing, others in wings.items()}
     modules = longest({module: inside(module) for module in PACKAGE})
-    assert max(modules.values()) == max(longest(below).values()) == 8
+    assert max(modules.values()) <= max(longest(below).values()) <= 8
     assert modules["trial.recipe"] < modules["cli"]
 
 

@@ -412,10 +412,9 @@ def two_nodes(tmp_path_factory):
 
 def test_a_cluster_of_two_nodes_with_shares_of_their_gpus(page, two_nodes):
     address, env = two_nodes
-    words = ["--address", address, "--gpus-per-trial", "0.5", "--trials", "2"]
-    text = go(page, "search", *words, env=env)
+    text = go(page, "search", "--address", address, "--gpus-per-trial", "0.5", env=env)
     assert "2 trials at a time, 1 threads each, 0.5 GPUs each" in text
-    assert len(list(trials(*opened(page)))) == 2
+    assert len(list(trials(*opened(page)))) == 4
 
 
 @pytest.mark.parametrize(
