@@ -123,10 +123,22 @@ def inception_metrics(
     Each is the last part of a metric's name and a number. `weights` is the path of a safetensors
     file (never a pickle). KID is the mean over 100 subsets of at most 1000 images.
     """
+    from torch_fidelity import calculate_metrics
+
     real = real[:REAL].cpu()
-    subset = min(len(fakes), len(real), SUBSET)
-    wanted = {"kid": True, "kid_subset_size": subset}
-    fidelity = _fidelity(rgb(fakes), rgb(real), inception(weights, device), **wanted)
+    fidelity = calculate_metrics(
+        input1=_Images(rgb(fakes).cpu()),
+        input2=_Images(rgb(real)),
+        feature_extractor=inception(weights, device),
+        batch_size=SPLIT,
+        fid=True,
+        kid=True,
+        kid_subset_size=min(len(fakes), len(real), SUBSET),
+        cuda=False,  # the extractor places its own work
+        cache=False,  # its cache knows neither the images nor the extractor's weights
+        save_cpu_ram=True,  # no loader processes inside a worker
+        verbose=False,
+    )
     yield named_by(metrics.FID, "inception"), fidelity["frechet_inception_distance"]
     yield named_by(metrics.KID, "inception"), fidelity["kernel_inception_distance_mean"]
 
@@ -266,23 +278,6 @@ class _Images(Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.images[index]
-
-
-def _fidelity(fakes: Tensor, real: Tensor, extractor: str, **wanted: Any) -> dict[str, float]:
-    from torch_fidelity import calculate_metrics
-
-    return calculate_metrics(
-        input1=_Images(fakes.cpu()),
-        input2=_Images(real),
-        feature_extractor=extractor,
-        batch_size=SPLIT,
-        fid=True,
-        cuda=False,  # the extractors place their own work
-        cache=False,  # its cache knows neither the images nor the extractor's weights
-        save_cpu_ram=True,  # no loader processes inside a worker
-        verbose=False,
-        **wanted,
-    )
 
 
 def _register(name: str, extractor: type) -> str:
