@@ -165,6 +165,24 @@ def test_a_list_is_finished_in_order_wherever_it_was_left(store):
     assert {e.point.seed for e in ledger} == {0, 1}
 
 
+def test_a_list_is_entered_as_a_whole_and_a_search_as_it_is_drawn(store):
+    call, ledger = opened(LIST, store)
+    jobs = Queue(call, ledger).jobs(0.5)
+    assert len(list(ledger)) == 0
+    first = next(jobs)
+    assert len(list(ledger)) == call.trials == 4
+    rest = list(jobs)
+    assert [job.number for job in (first, *rest)] == [0, 1, 2, 3]
+    assert {job.gpus for job in rest} == {0.5}
+
+    searched, ledger = opened(SEARCH, store)
+    jobs = Queue(searched, ledger).jobs(0.0)
+    for number in range(searched.trials):
+        assert next(jobs).number == number
+        assert len(list(ledger)) == number + 1
+    assert next(jobs, None) is None
+
+
 def test_the_rungs_stop_the_worse_half_and_remember_across_a_restart(store):
     call, ledger = opened(SEARCH, store)
     queue = Queue(call, ledger)

@@ -35,10 +35,7 @@ def execute(queue: Source, run: Run, watch: Watch) -> bool:
     try:
         with handled(interrupt):
             runner.prepare()
-            if queue.call.space:
-                runner.search()
-            else:
-                runner.work_off()
+            runner.work_off()
     except KeyboardInterrupt:
         watch.say(STOPPING)
         return True
@@ -63,14 +60,8 @@ class _Runner:
                 train_dense(dense, Store(self.queue.root), self.run, self.progress)
 
     def work_off(self) -> None:
-        """Run the trials of a list."""
-        for words in self.queue.listed():
-            self.attempt(self.queue.task(words, ANY_GPU))
-
-    def search(self) -> None:
-        """Draw and run the trials of a search, each drawn when the one before it has ended."""
-        for _ in range(self.queue.left):
-            job = self.queue.next(ANY_GPU)
+        """Run the trials; one of a search is drawn when the one before it has ended."""
+        for job in self.queue.jobs(ANY_GPU):
             if job.note:
                 self.watch.say(job.note)
             self.attempt(job)

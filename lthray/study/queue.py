@@ -1,7 +1,7 @@
 """Hands out the trials of a call and remembers what came back; runners ask here alone."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +53,19 @@ class Queue:
         unfinished = [entry.point.words for entry in self.waiting]
         fresh = [dict(self.call.point(number)) for number in self.fresh]
         return [*unfinished, *fresh]
+
+    def jobs(self, gpus: float) -> Iterator[Job]:
+        """Hand out all trials that are left.
+
+        Those of a list are entered in the ledger together, so that it tells how much there is to
+        do; one of a search is drawn when it is asked for, by what is known then. `gpus` is what
+        each may use.
+        """
+        if self.call.space:
+            while self.left:
+                yield self.next(gpus)
+        else:
+            yield from [self.task(words, gpus) for words in self.listed()]
 
     def next(self, gpus: float) -> Job:
         """Hand out the next trial of a search, drawn where no unfinished one waits.

@@ -7,7 +7,7 @@ says is unfinished.
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -149,18 +149,21 @@ def prepare(queue: Source, run: Run, site: Site, stop: Stop) -> None:
 
 
 class Searching(tune.search.Searcher):
-    """Tune's way to ask the queue for the next trial; it knows nothing of its own."""
+    """Tune's way to ask the queue for the next trial, drawn or listed; it knows nothing of its own.
 
-    def __init__(self, queue: Source, share: float, watch: Watch):
+    A list is no grid to Tune, which copies a whole grid for each of its trials.
+    """
+
+    def __init__(self, jobs: Iterator[Job], watch: Watch):
         super().__init__("score", "min")
-        self.queue, self.share, self.watch = queue, share, watch
+        self.jobs, self.watch = jobs, watch
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Return Tune's config of a new trial."""
-        job = self.queue.next(self.share)
+        job = next(self.jobs)
         if job.note:
             self.watch.say(job.note)
         return {"task": asdict(job)}
@@ -224,19 +227,13 @@ class Telling(tune.Callback):
 def _tuner(queue: Source, run: Run, site: Site, stop: Stop, scratch: str) -> tune.Tuner:
     """Return a Tuner over what is unfinished."""
     call, share = queue.call, site.share
-    search = Searching(queue, share, site.watch) if call.space else None
-    tasks: dict[str, Any] = {}
-    if search is None:
-        jobs = [asdict(queue.task(words, share)) for words in queue.listed()]
-        tasks = {"task": tune.grid_search(jobs)}
     wanted = {"cpu": call.options.cpus_per_trial, "gpu": share}
     return tune.Tuner(
         tune.with_resources(_trainable(run, site.greeting), wanted),
-        param_space=tasks,
         tune_config=tune.TuneConfig(
-            search_alg=search,
+            num_samples=queue.left,
+            search_alg=Searching(queue.jobs(share), site.watch),
             scheduler=Rungs(queue),
-            num_samples=queue.left if search else 1,
             max_concurrent_trials=site.slots,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,

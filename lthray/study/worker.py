@@ -92,14 +92,8 @@ class Source(Protocol):
     def shared(self) -> list[DenseRun]:
         """Return what several trials need and the store does not have yet, in order."""
 
-    def listed(self) -> list[Words]:
-        """Return the words of all trials of a list that are left, in order."""
-
-    def next(self, gpus: float) -> Job:
-        """Hand out the next trial of a search, drawn where no unfinished one waits."""
-
-    def task(self, words: Words, gpus: float) -> Job:
-        """Hand out the next trial, entered in the ledger before anything of it is made."""
+    def jobs(self, gpus: float) -> Iterator[Job]:
+        """Hand out all trials that are left, each entered in the ledger before it is made."""
 
     def goes_on(self, number: int, rung: int, score: float) -> bool:
         """Return whether a search lets trial `number` go on after `rung`."""
