@@ -26,7 +26,7 @@ from lthray.config.trial import argv_of
 from lthray.core.record import Outcome
 from lthray.core.store import Store
 from lthray.study.ledger import FAILED
-from lthray.study.results import trials
+from lthray.study.results import News, trials
 from lthray.study.space import Choice
 from lthray.tracking.events import NAME, events, folder_of, grow, packed
 from lthray.tracking.journal import Journal
@@ -85,7 +85,7 @@ def file_of(folder: Path, trial) -> Path:
 @pytest.fixture(scope="module")
 def written(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
-    assert Log("tensorboard", str(folder)).catch_up(*made) == {0, 1, 2}
+    assert Log("tensorboard", str(folder)).catch_up(News(*made)) == 3
     return folder
 
 
@@ -166,8 +166,8 @@ def test_hyperparameters_are_the_words_that_vary_and_how_the_trial_ended(made, w
 def test_writing_again_and_from_the_beginning_gives_the_same_bytes(made, written, tmp_path):
     before = {path: path.read_bytes() for path in written.rglob(NAME)}
     assert len(before) == 4
-    Log("tensorboard", str(written)).catch_up(*made)
-    Log("tensorboard", str(tmp_path)).catch_up(*made)
+    Log("tensorboard", str(written)).catch_up(News(*made))
+    Log("tensorboard", str(tmp_path)).catch_up(News(*made))
     for path, content in before.items():
         assert path.read_bytes() == content
         assert (tmp_path / path.relative_to(written)).read_bytes() == content
@@ -400,14 +400,16 @@ def test_an_mlflow_that_is_down_and_a_folder_that_cannot_be_written_hold_up_noth
 
 def test_a_file_that_is_taken_away_meanwhile_is_written_again(walked, whole, tmp_path, monkeypatch):  # noqa: F811
     records = {trial.number: trial for trial in walked.trials}
-    reading = lambda store, ledger, skip=(): (t for n, t in records.items() if n not in skip)  # noqa: E731
-    monkeypatch.setattr("lthray.tracking.logs.trials", reading)
+    monkeypatch.setattr("lthray.study.results.record", lambda *about: records[about[-1].number])
     monkeypatch.setattr(type(walked.desk.ledger), "about", property(lambda _: about_of(walked)))
     log, ledger = Log("optuna", str(tmp_path)), walked.desk.ledger
     unfinished = replace(records[13], end=None, rounds=records[13].rounds[:2])
     records[13] = unfinished
-    log.follow(ledger.store, ledger)
-    assert log.complete == set(range(13))
+    ended = type(ledger).end
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(ledger, "end", lambda n: None if n == 13 else ended(ledger, n))
+        log.follow(ledger.store, ledger)
+    assert log.news.ended == set(range(13))
     log.place.unlink()
     records[13] = walked.trials[13]
     log.follow(ledger.store, ledger)

@@ -147,7 +147,8 @@ def test_a_log_is_no_terminal_whatever_the_environment_says_of_colours(monkeypat
     assert terminal.console().is_terminal
 
 
-def test_a_terminal_has_a_line_for_each_that_is_at_work(store):
+def test_a_terminal_has_a_line_for_each_that_is_at_work(store, monkeypatch):
+    monkeypatch.setattr(terminal, "LIGHT", 0)
     watch, _ = watch_of(store, *[(0, 0)] * 4, is_terminal=True)
     with Heart(store.root, "trial 3 overall s0") as heart:
         watch.update()
@@ -159,6 +160,37 @@ def test_a_terminal_has_a_line_for_each_that_is_at_work(store):
         assert watch.bar.tasks[row].fields["phase"].startswith("rung 2, step 30 of 400")
     watch.update()
     assert watch.rows == {}
+
+
+def test_a_look_takes_a_small_part_of_the_time_however_long_it_takes(store, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    watch, _ = watch_of(store, *[(i, 1000) for i in range(100)])
+    slow = watch.tally.__class__.__call__
+
+    def counted(tally):
+        now[0] += 0.4
+        return slow(tally)
+
+    monkeypatch.setattr(Counted, "__call__", counted)
+    looks = 0
+    while now[0] < 1200.0:
+        left = len(watch.tally.numbers)
+        watch.update()
+        looks += left - len(watch.tally.numbers)
+        now[0] += 0.1
+    assert looks == pytest.approx(200 / (0.4 * (1 + terminal.LIGHT)), abs=1)
+
+
+def test_signs_of_life_are_where_workers_stand(store):
+    watch, _ = watch_of(store)
+    before = watch.signs()
+    assert watch.signs() == before
+    with Heart(store.root, "trial 3 overall s0") as heart:
+        heart.reached(REACHED)
+        trained = watch.signs()
+        heart.reached(replace(REACHED, step=REACHED.step + 1))
+        assert before != trained != watch.signs()
 
 
 def test_time_left_is_of_what_is_trained_now(store, monkeypatch):

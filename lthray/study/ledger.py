@@ -75,6 +75,8 @@ class Ledger:
 
     def __init__(self, store: Store, key: str):
         self.store, self.key = store, key
+        self.points: dict[int, Point] = {}
+        """Trials whose points were read, by number: they never change."""
 
     @classmethod
     def freeze(cls, store: Store, plan: Mapping[str, Any], about: Mapping[str, Any]) -> "Ledger":
@@ -197,13 +199,25 @@ class Ledger:
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield every trial that was given out, in order."""
-        for part in self.store.parts(self.key):
-            match = GIVEN_OUT.fullmatch(part)
-            point = match and self.store.find(self.key, part)
-            if match and point:
-                number = int(match[1])
-                given_out = _read(self._name(number), _point, point.facts)
-                yield Entry(number, given_out, self.end(number))
+        for number in self.numbers:
+            entry = self.entry(number)
+            if entry:
+                yield entry
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the trials that were given out, in order."""
+        matches = map(GIVEN_OUT.fullmatch, self.store.parts(self.key))
+        return [int(match[1]) for match in matches if match]
+
+    def entry(self, number: int) -> Entry | None:
+        """Return trial `number` as it stands; None where it was not given out."""
+        if number not in self.points:
+            item = self.store.find(self.key, _part(number, "point"))
+            if item is None:
+                return None
+            self.points[number] = _read(self._name(number), _point, item.facts)
+        return Entry(number, self.points[number], self.end(number))
 
     def _name(self, number: int) -> str:
         """Return how a line names a trial."""

@@ -4,7 +4,7 @@ Here is what each trial says by itself, which of several is best, and what they 
 """
 
 import statistics
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
@@ -15,17 +15,52 @@ from lthray.findings.rounds import margin_of, matches, worse
 from lthray.study.comparators import pruned as pruned
 from lthray.study.ledger import Entry, Ledger
 from lthray.study.space import score_of as score_of
-from lthray.trial.view import assemble
+from lthray.trial.view import assemble, is_stored
 
 SEARCH = "search"  # phase whose trials are not judged
 UNJUDGED = (SEARCH, "single")
 
 
-def trials(store: Store, ledger: Ledger, skip: Container[int] = ()) -> Iterator[TrialRecord]:
-    """Yield the trials of a call as they stand in `store`, but for the numbers in `skip`."""
+def trials(store: Store, ledger: Ledger) -> Iterator[TrialRecord]:
+    """Yield the trials of a call as they stand in `store`."""
     for entry in ledger:
-        if entry.number not in skip:
-            yield record(store, ledger.key, entry)
+        yield record(store, ledger.key, entry)
+
+
+class News:
+    """Trials of a call, each when a round of it was stored, or its end, since it was yielded last.
+
+    A trial is read where it has changed alone, so a look at thousands of trials is quick.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger):
+        self.store, self.ledger = store, ledger
+        self.stored: dict[int, set[str]] = {}
+        """Number of a trial -> keys of its rounds that were stored when it was last looked at."""
+        self.ended: set[int] = set()
+        """Trials that have ended, which are not looked at again."""
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        """Yield what is new; a trial counts as told when the next one is asked for."""
+        for number in self.ledger.numbers:
+            entry = None if number in self.ended else self.ledger.entry(number)
+            if entry is None:
+                continue
+            known = self.stored.get(number)
+            stored = self._stored(entry, known or set())
+            if stored != known or entry.end:
+                yield record(self.store, self.ledger.key, entry)
+            self.stored[number] = stored
+            if entry.end:
+                self.ended.add(number)
+
+    def _stored(self, entry: Entry, known: set[str]) -> set[str]:
+        """Return the keys of the rounds of a trial that are stored, of which some are known."""
+        stored = set(known)
+        for place in entry.rounds:
+            if place["key"] not in known and is_stored(self.store, place):
+                stored.add(place["key"])
+        return stored
 
 
 def judged_with(store: Store, ledger: Ledger) -> list[TrialRecord]:

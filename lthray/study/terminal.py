@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from rich.console import Console
 from rich.progress import (
@@ -30,6 +29,7 @@ WIDE = 180  # columns of a log
 PAGE = 120  # columns of a notebook, which breaks longer lines in the middle of words
 PULSE = 60.0  # seconds without a line after which a log tells what is at work
 SMOKE_PULSE = 10.0  # the same with --smoke, which somebody is waiting for
+LIGHT = 50  # a look at a study may take this part of the time
 
 
 def console() -> Console:
@@ -100,6 +100,8 @@ class Tally:
         return done, total
 
     def _look_for_trials(self) -> None:
+        if self.begun >= self.trials:
+            return
         begun = sum(part.endswith("-point") for part in self.store.parts(self.ledger.key))
         if begun > self.begun:
             self.begun = begun
@@ -138,7 +140,7 @@ class Watch:
         self.lines = 0  # that were told
         self.began: tuple[float, int] | None = None  # when it first looked, and the steps done then
         self.begun = 0  # trials that were given out when it last looked
-        self.looked, self.spoke = 0.0, time.monotonic()
+        self.due, self.spoke = 0.0, time.monotonic()
         self.console = console()
         self.bar = Progress(
             SpinnerColumn(),
@@ -182,9 +184,10 @@ class Watch:
     def update(self) -> None:
         """Look again how far the study is, at most once in `every` seconds."""
         with self._looking:
-            if time.monotonic() - self.looked >= self.every:
-                self.looked = time.monotonic()
-                self._look(self.looked)
+            now = time.monotonic()
+            if now >= self.due:
+                self._look(now)
+                self.due = now + until_next(self.every, time.monotonic() - now)
 
     def _look(self, now: float) -> None:
         done, total = self.tally()
@@ -222,16 +225,12 @@ class Watch:
         return f"{self.title}: {'; '.join(told)}"
 
     def signs(self) -> object:
-        """Return what changes while the study gets on: lines told, steps trained, objects stored.
+        """Return what changes while the study gets on: lines told, where workers stand, objects.
 
-        May be called from another thread.
+        May be called from another thread, and waits for no other.
         """
-        return self.lines, self._second(), self._second.store.latest()
-
-    @cached_property
-    def _second(self) -> Tally:
-        """A tally of its own for the other thread, which remembers what it has seen."""
-        return Tally(self.tally.store, self.tally.ledger, self.tally.trials)
+        store = self.tally.store
+        return self.lines, list(pulses(store.root)), store.latest()
 
     def say(self, text: str) -> None:
         """Print a line above the bar, or in the log."""
@@ -251,3 +250,11 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def until_next(every: float, took: float) -> float:
+    """Return the seconds until the next look, after one that `took` so many.
+
+    They are `every`, or more where a look at thousands of trials would load the machine.
+    """
+    return max(every, LIGHT * took)

@@ -18,7 +18,7 @@ from lthray.core.keys import key_of
 from lthray.core.record import TrialRecord
 from lthray.core.store import Store
 from lthray.study.ledger import Ledger
-from lthray.study.results import trials
+from lthray.study.results import News
 from lthray.tracking.events import EventFiles
 from lthray.tracking.journal import Journal
 
@@ -53,34 +53,29 @@ class Log:
         self.name, self.out, self.row = name, out, LOGS[name]
         self.place = Path(out) / self.row.place
         self.writer: Writer | None = None
-        self.written: dict[str, str] = {}  # id of a trial -> what of it is written
-        self.complete: set[int] = set()  # trials of the call that is followed, written for good
+        self.news: News | None = None  # what is not written yet of the call that is followed
         self.behind: str | None = None
 
     def follow(self, store: Store, ledger: Ledger) -> None:
         """Write what is new of a call; what stands in the way is kept in `behind`, not raised."""
+        self.news = self.news or News(store, ledger)
         try:
-            self.complete |= self.catch_up(store, ledger, self.complete)
+            self.catch_up(self.news)
             self.behind = None
         except Exception as error:  # whatever it is, the study goes on and the store keeps all
-            self.writer, self.written, self.complete = None, {}, set()
+            self.writer, self.news = None, None
             self.behind = f"{type(error).__name__}: {redacted(str(error))[:160]}"
 
-    def catch_up(self, store: Store, ledger: Ledger, skip: set[int] | None = None) -> set[int]:
-        """Write the trials of a call but those to skip; return the numbers of those that ended."""
-        about, ended = ledger.about, set[int]()
+    def catch_up(self, news: News) -> int:
+        """Write what is new of a call; return how many of its trials have ended."""
+        about = news.ledger.about
         if self.row.searches and not about["plan"].get("space"):
-            return ended
-        with store.lock(key_of("log", 1, str(self.place.absolute()))):
+            return 0
+        with news.store.lock(key_of("log", 1, str(self.place.absolute()))):
             self.writer = self.writer or self.row.opened(self.place)
-            for trial in trials(store, ledger, skip or ()):
-                state = f"{len(trial.rounds)} {trial.status}"
-                if self.written.get(trial.id) != state:
-                    self.writer.record(trial, about)
-                    self.written[trial.id] = state
-                if trial.end:
-                    ended.add(trial.number)
-        return ended
+            for trial in news:
+                self.writer.record(trial, about)
+        return len(news.ended)
 
     def lines(self) -> Iterator[str]:
         """Yield how to look at what was written, or how to write what could not be."""
@@ -111,6 +106,6 @@ def fill(store: Store, calls: Iterable[Ledger], names: Sequence[str], out: str) 
     """Write calls of a store into projections, oldest first; yield a line on each projection."""
     oldest_first = sorted(calls, key=lambda ledger: ledger.about["created"])
     for log in [Log(name, out) for name in dict.fromkeys(names)]:
-        number = sum(len(log.catch_up(store, ledger)) for ledger in oldest_first)
+        number = sum(log.catch_up(News(store, ledger)) for ledger in oldest_first)
         yield f"{number} trials recorded in {log.place}"
         yield from log.lines()

@@ -6,15 +6,19 @@ filled from the store, and what was deleted in it comes back.
 """
 
 import threading
-from collections.abc import Container, Sequence
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from lthray.config.addresses import redacted
 from lthray.core.keys import key_of
+from lthray.core.record import TrialRecord
 from lthray.core.store import Store
 from lthray.study.ledger import FAILED, Ledger
-from lthray.study.results import look, trials
+from lthray.study.results import News, look, trials
+from lthray.study.terminal import until_next
 from lthray.tracking.client import one_line
 from lthray.tracking.contents import experiment_name as experiment_name
 from lthray.tracking.recorder import Recorder as Recorder
@@ -32,7 +36,7 @@ class Follower(Protocol):
 
 
 class Projector(threading.Thread):
-    """Records a call in the background for as long as it runs, every `every` seconds.
+    """Records a call in the background for as long as it runs, every `every` seconds or later.
 
     `sentences` words the verdict on a call that has ended; None leaves it out. `beside` is written
     too, first, so that an MLflow that does not answer holds none of it up.
@@ -55,7 +59,8 @@ class Projector(threading.Thread):
         self.every, self.sentences, self.beside = every, sentences, beside
         self.closing = threading.Event()
         self.recorder: Recorder | None = None
-        self.complete: set[int] = set()  # trials that are recorded for good
+        self.news = News(store, ledger)  # what is not recorded yet
+        self.judged = 0  # trials that had ended when the verdict was recorded
         self.behind: str | None = "it has not answered yet"
         self.experiment: str | None = None
 
@@ -64,13 +69,16 @@ class Projector(threading.Thread):
         failures = 0
         while True:
             is_last = self.closing.is_set()  # asked before: what ends meanwhile needs another time
+            began = time.monotonic()
             for follower in self.beside:
                 follower.follow(self.store, self.ledger)
             self.behind = self._catch_up()
             if is_last and self.behind is None:
                 return
             failures = (failures + 1) * bool(self.behind)
-            pause = (self.every, *RETRY)[min(failures, len(RETRY))]
+            pause = until_next(self.every, time.monotonic() - began)
+            if failures:
+                pause = RETRY[min(failures, len(RETRY)) - 1]
             if self.closing.wait(pause) and failures:
                 threading.Event().wait(1.0)
 
@@ -80,9 +88,11 @@ class Projector(threading.Thread):
             if self.recorder is None:
                 self.recorder = Recorder(self.uri, self.artifacts)
             self.experiment = self.recorder.experiment(self.ledger.about)
-            self.complete |= _record(
-                self.recorder, self.store, self.ledger, skip=self.complete, sentences=self.sentences
-            )
+            _record(self.recorder, self.store, self.ledger, self.news)
+            ended = len(self.news.ended)
+            if ended > self.judged:
+                _judge(self.recorder, self.store, self.ledger, self.sentences, ended)
+            self.judged = ended
         except (
             Exception
         ) as error:  # whatever it is, the study goes on and the store keeps everything
@@ -124,7 +134,9 @@ def replay(
     with one_line(uri):
         recorder = Recorder(uri, artifacts)
         for ledger in ledgers:
-            number += len(_record(recorder, store, ledger, sentences=sentences, repair=True))
+            ended = _record(recorder, store, ledger, trials(store, ledger), repair=True)
+            _judge(recorder, store, ledger, sentences, ended)
+            number += ended
     return number
 
 
@@ -132,22 +144,33 @@ def _record(
     recorder: Recorder,
     store: Store,
     ledger: Ledger,
+    told: Iterable[TrialRecord],
     *,
-    skip: Container[int] = (),
-    sentences: Sentences | None = None,
     repair: bool = False,
-) -> set[int]:
-    """Record the trials of a call but those to skip; return numbers of those that ended."""
-    about, complete = ledger.about, set[int]()
-    with store.lock(key_of("recording", 1, recorder.client.tracking_uri)):
-        for trial in trials(store, ledger, skip):
+) -> int:
+    """Record the trials `told` of a call, and what charts show; return how many have ended."""
+    about, ended = ledger.about, 0
+    with _writing(recorder, store):
+        for trial in told:
             traceback = ledger.traceback(trial.number) if trial.status == FAILED else {}
             recorder.record(trial, about, traceback, repair=repair)
-            if trial.end:
-                complete.add(trial.number)
+            ended += trial.end is not None
         recorder.charts(about)
-        is_graded = complete and about["plan"].get("phase") in GRADED
-        if sentences and is_graded and all(entry.end for entry in ledger):
-            judged = list(trials(store, ledger))
+    return ended
+
+
+def _judge(
+    recorder: Recorder, store: Store, ledger: Ledger, sentences: Sentences | None, ended: int
+) -> None:
+    """Record the verdict on a call that is graded, once as many trials as it has have `ended`."""
+    about = ledger.about
+    is_graded = ended and about["plan"].get("phase") in GRADED
+    if sentences and is_graded and ended == len(ledger.numbers):
+        judged = list(trials(store, ledger))
+        with _writing(recorder, store):
             recorder.verdict(about, *sentences(judged, look(store, judged)))
-    return complete
+
+
+def _writing(recorder: Recorder, store: Store) -> AbstractContextManager[bool]:
+    """Hold the lock of a store's records in one MLflow."""
+    return store.lock(key_of("recording", 1, recorder.client.tracking_uri))
