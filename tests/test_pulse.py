@@ -182,6 +182,14 @@ def test_a_look_takes_a_small_part_of_the_time_however_long_it_takes(store, monk
     assert looks == pytest.approx(200 / (0.4 * (1 + terminal.LIGHT)), abs=1)
 
 
+@pytest.mark.parametrize(
+    ("every", "took", "pause"),
+    [(2.0, 0.001, 2.0), (2.0, 0.3, 15.0), (2.0, 90.0, 60.0), (75.0, 90.0, 75.0), (0.0, 0.0, 0.0)],
+)
+def test_the_next_look_is_neither_too_soon_nor_too_late(every, took, pause):
+    assert terminal.until_next(every, took) == pytest.approx(pause)
+
+
 def test_signs_of_life_are_where_workers_stand(store):
     watch, _ = watch_of(store)
     before = watch.signs()

@@ -29,7 +29,8 @@ WIDE = 180  # columns of a log
 PAGE = 120  # columns of a notebook, which breaks longer lines in the middle of words
 PULSE = 60.0  # seconds without a line after which a log tells what is at work
 SMOKE_PULSE = 10.0  # the same with --smoke, which somebody is waiting for
-LIGHT = 50  # a look at a study may take this part of the time
+LIGHT = 50  # times as long as a look took, until the next
+LONGEST = 60.0  # seconds until the next, however long a look took
 
 
 def console() -> Console:
@@ -255,6 +256,7 @@ def duration(seconds: float) -> str:
 def until_next(every: float, took: float) -> float:
     """Return the seconds until the next look, after one that `took` so many.
 
-    They are `every`, or more where a look at thousands of trials would load the machine.
+    They are `every`, or more where looks at thousands of trials would load the machine, yet at most
+    LONGEST: a first look may have had much to do.
     """
-    return max(every, LIGHT * took)
+    return max(every, min(LONGEST, LIGHT * took))
