@@ -40,7 +40,7 @@ from lthray.findings.comparators import (
 )
 from lthray.findings.evidence import Cell, Evidence, gather, panel_of, setting
 from lthray.findings.evidence import recipe as recipe_of
-from lthray.findings.floors import all_samplers, kid_margin, margin_of, samplers, speed
+from lthray.findings.floors import all_samplers, kid_margin, samplers, speed
 from lthray.findings.registry import Place, Registry, Statement, Tested, level_of
 from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of
 
@@ -291,6 +291,6 @@ def judged(found: Iterable[Evidence], look: int = 1, times: float = 1.0) -> list
     `look` counts how often these seeds were looked at; `times` multiplies the margin.
     """
     settings = list(found)
-    margins = [times * margin_of(each) for each in settings]
+    margins = [times * each.margin for each in settings]
     registry = Registry(family_of(settings, margins), level_of(look))
     return [Verdict(e, registry, m, look) for e, m in zip(settings, margins, strict=True)]

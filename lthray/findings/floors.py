@@ -53,16 +53,6 @@ def _dense_pairs(evidence: Evidence) -> list[tuple[Round, Round]]:
     return pairs + list(combinations(evidence.dense.values(), 2))
 
 
-def margin_of(evidence: Evidence) -> float:
-    """Return by how much a ticket may be worse than a dense network and still match it.
-
-    Of accuracy it is never less than what chance alone does.
-    """
-    if evidence.accurate:
-        return max(evidence.margin, floor_of(evidence, evidence.deciding))
-    return evidence.margin
-
-
 def kid_margin(evidence: Evidence, sampler: str) -> float | None:
     """Return by how much a ticket's KID may be larger: a third of what a dense network gains from
     half the steps to all of them.

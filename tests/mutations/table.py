@@ -159,8 +159,8 @@ CLAIMS = rows(
         "seeds are added until a page wins",
     ),
     (
-        "times * margin_of(each)",
-        "margin_of(each)",
+        "times * each.margin",
+        "each.margin",
         MARGINS,
         "all margins of a page are one",
     ),
@@ -310,12 +310,6 @@ FLOORS = rows(
         "return pairs",
         CHANCE,
         "chance leaves out the difference between seeds",
-    ),
-    (
-        "return max(evidence.margin, floor_of(evidence, evidence.deciding))",
-        "return evidence.margin",
-        ACCURACY,
-        "accuracy is matched within less than chance does",
     ),
     (
         "target = dense[-1][1]",
