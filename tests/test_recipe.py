@@ -283,6 +283,32 @@ def test_what_was_spent_is_all_training_that_mask_and_weights_come_from():
     assert spent(**moving) == [8, 8 + 6 + 8, 8 + 6 + 6 + 8]  # the ticket's run has moved the mask
 
 
+@pytest.mark.parametrize("criterion", ["snip", "synflow", "magnitude"])
+def test_what_is_cut_from_initial_weights_costs_one_run(criterion):
+    words = {"prune__criterion": criterion, "prune__scored": "rewound", "rewind__rule": "init"}
+    assert [rung.spent for rung in trajectory(tiny(**words)).rungs] == [8, 8, 8]
+    midway = trajectory(tiny(**{**words, "rewind__rule": "late"}))
+    assert [rung.spent for rung in midway.rungs] == [8, 14, 14]  # the dense run up to k
+
+
+def test_masks_that_are_drawn_cost_no_training_that_they_do_not_see():
+    def spent(**words) -> list[int]:
+        drawn = {"prune__criterion": "random", "prune__budget": "erk", "rewind__rule": "init"}
+        return [rung.spent for rung in trajectory(tiny(**drawn | words)).rungs]
+
+    assert spent() == spent(regime__name="rigl", regime__every=1) == [8, 8, 8]
+    assert spent(control="reinit") == [8, 8, 8]
+    assert spent(prune__budget="lamp") == [8, 16, 24]  # it weighs what was trained
+    assert spent(regime__name="gradual", regime__every=1) == [8, 16, 24]
+    assert spent(rewind__rule="late") == [8, 14, 14]
+
+
+def test_a_mask_that_two_seeds_decide_costs_the_training_of_both():
+    tickets = trajectory(tiny(prune__budget="cka"))
+    assert [rung.spent for rung in tickets.rungs] == [8, 2 * 8 + 6, 2 * (8 + 6) + 6]
+    assert sum(run.length for run in tickets.runs.values()) >= tickets.rungs[-1].spent
+
+
 def test_fresh_seeds_never_meet_initial_ones():
     seeds = {fresh_seed(tiny(seed=s), i) for s in range(50) for i in range(1, 40)}
     assert len(seeds) == 50 * 39

@@ -23,7 +23,7 @@ from lthray.prune.coupling import Coupling, Group, Slices
 from lthray.prune.matching import assigned, correlations, matched
 from lthray.task import data
 from lthray.trial.preflight import check
-from lthray.trial.recipe import trajectory
+from lthray.trial.recipe import Recipe, trajectory
 from lthray.trial.steps import history, lineage
 from lthray.trial.workshop import workshop_of
 
@@ -94,6 +94,23 @@ def test_what_no_source_can_be_is_said_in_one_line(words, said):
         TrialConfig.from_flat(words)
     (line,) = caught.value.faults
     assert said in line
+
+
+@pytest.mark.parametrize("word", [("data.fraction", "0.2"), ("data.augment", "flip")])
+def test_a_source_learns_from_its_own_part_of_the_same_images(word, store, tmp_path):
+    """Both runs have one data set, and one network in training served them both."""
+    config = tiny(source__words=(word,))
+    recipe = Recipe(config)
+    own, source = recipe.sources.dense, recipe.lender.recipe.sources.dense
+    together, _ = making_of(config, store)
+    _ = together.make(own).final
+    learner = together.learner(together.make(source))
+    assert learner.images.augment == dict([word]).get("data.augment", "none")
+    alone, _ = making_of(config, Store(tmp_path / "alone"))
+    for making in (together, alone):
+        making.make(source)
+    first, second = (making.make(source).final for making in (together, alone))
+    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
 def test_a_network_that_cannot_take_the_masks_is_refused_before_anything_is_trained():

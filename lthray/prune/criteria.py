@@ -289,6 +289,11 @@ class Criterion:
         """Whether scores depend on the seed: it draws, or sees images that are drawn."""
         return self.sees or self.draws
 
+    @property
+    def blind(self) -> bool:
+        """Whether scores are drawn alone: no weight of the network has a part in them."""
+        return self.draws and not self.sees
+
 
 CRITERIA: dict[str, Criterion] = {
     "magnitude": Criterion(magnitude),

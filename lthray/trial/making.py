@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lthray.config.parts import Model, Objective, Regime, Train
+from lthray.config.parts import Data, Model, Objective, Regime, Train
 from lthray.config.spec import part_of
 from lthray.core.random import drawing, seed_of
 from lthray.core.record import Progress
@@ -102,7 +102,7 @@ class Making:
         self._objects: dict[tuple[str, str], Any] = {}
         self._lasting_facts: dict[str, dict[str, Any]] = {}
         self._workshops: dict[Any, Workshop] = {}
-        self._learner: tuple[Workshop, Train, str, Learner] | None = None
+        self._learner: tuple[Workshop, Train, tuple[str, Data], Learner] | None = None
         self._committed = time.monotonic()
 
     @property
@@ -216,7 +216,9 @@ class Making:
     def learner(self, run: Run) -> Learner:
         """Return the network of a run in training; the last one is kept, because compiling and
         moving it costs time."""
-        name = (run.workshop, run.train, run.images.digest)
+        step = run.step  # a part of the same images, or latents of another autoencoder, is another
+        images = (step.parents[1].key, part_of(Data, "data", step.spec))
+        name = (run.workshop, run.train, images)
         if self._learner is None or self._learner[:3] != name:
             network = run.workshop.network(0, fresh=True)
             made = Learner(network, run.workshop.task, run.images, run.train)

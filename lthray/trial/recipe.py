@@ -182,16 +182,20 @@ class Recipe:
         implied: dict[str, Any] = {"index": index}
         if criterion.seeded or budget.asks:
             spec["seed"] = c.seed
+        scored: tuple[Step, ...] = (last.chain,) if self.looks else ()
         if budget.between_seeds:
             spec["pair"] = twin_config(c).canonical("seed", "stream")
             compared = last.index if c.prune.between == "tickets" else 0
             implied["one"] = self.rung(compared).chain
             implied["other"] = self.twin.rung(compared).chain
+            scored = (implied["one"], implied["other"], *scored)
         if c.prune.scored == "rewound":
             spec |= c.canonical("rewind")
             implied["rewound"] = self.begin(c.rewind.rule, last.mask, last, index)
+            scored = (*scored[:-1], implied["rewound"])
         if c.prune.early:
             implied["looks"] = looks(*last.chain.span, c.prune)[:-1]
+        implied["scored"] = scored  # what of it all the mask depends on
         return Step("prune", spec, (last.chain, last.mask), implied)
 
     def begin(self, rule: str, mask: Step, before: Rung, index: int, draw: int = 0) -> Step:
@@ -243,6 +247,14 @@ class Recipe:
         start, end = span(rule, self.k, self.config.train.steps, given)
         moving = before.chain if self.moves and not row else None
         return self.sources.train(begin, start, end, stream, moving)
+
+    @property
+    def looks(self) -> bool:
+        """Whether a mask depends on what the rung before it has trained."""
+        prune, regime = self.config.prune, REGIMES[self.config.regime.name]
+        budget = BUDGETS[prune.budget]
+        drawn = CRITERIA[prune.criterion].blind and not (budget.asks or budget.by_size)
+        return not drawn or regime.from_before
 
     @property
     def moves(self) -> bool:

@@ -108,7 +108,8 @@ def lineage(step: Step) -> Iterator[Step]:
     """Yield the training runs that the weights and the mask of `step` come from, each once, parents
     first.
 
-    The runs that made data (an autoencoder) or that only judge are no part of it.
+    The runs that made data (an autoencoder) or that only judge are no part of it. Nor is a run of
+    which nothing is used, such as the one before a mask that is drawn, or cut from new weights.
     """
     seen: dict[str, Step] = {}
     _trace(step, seen)
@@ -119,10 +120,23 @@ def _trace(step: Step, seen: dict[str, Step]) -> None:
     name = f"{step.kind} {step.key}"
     if name in seen:
         return
-    parents = step.parents[:1] if step.kind == "train" else step.parents
-    for parent in parents:
-        _trace(parent, seen)
+    for origin in _origins(step):
+        _trace(origin, seen)
     seen[name] = step
+
+
+def _origins(step: Step) -> Iterator[Step]:
+    """Yield the steps that the weights and the mask of a step are taken from."""
+    if step.kind == "train":
+        yield step.parents[0]
+    elif step.kind == "rewind" and step.spec.get("at") == 0:
+        source, mask = step.parents
+        yield from (source.parents[0], mask)
+    elif step.kind == "prune" and "scored" in step.implied:
+        yield from step.implied["scored"]
+        yield step.parents[1]
+    else:
+        yield from step.parents
 
 
 def history(step: Step) -> int:
