@@ -110,7 +110,10 @@ def _parted(one: Entry, other: Entry) -> Iterator[str]:
     """Yield the first step in which two trials part, and the words that differ in it."""
     trials = list(map(_trajectory, (one, other)))
     for rung, theirs in zip(trials[0].rungs, trials[1].rungs, strict=False):
-        for mine, other_step in ((rung.mask, theirs.mask), (rung.shown, theirs.shown)):
+        shared = [name for name in rung.measures if name in theirs.measures]
+        measures = [(rung.measures[name], theirs.measures[name]) for name in shared]
+        made = [(rung.mask, theirs.mask), (rung.shown, theirs.shown)]
+        for mine, other_step in (*made, *measures):
             pair = parting(mine, other_step)
             if pair is not None:
                 yield f"{one.point.name}  and  {other.point.name}  part in round {rung.index}:"

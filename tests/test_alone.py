@@ -110,6 +110,33 @@ def test_a_study_that_hangs_for_good_is_left_with_75():
     assert "to go on, the same command" in done.stdout
 
 
+class Flickering:
+    """Signs that change at each look, one of which finds no file system."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def __call__(self) -> int:
+        self.looks += 1
+        if self.looks == 2:
+            raise OSError(116, "stale file handle")
+        return self.looks
+
+
+def test_a_look_that_fails_does_not_end_the_watchdog(monkeypatch):
+    monkeypatch.setattr(watchdog, "EVERY", 0.01)
+    life = Flickering()
+    dog = watchdog.Watchdog(life, lambda: "", print, limit=60)
+    dog.start()
+    until = time.monotonic() + 20
+    while life.looks < 5 and time.monotonic() < until:
+        time.sleep(0.01)
+    dog.close()
+    dog.join(10)
+    assert life.looks >= 5
+    assert not dog.barked.is_set()
+
+
 # private folders
 
 KILLED = """
@@ -128,23 +155,42 @@ def test_the_folder_and_token_of_a_killed_study_are_swept_by_the_next_one(tmp_pa
     )
     dead = Path(done.stdout.strip())
     assert (dead / "token").read_text()
-    young, old, others = (tmp_path / f"lthray-{name}" for name in ("young", "old", "link"))
-    young.mkdir()
-    old.mkdir()
-    os.utime(old, (1, 1))
+    results, others = (tmp_path / f"lthray-{name}" for name in ("results", "link"))
+    (results / "store").mkdir(parents=True)
+    (results / "mlflow.db").write_text("three weeks")
+    os.utime(results, (1, 1))
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.tex").write_text("x")
     others.symlink_to(tmp_path / "precious")
     with resources.private_folder(str(tmp_path)) as mine:
         assert not dead.exists()
-        assert not old.exists()
-        assert young.exists()
         assert (Path(mine).stat().st_mode & 0o777) == 0o700
         with resources.private_folder(str(tmp_path)) as second:  # of another study that lives
             assert Path(mine).exists()
             assert second != mine
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["lthray-link", "lthray-young", "precious"]
+    left = ["lthray-link", "lthray-results", "precious"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    assert (results / "mlflow.db").read_text() == "three weeks"  # a user's own, of such a name
     assert (tmp_path / "precious" / "thesis.tex").exists()
+
+
+def test_a_private_folder_that_goes_while_it_is_looked_at_is_no_fault(tmp_path, monkeypatch):
+    gone = tmp_path / f"{resources.PREFIX}gone"
+    monkeypatch.setattr(resources.Path, "glob", lambda self, pattern: iter([gone]))
+    assert resources.sweep_private(str(tmp_path)) == 0
+
+
+def test_a_cluster_that_is_not_joined_leaves_what_lies_in_out(tmp_path):
+    mine = tmp_path / "tune" / "my_experiment" / "result.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("{}")
+    from lthray.study import cluster
+
+    call = resolve(LIST, ["--out", str(tmp_path), "--address", "127.0.0.1:1"])
+    with pytest.raises(resources.ClusterError), cluster.cluster(call):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["tune"]
+    assert mine.read_text() == "{}"
 
 
 # room

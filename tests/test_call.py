@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,17 @@ from lthray.config.trial import TrialConfig
 from lthray.study.call import preview, resolve
 from lthray.study.comparators import AGAIN, against, doubled, longer, shorter, spaces
 from lthray.study.page import Confirmation, Design, Grid, Search, Study
-from lthray.study.space import Choice, Past, Range, Sampler, memory, promoted, without
+from lthray.study.space import (
+    Choice,
+    Past,
+    Range,
+    Sampler,
+    draw,
+    frozen,
+    memory,
+    promoted,
+    without,
+)
 from lthray.trial.recipe import trajectory
 
 STUDIES = Path(__file__).parent.parent / "studies"
@@ -320,6 +331,43 @@ def test_help_names_every_option_what_it_may_be_and_its_default():
 # the memory of a search
 
 
+def test_before_enough_trials_have_ended_a_draw_does_not_depend_on_any():
+    past = [Past({"rewind.fraction": 0.05}, [0.1 * n, 0.2], "complete") for n in range(3)]
+    past += [Past({"rewind.fraction": 0.1})] * 5
+    assert memory(SPACE, 0, 4, past).trials == []
+    for seed in range(20):
+        taught = memory(SPACE, seed, 4)
+        for trial in past:
+            taught.add_trial(frozen(SPACE, trial, trial.state))
+        assert draw(SPACE, taught.ask(), {}) == draw(SPACE, memory(SPACE, seed, 4).ask(), {})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--prune.early", "0.3", "--regime.name", "static", "--seed", "24"),
+        ("--train.steps", "20"),  # of which 2 % are no step
+    ],
+)
+def test_a_search_draws_no_trial_that_a_rule_refuses_however_much_it_has_learnt(words):
+    """The trial of a number is always drawn alike, so a study could never have gone on."""
+    page = runpy.run_path(str(STUDIES / "layerwise_search.py"))["STUDY"]
+    asked = resolve(page, ["--trials", "12", *words])
+    past: dict[int, Past] = {}
+    for number in range(asked.trials):
+        drawn = asked.sampler.draw(number, past).words
+        asked.config_of(number, drawn)
+        past[number] = Past(drawn, [math.sin(number)] * 3, "complete")
+    assert asked.shared()
+
+
+def test_a_search_of_which_no_trial_can_be_is_told_so():
+    never = replace(SEARCH, space=lambda config: {"rewind.fraction": Choice((0.001, 0.002))})
+    asked = resolve(never, ["--train.steps", "20"])
+    with pytest.raises(ConfigError, match=r"rewind\.fraction"):
+        preview(asked)
+
+
 def test_a_trial_cut_short_never_looks_better_than_one_that_went_on():
     import optuna
 
@@ -330,7 +378,7 @@ def test_a_trial_cut_short_never_looks_better_than_one_that_went_on():
         Past({"rewind.fraction": 0.05}),
         Past({"rewind.fraction": 0.1}, [0.1, float("nan")], "complete"),
     ]
-    study = memory(SPACE, 0, 4, past)
+    study = memory(SPACE, 0, 3, past)
     states = optuna.trial.TrialState
     expected = [states.PRUNED, states.COMPLETE, states.RUNNING, states.PRUNED]
     assert [t.state for t in study.trials] == expected  # the failed one teaches nothing
@@ -655,4 +703,6 @@ def test_negative_controls_are_laid_over_a_few_points_and_never_over_a_given_wor
     assert {p.get("rewind.rule") for p in more} == {None, "random"}
     assert len(call(page, "--rewind.rule", "init").points) < len(found)
     given = call(page, "--rewind.rule", "init", "--prune.criterion", "taylor")
+    sloped = call(page, "--prune.budget", "ramp", "--rewind.rule", "init").points
+    assert all("prune.slope" in p for p in sloped), "what hangs on a given word is kept"
     assert not any("random" in p.values() for p in given.points)

@@ -42,6 +42,24 @@ def test_where_two_trials_part_and_why(root, capsys):
     assert "prune.criterion: the default  and  random" in said
 
 
+def test_trials_that_differ_in_a_measure_part_there(tmp_path, capsys):
+    words = [text for word, value in TINY.items() for text in _texts(word, value)]
+    for timesteps in ("4", "8"):
+        measured = [*words, "--measure.timesteps", timesteps, "--out", str(tmp_path)]
+        assert main(["trial", *measured]) == 0
+    names = [f"{ledger.key[:12]}-0" for ledger in Ledger.all(Store(tmp_path / "store"))]
+    capsys.readouterr()
+    assert main(["explain", *names, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "part in round 0" in said
+    assert "measure.timesteps" in said
+
+
+def _texts(word: str, value: object) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [] if word == "measure.timesteps" else [f"--{word}", *map(str, values)]
+
+
 def test_a_trial_is_told_by_its_words_and_the_keys_of_its_rounds(root):
     lines = explain(Store(root / "store"), ids(root)[1:])
     assert '  prune.criterion = "random"' in lines

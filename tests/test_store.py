@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lthray.core import backends
 from lthray.core.backends import Backend, Folder
 from lthray.core.keys import canonical, key_of
 from lthray.core.store import Store, StoreError
+from lthray.study import upkeep
 
 from . import forks
 
@@ -325,6 +327,38 @@ def test_stored_files_cannot_be_opened_for_writing_by_accident(tmp_path):
     store = filled(tmp_path / "s")
     files = [p for p in (store.root / "objects").rglob("*") if p.is_file()]
     assert all(p.stat().st_mode & 0o222 == 0 for p in files)
+
+
+def test_an_object_that_is_dropped_while_all_are_verified_is_not_damaged(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    for part in ("first", "second"):
+        store.put(KEY, part, facts={})
+    find = Store.find
+
+    def find_late(self, key, part="whole"):
+        self.drop(KEY, "second")  # as a study does with a state that it needs no more
+        return find(self, key, part)
+
+    monkeypatch.setattr(Store, "find", find_late)
+    code, line = upkeep.verify(store)
+    assert (code, line[:18]) == (0, "1 objects verified")
+    assert "0 damaged" in line
+
+
+def test_sizes_and_sweeps_do_not_mind_what_goes_meanwhile(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    store.put(KEY, facts={}, files={"note": b"1234"})
+
+    def gone(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(backends.os, "lstat", gone)
+    assert store.size() == 0
+    monkeypatch.undo()
+    assert store.size() > 4
+    renamed = tmp_path / "store" / "tmp" / "renamed"
+    monkeypatch.setattr(backends.Path, "glob", lambda self, pattern: iter([renamed]))
+    assert store.sweep(0.0) == 0
 
 
 def test_dropped_objects_are_gone_and_can_be_made_again(tmp_path):

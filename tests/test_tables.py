@@ -25,7 +25,7 @@ RUNG = {
 }
 
 
-def trial(number: int, *rungs: dict, control: str = "none") -> TrialRecord:
+def trial(number: int, *rungs: dict, control: str = "none", density: float = 0.5) -> TrialRecord:
     """A trial with a dense round, and a round for each of `rungs`: metrics over those of RUNG."""
     point = Point(
         name=f"overall s{number}",
@@ -37,7 +37,7 @@ def trial(number: int, *rungs: dict, control: str = "none") -> TrialRecord:
         places={"origin": "my ticket"},
     )
     rounds = [Round(0, 1.0, RUNG)]
-    rounds += [Round(i, 0.5, RUNG | measured) for i, measured in enumerate(rungs, 1)]
+    rounds += [Round(i, density, RUNG | measured) for i, measured in enumerate(rungs, 1)]
     return TrialRecord(f"{'a' * 16}-{number:04d}", point, Outcome("done"), tuple(rounds))
 
 
@@ -77,6 +77,14 @@ def test_a_surface_is_of_tickets_unless_the_control_makes_its_columns():
         "prune.criterion = magnitude",
     }
     assert "control = reinit" in columns(surface_table(found, "control", excess))
+
+
+def test_networks_of_several_widths_share_the_row_of_a_density():
+    """They keep whole numbers of weights, so the densities that they reach differ."""
+    reached = metrics.PRUNABLE.name
+    found = [trial(n, {reached: 0.5 + n / 1000}) for n in range(3)]
+    shown = columns(surface_table(found, "prune.criterion", metrics.EXCESS.name))
+    assert shown["density"] == ["1", "0.5"]
 
 
 def test_a_verdict_has_no_empty_columns():

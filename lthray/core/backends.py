@@ -210,17 +210,22 @@ class Folder:
 
     def size(self, prefix: str) -> int:
         """Return the bytes of all files below `prefix`."""
-        files = (path for path in (self.root / prefix).rglob("*") if path.is_file())
-        return sum(path.stat().st_size for path in files)
+        found = 0
+        for folder, _, names in os.walk(self.root / prefix):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):  # a study drops what it needs no more
+                    found += os.lstat(Path(folder, name)).st_size
+        return found
 
     def sweep(self, older: float) -> int:
         """Remove temporary and damaged folders that last changed `older` seconds ago or more."""
         now = time.time()
         swept = 0
         for path in [*(self.root / "tmp").glob("*"), *(self.root / "damaged").glob("*")]:
-            if now - path.stat().st_mtime >= older:
-                shutil.rmtree(path, ignore_errors=True)
-                swept += 1
+            with contextlib.suppress(FileNotFoundError):  # its writer has just renamed it
+                if now - path.stat().st_mtime >= older:
+                    shutil.rmtree(path, ignore_errors=True)
+                    swept += 1
         return swept
 
     def _check_inside(self, path: Path) -> None:

@@ -78,6 +78,8 @@ class Store:
         """
         self.backend = Folder(root) if isinstance(root, str | os.PathLike) else root
         self.root = Path(self.backend.place)
+        self.set_aside: list[str] = []
+        """Attempts that were found damaged here, and set aside."""
         try:
             names = self.backend.names("")
         except NotADirectoryError:
@@ -252,6 +254,7 @@ class Store:
         message = "damaged object %s set aside, it will be made again: %s"
         log.warning(message, attempt, error)
         self.backend.set_aside(attempt)
+        self.set_aside.append(attempt)
 
 
 def _place(key: str, part: str | None = None) -> str:

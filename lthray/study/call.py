@@ -113,7 +113,16 @@ class Call:
             startup=self.study.startup,
             first=self.first,
             repetitions=len(self.seeds),
+            allowed=self._makes_config,
         )
+
+    def _makes_config(self, drawn: Words) -> bool:
+        """Return whether no rule refuses a trial of these words."""
+        try:
+            self.config_of(0, drawn)
+        except ConfigError:
+            return False
+        return True
 
     @property
     def varied(self) -> list[str]:
@@ -155,7 +164,8 @@ class Call:
             return [self.config_of(number, self.point(number)) for number in range(self.trials)]
         if not self.rungs:
             return []
-        kinds, seeds = combinations(self.space, ANCHORED), range(len(self.seeds))
+        kinds = list(filter(self._makes_config, combinations(self.space, ANCHORED)))
+        seeds = range(len(self.seeds))
         return [self.config_of(number, kind) for number in seeds for kind in kinds]
 
     def plan(self, data: str, files: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -279,7 +289,7 @@ def _check_options(call: Call) -> None:
         why = f"{call.trials:,} trials ({counted}), at most {MOST:,} are run"
         raise ConfigError([f"{call.study.name} has {why}; give --trials, or fewer --seeds"])
     both = set(call.seeds) & set(call.confirm_seeds)
-    if both:
+    if both and call.recipes:
         why = "is a seed of the search; fresh ones are needed"
         raise ConfigError([f"--confirm-seeds {min(both)}: {why}"])
 
@@ -317,13 +327,14 @@ def _make_configs(call: Call) -> None:
 
 
 def preview(call: Call) -> list[TrialConfig]:
-    """Return the configs of all trials of a list.
+    """Return the configs of all trials of a list, or of a search as `foreseen`."""
+    listed = map(call.point, range(call.trials)) if call.points else foreseen(call)
+    return [call.config_of(number, words) for number, words in enumerate(listed)]
 
-    Of a search they are those that its sampler would draw if it learnt nothing.
-    """
-    if call.points:
-        return [call.config_of(number, call.point(number)) for number in range(call.trials)]
+
+def foreseen(call: Call) -> list[Words]:
+    """Return the words that the sampler of a search would draw if it learnt nothing."""
     past: dict[int, Past] = {}
     for number in range(call.trials):
         past[number] = Past(call.sampler.draw(number, past).words)
-    return [call.config_of(number, trial.words) for number, trial in past.items()]
+    return [trial.words for trial in past.values()]

@@ -5,7 +5,6 @@ Only this file imports Ray, for Ray reads its environment when it is imported.
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
@@ -45,15 +44,13 @@ def cluster(call: Call) -> Iterator[str]:
     Yields a folder for Tune's own files. Raises ClusterError where it cannot be reached.
     """
     address = call.options.address
-    common = Path(call.options.out).absolute() / "tune"  # where every node of a cluster can write
-    with resources.private_folder() as scratch:
+    shared = str(Path(call.options.out).absolute())  # every node of a cluster can write there
+    with resources.private_folder(shared if address else resources.BASE) as scratch:
         try:
             _join(address, scratch)
-            yield str(common if address else Path(scratch) / "tune")
+            yield str(Path(scratch) / "tune")
         finally:
             ray.shutdown()
-            if address:
-                shutil.rmtree(common, ignore_errors=True)
 
 
 def _join(address: str, scratch: str) -> None:

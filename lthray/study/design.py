@@ -69,18 +69,20 @@ def corner(space: Space) -> Space:
 
 
 def laid_over(
-    points: Sequence[Words], negatives: Sequence[Words], space: Space, rare: int
+    points: Sequence[Words], negatives: Sequence[Words], space: Space, fixed: Words, rare: int
 ) -> list[dict[str, Any]]:
     """Return one in `rare` of the `points`, evenly spread, with each of `negatives` laid over it.
 
-    Words of `space` whose condition does not hold there are left out.
+    Words of `space` are left out where their condition does not hold, by the point or by `fixed`,
+    the words of the config.
     """
     count = max(1, len(points) // rare)
     places = np.linspace(0, len(points) - 1, count).round().astype(int)
     made = []
     for words, place in itertools.product(negatives, places):
         point = {**points[place], **words}
-        kept = [word for word in point if word not in space or applies(space[word], point)]
+        known = {**fixed, **point}
+        kept = [word for word in point if word not in space or applies(space[word], known)]
         made.append({word: point[word] for word in kept})
     return made
 

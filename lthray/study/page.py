@@ -284,7 +284,7 @@ class Design(Study):
             raise ConfigError([f"{self.name}: {why} {MOST}); give one of them on the command line"])
         given = user_words.__contains__
         negatives = [words for words in self.negatives(config) if not any(map(given, words))]
-        points += laid_over(points, negatives, space, self.rare)
+        points += laid_over(points, negatives, space, fixed, self.rare)
         arms = [arm for arm in self.arms(config) if not smoke or arm.get("draw", 0) < 2]
         return {}, _crossed(points, arms, self.references(config), user_words)
 

@@ -81,6 +81,7 @@ def _run_on(site: Site, queue: Source, run: Run, stop: Stop, scratch: str) -> No
             break
         try:
             _tuner(queue, run, site, stop, scratch).fit()
+            break  # each trial had its tries
         except (RuntimeError, EOFError, tune.TuneError) as error:
             fault = f"{type(error).__name__}: {str(error)[:200]}"  # Tune's; the store is whole
             watch.say(f"Tune failed ({fault}); going on from the store")

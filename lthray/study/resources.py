@@ -8,7 +8,6 @@ import shutil
 import socket
 import stat
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +29,7 @@ MEMORY = 1.5e9  # bytes of host memory a worker may need before it has done anyt
 SHARE = 0.25  # of a GPU, for a trial that names none where there is one
 BASE = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()
 PREFIX = "lthray-"  # of private folders
-ALIVE = "study"  # lock of a private folder, held while its study lives
-DAY = 86_400.0  # seconds
+ALIVE = "study"  # lock of a private folder, held while its study lives; it marks the folder
 PATIENCE = 10.0  # seconds for a cluster's address to answer
 HINT = (
     "is it running, is the token right (RAY_AUTH_TOKEN_PATH), "
@@ -150,10 +148,11 @@ def trials_on(node: Node, cpus: int, share: float) -> int:
 
 @contextlib.contextmanager
 def private_folder(base: str = BASE) -> Iterator[str]:
-    """Make a folder that nobody else can read, for as long as this is open.
+    """Make a folder that nobody else can read, below `base`, for as long as this is open.
 
     Folders of studies that were killed are removed first, with their tokens.
     """
+    os.makedirs(base, exist_ok=True)
     sweep_private(base)
     scratch = tempfile.mkdtemp(prefix=PREFIX, dir=base)  # short: Ray's sockets live below it
     try:
@@ -166,19 +165,19 @@ def private_folder(base: str = BASE) -> Iterator[str]:
 def sweep_private(base: str = BASE) -> int:
     """Remove private folders that no process holds any more; returns how many.
 
-    Only this user's are looked at. A folder without a lock is from an older lthray, or holds files
-    on their way into MLflow: it goes when it is a day old.
+    Only those are looked at that `private_folder` has made for this user: a folder with such a name
+    may be anything else.
     """
     swept = 0
     for folder in Path(base).glob(f"{PREFIX}*"):
-        status = folder.lstat()
-        is_ours = (status.st_uid, stat.S_IFMT(status.st_mode)) == (os.getuid(), stat.S_IFDIR)
-        is_old = time.time() - status.st_mtime > DAY
-        if is_ours and (is_old or (folder / "locks" / ALIVE).exists()):
-            with Folder(folder).lock(ALIVE, wait=False) as dead:
-                if dead:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    swept += 1
+        with contextlib.suppress(FileNotFoundError):  # another process may remove its own just now
+            status = folder.lstat()
+            is_ours = (status.st_uid, stat.S_IFMT(status.st_mode)) == (os.getuid(), stat.S_IFDIR)
+            if is_ours and (folder / "locks" / ALIVE).exists():
+                with Folder(folder).lock(ALIVE, wait=False) as dead:
+                    if dead:
+                        shutil.rmtree(folder, ignore_errors=True)
+                        swept += 1
     return swept
 
 

@@ -105,7 +105,7 @@ def look_of(trials: Iterable[TrialRecord], recorded: Iterable[TrialRecord]) -> i
         recipes.add(setting(trial) + recipe(trial))
     calls: dict[str, set[int]] = {}
     for trial in recorded:
-        if setting(trial) + recipe(trial) in recipes and trial.point.phase != SEARCH:
+        if setting(trial) + recipe(trial) in recipes and trial.point.phase not in UNJUDGED:
             calls.setdefault(trial.id[:12], set()).add(trial.point.seed)
     return 1 + len({frozenset(own) for own in calls.values() if own < seeds})
 

@@ -132,7 +132,7 @@ def surface_table(trials: Sequence[TrialRecord], word: str, metric: str) -> Tabl
         if is_wanted and pruned(config):
             column = str(config.flat()[word])
             for r in filter(lambda r: metric in r.metrics, trial.rounds):
-                cell = column, r.metrics[metrics.PRUNABLE.name]
+                cell = column, r.density
                 cells.setdefault(cell, []).append(r.metrics[metric])
     head, *rows = surface(cells, word)
     return table(f"{metric} by density and {word}", head, rows)

@@ -33,6 +33,14 @@ LIGHT = 50  # times as long as a look took, until the next
 LONGEST = 60.0  # seconds until the next, however long a look took
 
 
+class Output(Console):
+    """A console that raises BrokenPipeError where its reader has gone, as any other output does."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command how it ends."""
+        raise
+
+
 def console() -> Console:
     """Return a console on stdout, as wide as the terminal; in a log, as wide as tables.
 
@@ -40,7 +48,7 @@ def console() -> Console:
     """
     is_terminal, in_notebook = sys.stdout.isatty(), Console().is_jupyter
     width = PAGE if in_notebook else WIDE
-    made = Console(
+    made = Output(
         width=None if is_terminal else width,
         highlight=False,
         markup=False,  # [x] and :x: are parts of names here

@@ -70,7 +70,9 @@ class Watchdog(threading.Thread):
         """Look until `close`; then nothing, or end the study."""
         seen, since = None, time.monotonic()
         while not self.closing.wait(EVERY):
-            now = self.signs()
+            now = seen
+            with contextlib.suppress(OSError):  # a file system may come back; until then, silence
+                now = self.signs()
             since = since if now == seen else time.monotonic()
             seen = now
             reason = self.lost() or self._silence(time.monotonic() - since)
