@@ -4,12 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lthray.__main__ import main
 from lthray.cli import study
@@ -40,17 +42,21 @@ from .test_desk import LIST
 from .test_verdicts import SEEDS, WHOLE, trial
 
 CHANNELS = {"prune.unit": "channel", "model.channels": (8, 16)}
+WIDE = {"data.name": "folder", "data.side": 8, "data.width": 16, "data.channels": 1}
 KINDS = {
     "weights": TINY,
     "channels": TINY | CHANNELS,
     "attention": TINY | CHANNELS | {"model.attention": (1,), "model.head": 4},
     "latents": TINY | {"objective.name": "latent_denoise", "latent.steps": 2},
     "conditional": TINY | {"model.conditional": True},
+    "wide": TINY | WIDE,
+    "wide latents": TINY | WIDE | {"objective.name": "latent_denoise", "latent.steps": 2},
     "classifier": TINY_LENET,
     "small classifier": TINY_LENET | {"prune.unit": "channel"},
     "own": TINY | nets.OWN | {"model.name": "tests.nets:Norm", "prune.budget": "uniform"},
 }
-PIPELINES = ("weights", "channels", "attention", "latents")
+PIPELINES = ("weights", "channels", "attention", "latents", "wide")
+LOOPS = ("conditional", "wide latents")  # what no pipeline of diffusers draws
 PROGRAMS = ("classifier", "small classifier", "own")
 CALLS = 4
 ALONE = """
@@ -98,10 +104,13 @@ def exported(tmp_path_factory):
     """Kind -> a ticket that was trained, and the folder that it was written to."""
     root = tmp_path_factory.mktemp("export")
     store = Store(root / "runs" / "store")
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 8, 16), dtype=np.uint8)
+    np.savez(root / "wide.npz", images=pixels)
 
     @cache
     def make(kind: str) -> tuple[RecordedTicket, Path]:
-        ticket, place = recorded(store, KINDS[kind]), root / kind
+        own = {"data.root": str(root / "wide.npz")} if "wide" in kind else {}
+        ticket, place = recorded(store, KINDS[kind] | own), root / kind
         folder.write(ticket, place, [])
         return ticket, place
 
@@ -128,7 +137,7 @@ def theirs(exported, tmp_path_factory):
     jobs = {}
     for kind in KINDS:
         ticket, home = exported(kind)
-        given = GIVEN[kind in PIPELINES](ticket) if kind != "conditional" else ()
+        given = GIVEN[kind in PIPELINES](ticket) if kind not in LOOPS else ()
         paths = [str(place / f"{kind}_{i}.npy") for i in range(len(given))]
         for path, tensor in zip(paths, given, strict=True):
             np.save(path, tensor.numpy())
@@ -175,6 +184,49 @@ def test_torch_alone_answers_as_the_network_does(exported, theirs, kind):
     with torch.no_grad():
         ours = ticket.trained(*inputs(ticket)).numpy()
     assert theirs(kind) == pytest.approx(ours, abs=1e-5)
+
+
+def test_pictures_of_no_square_are_drawn_as_wide_as_they_are(exported, theirs):
+    _, place = exported("wide")
+    assert theirs("wide").shape == (3, 8, 16, 1)
+    assert json.loads((place / "unet" / "config.json").read_text())["sample_size"] == [8, 16]
+    assert "--data.root FOLDER" in (place / "README.md").read_text()
+
+
+class Tied(torch.nn.Module):
+    """A network that has one weight under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+class Asking(torch.nn.Module):
+    """A network whose way depends on what it is given, which torch.export cannot follow."""
+
+    def forward(self, x, *told):
+        return x if x.mean() > 0 else -x
+
+
+def test_a_network_that_has_two_names_for_a_weight_is_written(tmp_path):
+    tied = Tied()
+    save_file(folder._tensors(tied), tmp_path / "model.safetensors")
+    again = Tied()
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert torch.equal(again.first.weight, tied.first.weight)
+
+
+def test_a_network_that_cannot_be_a_program_is_one_line_and_no_folder(exported, tmp_path):
+    ticket, _ = exported("own")
+    asking = replace(ticket)
+    asking.__dict__["trained"] = Asking()
+    with pytest.raises(ConfigError, match=r"torch\.export cannot follow its forward"):
+        folder.write(asking, tmp_path / "place", [])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -210,12 +210,16 @@ def literal_loop(network, scheduler, x_T: Tensor, **generators) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("calls", [1, 7, 20])
-def test_ddim_and_ddpm_are_a_literal_loop_bit_for_bit(network, calls):
+@pytest.mark.parametrize("calls", [1, 8, 20])
+def test_ddim_is_a_literal_loop_bit_for_bit_where_calls_divide_the_timesteps(network, calls):
     ddim = DDIMScheduler(clip_sample=True, **WORDS)
     ddim.set_timesteps(calls)
     ours = sample(network, Objective(), "ddim", calls, noise())
     assert torch.equal(ours, literal_loop(network, ddim, noise()))
+
+
+@pytest.mark.parametrize("calls", [1, 7, 20])
+def test_ddpm_is_a_literal_loop_bit_for_bit(network, calls):
     ddpm = DDPMScheduler(**WORDS)
     ddpm.set_timesteps(calls)
     ours = sample(network, Objective(), "ddpm", calls, noise())
@@ -276,6 +280,20 @@ def test_samples_of_gaussian_images_converge_to_the_exact_ones(
     assert errors[-1] < errors[0] / 5 or space == "denoise"  # cutting is not part of the ODE
     assert float(found.mean()) == pytest.approx(0.1, abs=0.02)
     assert float(found.std()) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("schedule", get_args(NoiseSchedule))
+@pytest.mark.parametrize("space", ["denoise", "latent_denoise"])
+@pytest.mark.parametrize(("fewer", "calls"), [(50, 61), (250, 300), (500, 501), (500, 999)])
+def test_calls_of_ddim_that_do_not_divide_the_timesteps_arrive_as_well(
+    space, schedule, fewer, calls
+):
+    """DDIM of diffusers leaves noise there: at 501 calls twice the spread of the images."""
+    objective = Objective(name=space, schedule=schedule)
+    network, x_T = Gaussian(objective), noise(500, side=2)
+    limit = sample(network, objective, "ddim", 1000, x_T)
+    divided, found = (sample(network, objective, "ddim", n, x_T) for n in (fewer, calls))
+    assert distance(found, limit) < 1.05 * distance(divided, limit)
 
 
 @pytest.mark.parametrize("schedule", get_args(NoiseSchedule))

@@ -17,20 +17,22 @@ from diffusers import {name}
 pipeline = {name}.from_pretrained("."{trust})
 images = pipeline(batch_size=4, num_inference_steps=50, generator=torch.manual_seed(0)).images
 """
-TOLD = """\
+LOOP = """\
 import torch
 from diffusers import {name}
 
 pipeline = {name}.from_pretrained("."{trust})
 unet, scheduler = pipeline.unet, pipeline.scheduler
 scheduler.set_timesteps(50)
-classes = torch.arange(4) % unet.config.num_class_embeds  # no pipeline tells them to the network
-x = torch.randn(4, unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+{classes}x = torch.randn(4, unet.config.in_channels, {sides})
 for t in scheduler.timesteps:
     with torch.no_grad():
-        answers = unet(x, t, class_labels=classes).sample
+        answers = unet(x, t{labels}).sample
     x = scheduler.step(answers, t, x).prev_sample
 {images}
+"""
+CLASSES = """\
+classes = torch.arange(4) % unet.config.num_class_embeds  # no pipeline tells them to the network
 """
 PIXELS = "images = x"
 DECODED = "images = pipeline.vqvae.decode(x / pipeline.vqvae.config.scaling_factor).sample"
@@ -65,10 +67,22 @@ def card(ticket: RecordedTicket, verdict: Sequence[str], use: str) -> str:
 
 
 def of_pipeline(ticket: RecordedTicket, name: str) -> str:
-    """Return code that samples with a pipeline of diffusers of class `name`."""
-    code = TOLD if ticket.config.model.conditional else PIPELINE
-    trust = TRUST if ticket.is_small else ""
-    return code.format(name=name, trust=trust, images=DECODED if ticket.latents else PIXELS)
+    """Return code that samples with a pipeline of diffusers of class `name`.
+
+    No pipeline tells classes to a network, and that of latents knows squares alone: then the loop
+    is written out.
+    """
+    height, width = ticket.run.workshop.shape[1:]
+    is_told = ticket.config.model.conditional
+    is_plain = not is_told and (height == width or not ticket.latents)
+    return (PIPELINE if is_plain else LOOP).format(
+        name=name,
+        trust=TRUST if ticket.is_small else "",
+        classes=CLASSES if is_told else "",
+        labels=", class_labels=classes" if is_told else "",
+        sides=f"{height}, {width}",
+        images=DECODED if ticket.latents else PIXELS,
+    )
 
 
 def of_program(example: Sequence[Tensor]) -> str:
@@ -128,4 +142,5 @@ def _again(ticket: RecordedTicket) -> Iterator[str]:
     own = config.canonical("data", "model", "objective", "latent", "train")
     words = {"rewind.rule": "given", "seed": config.seed, "stream": config.stream, **own}
     argv = ["lthray", "trial", "--origin", "ticket.safetensors", *argv_of(words)]
-    yield shlex.join(argv)
+    root = " --data.root FOLDER" if ticket.config.data.root else ""
+    yield shlex.join(argv) + root

@@ -64,14 +64,20 @@ def _program(ticket: RecordedTicket, folder: Path) -> str:
     example = workshop.task.example(torch.zeros(BATCH, *workshop.shape))
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in example)
-    program = torch.export.export(network, example, dynamic_shapes=shapes)
+    try:
+        program = torch.export.export(network, example, dynamic_shapes=shapes)
+    except Exception as error:  # of many classes, as a forward pass may hold anything
+        why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+        name = ticket.config.model.name
+        raise ConfigError([f"{name}: torch.export cannot follow its forward ({why})"]) from None
     torch.export.save(program, folder / "network.pt2")
     save_file(_tensors(network), folder / "model.safetensors")
     return card.of_program(example)
 
 
 def _tensors(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    """Return the weights and buffers of a network, one that has two names under each."""
+    return {name: tensor.clone().contiguous() for name, tensor in network.state_dict().items()}
 
 
 def _pipeline(ticket: RecordedTicket, folder: Path) -> str:
@@ -100,6 +106,8 @@ def _unet(ticket: RecordedTicket, folder: Path) -> list[str]:
     One without the channels that were cut has a class of its own, which travels with it.
     """
     network: Any = ticket.trained
+    height, width = ticket.run.workshop.shape[1:]
+    network.register_to_config(sample_size=height if height == width else (height, width))
     if not ticket.is_small:
         network.save_pretrained(folder)
         return _named(network)

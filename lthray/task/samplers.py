@@ -171,10 +171,18 @@ def _two_calls_a_step(calls: int) -> int:
 
 
 def _ddim(config: Any, steps: int, device: torch.device) -> Any:
-    """DDIM without fresh noise (Song et al. 2021, arXiv 2010.02502)."""
+    """DDIM without fresh noise (Song et al. 2021, arXiv 2010.02502).
+
+    That of diffusers removes the noise of T // steps timesteps at each step, and so leaves some
+    where steps do not divide T. DPM-Solver++ of order one is DDIM between any timesteps (Lu et al.
+    2022, arXiv 2211.01095, section 4).
+    """
     from diffusers import DDIMScheduler
 
-    return _trailing(DDIMScheduler, config, steps, device)
+    if config.num_train_timesteps % steps == 0:
+        return _trailing(DDIMScheduler, config, steps, device)
+    timesteps = np.round(np.arange(1, steps + 1) * config.num_train_timesteps / steps)[::-1] - 1
+    return _dpm_plus_plus(config, 1, timesteps, device)
 
 
 def _ddpm(config: Any, steps: int, device: torch.device) -> Any:
@@ -199,6 +207,19 @@ def _trailing(kind: Any, config: Any, steps: int, device: torch.device) -> Any:
 def _dpm_solver(config: Any, steps: int, device: torch.device) -> Any:
     """DPM-Solver++(2M), a multistep method of order two (Lu et al. 2022, arXiv 2211.01095).
 
+    Levels at which nothing is left of the image are left out; see `_usable_levels`.
+    """
+    from diffusers import DDPMScheduler
+
+    abar = DDPMScheduler.from_config(config).alphas_cumprod
+    levels = _usable_levels(abar, steps)
+    timesteps = np.round(levels * (1 - np.arange(steps) / steps)) - 1
+    return _dpm_plus_plus(config, 2, timesteps, device)
+
+
+def _dpm_plus_plus(config: Any, order: int, timesteps: np.ndarray, device: torch.device) -> Any:
+    """Return DPM-Solver++ of an order, at falling timesteps of training.
+
     Its predictions of the clean image are cut at the bounds of pixels, as those of training's
     scheduler are: dynamic thresholding with a largest value of 1 is that cut. Latents have none.
     """
@@ -207,12 +228,10 @@ def _dpm_solver(config: Any, steps: int, device: torch.device) -> Any:
     scheduler = DPMSolverMultistepScheduler.from_config(
         config,
         algorithm_type="dpmsolver++",
-        solver_order=2,
+        solver_order=order,
         thresholding=config.clip_sample,
         sample_max_value=1.0,
     )
-    levels = _usable_levels(scheduler.alphas_cumprod, steps)
-    timesteps = np.round(levels * (1 - np.arange(steps) / steps)) - 1
     scheduler.set_timesteps(timesteps=timesteps.astype(int).tolist(), device=device)
     return scheduler
 
