@@ -40,6 +40,7 @@ from lthray.findings.limits import limits
 from lthray.findings.rounds import worse
 from lthray.findings.sections import Section, latex_text, write
 from lthray.findings.setting import described
+from lthray.tracking.client import TrackingError
 from lthray.tracking.read import Recorded, experiments
 
 TERMS = Path(__file__).parent.parent / "docs" / "concepts.md"
@@ -399,10 +400,11 @@ def main() -> int:
     for name in [wanted.experiment] if wanted.experiment else experiments(wanted.uri):
         try:
             made = report(Recorded(wanted.uri, name), wanted, pages)
-        except ConfigError as error:
+        except (ConfigError, TrackingError) as error:
             if wanted.experiment:
                 raise
-            print(f"{name} is passed over: {'; '.join(error.faults)}")
+            why = "; ".join(error.faults) if isinstance(error, ConfigError) else error
+            print(f"{name} is passed over: {why}")
             continue
         print(f"page: {made.write(folder / name, interactive=wanted.interactive)}")
         written += 1

@@ -127,7 +127,27 @@ BAD = {
 }
 
 # faults that only several fields together show
+PREVIOUS = {"rewind.rule": "late", "rewind.anchor": "previous"}
+KERNELS = {"prune.criterion": "hsic", "prune.images": 64, "prune.terms": 10}
 TOGETHER = [
+    ({"model.name": "lenet5", "objective.name": "classify", "model.channels": ()}, "at least one"),
+    ({"model.attention": (7,), "model.name": "lenet300"}, "only for model.name = 'unet'"),
+    ({"measure.samplers": ()}, "at least one; measure.samples = 0 draws nothing"),
+    ({"measure.samplers": ("ddim", "ddim")}, "ddim is there twice"),
+    ({"measure.samplers": ("heun",), "measure.sampling_steps": (2001,)}, "at most objective"),
+    ({**PREVIOUS, "control": "shuffle"}, "zero off the mask before"),
+    ({**PREVIOUS, "rewind.fraction": 0.5}, "no step before its end"),
+    ({"source.words": (("data.augment", "flip"),), "source.takes": "weights", **PREVIOUS}, "zero"),
+    (
+        {"source.words": (("train.optimizer", "sgd"),), "source.takes": "weights"},
+        "moments of one train.optimizer",
+    ),
+    ({"prune.criterion": "movement", "prune.scored": "rewound"}, "have not moved"),
+    ({**KERNELS, "model.name": "lenet5", "objective.name": "classify"}, "1 are left for the last"),
+    (
+        {"prune.unit": "n_of_m", "prune.budget": "uniform", "control": "complement"},
+        "would break the pattern",
+    ),
     ({"model.name": "lenet300"}, "model.name = 'lenet300': objective.name = 'denoise' needs unet"),
     ({"objective.name": "classify"}, "needs one of lenet300, lenet5, resnet"),
     (
@@ -343,6 +363,25 @@ def test_a_bad_value_gets_one_line_naming_word_value_and_what_is_allowed(word):
 @pytest.mark.parametrize(("flat", "said"), TOGETHER)
 def test_fields_that_contradict_each_other(flat, said):
     assert any(said in line for line in faults(flat))
+
+
+ALLOWED = [
+    {"measure.samplers": ("heun",), "measure.sampling_steps": (1999,)},  # a thousand steps
+    {
+        "model.name": "resnet",
+        "objective.name": "classify",
+        "data.name": "mnist",
+        "model.channels": (64, 128, 256, 512),
+    },
+    {**KERNELS},  # of a denoiser each term is a batch of its own
+    {**KERNELS, "prune.terms": 16, "model.name": "lenet5", "objective.name": "classify"},
+    {**PREVIOUS, "rewind.fraction": 0.4},
+]
+
+
+@pytest.mark.parametrize("flat", ALLOWED)
+def test_fields_that_go_together(flat):
+    assert TrialConfig.from_flat(flat).flat()
 
 
 def test_all_faults_at_once():

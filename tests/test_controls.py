@@ -15,7 +15,8 @@ from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import data_facts
 from lthray.core.ticket import TrialFailed
 from lthray.measure import loss
-from lthray.prune.controls import CONTROLS
+from lthray.prune.controls import CONTROLS, within_groups
+from lthray.prune.units import n_of_m
 from lthray.task import networks
 from lthray.trial.points import point
 from lthray.trial.recipe import trajectory
@@ -87,6 +88,23 @@ def test_other_masks_keep_the_tickets_weights(store, control, rule):
         assert found[index].densities == mask.densities
         assert all(torch.equal(start.weights[n], whole[n] * bits) for n, bits in mask.items())
         assert all(torch.equal(w, whole[n]) for n, w in start.weights.items() if n not in mask)
+
+
+def test_a_shuffled_mask_of_n_of_m_is_one_of_them():
+    """Else the ticket would be held to a pattern to which its control is not."""
+    g = torch.Generator().manual_seed(0)
+    scores = {"a": torch.rand(16, 8, 3, 3, generator=g), "b": torch.rand(4, 32, generator=g)}
+    ticket = n_of_m(scores, {name: s.numel() // 4 for name, s in scores.items()}, 8)
+    mask = within_groups(ticket, 1, 8)
+    for name, layer in mask.items():
+        groups = layer.movedim(1, -1).reshape(-1, 8).sum(1)
+        assert set(groups.tolist()) == {2}
+        assert layer.shape == ticket[name].shape
+        assert not torch.equal(layer, ticket[name])
+    assert within_groups(ticket, 1, 8) == mask != within_groups(ticket, 2, 8)
+    pattern = {"prune__unit": "n_of_m", "prune__budget": "uniform", "prune__ladder": (0.5,)}
+    control = trajectory(tiny(control="shuffle", **pattern)).rungs[1].shown.parents[0].parents[1]
+    assert control.spec["group"] == 4
 
 
 def test_reinit_keeps_the_mask_and_no_weight(store):

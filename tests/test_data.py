@@ -131,6 +131,24 @@ def test_torchvision_sets_are_read_from_their_files(tmp_path, name, folder):
     assert images.levels == 255
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\0\0\x08\x01" + b"x" * 20])
+@pytest.mark.parametrize("part", ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3"])
+def test_a_damaged_file_of_a_torchvision_set_is_one_line(tmp_path, content, part):
+    fake_mnist(tmp_path)
+    (tmp_path / "MNIST" / "raw" / f"{part}-ubyte").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"data\.root = .*MNIST"):
+        load(Data(name="mnist", root=str(tmp_path)))
+
+
+def test_as_many_labels_as_images_are_needed(tmp_path):
+    fake_mnist(tmp_path)
+    raw = tmp_path / "MNIST" / "raw"
+    labels = (raw / "t10k-labels-idx1-ubyte").read_bytes()
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 20) + labels[8:28])
+    with pytest.raises(ConfigError, match="MNIST has 30 images and 20 labels in one part"):
+        load(Data(name="mnist", root=str(tmp_path)))
+
+
 def test_the_digest_is_of_the_content(tmp_path):
     for name in ("a", "b", "c"):
         fake_mnist(tmp_path / name)

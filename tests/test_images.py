@@ -6,6 +6,7 @@ folder, and the others compare pixels with values that are worked out by hand.
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -605,6 +606,23 @@ def test_a_list_that_is_none_is_one_line(tmp_path, case):
 def test_lines_that_are_no_objects_are_one_line(tmp_path, text):
     (tmp_path / "x.jsonl").write_text(text)
     assert "cannot be read as a list" in fault(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"file_name": "\ud800.png", "label": "cat"}, "names no file"),
+        ({"file_name": "cat.png", "label": math.nan}, "has no label"),
+    ],
+)
+def test_a_row_without_a_name_or_a_label_is_told(tmp_path, row, said):
+    (tmp_path / "x.jsonl").write_text(json.dumps(row))
+    assert said in fault(tmp_path / "x.jsonl")
+
+
+def test_an_array_of_no_axis_is_no_image(tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.array(3), labels=np.arange(14))
+    assert "images are [N, H, W]" in fault(tmp_path / "x.npz")
 
 
 def parquet_of(**columns: Any) -> bytes:

@@ -413,6 +413,14 @@ def test_memorised_images_are_found(real):
     assert quality.memorised(copies.flip(-1), copies, mirrored=True) == 1.0
 
 
+def test_images_that_are_there_twice_can_be_memorised(real):
+    copies = torch.unique(real.flatten(1), dim=0).reshape(-1, 1, 8, 8)[:50]
+    assert quality.memorised(copies, torch.cat([copies, copies[:20]])) == 1.0
+    mirrors = torch.cat([copies, copies.flip(-1)])
+    assert quality.memorised(copies, mirrors, mirrored=True) == 1.0
+    assert quality.memorised(copies, mirrors) == quality.memorised(copies, torch.cat([mirrors] * 2))
+
+
 def test_memorised_is_the_ratio_of_the_two_nearest_of_all_images(real):
     """By brute force, whatever part of the images the nearest ones lie in."""
     g = torch.Generator().manual_seed(0)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
+from safetensors.torch import save_file
 
 from lthray.config import vocabulary
 from lthray.config.fields import ConfigError, words
@@ -34,6 +35,7 @@ from lthray.trial.steps import (
     walk,
 )
 from lthray.trial.trajectory import Trajectory, place_of
+from lthray.trial.workshop import workshop_of
 
 from .conftest import TINY, tiny
 
@@ -307,6 +309,25 @@ def test_a_mask_that_two_seeds_decide_costs_the_training_of_both():
     tickets = trajectory(tiny(prune__budget="cka"))
     assert [rung.spent for rung in tickets.rungs] == [8, 2 * 8 + 6, 2 * (8 + 6) + 6]
     assert sum(run.length for run in tickets.runs.values()) >= tickets.rungs[-1].spent
+
+
+def test_masks_of_new_weights_differ_by_seed_where_given_ones_do_not(tmp_path):
+    save_file(workshop_of(tiny()).weights(0), tmp_path / "w.safetensors")
+    words = {"model__pretrained": str(tmp_path / "w.safetensors"), "prune__scored": "rewound"}
+
+    def masks(rule: str) -> set[str]:
+        trials = [trajectory(tiny(**words, rewind__rule=rule, seed=seed)) for seed in (0, 1)]
+        return {trial.rungs[1].mask.key for trial in trials}
+
+    assert len(masks("random")) == 2
+    assert len(masks("late")) == 1
+
+
+def test_a_pair_of_seeds_may_have_controls_with_words_of_their_own():
+    for told in ({"control": "shuffle", "draw": 1}, {"control": "perturb", "sigma": 0.5}):
+        chosen = trajectory(tiny(prune__budget="cka", **told))
+        plain = trajectory(tiny(prune__budget="cka"))
+        assert chosen.rungs[1].mask.key == plain.rungs[1].mask.key
 
 
 def test_fresh_seeds_never_meet_initial_ones():

@@ -61,6 +61,14 @@ def masks_of(moves: Schedule) -> list[tuple[int, Mask]]:
     return found
 
 
+@pytest.mark.parametrize("name", ["gradual", "rst"])
+@pytest.mark.parametrize(("until", "end"), [(1.0, 110), (0.996, 110), (0.8, 12)])
+def test_the_cut_is_made_however_late_it_is(name, until, end):
+    """The end of a run is no step of it, so a cut there was never made."""
+    found = masks_of(schedule(name, until=until, end=end))
+    assert found[-1][1].densities == TARGET.densities
+
+
 @pytest.mark.parametrize("name", ["set", "rigl"])
 def test_exchanges_keep_every_layers_count_at_every_step(name):
     found = masks_of(schedule(name))

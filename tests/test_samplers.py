@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor
 
 from lthray.config.parts import Model, Objective
-from lthray.config.vocabulary import FEWEST_CALLS, NoiseSchedule, Prediction
+from lthray.config.vocabulary import CALLS_A_STEP, FEWEST_CALLS, NoiseSchedule, Prediction
 from lthray.core.random import generator
 from lthray.task import networks
 from lthray.task.samplers import SAMPLERS, sample, trained_scheduler
@@ -331,6 +331,11 @@ def test_calls_are_as_many_as_asked_for_at_levels_of_training(sampler, schedule,
     distinct = (made + 1) // 2 if sampler == "heun" else made
     assert len(set(network.timesteps)) == distinct
     assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_config_knows_how_many_calls_a_step_takes(sampler):
+    assert SAMPLERS[sampler].steps_of_calls(100) == 100 // CALLS_A_STEP.get(sampler, 1)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -21,6 +21,12 @@ def _has_levels(c: Any) -> bool:
     return network_facts(c.model.name).levels
 
 
+def _needs_widths(c: Any) -> bool:
+    """Return whether model.channels are read and no rule of levels looks at their number."""
+    network = network_facts(c.model.name)
+    return network.widths and not network.even
+
+
 def _has_attention(c: Any) -> bool:
     """Return whether levels of the network may have self-attention."""
     return network_facts(c.model.name).attention
@@ -78,15 +84,26 @@ ATTENTION = (
     ),
     Rule(
         "model.attention",
-        lambda c: max(c.model.attention) > _last_level(c),
+        lambda c: _has_attention(c) and max(c.model.attention) > _last_level(c),
         lambda c: f"levels are 0 to {_last_level(c)}",
+    ),
+)
+
+WIDTHS = (
+    Rule(
+        "model.channels",
+        lambda c: not c.model.channels,
+        lambda c: f"model.name = {c.model.name!r} needs at least one",
     ),
 )
 
 NETWORK_LEVELS = (
     Rule(
         "model.channels",
-        lambda c, sizes: _odd_side(c.model.channels, sizes.input_sides) is not None,
+        lambda c, sizes: (
+            network_facts(c.model.name).even
+            and _odd_side(c.model.channels, sizes.input_sides) is not None
+        ),
         _uneven_input,
     ),
     EntryRule(
@@ -109,7 +126,10 @@ LATENT_LEVELS = (
     ),
 )
 
-TABLES = (Table(ATTENTION, when=lambda c: _has_levels(c) and c.model.attention),)
+TABLES = (
+    Table(WIDTHS, when=_needs_widths),
+    Table(ATTENTION, when=lambda c: c.model.attention),
+)
 SIZE_TABLES = (
     Table(NETWORK_LEVELS, when=_has_levels),
     Table(LATENT_LEVELS, when=_in_latents),

@@ -18,6 +18,7 @@ from lthray.config.vocabulary import Granularity, denoisers, evidence_budgets, m
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=0, le=4096)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Rates = Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -42,10 +43,10 @@ class Data:
     flowers-102, ...)."""
     download: Annotated[bool, Place()] = False
     """Download the data set into data.root when it is not there."""
-    side: Whole = 0
+    side: Side = 0
     """Height in pixels, and width unless data.width says another, to which images are cropped and
     resized; 0 = the data set's own. Of your own images a command line asks the images."""
-    width: Whole = 0
+    width: Side = 0
     """Width in pixels of images that are not square; 0 = data.side."""
     channels: Literal[0, 1, 2, 3, 4] = 0
     """1 = grey, 3 = colour, 2 and 4 = with transparency; 0 = the data set's own. Of your own images
@@ -96,7 +97,7 @@ class Model:
     conditional: Annotated[bool, Only("model.name", "unet")] = False
     """Condition the network on the class of the image; samples are then of all classes in turn."""
     hidden: tuple[Count, ...] = (300, 100)
-    """Widths of the hidden fully connected layers of lenet300 and lenet5."""
+    """Widths of the hidden fully connected layers of lenet300."""
     latent: Annotated[
         Count, Only("model.name", "autoencoder", hint="that of a trial has latent.channels")
     ] = 2

@@ -13,6 +13,7 @@ from lthray.config.rule import EntryRule, Faults, Rule, Table, broken
 from lthray.config.vocabulary import (
     BUDGETS,
     CONTROLS,
+    CRITERIA,
     DECAYS,
     NETWORKS,
     OBJECTIVES,
@@ -36,6 +37,23 @@ def _rises(c: Any) -> bool:
 def _batches_too_small(c: Any) -> bool:
     """Return whether labelled batches, which share out prune.images, hold under four images."""
     return OBJECTIVES[c.objective.name].classifies and c.prune.images < 4 * c.prune.terms
+
+
+def _last_batch(c: Any) -> int:
+    """Return the images of the last of the batches that share out prune.images."""
+    size = -(-c.prune.images // c.prune.terms)
+    return c.prune.images % size or size
+
+
+def _last_batch_too_small(c: Any) -> bool:
+    """Return whether images are compared in batches of which the last holds under four."""
+    compared = CRITERIA[c.prune.criterion].kernels or BUDGETS[c.prune.budget].kernels
+    return compared and not OBJECTIVES[c.objective.name].denoises and _last_batch(c) < 4
+
+
+def _keeps_zeros(c: Any) -> bool:
+    """Return whether a run begins from weights that are zero wherever a mask has cut."""
+    return _trained(c) or c.rewind.anchor == "previous"
 
 
 def _rewind_step(c: Any) -> int:
@@ -105,6 +123,14 @@ LADDER = (
     ),
     Rule(
         "prune.terms",
+        _last_batch_too_small,
+        lambda c: (
+            f"shares out prune.images = {c.prune.images} so that {_last_batch(c)} are left for the "
+            "last batch, and at least 4 are compared"
+        ),
+    ),
+    Rule(
+        "prune.terms",
         _batches_too_small,
         lambda c: f"at most a quarter of prune.images = {c.prune.images}, which it shares out",
     ),
@@ -128,6 +154,13 @@ BUDGET = (
         "prune.scored",
         lambda c: c.prune.scored == "average" and not c.train.ema,
         lambda c: "train.ema = 0 keeps no average; use 'trained'",
+    ),
+    Rule(
+        "prune.criterion",
+        lambda c: CRITERIA[c.prune.criterion].traces and c.prune.scored == "rewound",
+        lambda c: (
+            "scores how far weights have moved; those of prune.scored = 'rewound' have not moved"
+        ),
     ),
     Rule(
         "prune.looks",
@@ -172,6 +205,11 @@ PATTERN = (
         "prune.scoring_steps",
         lambda c: c.prune.scoring_steps > 1,
         lambda c: f"{_unit(c)} there are no densities between rungs",
+    ),
+    Rule(
+        "control",
+        lambda c: CONTROLS[c.control].other_weights and not CONTROLS[c.control].pattern,
+        lambda c: f"{_unit(c)} it would break the pattern; use 'shuffle', which keeps it",
     ),
     EntryRule(
         "prune.ladder",
@@ -235,14 +273,24 @@ REWIND = (
             f"{c.rewind.rule} needs 1 <= k < steps"
         ),
     ),
+    Rule(
+        "rewind.anchor",
+        lambda c: c.rewind.anchor == "previous" and 2 * _rewind_step(c) >= c.train.steps,
+        lambda c: (
+            f"k = {_rewind_step(c)} steps into a run that begins at k is no step before its end, "
+            f"{c.train.steps}"
+        ),
+    ),
 )
 
 CONTROL = (
     Rule(
         "control",
-        lambda c: CONTROLS[c.control].other_weights and _trained(c),
+        lambda c: CONTROLS[c.control].other_weights and _keeps_zeros(c),
         lambda c: (
             f"rewind.rule = {c.rewind.rule!r} keeps trained weights, which are zero off the mask"
+            if _trained(c)
+            else "rewind.anchor = 'previous' takes weights that are zero off the mask before"
         ),
     ),
 )

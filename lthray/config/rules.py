@@ -5,6 +5,7 @@ rule in a config `c`, and what is allowed. Those of the recipe and the controls 
 recipe_rules, those of the levels of networks in level_rules.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from lthray.config.fields import Only, changed, declared, either, quoted
 from lthray.config.rule import EntryRule, Faults, Rule, Table, broken, value_of
 from lthray.config.vocabulary import (
     AUGMENTS,
+    CALLS_A_STEP,
     CONTROLS,
     FEATURES,
     FEWEST_CALLS,
@@ -99,13 +101,22 @@ def _not_among(rounds: Iterable[int], *, first: int, last: int) -> list[int]:
     return [index for index in rounds if index not in (-1, *range(first, last + 1))]
 
 
-def _short_of_calls(c: Any) -> list[str]:
-    """Return the samplers that are given fewer network calls an image than they take."""
+def _calls(c: Any) -> list[tuple[str, int]]:
+    """Return each sampler with its network calls an image."""
     samplers, calls = c.measure.samplers, c.measure.sampling_steps
     if len(calls) == 1:
         calls = calls * len(samplers)
-    pairs = zip(samplers, calls, strict=False)  # unlike lengths are a fault of their own
-    return [sampler for sampler, number in pairs if number < FEWEST_CALLS.get(sampler, 1)]
+    return list(zip(samplers, calls, strict=False))  # unlike lengths are a fault of their own
+
+
+def _steps_of_samplers(c: Any) -> list[int]:
+    """Return the timesteps that each sampler visits."""
+    return [-(-number // CALLS_A_STEP.get(sampler, 1)) for sampler, number in _calls(c)]
+
+
+def _short_of_calls(c: Any) -> list[str]:
+    """Return the samplers that are given fewer network calls an image than they take."""
+    return [sampler for sampler, number in _calls(c) if number < FEWEST_CALLS.get(sampler, 1)]
 
 
 def _rounds_of_a_ticket(c: Any) -> bool:
@@ -261,8 +272,18 @@ MEASURE = (
     ),
     Rule(
         "measure.sampling_steps",
-        lambda c: max(c.measure.sampling_steps, default=0) > c.objective.timesteps,
-        lambda c: f"at most objective.timesteps = {c.objective.timesteps}",
+        lambda c: max(_steps_of_samplers(c), default=0) > c.objective.timesteps,
+        lambda c: f"at most objective.timesteps = {c.objective.timesteps} steps",
+    ),
+    Rule(
+        "measure.samplers",
+        lambda c: not c.measure.samplers,
+        lambda c: "at least one; measure.samples = 0 draws nothing",
+    ),
+    EntryRule(
+        "measure.samplers",
+        lambda c: sorted(s for s, times in Counter(c.measure.samplers).items() if times > 1),
+        lambda c, sampler: f"{sampler} is there twice, and has one number of calls",
     ),
     Rule(
         "measure.sampling_steps",

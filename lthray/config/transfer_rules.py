@@ -93,6 +93,11 @@ SOURCE = (
         lambda c: c.source.takes == "signs" and _trained(c),
         lambda c: f"rewind.rule = {c.rewind.rule!r} keeps trained weights, with their own signs",
     ),
+    Rule(
+        "source.takes",
+        lambda c: c.source.takes == "weights" and (_trained(c) or c.rewind.anchor == "previous"),
+        lambda c: "takes weights that are zero off the source's mask; rewind to its dense run",
+    ),
 )
 
 TABLES = (

@@ -185,6 +185,9 @@ def source_faults(config: TrialConfig) -> list[str]:
     apart = other.model != config.model or input_shape(other) != input_shape(config)
     if apart and config.source.align != "none":
         return [f"{value}: source.align compares networks of one shape"]
+    begun = (other.train.optimizer, other.rewind.state)
+    if config.source.takes == "weights" and begun != (config.train.optimizer, config.rewind.state):
+        return [f"{value}: weights are taken with the moments of one train.optimizer, rewind.state"]
     if other.prune.ladder != config.prune.ladder:
         return [f"{value}: both trials go down one prune.ladder"]
     return []

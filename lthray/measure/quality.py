@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -168,8 +169,10 @@ def memorised(fakes: Tensor, training: Tensor, *, mirrored: bool = False) -> flo
     """Return the share of `fakes` that lie three times nearer to one training image than to others.
 
     `training` are all images that the network was trained on, at least two; it has seen some of
-    them `mirrored` if so. The check of Nichol and Dhariwal 2021 (arXiv 2102.09672).
+    them `mirrored` if so. An image that is there twice counts once. The check of Nichol and
+    Dhariwal 2021 (arXiv 2102.09672).
     """
+    training = _once(training, mirrored=mirrored)
     ways = [fakes, fakes.flip(-1)] if mirrored else [fakes]
     samples = [way.flatten(1).float() for way in ways]
     nearest = torch.full((len(fakes), 2), torch.inf)
@@ -179,6 +182,15 @@ def memorised(fakes: Tensor, training: Tensor, *, mirrored: bool = False) -> flo
         nearest = torch.cat([nearest, distances], 1).topk(2, largest=False).values
     copied = nearest[:, 0] < COPIED * nearest[:, 1]
     return float(copied.double().mean())
+
+
+def _once(images: Tensor, *, mirrored: bool) -> Tensor:
+    """Return images without those that repeat another one, or its mirror image, in order."""
+    ways = [images, images.flip(-1)] if mirrored else [images]
+    _, places = torch.unique(torch.cat(ways).flatten(1), dim=0, return_inverse=True)
+    alike = places.reshape(len(ways), -1).amin(0)
+    _, first = np.unique(alike.numpy(force=True), return_index=True)
+    return images[torch.from_numpy(np.sort(first))]
 
 
 def floor(again: Tensor, real: Tensor, referee: Referee) -> dict[str, float]:

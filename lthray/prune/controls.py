@@ -22,6 +22,19 @@ def shuffled(mask: Mask, seed: int) -> Mask:
     return Mask({name: _permuted(layer, seed, name) for name, layer in mask.items()})
 
 
+def within_groups(mask: Mask, seed: int, group: int) -> Mask:
+    """Permute the mask within every `group` consecutive inputs of each output, at each place of a
+    kernel: a random mask of the same N of M."""
+    layers = {}
+    for name, layer in mask.items():
+        rows = layer.movedim(1, -1)  # [..., inputs]
+        groups = rows.reshape(-1, group)
+        drawn = torch.rand(groups.shape, generator=generator("shuffle", seed, name))
+        mixed = groups.gather(1, drawn.argsort(1)).reshape(rows.shape)
+        layers[name] = mixed.movedim(-1, 1).contiguous()
+    return Mask(layers)
+
+
 def anywhere(mask: Mask, seed: int) -> Mask:
     """Permute the mask over the whole network, so that layer densities are lost too."""
     flat = torch.cat(list(map(torch.flatten, mask.values())))

@@ -86,8 +86,9 @@ class Schedule:
 
     @property
     def cut(self) -> int:
-        """The first step at which the mask rests."""
-        return self.start + max(1, round(self.regime.until * (self.end - self.start)))
+        """The first step at which the mask rests: a step of the run, so never its end."""
+        length = self.end - self.start
+        return self.start + max(1, min(round(self.regime.until * length), length - 1))
 
     @property
     def exchanges(self) -> bool:

@@ -128,7 +128,7 @@ def _pictures(name: str, x: Array) -> Array:
         (4, False): lambda: np.moveaxis(x, 1, -1),
         (4, True): lambda: x,
     }
-    arranged = layouts.get((x.ndim, is_last), lambda: x[:0])()
+    arranged = layouts.get((x.ndim, is_last), lambda: np.empty(0))()
     if arranged.size and arranged.shape[-1] <= MOST_CHANNELS:
         return arranged
     wanted = "[N, H, W], [N, H, W, C] or [N, C, H, W], with 1 to 4 channels"

@@ -321,7 +321,8 @@ def opened(kind: Any, given: tuple[str, str, bool], **options: Any) -> Any:
         raise ConfigError([f"data.root = '': {why}"])
     try:
         return kind(root, download=download, **options)
-    except (RuntimeError, OSError) as error:
+    except Exception as error:  # of many classes: a damaged file is found out by what reads it
         hint = "" if download else "; --data.download true fetches it"
-        why = f"no usable {kind.__name__} below {Path(root).absolute()}{hint} ({error})"
+        fault = str(error) or type(error).__name__
+        why = f"no usable {kind.__name__} below {Path(root).absolute()}{hint} ({fault})"
         raise ConfigError([f"data.root = {root!r}: {why}"]) from None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from lthray.config.addresses import is_text
 from lthray.task.found import Found, Item, Unreadable, fault_of, some, split_of
 from lthray.task.pictures import suffixes
 
@@ -118,13 +119,18 @@ class Listed:
         """Return what is wrong with the words of a row; empty if nothing is."""
         split = row.get(self.split)
         faults = {
-            "names no file": not row.get(self.path),
-            f"has no {self.label}": self.label and row.get(self.label) in ABSENT,
+            "names no file": not (row.get(self.path) and is_text(str(row[self.path]))),
+            f"has no {self.label}": self.label and _is_absent(row.get(self.label)),
             f"is of no split, train, validation or test, but {split!r}": (
                 self.split and not split_of(split)
             ),
         }
         return next((fault for fault, is_so in faults.items() if is_so), "")
+
+
+def _is_absent(label: Any) -> bool:
+    """Return whether a label is none: such as NaN, which tables write for what is missing."""
+    return label in ABSENT or label != label
 
 
 def _column(columns: Sequence[str], wanted: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,13 +12,17 @@ from urllib.parse import quote
 from lthray.config.addresses import file_of, redacted, to_install
 from lthray.config.fields import ConfigError
 
-ENVIRON = {
+UNLESS_SET = {
     # MLflow's own retries would block for minutes; ours start again from the store
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""What is set unless the user has set it."""
+ENVIRON = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+PAGE = 200  # runs that MLflow is asked for at a time: one of many metrics is large
 PATIENCE = 10.0  # seconds that a locked database file is waited for
 REMOTE = ("postgresql", "mysql")  # databases whose drivers take connect_timeout, in seconds
 LEVELS = {
@@ -61,7 +65,7 @@ def client(uri: str) -> Any:
     file = file_of(uri)
     if file:
         _check_file(file)
-    os.environ.update(ENVIRON)
+    os.environ.update({**UNLESS_SET, **os.environ, **ENVIRON})
     from mlflow import MlflowClient
     from sqlalchemy.exc import ArgumentError
 
@@ -86,6 +90,17 @@ def one_line(uri: str) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in LIBRARIES:
             raise
         raise _told(uri, error) from None
+
+
+def every(search: Callable[..., Any], *given: Any, **options: Any) -> Iterator[Any]:
+    """Yield all that a search of MLflow finds, page by page: by itself it returns the first."""
+    token = None
+    while True:
+        page = search(*given, **options, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _check_server(uri: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lthray.config.addresses import redacted
 from lthray.config.fields import ConfigError
-from lthray.tracking.client import client, one_line
+from lthray.tracking.client import client, every, one_line
 from lthray.tracking.contents import TRIAL
 
 TYPE = "ticket"  # type of the model
@@ -21,8 +21,8 @@ def has_model(uri: str, trial: str, index: int) -> bool:
     with one_line(uri):
         mlflow = client(uri)
         run = _run_of(mlflow, uri, trial)
-        models = mlflow.search_logged_models([run.info.experiment_id])
-    places = [(model.source_run_id, model.tags.get(ROUND)) for model in models]
+        found = every(mlflow.search_logged_models, [run.info.experiment_id])
+        places = {(model.source_run_id, model.tags.get(ROUND)) for model in found}
     return (run.info.run_id, str(index)) in places
 
 
@@ -55,7 +55,7 @@ def register(uri: str, trial: str, folder: Path, name: str, tags: Mapping[str, s
 
 
 def _run_of(mlflow: Any, uri: str, trial: str) -> Any:
-    known = [each.experiment_id for each in mlflow.search_experiments()]
+    known = [each.experiment_id for each in every(mlflow.search_experiments)]
     runs = mlflow.search_runs(known, f"tags.`{TRIAL}` = '{trial}'")
     if not runs:
         why = "has no run of it; `lthray record` makes one from the store"

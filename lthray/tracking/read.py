@@ -20,7 +20,7 @@ from lthray.core.record import RecordError, TrialRecord, machine_lines
 from lthray.findings.evidence import panel_of, setting_of, task_of
 from lthray.study.results import config_of, look_of, pruned
 from lthray.study.searched import Searched
-from lthray.tracking.client import client, one_line
+from lthray.tracking.client import client, every, one_line
 from lthray.tracking.contents import PLAN, TRIAL
 from lthray.tracking.notes import NOTE, Note
 
@@ -39,7 +39,7 @@ def experiments(uri: str) -> list[str]:
 
 
 def _studies(mlflow: Any) -> list[Any]:
-    return [found for found in mlflow.search_experiments() if NAME.fullmatch(found.name)]
+    return [found for found in every(mlflow.search_experiments) if NAME.fullmatch(found.name)]
 
 
 def _client(uri: str) -> Any:
@@ -75,10 +75,11 @@ def _experiment(mlflow: Any, uri: str, name: str) -> Any:
 
 
 def _latest(mlflow: Any) -> Any:
-    """Return the experiment whose runs began last, or None."""
+    """Return the experiment in which lthray began a run last, or None."""
     ids = [found.experiment_id for found in _studies(mlflow)]
     order = ["start_time DESC"]
-    runs = mlflow.search_runs(ids, max_results=1, order_by=order) if ids else []
+    ours = f"tags.`{TRIAL}` LIKE '%'"  # other tools may record there too
+    runs = mlflow.search_runs(ids, ours, max_results=1, order_by=order) if ids else []
     return mlflow.get_experiment(runs[0].info.experiment_id) if runs else None
 
 
@@ -246,8 +247,9 @@ class Recorded:
     def _finished(self) -> dict[str, dict[str, str]]:
         """Return the tags of the runs of all finished trials, by id of the run."""
         tags = {}
-        for run in self.client.search_runs([self.experiment.experiment_id], max_results=50_000):
-            if run.data.tags.get("status", "unfinished") != "unfinished":
+        for run in every(self.client.search_runs, [self.experiment.experiment_id]):
+            is_ours = TRIAL in run.data.tags
+            if is_ours and run.data.tags.get("status", "unfinished") != "unfinished":
                 tags[run.info.run_id] = run.data.tags
         return tags
 

@@ -20,7 +20,7 @@ from lthray.study.ledger import FAILED
 from lthray.study.results import config_of, matching, verdict
 from lthray.tracking import views
 from lthray.tracking.charts import Shown
-from lthray.tracking.client import client
+from lthray.tracking.client import client, every
 from lthray.tracking.contents import (
     TRIAL,
     closing_files,
@@ -40,6 +40,7 @@ from lthray.tracking.notes import NOTE, Note
 log = logging.getLogger("lthray")
 
 GRADE = "grade"  # tag of a run: the grade of its recipe
+LONGEST = 250  # characters of a run's name in a database of MLflow
 DELETED = "deleted"  # MLflow's word for what is in its bin
 Sentences = Callable[[Sequence[TrialRecord], int], tuple[Sequence[str], Mapping[str, str]]]
 """Words a verdict, sentence by sentence, and the grade of each ticket by the id of its trial: of
@@ -105,7 +106,7 @@ class Recorder:
             return
         experiment = self.client.get_experiment(self.experiment(about))
         self._note(experiment, Note(about["question"], told, redacted(about["command"])))
-        for run in self.client.search_runs([experiment.experiment_id], max_results=50_000):
+        for run in every(self.client.search_runs, [experiment.experiment_id]):
             grade = grades.get(run.data.tags.get(TRIAL, ""))
             if grade and run.data.tags.get(GRADE) != grade:
                 self.client.set_tag(run.info.run_id, GRADE, grade)
@@ -230,7 +231,7 @@ class Recorder:
             experiment,
             start_time=milliseconds(trial.point.at),
             tags={TRIAL: trial.id},
-            run_name=trial.name,
+            run_name=trial.name[:LONGEST],
         )
 
     def _untagged(self, experiment: str, trial: TrialRecord) -> list[Any]:
@@ -240,7 +241,7 @@ class Recorder:
         """
         at = milliseconds(trial.point.at)
         found = self.client.search_runs([experiment], f"attributes.start_time = {at}")
-        named = [run for run in found if run.info.run_name == trial.name]
+        named = [run for run in found if run.info.run_name == trial.name[:LONGEST]]
         runs = [run for run in named if TRIAL not in run.data.tags]
         for run in runs:
             self.client.set_tag(run.info.run_id, TRIAL, trial.id)

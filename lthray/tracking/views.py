@@ -13,6 +13,7 @@ from typing import Any
 from lthray.core import metrics
 from lthray.tracking import charts
 from lthray.tracking.charts import Section, Shown
+from lthray.tracking.notes import LONGEST
 
 VIEW = "lthray-tickets"
 RUNS = "lthray-runs"
@@ -78,7 +79,10 @@ def _tag(view: str, state: Mapping[str, Any]) -> tuple[str, str]:
         "updatedAt": 0,
         "state": f"deflate;{packed.decode()}",
     }
-    return f"mlflow.sharedViewState.{view}", json.dumps(saved)
+    text = json.dumps(saved)
+    if len(text) > LONGEST and state["groupsExpanded"]:  # thousands of curves: none is folded
+        return _tag(view, {**state, "groupsExpanded": {}})
+    return f"mlflow.sharedViewState.{view}", text
 
 
 def _state(
@@ -101,6 +105,7 @@ def _state(
         )
         drawn += [{**chart, "metricSectionId": section.key} for chart in section.charts]
     hidden = charts.left_out(shown, drawn, sections[0].key) if sections else []
+    folded = [f"tag.{charts.CURVE}.{curve}" for curve in shown.curves if grouped]
     columns = [*_columns(shown), *(f"params.`{word}`" for word in varied if word not in SEEDS)]
     # of more runs than a page, one with some seeds of every arm says more than one that lacks arms
     by_seed = grouped and len(shown.runs) > PAGE
@@ -109,7 +114,7 @@ def _state(
         "orderByAsc": True,
         "runsHiddenMode": "SHOWALL",
         "groupBy": BANDS if grouped else None,
-        "groupsExpanded": {f"tag.{charts.CURVE}.{curve}": False for curve in shown.curves},
+        "groupsExpanded": dict.fromkeys(folded, False),
         "useGroupedValuesInCharts": grouped,
         "compareRunSections": groups,
         "compareRunCharts": [*drawn, *hidden],

@@ -13,7 +13,7 @@ from lthray.core.layers import norms_of
 from lthray.core.store import Item
 from lthray.core.ticket import Mask, TicketError, Weights, alive
 from lthray.prune import transfer
-from lthray.prune.controls import MASKS, moved
+from lthray.prune.controls import MASKS, moved, within_groups
 from lthray.prune.coupling import Coupling
 from lthray.prune.rewinds import signs
 from lthray.task import networks
@@ -248,6 +248,8 @@ def control(step: Step, parents: Parents, implied: Implied, work: Work) -> Cut |
     if "sigma" in spec:
         return perturbed(spec, source)
     cut = cut_of(source)
+    if "group" in spec:
+        return replace(cut, mask=within_groups(cut.mask, spec["seed"], spec["group"]))
     change = MASKS[spec["mask"]]
     if not cut.coupling.groups:
         return replace(cut, mask=change(cut.mask, spec["seed"]))

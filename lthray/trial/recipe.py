@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from lthray.config.trial import PLAIN, TrialConfig, source_of
+from lthray.config.vocabulary import UNITS
 from lthray.core.keys import key_of
 from lthray.prune.budgets import BUDGETS
 from lthray.prune.controls import CONTROLS, MASKS, Control
@@ -146,6 +147,8 @@ class Recipe:
         mask = rung.chain if self.moves else rung.mask  # as the ticket's training has left it
         if row.mask in MASKS:
             drawn = {"mask": row.mask, "seed": fresh_seed(self.config, index, self.config.draw)}
+            if UNITS[self.config.prune.unit].pattern:
+                drawn["group"] = self.config.prune.group
             mask = Step("control", drawn, (mask,))
         return self.rewound(rule, mask, before, index, stream, row=row)
 
@@ -191,6 +194,8 @@ class Recipe:
             scored = (implied["one"], implied["other"], *scored)
         if c.prune.scored == "rewound":
             spec |= c.canonical("rewind")
+            if c.model.pretrained and REWINDS[c.rewind.rule].weights == "fresh":
+                spec["seed"] = c.seed  # given weights are no other's on another seed, new ones are
             implied["rewound"] = self.begin(c.rewind.rule, last.mask, last, index)
             scored = (*scored[:-1], implied["rewound"])
         if c.prune.early:

@@ -10,7 +10,13 @@ import torch
 
 from lthray.config import vocabulary
 from lthray.config.parts import Measure, Model, Objective, Prune, Train
-from lthray.config.trial import PLAIN, TrialConfig, input_shape, shape_of
+from lthray.config.trial import (
+    PLAIN,
+    TrialConfig,
+    input_shape,
+    shape_of,
+    words_of_role,
+)
 from lthray.prune import budgets
 from lthray.task import data, inputs, networks
 from lthray.task.objectives import OBJECTIVES
@@ -106,7 +112,7 @@ class Sources:
 
 def twin_config(config: TrialConfig) -> TrialConfig:
     """Return the same recipe on the other seed of a pair (0 and 1, 2 and 3, ...)."""
-    alone = {"control": "none", "fork": 0, "rungs": (), "measure.samples": 0}
+    alone = {word: PLAIN[word] for word in words_of_role("control")} | {"measure.samples": 0}
     other = {"seed": config.seed ^ 1, "stream": config.stream ^ 1}
     return TrialConfig.from_flat({**alone, **other}, config)
 
