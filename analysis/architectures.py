@@ -117,12 +117,11 @@ def skill(evidence: Evidence, cell: Cell) -> list[float]:
 
 
 def failing(evidence: Evidence, cells: Cells) -> list[bool]:
-    """Return for each seed with a ticket whether it does not match at some rung."""
+    """Return for each planned seed whether its ticket does not match at some rung, or has none."""
     outcomes = []
     for seed in evidence.dense:
-        rungs = [cell.tickets[seed] for cell in cells.values() if seed in cell.tickets]
-        if rungs:
-            outcomes.append(not all(map(matches, rungs)))
+        rungs = [cell.tickets.get(seed) for cell in cells.values()]
+        outcomes.append(not all(r is not None and matches(r) for r in rungs))
     return outcomes
 
 

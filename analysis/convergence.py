@@ -34,7 +34,7 @@ from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.figures import Line, Lines
 from lthray.findings.floors import same
 from lthray.findings.phrases import NONE, average, gain_of, percent
-from lthray.findings.rounds import MARGIN, differences
+from lthray.findings.rounds import MARGIN, differences, values_of
 from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded
 
@@ -136,7 +136,9 @@ def dense_table(evidence: Evidence) -> list[list[str]]:
     """Return a row for each training budget: its loss, and what twice the steps gain."""
     rows = [["steps", "seeds", "held-out loss", "gain of twice the steps", "converged"]]
     for steps, dense in sorted(evidence.budgets.items()):
-        losses = [r.metrics[evidence.deciding] for r in dense.values()]
+        losses = values_of(dense.values(), evidence.deciding)
+        if not losses:  # all of them failed
+            continue
         gained, told = gains(evidence, steps), [NONE, NONE]
         if len(gained) > 1:
             told = [gain_of(evidence, gained), "yes" if is_converged(evidence, steps) else "no"]
@@ -158,16 +160,20 @@ def fit_table(found: Sequence[Evidence]) -> list[list[str]]:
         slope, height = map(float, np.mean(lines, axis=0))
         low, high = st.t_interval([line[0] for line in lines])
         change = f"{100 * slope:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]"
-        meets = meeting(slope, height)
+        longest = max(steps for points in by_seed.values() for steps, _ in points)
+        meets = meeting(slope, height, longest)
         rows.append([f"{density:.4g}", name, str(len(lines)), change, meets])
     return rows
 
 
-def meeting(slope: float, height: float) -> str:
+def meeting(slope: float, height: float, longest: int) -> str:
     """Return at which training budget a line over log2(steps) comes to the margin, from below or
-    from above."""
+    from above, and whether that is more than the `longest` that was tried."""
     doublings = (math.log1p(MARGIN) - height) / slope if slope else math.inf
-    return f"{2**doublings:,.0f} steps" if 0 < doublings < FARTHEST else "never"
+    if not 0 < doublings < FARTHEST:
+        return "never"
+    beyond = ", more than were tried" if 2**doublings > longest else ""
+    return f"{2**doublings:,.0f} steps{beyond}"
 
 
 def line_of(points: Sequence[tuple[int, float]]) -> np.ndarray:

@@ -20,9 +20,10 @@ import numpy as np
 
 from lthray.cli import analysis
 from lthray.config.fields import ConfigError
+from lthray.config.labels import setting_of
 from lthray.config.trial import TrialConfig
 from lthray.core.record import TrialRecord
-from lthray.findings.evidence import TICKET, comparable, recipe
+from lthray.findings.evidence import TICKET, comparable, recipe, setting
 from lthray.findings.power import detectable
 from lthray.findings.sections import Section
 from lthray.findings.stats import relative_excess
@@ -56,14 +57,23 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
 
 
 def tickets_of(trials: Sequence[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Return recipe -> its tickets that came to the last rung, where there are two seeds."""
-    by_recipe: dict[str, list[TrialRecord]] = {}
+    """Return recipe -> its tickets that came to the last rung, where there are two seeds.
+
+    Tickets of two settings are no seeds of one another, and each is named with its setting.
+    """
+    groups: dict[tuple[str, str], list[TrialRecord]] = {}
     for trial in comparable(trials):
         point = trial.point
         if point.control == TICKET and not point.fork and len(trial.rounds) > 1:
-            by_recipe.setdefault(recipe(trial), []).append(trial)
-    named = {own[0].point.recipe: own for own in by_recipe.values()}
-    return {name: own for name, own in named.items() if len(own) > 1}
+            groups.setdefault((setting(trial), recipe(trial)), []).append(trial)
+    found = {}
+    shared = config_of(trials[0].point)
+    for own in groups.values():
+        first = own[0].point
+        name = ", ".join(filter(None, (first.recipe, setting_of(config_of(first), shared))))
+        if len(own) > 1:
+            found[name] = own
+    return found
 
 
 def losses_of(recorded: Recorded, trials: Sequence[TrialRecord]) -> list[Losses]:

@@ -14,6 +14,7 @@ MLflow only; writes a table, a figure and sentences to <out>/reports/<experiment
 """
 
 import json
+import math
 import re
 import statistics as plain
 import sys
@@ -44,7 +45,7 @@ METHOD = ("prune", "regime")  # parts of a config in which methods differ
 DRAWS = ("search", "design")  # phases whose recipes were drawn: the first is no reference
 REFERENCE, LOSES, BETTER, OPEN = "reference", "loses", "better", "not told apart"
 OUTCOMES = (LOSES, BETTER, OPEN)
-MATCHES, STAR = "matches", "*"  # a star stands where a claim holds
+MATCHES, STAR, NONE = "matches", "*", "–"  # a star stands where a claim holds
 CONTRASTS = (STRUCTURE, INITIALISATION, EQUAL)
 ELSEWHERE = "its tickets come from other trials, of which the page on transfer tells"
 ONE_METHOD = "one method only is recorded there: there is nothing to compare"
@@ -188,9 +189,8 @@ def place_of(evidence: Evidence, key: str) -> Place:
 
 
 def last_of(cells: Cells) -> Cell:
-    """Return the sparsest cell of a recipe, of those that have tickets if any has."""
-    reached = [density for density, cell in cells.items() if cell.tickets]
-    return cells[min(reached or cells)]
+    """Return the cell of the last rung that was planned for a recipe, whatever became of it."""
+    return cells[min(cells)]
 
 
 def outcomes(evidence: Evidence, family: Discoveries) -> dict[str, str]:
@@ -201,8 +201,10 @@ def outcomes(evidence: Evidence, family: Discoveries) -> dict[str, str]:
         tested = family.find(LOSES, *place)
         if base[key] == key:
             results[key] = REFERENCE
-        elif tested is None or len(tested.statement.values) < 2:
-            results[key] = "–"
+        elif tested is None:
+            results[key] = NONE
+        elif not tested.statement.whole:
+            results[key] = f"{tested.statement.seeds} seeds"
         else:
             held = [name for name in (LOSES, BETTER) if family.holds(name, *place)]
             results[key] = "".join(held) or OPEN
@@ -221,30 +223,31 @@ def table(evidence: Evidence, family: Discoveries) -> list[list[str]]:
         row += [cell(cells.get(density)) for density in densities]
         if family.holds(MATCHES, *place):
             row[2 + densities.index(min(cells))] += STAR
-        row.append("–")
+        row.append(NONE)
         if base[key] != key:
             told = results[key] in (LOSES, BETTER)
             row[-1] = difference(evidence.recipes[base[key]], cells, star=STAR * told)
         row += [shown(family.find(contrast.control, *place)) for contrast in CONTRASTS]
-        rows.append([*row, f"{steps_spent(last_of(cells)):.0f}", results[key]])
+        rows.append([*row, steps_spent(last_of(cells)), results[key]])
     return rows
 
 
 def seeds_of(tested: Tested | None) -> str:
     """Return how many of the planned seeds a claim is about."""
-    return tested.statement.seeds if tested else "–"
+    return tested.statement.seeds if tested else NONE
 
 
-def steps_spent(cell: Cell) -> float:
-    """Return the mean of optimizer steps that a ticket took, all rounds before it included."""
-    return plain.fmean(r.metrics[metrics.STEPS_SPENT.name] for r in cell.tickets.values())
+def steps_spent(cell: Cell) -> str:
+    """Return the mean of optimizer steps that a ticket took, all that it needed included."""
+    taken = [r.metrics[metrics.STEPS_SPENT.name] for r in cell.tickets.values()]
+    return f"{plain.fmean(taken):.0f}" if taken else NONE
 
 
 def cell(of: Cell | None) -> str:
     """Return the mean excess with its 95 % interval over seeds; in brackets a density that is not
     the ladder's."""
-    if of is None:
-        return "–"
+    if of is None or not of.tickets:
+        return NONE
     realised = plain.fmean(r.metrics[metrics.PRUNABLE.name] for r in of.tickets.values())
     other = f" ({realised:.3g})" if abs(realised / of.density - 1) > NEAR else ""
     return spread(list(of.excess(TICKET).values())) + other
@@ -254,7 +257,7 @@ def difference(reference: Cells, cells: Cells, *, star: str) -> str:
     """Return the mean excess less the reference's, with its 95 % interval and a `star`, at the
     sparsest density of both."""
     density, more = against(reference, cells)
-    return f"{spread(list(more.values()))}{star} at {density:.4g}" if len(more) > 1 else "–"
+    return f"{spread(list(more.values()))}{star} at {density:.4g}" if len(more) > 1 else NONE
 
 
 def spread(values: Sequence[float]) -> str:
@@ -269,7 +272,7 @@ def spread(values: Sequence[float]) -> str:
 def shown(tested: Tested | None) -> str:
     """Return the mean of a claim with its interval, * where it holds."""
     if tested is None or len(tested.statement.finite) < 2:
-        return "–"
+        return NONE
     return spread(tested.statement.finite) + STAR * tested.holds
 
 
@@ -287,8 +290,9 @@ def figure(evidence: Evidence) -> Lines:
 
 
 def last_excess(cells: Cells) -> float:
-    """Return the mean excess at the sparsest rung."""
-    return plain.fmean(last_of(cells).excess(TICKET).values())
+    """Return the mean excess at the sparsest rung; inf where no seed came there."""
+    values = last_of(cells).excess(TICKET).values()
+    return plain.fmean(values) if values else math.inf
 
 
 def sentences(evidence: Evidence, family: Discoveries) -> list[str]:

@@ -162,7 +162,8 @@ def report(recorded: Recorded, wanted: Reported, pages: Sequence[Analysis]) -> R
         chapters += [Chapter("samples", "Samples", sections=[s]) for s in samples(recorded, trials)]
     settings = [] if waiting else gather(trials)
     is_graded = {trial.point.phase for trial in trials} <= GRADED
-    told = judged(settings, recorded.look(trials)) if is_graded and settings else []
+    look = recorded.look(trials)
+    told = judged(settings, look) if is_graded and settings else []
     question, _, page_text = recorded.question.strip().partition("\n")
     day = datetime.fromtimestamp(max(map(ended, trials)), UTC).strftime("%Y-%m-%d")
     banners = warnings(recorded, waiting)
@@ -173,7 +174,7 @@ def report(recorded: Recorded, wanted: Reported, pages: Sequence[Analysis]) -> R
     facts = " · ".join([day, counted(recorded.trials), *machine_lines(compared)])
     opened = Front(about, facts, said, verdicts, [text for _, text in banners])
     setting = Chapter("setting", "Setting", sections=[described(recorded.trials)])
-    before = [setting, *evidence(trials, told), bounds(recorded, settings, told)]
+    before = [setting, *evidence(trials, told, look), bounds(recorded, settings, told)]
     after = [methods_of(recorded, told), *own_words(page_text), runs(recorded, wanted)]
     after.append(again(recorded, wanted))
     return Report(opened, [*before, *chapters, *after])
@@ -211,11 +212,13 @@ def own_words(page_text: str) -> list[Chapter]:
     return [Chapter("page", "The study in its own words", sections=[section], folded=True)]
 
 
-def evidence(trials: Sequence[TrialRecord], verdicts: Sequence[Verdict]) -> list[Chapter]:
+def evidence(
+    trials: Sequence[TrialRecord], verdicts: Sequence[Verdict], look: int
+) -> list[Chapter]:
     """Return a figure for each claim; nothing where nothing is claimed."""
     sections = list(answers.evidence(verdicts)) if verdicts else []
     if is_design(trials):
-        sections = list(designs.evidence(trials))
+        sections = list(designs.evidence(trials, look))
     sections = [replace(section, sheets=section.drawn) for section in sections]
     title = "Evidence: a figure for each claim"
     return [Chapter("evidence", title, sections=sections)] if sections else []

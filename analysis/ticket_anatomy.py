@@ -15,6 +15,7 @@ import statistics as plain
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from lthray.core import metrics
 from lthray.core.record import TrialRecord
 from lthray.core.ticket_file import read_ticket
 from lthray.findings.charts import arms
-from lthray.findings.evidence import comparable, recipe
+from lthray.findings.evidence import comparable, panel_of, recipe, setting
 from lthray.findings.figures import DENSITY, Heat, Line, Lines
 from lthray.findings.rounds import values_of, worse
 from lthray.findings.sections import Section
@@ -68,11 +69,12 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
 
 
 def tickets_of(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the tickets, one per seed, of the recipe that has the most seeds."""
-    groups: dict[str, list[TrialRecord]] = {}
+    """Return the tickets, one per seed, of the recipe and setting that have the most seeds."""
+    groups: dict[Any, list[TrialRecord]] = {}
     for trial in trials:
         if trial.point.is_ticket and len(trial.rounds) > 1:
-            groups.setdefault(recipe(trial), []).append(trial)
+            kind = (setting(trial), panel_of(trial), recipe(trial))
+            groups.setdefault(kind, []).append(trial)
     return max(groups.values(), key=len, default=[])
 
 

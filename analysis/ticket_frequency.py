@@ -73,7 +73,8 @@ def sections(recorded: Recorded, call: str = "", by: Sequence[str] = ()) -> Iter
         text = [ADAPTIVE, recorded.provenance(trials)]
         yield Section("verdict", "Search", text, verdict=True, answer=[ADAPTIVE])
     elif phase == "design":
-        yield from designs.sections(trials, by, recorded.provenance(trials))
+        look = recorded.look(trials)
+        yield from designs.sections(trials, by, recorded.provenance(trials), look)
     else:
         note = ["An adaptive search yields no frequency."] if phase == "confirm" else []
         look = recorded.look(trials)

@@ -8,6 +8,7 @@ weights that it then keeps. Reads MLflow only; writes tables, a figure and sente
 <out>/reports/<experiment>/.
 """
 
+import math
 import statistics as plain
 import sys
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,8 @@ def width_of(evidence: Evidence) -> str:
 
 def weights_of(evidence: Evidence) -> float:
     """Return the number of weights of the dense network that are free to be cut."""
-    return plain.fmean(values_of(evidence.dense.values(), metrics.PRUNABLE_SIZE.name))
+    sizes = values_of(evidence.dense.values(), metrics.PRUNABLE_SIZE.name)
+    return plain.fmean(sizes) if sizes else math.nan
 
 
 def table(verdicts: Sequence[Verdict]) -> list[list[str]]:

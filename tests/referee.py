@@ -362,6 +362,9 @@ class Page:
             change = f"{100 * slope:+.2f} points [{low:+.2f}, {high:+.2f}]"
             at = (math.log(1.01) - height) / slope
             meets = f"{2**at:,.0f} steps" if 0 < at < 40 else "never"
+            longest = max(steps for own in seeds.values() for steps, _ in own)
+            if longest < at < 40:
+                meets += ", more than were tried"
             yield [f"{density:.4g}", name, str(len(lines)), change, meets]
 
 

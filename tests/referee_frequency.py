@@ -22,7 +22,7 @@ from . import referee
 
 NONE = "–"
 EXCESS = "loss/excess"
-MARGIN, LEVEL = 0.01, 0.05
+MARGIN, LEVEL = 0.01, 0.04  # at the first look at the seeds
 NAMES = {"shuffle": "shuffled", "reinit": "re-initialised"}
 RULES = {"rewind.rule": "random", "prune.criterion": "random"}
 NOT_DRAWN = {"control", "sigma", "rates", "draw", "fork", "rungs"}
@@ -159,7 +159,7 @@ def p_of(holds: np.ndarray, base: float) -> float:
 # the mixed model
 
 
-def model_of(group: Group, density: float) -> tuple[list[list[str]], list[float]]:
+def model_of(group: Group, density: float) -> tuple[list[list[str]], list[float | None]]:
     """Return the rows of a mixed model, without their p, and the p of its effects."""
     d = group.table(density, ("none", 0), math.inf)
     kept = np.isfinite(d).all(1)
@@ -174,17 +174,23 @@ def model_of(group: Group, density: float) -> tuple[list[list[str]], list[float]
     solved = np.linalg.solve(x.T @ x, np.column_stack([x.T @ y.mean(1), np.eye(k)]))
     beta, inverse = solved[:, 0], solved[:, 1:]
     square = ((y.mean(1) - x @ beta) ** 2).sum() / (r - k)
-    rows, p = [], []
-    for (word, change), b, v in zip(names, beta[1:], np.diag(inverse)[1:], strict=True):
-        error = math.sqrt(square * v)
-        half = error * special.stdtrit(r - k, 0.975)
-        numbers = [f"{100 * value:+.2f}" for value in (b, b - half, b + half)]
-        rows.append([f"{density:.4g}", word, change, *numbers])
-        p.append(2 * float(special.stdtr(r - k, -abs(b) / error)))
     total = ((y - y.mean()) ** 2).sum()
     of_recipes = s * ((y.mean(1) - y.mean()) ** 2).sum()
     of_seeds = r * ((y.mean(0) - y.mean()) ** 2).sum()
     rest = (total - of_recipes - of_seeds) / (r - 1) / (s - 1)
+    rows: list[list[str]] = []
+    p: list[float | None] = []
+    seeds = np.linalg.solve(x.T @ x, x.T @ y)[1:]  # the effects on each seed alone
+    for at, (word, change) in enumerate(names):
+        b, v = beta[at + 1], inverse[at + 1, at + 1]
+        one, other = square * v, stats.sem(seeds[at]) ** 2
+        error = math.sqrt(max(one, other, one + other - rest * v / s))
+        df = (one + other) ** 2 / (one**2 / (r - k) + other**2 / (s - 1))
+        half = error * special.stdtrit(df, 0.975)
+        p_value = 2 * float(special.stdtr(df, -abs(b) / error))
+        numbers = [f"{100 * value:+.2f}" for value in (b, b - half, b + half)]
+        rows.append([f"{density:.4g}", word, change, *numbers])
+        p.append(p_value if kept.all() else None)
     spreads = {"recipe": square - rest / s, "seed": of_seeds / (s - 1) / r - rest / r, "rest": rest}
     for name, variance in spreads.items():
         shown = f"{100 * math.sqrt(max(variance, 0)):.2f}"

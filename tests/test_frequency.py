@@ -17,7 +17,7 @@ from statsmodels.duration.survfunc import survdiff
 from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig
 from lthray.core.record import Outcome, Point, Round, TrialRecord
-from lthray.findings import designs, effects, frequency, survival
+from lthray.findings import designs, effects, forests, frequency, survival
 from lthray.findings import stats as st
 from lthray.findings.designs import Page
 from lthray.findings.frequency import BOTH, MATCHES, WINS, Rung, Studied, best_of
@@ -27,6 +27,13 @@ STUDY = runpy.run_path(str(Path(__file__).parent.parent / "studies/frequency.py"
 SHUFFLED, FRESH = best_of("shuffle"), best_of("reinit")
 AA, PAIRED, CONTROL, RHO = 0.01, 0.005, 0.025, 0.7
 """The named nulls: standard deviations of A/A, of a ticket, of a control, correlation of cells."""
+
+
+@pytest.fixture
+def few_forests(monkeypatch):
+    """Grow few forests, where a test does not look at importances."""
+    monkeypatch.setattr(forests, "FORESTS", 1)
+    monkeypatch.setattr(forests, "SHUFFLES", 2)
 
 
 def trial(
@@ -175,6 +182,7 @@ def test_trials_give_the_arrays_that_they_were_made_of():
             assert (mine.controls[kind] == draws).all()
 
 
+@pytest.mark.usefixtures("few_forests")
 def test_negative_controls_are_in_no_share():
     design = design_of(DRAWN, [random_rung(len(DRAWN), 2)], 2)
     real, negative = frequency.apart(design)
@@ -312,6 +320,7 @@ def test_no_page_claims_more_than_one_time_in_twenty_where_nothing_is_true(scena
     assert wrong / studies <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
 
 
+@pytest.mark.usefixtures("few_forests")
 def test_a_negative_control_claims_nothing_and_a_planted_ticket_is_found():
     rng = np.random.default_rng(2)
     rungs = null(rng, "exchangeable", DRAWN)
@@ -327,6 +336,7 @@ def test_a_negative_control_claims_nothing_and_a_planted_ticket_is_found():
     assert "None of them wins more often" in sections["negatives"].text[-1]
 
 
+@pytest.mark.usefixtures("few_forests")
 def test_stars_are_the_claims_that_hold_and_there_are_no_others():
     rng = np.random.default_rng(4)
     for shift in (0.0, 0.05):
@@ -373,19 +383,52 @@ def test_the_mixed_model_is_that_of_statsmodels():
     for n, (effect, name) in enumerate(zip(model.effects, names, strict=True)):
         assert (effect.word, effect.change) == name
         assert effect.estimate == pytest.approx(theirs.params[f"x{n}"], abs=2e-5)
-        assert effect.error == pytest.approx(theirs.bse[f"x{n}"], rel=0.02)
+        assert effect.of_recipes == pytest.approx(theirs.bse[f"x{n}"], rel=0.02)
     spreads = np.sqrt([*theirs.vcomp, theirs.scale])  # recipe, seed, rest
     assert [model.recipe, model.seed, model.rest] == pytest.approx(spreads, rel=0.02)
 
 
-def test_a_word_without_effect_is_found_to_have_one_as_often_as_it_should():
-    rng, found = np.random.default_rng(9), []
+@pytest.mark.parametrize("interaction", [0.0, 0.01])
+def test_a_word_without_effect_is_found_to_have_one_no_oftener_than_it_should(interaction):
+    """Though all recipes of a seed may share what that seed does to a word."""
+    rng, found, by_recipes = np.random.default_rng(9), [], []
+    latent = np.array([[words["objective.name"] == "latent_denoise"] for words in LATE])
     for _ in range(200):
         y = 0.02 * rng.normal(size=(64, 1)) + 0.01 * rng.normal(size=(1, 5))
+        y = y + latent * interaction * rng.normal(size=(1, 5))
         rung = rung_of(y + 0.01 * rng.normal(size=(64, 5)), *np.ones((2, 64, 5, 4)))
         model = effects.fitted(design_of(LATE, [rung], 5), rung)
         found += [effect.p < 0.05 for effect in model.effects]
-    assert np.mean(found) == pytest.approx(0.05, abs=0.02)
+        (moved,) = (e for e in model.effects if e.word == "objective.name")
+        by_recipes.append(st.t_of(moved.estimate, moved.of_recipes, 56)[1] < 0.05)
+    assert np.mean(found) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(found))
+    assert (np.mean(by_recipes) > 0.15) == bool(interaction)
+
+
+@pytest.mark.usefixtures("few_forests")
+def test_recipes_without_a_number_are_counted_and_nothing_is_claimed_where_they_are():
+    """They are left out by their outcome: what is left says nothing of all."""
+    rungs = null(np.random.default_rng(2), "exchangeable", DRAWN)
+    rungs[0].excess[0, 0] = np.inf
+    trials = trials_of(design_of(DRAWN, rungs, 5))
+    page = Page.of(trials)
+    assert [model.lost for model in page.models] == [1, 0]
+    words = {word for words in LATE for word in words}
+    assert {density for word, _, density in page.p if word in words} == {"0.0625"}
+    (section,) = (s for s in designs.sections(trials, [], "") if s.name == "effects")
+    assert "At density 0.25, 1 of 64 recipes have no number on some seed" in section.text[-1]
+
+
+@pytest.mark.usefixtures("few_forests")
+def test_a_later_look_at_the_same_seeds_has_less_of_the_level():
+    trials = trials_of(design_of(DRAWN, null(np.random.default_rng(2), "paired", DRAWN), 5))
+    key = ("", WINS, "0.25")
+    for look, holds in ((1, True), (2, False)):
+        page = Page.of(trials, look)
+        page.__dict__["adjusted"] = {key: 0.02}
+        assert page.held == [key] * holds
+        text = next(designs.sections(trials, [], "", look)).text
+        assert any(f"look {look} at these seeds" in line for line in text)
 
 
 def test_words_of_one_value_and_too_few_recipes_have_no_model():
@@ -404,13 +447,24 @@ def test_the_word_that_decides_is_the_most_important():
     y = 0.005 * rng.normal(size=(64, 5))
     y += 0.1 * np.array([[words["prune.criterion"] == "taylor"] for words in LATE])
     rung = rung_of(y, *np.ones((2, 64, 5, 4)))
-    shares = effects.shares_of(design_of(LATE, [rung], 5), rung)
+    found = effects.importances_of(design_of(LATE, [rung], 5), rung)
+    shares = {each.word: each.mean for each in found}
     assert set(shares) == {
         *("objective.name", "prune.criterion", "prune.budget", "rewind.rule", "train.lr")
     }
     assert max(shares, key=shares.get) == "prune.criterion"
     assert shares["prune.criterion"] > 0.9
     assert sum(shares.values()) == pytest.approx(1)
+    assert found[0].mean > found[0].chance
+
+
+def test_without_any_effect_no_word_is_more_important_than_by_chance():
+    """A number of many values gets most of what there is: without chance beside it, it misleads."""
+    rng = np.random.default_rng(3)
+    rung = rung_of(0.02 * rng.normal(size=(64, 5)), *np.ones((2, 64, 5, 4)))
+    found = effects.importances_of(design_of(LATE, [rung], 5), rung)
+    assert found[0].word == "train.lr"
+    assert 0.4 < found[0].mean < found[0].chance
 
 
 # survival
@@ -497,13 +551,16 @@ def test_what_cannot_win_has_no_page():
         Page.of(trials_of(design_of(only, [random_rung(1, 2)], 2)))
 
 
+@pytest.mark.usefixtures("few_forests")
 def test_the_page_has_a_table_for_every_number():
     rungs = [random_rung(len(DRAWN), 5, 4, d, n) for n, d in enumerate((0.25, 0.0625))]
     found = trials_of(design_of(DRAWN, rungs, 5))
     analysis = runpy.run_path(
         str(Path(designs.__file__).parents[2] / "analysis/ticket_frequency.py")
     )
-    study = SimpleNamespace(of=lambda call: found, provenance=lambda trials: "Recorded.")
+    study = SimpleNamespace(
+        of=lambda call: found, provenance=lambda trials: "Recorded.", look=lambda trials: 1
+    )
     assert analysis["applies"](study) == ""
     made = list(analysis["sections"](study))
     assert [s.name for s in made] == [

@@ -127,14 +127,11 @@ def sparsest(tickets: Sequence[Ticket]) -> str:
 def worth(verdicts: Sequence[Verdict]) -> str:
     """Return how tickets stand beside dense networks that trained for longer, and whether the dense
     network is converged, at the shortest and the longest budget."""
-    told, first = list[str](), verdicts[0].evidence
-    names = rival_names(first)
-    for rival in (COMPUTE, CONVERGED):
-        made = claims_on(verdicts, rival=rival)
+    told = list[str]()
+    for name, made in [*against(verdicts, COMPUTE).items(), *against(verdicts, CONVERGED).items()]:
         matched = list(filter(attrgetter("claim.holds"), made))
         kept = f": {sparsest(list(map(attrgetter('ticket'), matched)))}" if matched else ""
-        if made:
-            told.append(f"{names[rival]} is matched by {len(matched)} of {len(made)} tickets{kept}")
+        told.append(f"{name} is matched by {len(matched)} of {len(made)} tickets{kept}")
     by_steps = sorted(map(attrgetter("evidence"), verdicts), key=attrgetter("steps"))
     told += dict.fromkeys(map(_budget, (by_steps[0], by_steps[-1])))
     sentence = "; ".join(told)
@@ -164,6 +161,15 @@ def claims_on(verdicts: Sequence[Verdict], name: str = "", *, rival: str = "") -
     return found
 
 
+def against(verdicts: Sequence[Verdict], rival: str) -> dict[str, list[Claimed]]:
+    """Return the claims that tickets match a rival, by its name, which settings may differ in."""
+    found: dict[str, list[Claimed]] = {}
+    for made in claims_on(verdicts, rival=rival):
+        name = rival_names(made.ticket.verdict.evidence)[rival]
+        found.setdefault(name, []).append(made)
+    return found
+
+
 def held(made: Sequence[Claimed]) -> int:
     """Return how many claims hold."""
     return sum(map(attrgetter("claim.holds"), made))
@@ -175,8 +181,7 @@ def held(made: Sequence[Claimed]) -> int:
 def evidence(verdicts: Sequence[Verdict]) -> Iterator[Section]:
     """Yield a section for each kind of claim on tickets: every ticket's mean with its interval."""
     before = [BELOW, INTERVALS]
-    for name, title in kinds(verdicts).items():
-        made = claims_on(verdicts, name)
+    for name, title, made in kinds(verdicts):
         whole = list(filter(attrgetter("claim.statement.whole"), made))
         if whole:
             text = [*before, f"Shown of {held(made)} of {len(made)} tickets."]
@@ -186,15 +191,18 @@ def evidence(verdicts: Sequence[Verdict]) -> Iterator[Section]:
             before = []
 
 
-def kinds(verdicts: Sequence[Verdict]) -> dict[str, str]:
-    """Return claim -> the title of its figure, in the order in which they are told."""
-    rival = rival_names(verdicts[0].evidence)
-    titles = {matches(OWN): "Do tickets match their own dense network?"}
+def kinds(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str, list[Claimed]]]:
+    """Yield each kind of claim in the order in which they are told: name, title of its figure, and
+    the claims."""
+    own = claims_on(verdicts, matches(OWN))
+    yield matches(OWN), "Do tickets match their own dense network?", own
     for contrast in beside.CONTRASTS:
-        titles[better(contrast.control)] = f"Are tickets better than {contrast.called}?"
-    for name in (COMPUTE, CONVERGED):
-        titles[matches(name)] = f"Do tickets match {rival[name]}?"
-    return titles
+        name = better(contrast.control)
+        yield name, f"Are tickets better than {contrast.called}?", claims_on(verdicts, name)
+    for rival in (COMPUTE, CONVERGED):
+        for number, (called, made) in enumerate(against(verdicts, rival).items(), 1):
+            name = matches(rival) if number == 1 else f"{matches(rival)} {number}"
+            yield name, f"Do tickets match {called}?", made
 
 
 def absent(made: int, whole: int) -> Iterator[str]:

@@ -33,8 +33,8 @@ from lthray.findings.frequency import (
     studied,
 )
 from lthray.findings.phrases import NONE
+from lthray.findings.registry import level_of
 from lthray.findings.sections import Section
-from lthray.findings.stats import ALPHA
 from lthray.findings.survival import first_failures, logrank
 from lthray.study.design import MOST, Association, strongest
 
@@ -59,17 +59,22 @@ class Page:
     """Recipes that can win."""
     negative: Mapping[str, Studied]
     """Rule that cannot win -> its recipes."""
+    look: int = 1
+    """How often its seeds were looked at."""
 
     @classmethod
-    def of(cls, trials: Sequence[TrialRecord]) -> "Page":
-        """Return the page of the trials of a design; ConfigError where nothing can win there."""
+    def of(cls, trials: Sequence[TrialRecord], look: int = 1) -> "Page":
+        """Return the page of the trials of a design at the `look`-th look at their seeds.
+
+        Raises ConfigError where nothing can win there.
+        """
         design = studied(trials)
         if not design.graded:
             raise ConfigError([NO_CONTROLS])
         real, negative = apart(design)
         if not real.recipes:
             raise ConfigError([NO_RECIPES])
-        return cls(real, negative)
+        return cls(real, negative, look)
 
     @cached_property
     def strongest(self) -> Association:
@@ -93,7 +98,7 @@ class Page:
         for rule, design in self.negative.items():
             found |= claimed(design, [WINS], rule)
         for model in self.models:
-            for effect in model.effects:
+            for effect in () if model.lost else model.effects:
                 found[effect.word, effect.change, model.density] = effect.p
         return found
 
@@ -105,7 +110,7 @@ class Page:
     @property
     def held(self) -> list[Key]:
         """All claims that hold."""
-        return [key for key, p in self.adjusted.items() if p < ALPHA]
+        return [key for key, p in self.adjusted.items() if p < level_of(self.look)]
 
     def cells(self, key: Key) -> list[str]:
         """Return the cells p and Holm of a claim, with a star where it holds."""
@@ -115,13 +120,14 @@ class Page:
 
 
 def sections(
-    trials: Sequence[TrialRecord], by: Sequence[str], provenance: str
+    trials: Sequence[TrialRecord], by: Sequence[str], provenance: str, look: int = 1
 ) -> Iterator[Section]:
-    """Yield all sections of the page of a design; `by` are words by which shares are told apart.
+    """Yield all sections of the page of a design at the `look`-th look at its seeds.
 
-    Without any, shares are told by every named word that was drawn, and figures are of all.
+    `by` are words by which shares are told apart. Without any, shares are told by every named word
+    that was drawn, and figures are of all.
     """
-    page = Page.of(trials)
+    page = Page.of(trials, look)
     design, words = page.real, list(by) or named(page.real)
     text = [*(sentence(page, rung) for rung in design.graded), *remarks(page), DESIGN, provenance]
     rows = [[*HEAD], *table(page, design)]
@@ -178,7 +184,10 @@ def remarks(page: Page) -> list[str]:
     design, last = page.real, page.real.graded[-1]
     draws = [last.controls[kind].shape[-1] for kind in KINDS]
     told = " and ".join(map("{} {}".format, draws, KINDS.values()))
+    level, claims = level_of(page.look), len(page.p)
     lines = [
+        f"All {claims} claims of this page are one family (Holm, level {level:.2g}, look "
+        f"{page.look} at these seeds).",
         f"To win, a ticket must match its dense network and be the best among its controls ({told})"
         ". The base rate is what chance does at most where one kind is as good; where both are, "
         f"{1 / (1 + sum(draws)):.2f} are best of both.",
@@ -198,10 +207,10 @@ def remarks(page: Page) -> list[str]:
     return lines
 
 
-def evidence(trials: Sequence[TrialRecord]) -> Iterator[Section]:
+def evidence(trials: Sequence[TrialRecord], look: int = 1) -> Iterator[Section]:
     """Yield a section for each outcome whose share is a claim: the share at each density, with its
     interval, beside its base rate."""
-    page = Page.of(trials)
+    page = Page.of(trials, look)
     for outcome in (WINS, *map(best_of, KINDS)):
         rows, base = [], 0.0
         for rung in page.real.graded:

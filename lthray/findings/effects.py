@@ -5,8 +5,12 @@
 Recipe, seed and rest are random and independent. All recipes are on all seeds, so the estimates of
 restricted maximum likelihood are those of the analysis of variance, in closed form (Searle et al.
 1992): words are fitted by least squares to the means over seeds, whose spread is that of recipes.
-Recipes that lack a seed are left out, for their excess is no number. A share has no such model: it
-would have to say how far a ticket is from winning.
+Recipes that lack a seed are left out, for their excess is no number, and nothing is claimed then. A
+share has no such model: it would have to say how far a ticket is from winning.
+
+A seed may do something to a word, which all its recipes share. So the variance of an effect is that
+which recipes make plus that which seeds make, less what single outcomes add to both (Cameron et al.
+2011), with the degrees of freedom of Satterthwaite (1946).
 """
 
 import itertools
@@ -44,7 +48,9 @@ class Effect:
     """From which value to which, or a standard deviation of a number."""
     estimate: float
     error: float
-    df: int
+    df: float
+    of_recipes: float
+    """The standard error if recipes alone differed, and no seed did anything to a word."""
 
     @cached_property
     def _tested(self) -> tuple[st.Interval, float]:
@@ -75,6 +81,8 @@ class Model:
     """Standard deviation of one recipe on one seed."""
     recipes: int
     """Number of recipes that it was fitted to."""
+    lost: int
+    """Number of recipes that have no number on some seed, and are left out."""
 
 
 def fitted(design: Studied, rung: Rung) -> Model | None:
@@ -89,14 +97,20 @@ def fitted(design: Studied, rung: Rung) -> Model | None:
     spare = len(y) - x.shape[1]
     if min(spare - SPARE, y.shape[1] - 2, np.linalg.matrix_rank(x) - x.shape[1]) < 0:
         return None
-    means = y.mean(1)
-    beta = np.linalg.lstsq(x, means, rcond=None)[0]
+    means, seeds = y.mean(1), y.shape[1]
+    by_seed = np.linalg.lstsq(x, y, rcond=None)[0]  # [coefficients, seeds]
+    beta = by_seed.mean(1)
     between = float(((means - x @ beta) ** 2).sum()) / spare  # of means over seeds
-    errors = np.sqrt(between * np.diag(np.linalg.inv(x.T @ x)))
+    recipe, seed, rest = _spreads(y, between)
+    scale = np.diag(np.linalg.inv(x.T @ x))
+    ways = np.stack([between * scale, by_seed.var(1, ddof=1) / seeds])  # [2, coefficients]
+    variance = np.maximum(ways.max(0), ways.sum(0) - rest**2 * scale / seeds)
+    df = ways.sum(0) ** 2 / (ways**2 / [[spare], [seeds - 1]]).sum(0)
     effects = []
-    for name, estimate, error in zip(names, beta[1:], errors[1:], strict=True):
-        effects.append(Effect(*name, float(estimate), float(error), spare))
-    return Model(rung.name, effects, *_spreads(y, between), len(y))
+    for at, name in enumerate(names, 1):
+        numbers = (beta[at], math.sqrt(variance[at]), df[at], math.sqrt(ways[0, at]))
+        effects.append(Effect(*name, *map(float, numbers)))
+    return Model(rung.name, effects, recipe, seed, rest, len(y), len(complete) - len(y))
 
 
 def _complete(design: Studied, complete: np.ndarray) -> list[Mapping[str, Any]]:
@@ -153,11 +167,11 @@ def _number(values: Sequence[float], has: np.ndarray) -> dict[str, np.ndarray]:
     return {change: column / scaled.std()} if scaled.std() else {}
 
 
-def shares_of(design: Studied, rung: Rung) -> dict[str, float]:
-    """Return by word the share of the variance of the mean excess that it explains by itself.
+def importances_of(design: Studied, rung: Rung) -> list[forests.Importance]:
+    """Return the importance of each word for the mean excess of a recipe, largest first.
 
-    It is fANOVA (Hutter et al. 2014) over the words that every recipe has. Empty where there are
-    too few recipes, or fewer than two such words.
+    It is fANOVA (Hutter et al. 2014) over the words that every recipe has, beside what it comes to
+    by chance. Empty where there are too few recipes, or fewer than two such words.
     """
     complete = np.isfinite(rung.excess).all(1)
     points = _complete(design, complete)
@@ -165,13 +179,13 @@ def shares_of(design: Studied, rung: Rung) -> dict[str, float]:
     columns = {word: [words[word] for words in points] for word in common}
     space = {word: _spanned(values) for word, values in columns.items() if len(set(values)) > 1}
     if len(points) < FEWEST or len(space) < 2:
-        return {}
+        return []
     means = np.log1p(rung.excess[complete]).mean(1).tolist()
     past = {}
     for number, (words, mean) in enumerate(zip(points, means, strict=True)):
         varied = {word: words[word] for word in space}
         past[number] = Past(varied, (mean,), "complete")
-    return {**forests.fanova(scored(space, past, 1))}
+    return forests.importances(scored(space, past, 1))
 
 
 def _spanned(values: Sequence[Any]) -> Dial:
@@ -201,8 +215,15 @@ def told(models: Sequence[Model], cells: Callable[[Key], list[str]]) -> Section:
     text = [
         "Mixed model of log(1 + excess), in points of 1 %: words are fixed, recipe and seed are "
         "random effects. Below zero is a better ticket.",
-        "All claims of the page are adjusted together (Holm), and a star is one that holds.",
+        "All claims of the page are adjusted together (Holm), and a star is one that holds. An "
+        "interval is as wide as recipes differ from their fit, and seeds in what a word changes.",
     ]
+    for model in models:
+        if model.lost:
+            text.append(
+                f"At density {model.density}, {model.lost} of {model.lost + model.recipes} recipes "
+                "have no number on some seed and are left out, so that nothing is claimed there."
+            )
     return Section("effects", "What the words change", text, rows)
 
 
@@ -213,13 +234,19 @@ def points(value: float) -> str:
 
 def ranked(design: Studied, rungs: Sequence[Rung]) -> Section:
     """Return the importance of each word for the mean excess, at some of a design's rungs."""
-    found = {rung.name: shares_of(design, rung) for rung in rungs}
+    found: dict[str, dict[str, str]] = {}
+    for rung in rungs:
+        told = {}
+        for each in importances_of(design, rung):
+            told[each.word] = f"{each.mean:.2f} ({each.chance:.2f})"
+        found[rung.name] = told
     rows = [["word", *found]]
     for word in sorted(set().union(*found.values())):
-        cells = (f"{shares.get(word, math.nan):.2f}" for shares in found.values())
-        rows.append([word, *(cell.replace("nan", NONE) for cell in cells)])
+        rows.append([word, *(told.get(word, NONE) for told in found.values())])
     text = [
-        "fANOVA (Hutter et al. 2014): share of the variance of the mean excess of a recipe that a "
-        f"word explains alone, over the words that every recipe has. {EXPLORED}"
+        "fANOVA (Hutter et al. 2014): of what single words explain of the variance of the mean "
+        "excess of a recipe, the share of each, over the words that every recipe has. In brackets "
+        "stands what chance alone comes to, where the excess is shuffled among the recipes (95 % "
+        f"quantile): a number with many values gets most of it. {EXPLORED}"
     ]
     return Section("importances", "Which words matter", text, rows)

@@ -61,7 +61,8 @@ def of_setting(evidence: Evidence) -> Iterator[str]:
                 where + "so a ticket that matches learns as fast as a dense network of as many "
                 "steps; it is not shown to be as good as one that has learnt all it can."
             )
-    arms = set(chain.from_iterable(map(attrgetter("planned_arms"), evidence.cells)))
+    planned = chain.from_iterable(map(attrgetter("planned_arms"), evidence.cells))
+    arms = {arm.split()[0] for arm in planned}  # such as "shuffle draw 1"
     lacking = [each.called for each in CONTRASTS if each.control not in arms]
     if lacking:
         yield where + f"tickets were not set beside {series(lacking)}."

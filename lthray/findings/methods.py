@@ -183,9 +183,12 @@ def controls(trials: Sequence[TrialRecord], words: Words) -> str:
         return "Controls. None were trained."
     told = series([SAYS.get(arm, arm) for arm in arms])
     line = f"Controls. In the place of a ticket were trained: {told}."
-    draws = max(int(trial.point.config.get("draw", 0)) for trial in trials)
-    if draws:
-        line += f" Random ones were drawn up to {draws + 1} times (draw = {words['draw']})."
+    drawn: dict[str, set[int]] = {}
+    for trial in trials:
+        drawn.setdefault(trial.point.control, set()).add(int(trial.point.config.get("draw", 0)))
+    draws = max(map(len, drawn.values()))
+    if draws > 1 or words.given("draw"):
+        line += f" Random ones were drawn {draws} times at most (draw = {words['draw']})."
     if words.given("fork"):
         line += f" Second runs took another order of the data (fork = {words['fork']})."
     if words.given("rungs"):

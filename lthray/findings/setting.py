@@ -34,6 +34,10 @@ TASKS = {
 """Objective -> what a network learns to do."""
 
 
+MANY = 6
+"""Numbers that a text names one by one."""
+
+
 class Words:
     """The words of the recorded configs, with all values that trials have; it counts which values
     were told."""
@@ -50,8 +54,9 @@ class Words:
             self.values[word] = sorted(found, key=by_size)
 
     def __getitem__(self, word: str) -> str:
-        """Return the values of a word as text, joined by "or", and count them as told."""
-        return " or ".join(self.all(word))
+        """Return the values of a word as text, joined by "or", and count them as told; of many
+        numbers the ends."""
+        return either(self.all(word))
 
     def all(self, word: str) -> list[str]:
         """Return each value of a word as text, and count them as told."""
@@ -67,8 +72,18 @@ class Words:
         lines = []
         for word in self.recorded:
             values = [value for value in self.values[word] if (word, value) not in self.told]
-            lines += [f"{word} = {' or '.join(values)}"] * bool(values)
+            lines += [f"{word} = {either(values)}"] * bool(values)
         return lines
+
+
+def either(values: Sequence[str]) -> str:
+    """Return values as text, smallest first, joined by "or"; of many numbers the ends."""
+    numbers = [value for value in values if by_size(value)[0] < math.inf]
+    if len(numbers) <= MANY:
+        return " or ".join(values)
+    others = [value for value in values if value not in numbers]
+    ends = f"from {numbers[0]} to {numbers[-1]} ({len(numbers)} values)"
+    return " or ".join([ends, *others])
 
 
 def shown(value: Any) -> str:

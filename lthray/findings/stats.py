@@ -214,7 +214,9 @@ def above(base: float, share: float, size: float) -> float:
     return float(scipy.special.betainc(won, lost + 1, base)) if won else 1.0
 
 
-def t_of(estimate: float, error: float, df: int, *, level: float = 0.95) -> tuple[Interval, float]:
+def t_of(
+    estimate: float, error: float, df: float, *, level: float = 0.95
+) -> tuple[Interval, float]:
     """Return the t-interval of an estimate with a standard error, and its two-sided p against 0."""
     half = float(scipy.special.stdtrit(df, (1 + level) / 2)) * error
     t = abs(estimate) / error if error else math.inf
