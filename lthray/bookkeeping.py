@@ -36,14 +36,17 @@ def retry(argv: Sequence[str]) -> int:
     names = names_of(argv)
     usage, rest = "lthray retry [STUDY|CALL] [NUMBER ...]", argv[len(names) :]
     chosen = asked(commands.Retried, rest, usage, about_text(retry), hidden=("tracking_uri",))
+    from lthray.study.ledger import Ledger, is_called
     from lthray.study.ledger import retry as put_in_line
 
     name = names.pop(0) if names and not names[0].isdecimal() else ""
     wrong = [word for word in names if not word.isdecimal()]
     if wrong:
         raise ConfigError([f"lthray retry: {wrong[0]!r} is no number of a trial"])
-    count = 0
-    for call, entries in put_in_line(existing(chosen), name, list(map(int, names)), chosen.kind):
+    count, root = 0, existing(chosen)
+    if not any(is_called(call, name) for call in Ledger.all(root)):
+        raise ConfigError([f"lthray retry: {name!r} is no study and no call of this store"])
+    for call, entries in put_in_line(root, name, list(map(int, names)), chosen.kind):
         for entry in entries:
             say(f"trial {entry.number} {entry.point.name}: {entry.ended.reason}")
         say(f"in line again; to go on:  {pasteable(call.about['command'])}")

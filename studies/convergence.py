@@ -12,7 +12,8 @@ gain less than 3 % (Ma et al. 2021, arXiv 2107.00166). At two rungs it has all i
 shuffled mask, new weights, and a narrower dense network with the best of three learning rates.
 
 Budgets share what they can: the dense network of twice the steps is the next budget's own. Cost:
-seeds x 20 training runs of S steps. Expect: the advantage of tickets shrinks with every doubling.
+seeds x 21 training runs, with as many steps as 27 runs of S. Expect: the advantage of tickets
+shrinks with every doubling.
 """
 
 import sys

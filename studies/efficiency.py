@@ -1,6 +1,6 @@
 """What does a ticket save, in time, in memory and on the disk? Single weights and whole channels.
 
-    python studies/efficiency.py   digits, 2 cores, forty minutes
+    python studies/efficiency.py   digits, 2 cores, a quarter of an hour
     python analysis/efficiency.py  four measures of cost, timed on this machine
 
 One recipe cuts single weights, and another whole channels, down one ladder. Beside each stand small

@@ -22,7 +22,9 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from lthray.cli import configured, guarded
+from lthray.config.fields import ConfigError
 from lthray.config.trial import TrialConfig, input_shape, shape_of
+from lthray.config.vocabulary import OBJECTIVES
 from lthray.core.ticket import Mask
 from lthray.task import networks
 from lthray.task.data import Images
@@ -123,6 +125,8 @@ def _nothing() -> None:
 def main() -> int:
     """Print the table."""
     config, options = configured(sys.argv[1:], "python studies/throughput.py", __doc__ or "")
+    if not OBJECTIVES[config.objective.name].denoises or config.model.conditional:
+        raise ConfigError(["only a denoiser that is told no class is timed beside plain diffusers"])
     torch.set_num_threads(options.cpus_per_trial)
     times = measure(config)
     where = f"CPU, {torch.get_num_threads()} thread(s)"

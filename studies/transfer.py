@@ -1,8 +1,10 @@
 """Do tickets transfer: to other images, to another seed, depth or space? And what comes along?
 
-    python studies/transfer.py                 digits, 2 cores, an hour
-    python studies/transfer.py --preset mnist  MNIST and Fashion-MNIST
-    python analysis/transfer.py                a sentence and a row for each
+    python studies/transfer.py   digits, 2 cores, up to two hours
+    python studies/transfer.py --preset mnist --data-root DATA --data.download true
+    python analysis/transfer.py  a sentence and a row for each
+
+The second line takes MNIST and Fashion-MNIST, and fetches what is not in DATA.
 
 A ticket that was found on a source is trained on a target. Beside it stand, on every seed: the
 ticket that is found on the target itself; the source's mask shuffled, over the source's weights;

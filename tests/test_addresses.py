@@ -498,10 +498,16 @@ def test_free_memory_is_that_of_the_group(monkeypatch, tmp_path):
     from lthray.study import preview, resources
 
     monkeypatch.setattr(resources, "CGROUP", tmp_path)
-    machine = resources.free_memory()
+    meminfo = tmp_path / "meminfo"
+    monkeypatch.setattr(resources, "MEMORY_OF_ALL", meminfo)
+    assert resources.free_memory() > 0  # a system without such a file
+    meminfo.write_text("MemFree:  900 kB\nMemAvailable:  8000000 kB\n")
+    assert resources.free_memory() == 8.192e9
     (tmp_path / "memory.max").write_text("5000000000\n")
     (tmp_path / "memory.current").write_text("1900000000\n")
-    assert resources.free_memory() == min(machine, 3.1e9)
+    assert resources.free_memory() == 3.1e9
+    (tmp_path / "memory.stat").write_text("anon 900000000\ninactive_file 900000000\n")
+    assert resources.free_memory() == 4e9  # what files lie in memory is given up
     monkeypatch.setattr(resources, "free_memory", lambda: 3.1e9)
     monkeypatch.setattr(resources, "cpus", lambda: 16)
     assert preview.slots_here(options.Options(gpus_per_trial=0.0)) == 2

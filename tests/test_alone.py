@@ -249,7 +249,9 @@ def test_a_failed_trial_is_put_in_line_by_a_command(tmp_path, monkeypatch, capsy
     assert main(["trial", *SMALL, "--train.lr", "1e30"]) == options.PARTIAL
     (ledger,) = Ledger.all(Store("runs/store"))
     capsys.readouterr()
-    for argv in (["retry", "5"], ["retry", "other"], ["retry", "--kind", "device"]):
+    assert main(["retry", "other"]) == options.BAD_INPUT
+    assert "'other' is no study and no call of this store" in capsys.readouterr().err
+    for argv in (["retry", "5"], ["retry", "trial", "5"], ["retry", "--kind", "device"]):
         assert main(argv) == options.DONE
         assert capsys.readouterr().out == "0 failed trials were put in line again\n"
     assert main(["retry", "x", "y"]) == options.BAD_INPUT

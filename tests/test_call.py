@@ -270,6 +270,9 @@ BAD = [
     (["--prune.ladder", "0.5", "0.6"], "--prune.ladder = (0.5, 0.6): densities must fall"),
     (["--train.lr=fast"], "--train.lr = 'fast'"),
     (["--stream", "3"], "--stream: no such option"),
+    (["--address", "local"], "leave it out for a private Ray"),
+    (["--address", "ray://head:10001"], "is a driver on a node of the cluster"),
+    (["--local", "--address", "auto"], "--local: runs in this process"),
 ]
 
 

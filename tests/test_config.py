@@ -120,7 +120,7 @@ BAD = {
     "rates": ((), "at least 1 item"),
     "rungs": (("last",), "valid integer"),
     "draw": (-1, "greater than or equal to 0"),
-    "fork": (-1, "greater than or equal to 0"),
+    "fork": (1000, "less than 1000"),
     "measure.inception": (1, "valid string"),
     "origin": (1, "valid string"),
     "elastic": ("append_", "did you mean 'append'?"),

@@ -468,5 +468,5 @@ def test_tickets_are_listed_best_first_and_what_is_listed_can_be_taken(
         "README.md",
         "ticket.safetensors",
     }
-    assert main(["tickets", "none.digits", "--out", out]) == options.DONE
-    assert "no verdict was reached" in capsys.readouterr().out
+    assert main(["tickets", "none.digits", "--out", out]) == options.BAD_INPUT
+    assert "'none.digits': no study of this store: list.digits" in capsys.readouterr().err

@@ -61,6 +61,15 @@ def _share(gpus: float | None) -> float | None:
     return gpus
 
 
+def _joinable(address: str) -> str:
+    if address == "local":
+        raise ValueError("address = 'local': leave it out for a private Ray on this machine")
+    if address.startswith("ray://"):
+        how = "a study is a driver on a node of the cluster; run it there with 'auto'"
+        raise ValueError(f"address = {address!r}: {how}")
+    return address
+
+
 def _distinct(seeds: tuple[int, ...], field: ValidationInfo) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"{field.field_name} = {' '.join(map(str, seeds))}: each seed once")
@@ -151,8 +160,9 @@ class Options(Root):
     where there is a GPU."""
     log: tuple[LogName, ...] = ()
     """Also written, beside MLflow: event files of TensorBoard, a storage file of Optuna."""
-    address: str = ""
-    """Ray cluster to join; empty = a private Ray on this machine."""
+    address: Annotated[str, AfterValidator(_joinable)] = ""
+    """Ray cluster to join: auto on one of its nodes, or HOST:PORT; empty = a private Ray on this
+    machine."""
     node_wait: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds to wait for a cluster to start its first node, where it starts them on demand."""
     local: bool = False

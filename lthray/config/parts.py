@@ -18,6 +18,7 @@ from lthray.config.vocabulary import Granularity, denoisers, evidence_budgets, m
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+Fork = Annotated[int, Field(ge=0, lt=1000)]
 Side = Annotated[int, Field(ge=0, le=4096)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]

@@ -18,6 +18,7 @@ from lthray.config import fields, level_rules, recipe_rules, rules, transfer_rul
 from lthray.config.fields import Only, Place, Role
 from lthray.config.parts import (
     Data,
+    Fork,
     Latent,
     Measure,
     Model,
@@ -95,7 +96,7 @@ class TrialConfig:
     draw: Annotated[Whole, Only("control", *drawn_controls()), Role("control")] = 0
     """n > 0: the n-th other draw of the control's random mask, new weights or noise, of one chain
     and one stream. Draws of a control are independent of each other."""
-    fork: Annotated[Whole, Role("control")] = 0
+    fork: Annotated[Fork, Role("control")] = 0
     """n > 0: the network in each ticket's place is trained on the n-th other stream, while the
     chain keeps its own; the loss is also measured between its end and that of the same weights on
     the chain's stream."""

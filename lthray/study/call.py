@@ -284,6 +284,12 @@ def _check_options(call: Call) -> None:
     if sources and not (call.points or call.recipes):
         why = "a search grades nothing, so there is nothing to measure beside"
         raise ConfigError([f"--beside: {why}; let it confirm a recipe"])
+    if call.options.local and call.options.address:
+        why = "runs in this process, and --address on a cluster; give one of them"
+        raise ConfigError([f"--local: {why}"])
+    if sources and call.points and call.trials < call._listed + len(call.beside):
+        why = f"--beside is measured last, after {call._listed} trials; leave out --trials"
+        raise ConfigError([f"--trials {call.trials}: {why}"])
     if call.trials > MOST:
         counted = f"{len(call.points):,} points on {len(call.seeds):,} seeds"
         why = f"{call.trials:,} trials ({counted}), at most {MOST:,} are run"

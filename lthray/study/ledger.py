@@ -234,10 +234,9 @@ def retry(
     Raises BlockingIOError while a call is running.
     """
     for ledger in Ledger.all(store):
-        about = ledger.about
-        names = (about["study"], f"{about['study']}.{about['preset']}", "")
-        if name not in names and not ledger.key.startswith(name):
+        if not is_called(ledger, name):
             continue
+        about = ledger.about
         chosen = [entry for entry in ledger if _is_meant(entry, numbers, kind)]
         with store.lock(ledger.key, wait=False) as is_ours:
             if chosen and not is_ours:
@@ -246,6 +245,14 @@ def retry(
                 ledger.retry(entry.number)
         if chosen:
             yield ledger, chosen
+
+
+def is_called(ledger: Ledger, name: str) -> bool:
+    """Return whether `name` is that of a call's study, with or without its preset, or the beginning
+    of the call's key."""
+    about = ledger.about
+    names = (about["study"], f"{about['study']}.{about['preset']}")
+    return name in names or ledger.key.startswith(name)
 
 
 def _is_meant(entry: Entry, numbers: Collection[int], kind: str) -> bool:

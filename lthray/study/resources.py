@@ -90,6 +90,7 @@ def slots(options: Options, share: float, alive: Nodes, startable: Nodes = ()) -
 
 
 CGROUP = Path("/sys/fs/cgroup")
+MEMORY_OF_ALL = Path("/proc/meminfo")  # in KiB
 CPU = (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"])
 RAM = (
     ["memory.max", "memory.current"],
@@ -109,12 +110,25 @@ def cpus() -> int:
 def free_memory() -> float:
     """Return the bytes of memory that are free: of the machine, and within the group's limit.
 
-    Where the system does not say what is free, as macOS, all of it counts.
+    What files lie in memory counts as free, for it is given up when it is needed. Where the system
+    does not say what is free, as macOS, all of its memory counts.
     """
     pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    free = os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+    free = float(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
     limit, used = _limits(RAM)
+    with contextlib.suppress(OSError, KeyError):
+        free = 1024.0 * _table(MEMORY_OF_ALL)["MemAvailable:"]
+    for names in RAM:
+        with contextlib.suppress(OSError, KeyError):
+            used -= _table((CGROUP / names[0]).with_name("memory.stat"))["inactive_file"]
+            break
     return max(0.0, min(free, limit - used))
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Return the names and numbers of a file that has one of each in a line."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1}
 
 
 def _limits(versions: Sequence[Sequence[str]]) -> tuple[float, float]:
@@ -191,7 +205,7 @@ def private_token(folder: str) -> None:
 
 def knock(address: str) -> None:
     """Raise OSError where nobody answers at `address`; Ray would wait there for many minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
