@@ -5,11 +5,11 @@ separate p-values.
 
 Losses of the two spaces cannot be compared, so what is compared is relative: d, the excess over the
 own dense network, by seed. At each density the spaces are equivalent where d(latents) - d(pixels)
-is shown to lie within the margin on both sides (two one-sided tests; Schuirmann 1987), and so is
-the interaction, how much that difference changes from the first rung to the last. These tests are
-of one family with the verdicts on both spaces. What holds generalises where tickets win in both
-spaces at one density and the interaction is equivalent to none. Reads MLflow only; writes tables, a
-figure and sentences to <out>/reports/<experiment>/.
+is shown to lie within the margin on both sides (two one-sided tests; Schuirmann 1987). The
+interaction is how much that difference changes from the first rung to the last. It is tested in
+that way too. These tests are of one family with the verdicts on both spaces. What holds generalises
+where tickets win in both spaces at one density and the interaction is equivalent to none. Reads
+MLflow only; writes tables, a figure and sentences to <out>/reports/<experiment>/.
 """
 
 import math

@@ -3,11 +3,11 @@
     python analysis/convergence.py --experiment convergence.digits
 
 At every training budget S, a ticket is set beside its own dense network of S steps, a dense network
-of equal compute, and the converged dense network: that of the shortest budget at which twice the
-steps gain less than 3 %, by the upper 95 % bound of the gain. Where no budget that was tried is so
-long, the longest stands for it, and the page says so. Numbers are log-ratios of held-out losses of
-one evaluation set, paired by seed. All claims of the page are one family (Holm). Reads MLflow only;
-writes tables, a figure and sentences to <out>/reports/<experiment>/.
+of equal compute, and the converged dense network. Converged is the network of the shortest budget
+at which twice the steps gain less than 3 %, by the upper 95 % bound of the gain. Where no budget
+that was tried is so long, the longest stands for it, and the page says so. Numbers are log-ratios
+of held-out losses of one evaluation set, paired by seed. All claims of the page are one family
+(Holm). Reads MLflow only; writes tables, a figure and sentences to <out>/reports/<experiment>/.
 """
 
 import math

@@ -4,10 +4,10 @@
 
 How long the recorded trials trained and measured; and what a smaller evaluation set would have
 done. Losses of every image and timestep are recorded, so that the excess over dense can be taken
-again on a part of them: the standard error of one network by itself, the standard deviation over
-seeds that it adds to, and the effect that these seeds then find. Where halving the set hardly
-widens the spread over seeds, the larger half buys nothing. Reads MLflow only; writes tables and
-sentences to <out>/reports/<experiment>/.
+again on a part of them. Told are the standard error of one network by itself, the standard
+deviation over seeds that it adds to, and the effect that these seeds then find. Where halving the
+set hardly widens the spread over seeds, the larger half buys nothing. Reads MLflow only; writes
+tables and sentences to <out>/reports/<experiment>/.
 """
 
 import math

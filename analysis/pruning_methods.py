@@ -3,14 +3,15 @@ densities.
 
     python analysis/pruning_methods.py --experiment pruning_methods.digits
 
-A row a method: its excess over the own dense network at each density, what it has over the
-reference (the first method of the list: magnitudes of the trained weights) at its sparsest common
-one, paired by seed, whether it is better than its own shuffled and re-initialised masks at its last
-rung, and whether it matches a dense network that trained for as many steps as finding it took.
-A method loses, or is better, or beats its controls, where that claim holds (*). All claims of the
-page are one exploratory family, of which at most 5 % are false on average (Benjamini and Hochberg):
-what it finds is for a confirmation to claim. Intervals are of 95 %, each taken by itself. Reads
-MLflow only; writes a table, a figure and sentences to <out>/reports/<experiment>/.
+A row is a method. It has its excess over the own dense network at each density, and its excess less
+that of the reference, paired by seed, at the sparsest density of both. The reference is the first
+method of the list: magnitudes of the trained weights. At the last rung the row says whether the
+method is better than its own shuffled and re-initialised masks. It also says whether it matches a
+dense network that trained for as many steps as finding the ticket took. A method loses, or is
+better, or beats its controls, where that claim holds (*). All claims of the page are one
+exploratory family, of which at most 5 % are false on average (Benjamini and Hochberg): what it
+finds is for a confirmation to claim. Intervals are of 95 %, each taken by itself. Reads MLflow
+only; writes a table, a figure and sentences to <out>/reports/<experiment>/.
 """
 
 import json
@@ -31,6 +32,7 @@ from lthray.findings.comparators import EQUAL, INITIALISATION, STRUCTURE
 from lthray.findings.discoveries import Discoveries
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather, recipe, setting
 from lthray.findings.figures import DENSITY, Line, Lines
+from lthray.findings.phrases import noise
 from lthray.findings.registry import Place, Statement, Tested
 from lthray.findings.rounds import paired
 from lthray.findings.sections import Section
@@ -305,7 +307,7 @@ def sentences(evidence: Evidence, family: Discoveries) -> list[str]:
     )
     failing = some(_with(evidence, family, MATCHES, held=False))
     lines.append(f"Not shown to match their dense networks at the last rung: {failing}.")
-    lines += [worth_the_steps(evidence, family), exploratory(family)]
+    lines += [worth_the_steps(evidence, family), *noise(evidence), exploratory(family)]
     seeds = min(len(last_of(cells).tickets) for cells in evidence.recipes.values())
     if seeds < FEW:
         lines.append(f"{seeds} seeds, fewer than {FEW}.")
@@ -346,9 +348,15 @@ def ranking(evidence: Evidence, family: Discoveries) -> list[str]:
     """Return who loses against the reference, who is better, and who is not told apart."""
     names, results = named(evidence), outcomes(evidence, family)
     groups: dict[str, list[str]] = {outcome: [] for outcome in OUTCOMES}
+    base, first = references(evidence), next(iter(names))
     for key, result in results.items():
+        told = [f"against {names[base[key]]}"] if base[key] != first else []
+        if result == OPEN:
+            tested = family.find(BETTER, *place_of(evidence, key))
+            assert tested
+            told.append(f"its seeds find {tested.detectable:.1%}")
         if result in groups:
-            groups[result].append(names[key])
+            groups[result].append(f"{names[key]} ({', '.join(told)})" if told else names[key])
     tried = sum(map(len, groups.values()))
     reference, losing, better, open_ = names[next(iter(names))], *(groups[o] for o in OUTCOMES)
     return [

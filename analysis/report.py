@@ -6,14 +6,13 @@ it does not show, every analysis that applies, methods for a paper, the runs.
     python analysis/report.py --experiment layerwise_search.digits
 
 Writes <out>/reports/<experiment>/report.html, which needs neither a network, a script nor a file
-beside it; report.bib, the papers that its methods cite; and a folder `report` with its tables as
-CSV and LaTeX, its figures as SVG, PDF and PNG, a folder for each chapter. The
-index of all pages is <out>/reports/index.html.
-A page beside this one is an analysis if it defines ORDER, its place; `applies(recorded, call)`,
-which says why it has nothing to say of a study; and `sections(recorded, call)`. With ACROSS it sets
-side by side what the calls of its own study have otherwise. Reads MLflow only. A study that goes on
-has a page without a verdict. One whose calls cannot be averaged is passed over with a line, unless
-it is named.
+beside it, and report.bib, the papers that its methods cite. A folder `report` beside them has a
+folder for each chapter, with its tables as CSV and LaTeX and its figures as SVG, PDF and PNG. The
+index of all pages is <out>/reports/index.html. A page beside this one is an analysis if it defines
+ORDER, its place; `applies(recorded, call)`, which says why it has nothing to say of a study; and
+`sections(recorded, call)`. With ACROSS it sets side by side what the calls of its own study have
+otherwise. Reads MLflow only. A study that goes on has a page without a verdict. One whose calls
+cannot be averaged is passed over with a line, unless it is named.
 """
 
 import runpy

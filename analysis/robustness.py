@@ -4,12 +4,12 @@
 
 A worse denoiser looks more robust, since its error under stress is a smaller multiple of its clean
 error. So every network is set beside dense networks of its own seed, of fewer and of more training
-steps, and what is told is delta: by how much its error under stress lies above the line through
-theirs, at its own clean error. A ticket is not less robust where the upper bound of delta is below
-5 %, and more robust where it is below zero. No number is made from outside of the dense networks'
-range. A network's attacks must pass five checks first (Carlini et al. 2019, arXiv 1902.06705), or
-it counts as one without a value. All claims of the page are one family (Holm), with two draws of
-the dense network as negative controls. Reads MLflow only; writes tables, figures and sentences to
+steps. Told is delta: by how much its error under stress lies above the line through theirs, at its
+own clean error. A ticket is not less robust where the upper bound of delta is below 5 %, and more
+robust where it is below zero. No number is made from outside of the dense networks' range. A
+network's attacks must pass five checks first (Carlini et al. 2019, arXiv 1902.06705), or it counts
+as one without a value. All claims of the page are one family (Holm), with two draws of the dense
+network as negative controls. Reads MLflow only; writes tables, figures and sentences to
 <out>/reports/<experiment>/.
 """
 
@@ -30,7 +30,7 @@ from lthray.findings.charts import arms
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, gather
 from lthray.findings.figures import Line, Lines
-from lthray.findings.phrases import NONE, budget_line, listed, percent, series
+from lthray.findings.phrases import NONE, budget_line, listed, noise, percent, series
 from lthray.findings.registry import Tested
 from lthray.findings.rounds import Rounds
 from lthray.findings.sections import Section
@@ -61,7 +61,7 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         raise ConfigError([NOTHING])
     for number, verdict in enumerate(told):
         ending, evidence = f"_{number}" if number else "", verdict.evidence
-        text = [*sentences(verdict), recorded.provenance(trials)]
+        text = [*sentences(verdict), *noise(evidence), recorded.provenance(trials)]
         title, said = "Robustness at matched clean error", answer(verdict)
         name, rows = f"robustness{ending}", table(verdict)
         yield Section(name, title, text, rows, verdict=True, answer=said)

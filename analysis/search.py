@@ -3,10 +3,10 @@
     python analysis/search.py  the study that was recorded last
     python analysis/search.py --experiment layerwise_search.digits
 
-Every trial of the search, best first, with what it cost; importances, slices, contours, history and
-parallel coordinates, drawn by Optuna; and the trials that the study's own sampler would draw next,
-with a forecast, as commands. Words are compared by the score at the sparsest density to which all
-trials came, since those that went on were chosen.
+Every trial of the search, best first, with what it cost. Importances, slices, contours, history and
+parallel coordinates, drawn by Optuna. The trials that the study's own sampler would draw next, with
+a forecast, as commands. Words are compared by the score at the sparsest density to which all trials
+came, since those that went on were chosen.
 
 Nothing here is a claim. The best of many is flattered by chance, and a search looks where scores
 were good. Only the confirmation is graded. Reads MLflow only; writes tables, figures, sentences and

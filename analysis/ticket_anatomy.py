@@ -4,8 +4,8 @@ it learns.
     python analysis/ticket_anatomy.py --experiment layerwise_search.digits
 
 Layer densities; initial weights of kept against cut weights (Frankle and Carbin 2019, figure 15);
-agreement of masks between seeds, corrected for chance; excess by timestep; how sensitive each layer
-is at each noise level; sharpness and generalisation gap against density; learning curves; samples
+agreement of masks between seeds, corrected for chance. Excess by timestep; how sensitive each layer
+is at each noise level; sharpness and generalisation gap against density. Learning curves; samples
 beside the dense network's from one bank of noise. Of one recipe: the one with the most seeds. Reads
 MLflow only; writes tables, figures and sentences to <out>/reports/<experiment>/.
 """

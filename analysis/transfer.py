@@ -10,13 +10,13 @@ Numbers are log-ratios of held-out losses; below zero the first network is bette
     - native        how much worse it is than a ticket found on the target
     mask - shuffled the mask alone, over the target's own weights
 
-A ticket transfers where it is better than its shuffled mask and matches the target's dense network;
-it brings what this source knows where it is better than an unrelated ticket too; it transfers fully
-where it is shown to be no worse, by the margin, than a native one. Its efficiency is (E - T) / (E -
-N): what it gains beside a random mask E, as a share of what the native ticket gains, with an
-interval of Fieller (1954); it is told only where E - N is more than three standard errors. All
-claims of the page are one family (Holm). Reads MLflow only; writes tables, a figure and sentences
-to <out>/reports/<experiment>/.
+A ticket transfers where it is better than its shuffled mask and matches the target's dense network.
+It brings what this source knows where it is better than an unrelated ticket too. It transfers fully
+where it is shown to be no worse, by the margin, than a native one. The efficiency of a ticket T is
+(E - T) / (E - N): what it gains beside a random mask E, as a share of what the native ticket N
+gains. It has an interval of Fieller (1954), and is told only where E - N is more than three
+standard errors. All claims of the page are one family (Holm). Reads MLflow only; writes tables, a
+figure and sentences to <out>/reports/<experiment>/.
 """
 
 import math
@@ -31,7 +31,7 @@ from lthray.findings import stats as st
 from lthray.findings.claims import UNTRIED, Verdict, judged
 from lthray.findings.evidence import gather
 from lthray.findings.figures import Heat
-from lthray.findings.phrases import NONE, budget_line, images_of, listed, percent
+from lthray.findings.phrases import NONE, budget_line, images_of, listed, noise, percent
 from lthray.findings.registry import Tested
 from lthray.findings.sections import Section
 from lthray.findings.transfer import (
@@ -83,7 +83,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
                 rows.append(row(verdict, found, source, density))
                 parts.append(part(verdict, found, source, density))
     for verdict, found in told:
-        text.append(f"On {target(found)}: {budget_line(verdict.evidence)}")
+        own = [budget_line(verdict.evidence), *noise(verdict.evidence)]
+        text += [f"On {target(found)}: {line}" for line in own]
     first = verdicts[0]
     text += [*positive(told), family(first.registry, first.look), recorded.provenance(trials)]
     title = "What transfers, and how far"
@@ -164,9 +165,10 @@ def efficiency(found: Transfer, source: Lent, density: float) -> str:
     error = plain.stdev(possible) / math.sqrt(len(possible))
     mean = plain.fmean(possible)
     if mean <= SURE * error:
-        return "a random mask is as good"
+        return "native gain not told"
     low, high = st.fieller(gained, possible)
-    return f"{plain.fmean(gained) / mean:.2f} [{low:.2f}, {high:.2f}]"
+    ends = f"{low:.2f}, {high:.2f}" if math.isfinite(high - low) else "unbounded"
+    return f"{plain.fmean(gained) / mean:.2f} [{ends}]"
 
 
 def outcome(verdict: Verdict, found: Transfer, source: Lent, density: float) -> str:

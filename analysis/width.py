@@ -2,9 +2,9 @@
 
     python analysis/width.py --experiment width.digits
 
-At each width and density the verdict on the ticket, all widths being one family of claims; and the
-sparsest density down to which the ticket matches its own dense network at every rung, with the
-weights that it then keeps. Reads MLflow only; writes tables, a figure and sentences to
+At each width and density stands the verdict on the ticket, all widths being one family of claims.
+Below is the sparsest density down to which the ticket matches its own dense network at every rung,
+with the weights that it then keeps. Reads MLflow only; writes tables, a figure and sentences to
 <out>/reports/<experiment>/.
 """
 
@@ -23,7 +23,7 @@ from lthray.findings.claims import UNTRIED, Verdict, judged, matches
 from lthray.findings.comparators import OWN
 from lthray.findings.evidence import TICKET, Evidence, gather
 from lthray.findings.figures import Line, Lines
-from lthray.findings.phrases import NONE, budget_line, series
+from lthray.findings.phrases import NONE, budget_line, noise, series
 from lthray.findings.rounds import values_of
 from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded
@@ -111,6 +111,7 @@ def sentences(verdict: Verdict) -> Iterator[str]:
     for rung, cell in evidence.ladder(recipe):
         if verdict.shown(recipe, rung) != UNTRIED:
             yield wording.ticket_sentence(verdict, recipe, rung, cell)
+    yield from (f"With {width_of(evidence)} channels: {line}" for line in noise(evidence))
 
 
 def sparsest(verdict: Verdict) -> float | None:

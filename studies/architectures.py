@@ -6,9 +6,10 @@
 The network is the same U-Net but for its first and last layer. It is trained for as many steps on
 images (DDPM; Ho et al. 2020) and on the latents of an autoencoder that is trained once (LDM;
 Rombach et al. 2022), on the same seeds. Each ticket is compared with its own dense network, with
-its re-initialised and shuffled masks at every rung, with a second dense network and one of twice
-the steps, and at the last rung with one of equal compute. Cost: 2 spaces x seeds x 20 training
-runs. Expect: tickets win in both spaces; they differ in how sparse a winning ticket can be.
+its re-initialised and shuffled masks at every rung, and with a second dense network. It is also
+compared with a dense network of twice the steps and, at the last rung, with one of equal compute.
+Cost: 182 training runs for five seeds and 2 spaces. Expect: tickets win in both spaces; they differ
+in how sparse a winning ticket can be.
 """
 
 import sys

@@ -5,11 +5,11 @@
 
 The literature claims winning tickets at 90 to 99 % sparsity (Jiang et al. 2023, arXiv 2310.18823).
 So the ladder goes down to 1 % of the weights, with controls at densities 0.1, 0.02 and 0.01. The
-recipe is the same at every budget (global magnitude, late rewinding to the same share of the
-training), and each budget has its own dense networks; one of equal compute stands beside the last
-rung. The dense network of twice the steps tells whether one was undertrained, which flatters
-whatever learns faster (Ma et al. 2021, arXiv 2107.00166). Cost: 245
-training runs for five seeds and 3 budgets. Expect: tickets lose ground as the budget grows.
+recipe is the same at every budget: global magnitude, late rewinding to the same share of the
+training. Each budget has its own dense networks, of which one of equal compute stands beside the
+last rung. The dense network of twice the steps tells whether one was undertrained, which flatters
+whatever learns faster (Ma et al. 2021, arXiv 2107.00166). Cost: 245 training runs for five seeds
+and 3 budgets. Expect: tickets lose ground as the budget grows.
 """
 
 import sys

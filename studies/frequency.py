@@ -9,8 +9,8 @@ Architecture (DDPM, LDM), criterion, layer schedule and rewind rule are fully cr
 Within each, learning rate, slope of the schedule and rewind point are a Latin hypercube of 4
 points. So no word says anything of another: the largest association of any two is below .3. Each of
 the 64 recipes is run on every seed, with four shuffled and four re-initialised masks at two rungs.
-They share the chain of the ticket, and only their own training is new. If a ticket were
-no better than four controls, it would be best one time in five. That is the base rate.
+They share the chain of the ticket, and only their own training is new. If a ticket were no better
+than four controls, it would be best one time in five. That is the base rate.
 
 Rules that cannot win but by chance, weights drawn anew and masks drawn at random, are negative
 controls. Few points have them, and no share counts them. Nothing is searched: no outcome decides

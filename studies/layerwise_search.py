@@ -12,10 +12,10 @@ density of one common ladder. At the second rung, the fourth, ... the better hal
 
 Then the best recipe (--recipes, up to 3) is confirmed on fresh seeds (--confirm-seeds), fresh
 streams and the untouched test split. Beside it run its controls at the last rung, a dense network
-of equal compute (was finding the ticket worth its steps), a second dense network a seed (what
-chance does), one of half the steps (how much samples can tell), and one of twice the steps (is the
-reference converged; `--doublings 5` goes on to 32 times). Only the confirmation is graded; how much
-the search flattered itself is told.
+of equal compute (was finding the ticket worth its steps), and a second dense network a seed (what
+chance does). So do a dense network of half the steps (how much samples can tell) and one of twice
+the steps (is the reference converged; `--doublings 5` goes on to 32 times). Only the confirmation
+is graded; how much the search flattered itself is told.
 
 Ten minutes allow five seeds of 400 steps. Five are the fewest with which so many claims can
 hold at all. At 400 steps the dense network is far from converged. So the verdict says whether a

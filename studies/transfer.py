@@ -6,13 +6,13 @@
 
 The second line takes MNIST and Fashion-MNIST, and fetches what is not in DATA.
 
-A ticket that was found on a source is trained on a target. Beside it stand, on every seed: the
-ticket that is found on the target itself; the source's mask shuffled, over the source's weights;
-the mask alone, over the target's own weights, and that shuffled; the source's weights under a
-random mask of the layer densities found on the target; a random mask of Erdos-Renyi densities; a
-ticket from scrambled images; the dense network, and one of equal compute. So it is told apart what
-the mask brings, what the weights bring, and what any ticket would (Morcos et al. 2019, arXiv
-1906.02773). A source with a quarter of the images is a positive control: it should lend less.
+A ticket that was found on a source is trained on a target. Beside it stand, on every seed, the
+ticket that is found on the target itself, a ticket from scrambled images, the dense network, and
+one of equal compute. So do other masks over the source's weights: the source's mask shuffled, and a
+random mask of the layer densities found on the target. Over the target's own weights stand the
+source's mask alone, that mask shuffled, and a random mask of Erdos-Renyi densities. So it is told
+apart what the mask brings, what the weights bring, and what any ticket would (Morcos et al. 2019,
+arXiv 1906.02773). A source with a quarter of the images is a positive control: it should lend less.
 
 Two further arms ask why a mask alone fails. It is permuted to the channels of the target's network
 before (Adnan et al. 2025, arXiv 2505.05143), or it brings the signs of its weights and its norms

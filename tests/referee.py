@@ -152,11 +152,9 @@ class Page:
         quantile = float(np.quantile(found, 0.95)) if found else 0.0
         return quantile / dependence(len(dense), len(again))
 
-    def margin(self, setting: Setting) -> float:
+    def margin(self) -> float:
         """Return by how much a ticket may be worse and still match."""
-        if self.accurate:
-            return max(0.005, self.floor(setting, ACCURACY))
-        return math.log(1.01)
+        return 0.005 if self.accurate else math.log(1.01)
 
     def kids(self, first: dict[int, Round], second: dict[int, Round], sampler: str) -> By:
         """Return by seed the KID of one network less that of another, where both have it."""
@@ -190,7 +188,7 @@ class Page:
         found: dict[str, tuple[By, float]] = {}
         for name, rounds in rivals.items():
             values = self.worse(tickets, rounds)
-            found[f"matches {name}"] = values, self.margin(setting)
+            found[f"matches {name}"] = values, self.margin()
             found[f"better than {name}"] = values, 0.0
             found[f"beaten by {name}"] = {seed: -value for seed, value in values.items()}, 0.0
         controls = [control for control in CONTROLS.values() if control in arms]

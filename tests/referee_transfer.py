@@ -104,7 +104,7 @@ class Transfers(Page):
             for name, pair in self.pairs(setting, source, density).items():
                 if not all(pair) or (source == "scrambled" and name in CONTRASTS):
                     continue
-                margin = self.margin(setting) if name in ("full", "matches") else 0.0
+                margin = self.margin() if name in ("full", "matches") else 0.0
                 found[(setting, source, density), name] = self.worse(*pair), margin
         return found
 
@@ -140,7 +140,7 @@ class Transfers(Page):
         a = np.array([gained[seed] for seed in gained if seed in possible])
         b = np.array([possible[seed] for seed in gained if seed in possible])
         if b.mean() <= 3 * stats.sem(b):
-            return "a random mask is as good"
+            return "native gain not told"
         edges = []
         for toward in (-1, 1):
             inside, outside = a.mean() / b.mean(), a.mean() / b.mean() + toward * 100

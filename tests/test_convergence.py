@@ -159,7 +159,9 @@ def test_the_advantage_is_fitted_over_doublings():
     _, *rows = sections(found)["fit"].table
     (row,) = (row for row in rows if row[:2] == ["0.1", "own"])
     assert row[2:4] == ["5", "+2.00 points [+2.00, +2.00]"]
-    assert row[4] == f"{400 * 2 ** ((math.log(1.01) + 0.06) / 0.02):,.0f} steps"
+    assert (
+        row[4] == f"{400 * 2 ** ((math.log(1.01) + 0.06) / 0.02):,.0f} steps, more than were tried"
+    )
     assert "fit" not in sections(found[: len(found) // 3 * 2])
 
 

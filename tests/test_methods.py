@@ -67,9 +67,9 @@ def test_winners_and_losers_are_told_apart_from_the_reference_by_seed():
     }
     text = " ".join(section(found).text)
     assert (
-        "1 of 3 methods lose: random. 1 are better: taylor; 1 are not told apart from it: snip."
-        in text
-    )
+        "1 of 3 methods lose: random. 1 are better: taylor; 1 are not told apart from it: "
+        "snip (its seeds find "
+    ) in text
     assert "No dense network of equal compute is recorded beside them." in text
     assert "better than their own shuffled masks at the last rung: random." in text
     assert "4 seeds, fewer than 5." in text
@@ -117,9 +117,20 @@ def test_a_seed_that_is_lost_supports_nothing():
     left = [t if t not in lost else replace(t, rounds=()) for t in found]
     rows = {row[0]: row for row in section(left).table}
     assert (rows["taylor"][1], rows["magnitude"][1]) == ("3 of 4", "4")
-    assert rows["taylor"][-1] == "not told apart"
+    assert rows["taylor"][-1] == "3 of 4 seeds"
     assert "*" not in "".join(rows["taylor"])
     assert "3 seeds, fewer than 5." in section(left).text
+
+
+def test_a_method_that_fails_at_its_last_rung_ends_no_page_and_is_not_judged_elsewhere():
+    found = recorded(magnitude=(NOISE, 0.1), taylor=(NOISE - 0.01 + SMALL, 0.1))
+    left = []
+    for t in found:
+        is_lost = (t.point.recipe, t.point.control) == ("taylor", "none")
+        left.append(replace(t, rounds=t.rounds[:-1]) if is_lost else t)
+    rows = {row[0]: row for row in section(left).table}
+    assert (rows["taylor"][1], rows["taylor"][-1]) == ("0 of 4", "0 of 4 seeds")
+    assert rows["taylor"][-2] == "–"
 
 
 def null_study(rng: np.random.Generator, real: int) -> list[TrialRecord]:

@@ -19,7 +19,7 @@ from lthray.findings.html import About, Chapter, Look
 from lthray.findings.limits import limits
 from lthray.findings.phrases import series
 from lthray.findings.sections import Section, write
-from lthray.findings.setting import Words, described, shown
+from lthray.findings.setting import Words, described, either, shown
 from lthray.findings.sheets import drawn
 from lthray.findings.traces import traces
 
@@ -145,9 +145,14 @@ def test_methods_hold_every_recorded_word_and_cite_what_the_bibliography_has(nam
     trials = trials_of(name)
     verdicts = [] if name.startswith("frequency") else judged(gather(trials))
     text = "\n".join(methods.text(trials, verdicts, BUILT))
+    every = Words(trials).values
+    many = {word for word, values in every.items() if "from " in either(values)}
+    assert (many >= {"train.lr"}) == name.startswith("frequency")
+    for word in many:  # numbers too many to name: the smallest and the largest
+        assert either(every[word]) in text, word
     for trial in trials:
         for word, value in trial.point.config.items():
-            if word != "control":  # which are told in words of their own
+            if word != "control" and word not in many:  # controls have words of their own
                 for part in value if isinstance(value, list) else [value]:
                     assert shown(part) in text, f"{word} = {value}"
     for each in re.findall(r"\(([^()]*\b(?:19|20)\d\d[a-z]?)\)", text):

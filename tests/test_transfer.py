@@ -479,7 +479,7 @@ def test_an_efficiency_beside_a_random_mask_that_is_as_good_is_not_told():
     made = page(recorded(-0.06, 0.1, 0.05, -0.06, random=-0.06))
     head, *rows = made["transfer"].table
     told = {row[head.index("efficiency [95 %]")] for row in rows}
-    assert told == {"a random mask is as good"}
+    assert told == {"native gain not told"}
 
 
 def test_lent_tickets_have_their_own_claims_and_no_others():
