@@ -69,9 +69,19 @@ TIMED = (
 )  # fmt: skip
 
 
+DRAWN = ("search", "design")
+"""Phases whose recipes were drawn: many, on few seeds or at one density each."""
+DRAWN_RECIPES = (
+    "its recipes were drawn, so a table of what each costs would say nothing of a method"
+)
+
+
 def applies(recorded: Recorded, call: str = "") -> str:
     """Return why the page has nothing to say of a study; empty where it has."""
-    return "" if cells_of(recorded.of(call)) else NO_TICKET
+    trials = recorded.of(call)
+    if trials[0].point.phase in DRAWN:
+        return DRAWN_RECIPES
+    return "" if cells_of(trials) else NO_TICKET
 
 
 def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:

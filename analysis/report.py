@@ -318,6 +318,9 @@ def samples(recorded: Recorded, trials: Sequence[TrialRecord]) -> Iterator[Secti
             return
 
 
+MANY = 200  # trials of which a list is folded
+
+
 def runs(recorded: Recorded, wanted: Reported) -> Chapter:
     """Return every trial, with the address of its run where MLflow is a server."""
     text = [
@@ -333,7 +336,8 @@ def runs(recorded: Recorded, wanted: Reported) -> Chapter:
         opened = with_place(["lthray", "ui", recorded.name], wanted)
         text += ["The runs are in MLflow:", f"    {opened}"]
     rows = [RUNS_HEAD, *map(row, recorded.trials)]
-    return Chapter("runs", "Runs", sections=[Section("all", "", text, rows)], links=links)
+    listed = [Section("all", "", text, rows)]
+    return Chapter("runs", "Runs", sections=listed, links=links, folded=len(rows) > MANY)
 
 
 def row(trial: TrialRecord) -> list[str]:

@@ -287,7 +287,7 @@ def test_a_study_over_two_spaces_opens_with_the_verdicts_of_both(defined):
             "pruning_methods.digits",
             ["ticket_frequency", "pruning_methods", "ticket_anatomy", "efficiency", "measuring"],
         ),
-        ("frequency.digits", ["ticket_frequency", "ticket_anatomy", "efficiency", "measuring"]),
+        ("frequency.digits", ["ticket_frequency", "ticket_anatomy", "measuring"]),
         (
             "rewinding.digits",
             ["ticket_frequency", "rewinding", "ticket_anatomy", "efficiency", "measuring"],
