@@ -46,6 +46,8 @@ def sections(recorded: Recorded, call: str = "") -> Iterator[Section]:
         raise ConfigError([ONE_WIDTH])
     verdicts = judged(found, recorded.look(trials))
     text = [line for verdict in verdicts for line in sentences(verdict)]
+    for each in found:
+        text += [f"With {width_of(each)} channels: {line}" for line in noise(each)]
     text += [wording.family(verdicts[0].registry, verdicts[0].look), recorded.provenance(trials)]
     title = "Tickets of narrow and of wide networks"
     rows, figure, said = table(verdicts), drawn(found), answer(verdicts)
@@ -111,7 +113,6 @@ def sentences(verdict: Verdict) -> Iterator[str]:
     for rung, cell in evidence.ladder(recipe):
         if verdict.shown(recipe, rung) != UNTRIED:
             yield wording.ticket_sentence(verdict, recipe, rung, cell)
-    yield from (f"With {width_of(evidence)} channels: {line}" for line in noise(evidence))
 
 
 def sparsest(verdict: Verdict) -> float | None:
