@@ -110,7 +110,7 @@ def _parted(one: Entry, other: Entry) -> Iterator[str]:
     """Yield the first step in which two trials part, and the words that differ in it."""
     trials = list(map(_trajectory, (one, other)))
     for rung, theirs in zip(trials[0].rungs, trials[1].rungs, strict=False):
-        shared = [name for name in rung.measures if name in theirs.measures]
+        shared = sorted(rung.measures.keys() & theirs.measures.keys())
         measures = [(rung.measures[name], theirs.measures[name]) for name in shared]
         made = [(rung.mask, theirs.mask), (rung.shown, theirs.shown)]
         for mine, other_step in (*made, *measures):

@@ -1,10 +1,10 @@
 """Do tickets transfer: to other images, to another seed, depth or space? And what comes along?
 
     python studies/transfer.py   digits, 2 cores, up to two hours
-    python studies/transfer.py --preset mnist --data-root DATA --data.download true
+    python studies/transfer.py --preset mnist --data-root DATA
     python analysis/transfer.py  a sentence and a row for each
 
-The second line takes MNIST and Fashion-MNIST, and fetches what is not in DATA.
+The second line takes MNIST and Fashion-MNIST from DATA; `--data.download true` fetches them.
 
 A ticket that was found on a source is trained on a target. Beside it stand, on every seed, the
 ticket that is found on the target itself, a ticket from scrambled images, the dense network, and

@@ -272,7 +272,6 @@ BAD = [
     (["--stream", "3"], "--stream: no such option"),
     (["--address", "local"], "leave it out for a private Ray"),
     (["--address", "ray://head:10001"], "is a driver on a node of the cluster"),
-    (["--local", "--address", "auto"], "--local: runs in this process"),
 ]
 
 

@@ -132,7 +132,7 @@ KERNELS = {"prune.criterion": "hsic", "prune.images": 64, "prune.terms": 10}
 TOGETHER = [
     ({"model.name": "lenet5", "objective.name": "classify", "model.channels": ()}, "at least one"),
     ({"model.attention": (7,), "model.name": "lenet300"}, "only for model.name = 'unet'"),
-    ({"measure.samplers": ()}, "at least one; measure.samples = 0 draws nothing"),
+    ({"measure.samplers": ()}, "at least 1 item"),
     ({"measure.samplers": ("ddim", "ddim")}, "ddim is there twice"),
     ({"measure.samplers": ("heun",), "measure.sampling_steps": (2001,)}, "at most objective"),
     ({**PREVIOUS, "control": "shuffle"}, "zero off the mask before"),
@@ -145,7 +145,7 @@ TOGETHER = [
     ({"prune.criterion": "movement", "prune.scored": "rewound"}, "have not moved"),
     ({**KERNELS, "model.name": "lenet5", "objective.name": "classify"}, "1 are left for the last"),
     (
-        {"prune.unit": "n_of_m", "prune.budget": "uniform", "control": "complement"},
+        {"prune.unit": "n_of_m", "prune.budget": "uniform", "control": "random_mask"},
         "would break the pattern",
     ),
     ({"model.name": "lenet300"}, "model.name = 'lenet300': objective.name = 'denoise' needs unet"),

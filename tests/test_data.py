@@ -145,7 +145,7 @@ def test_as_many_labels_as_images_are_needed(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     labels = (raw / "t10k-labels-idx1-ubyte").read_bytes()
     (raw / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 20) + labels[8:28])
-    with pytest.raises(ConfigError, match="MNIST has 30 images and 20 labels in one part"):
+    with pytest.raises(ConfigError, match="mnist has 150 images and 140 labels"):
         load(Data(name="mnist", root=str(tmp_path)))
 
 

@@ -1,6 +1,5 @@
 """The graph of steps: makers read their spec and parents and nothing else, and keys tell all."""
 
-import ast
 import importlib
 import json
 import sys
@@ -254,17 +253,6 @@ def test_objects_of_other_code_are_refused_with_their_kinds_named(store, monkeyp
     assert "mixed code" not in first[1].made
     with pytest.raises(CodeChanged, match=r"\(train\)"):
         code.check_steps(store, trajectory(config).wanted)
-
-
-def test_the_digest_of_code_does_not_depend_on_the_version_of_python():
-    tree = ast.parse("def f(x, *, y=None):\n    return {'a': x} if y else None\n")
-    assert code._text(tree) == (
-        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], "
-        "kwonlyargs=[arg(arg='y')], kw_defaults=[Constant(value=None)], defaults=[]), "
-        "body=[Return(value=IfExp(test=Name(id='y', ctx=Load()), body=Dict(keys=[Constant("
-        "value='a')], values=[Name(id='x', ctx=Load())]), orelse=Constant(value=None)))], "
-        "decorator_list=[])], type_ignores=[])"
-    )
 
 
 def test_a_docstring_is_no_code_and_a_number_is(tmp_path, monkeypatch):

@@ -153,7 +153,7 @@ def test_with_several_trials_at_a_time_every_draw_can_be_made_again(tmp_path, or
     store = Store(tmp_path / "store")
     call, ledger = opened(WIDE, store)
     while (source := Queue(call, ledger)).left:  # a driver that is killed, and begun again
-        search, rungs, running = Searching(source, 0.0, Quiet()), Rungs(source), {}
+        search, rungs, running = Searching(source.jobs(0.0), Quiet()), Rungs(source), {}
         for _ in range(dice.randint(4, 30)):
             if source.left and len(running) < 3:
                 config = search.suggest(f"tune-{source.left}")
@@ -186,7 +186,7 @@ def test_one_trial_at_a_time_draws_the_same_by_either_runner(tmp_path, whole):
 
     call, ledger = opened(WIDE, Store(tmp_path / "tune" / "store"))
     source = Queue(call, ledger)
-    search = Searching(source, 0.0, Quiet())
+    search = Searching(source.jobs(0.0), Quiet())
     while source.left:
         finish(search.suggest("any"), Rungs(source))
     assert story(ledger) == whole

@@ -215,7 +215,7 @@ def test_a_previous_anchor_is_k_steps_after_the_last_rungs_start():
     assert [begin_of(rung).spec["at"] for rung in rungs[1:]] == [2, 4, 4]
     for before, rung in pairwise(rungs):
         assert begin_of(rung).parents[0].key == before.chain.key
-    some = trajectory(tiny(**words, control="shuffle", rungs=(1,)))
+    some = trajectory(tiny(**words, control="perturb", rungs=(1,)))
     assert [rung.index for rung in some.shown] == [0, 1]
     assert some.anchors == {
         rungs[0].chain.key: {2},

@@ -31,7 +31,6 @@ from lthray.trial import training
         (vocabulary.Granularity, blocks.GRANULARITIES),
         (vocabulary.Criterion, criteria.CRITERIA),
         (vocabulary.Budget, budgets.BUDGETS),
-        (vocabulary.Criterion, vocabulary.CRITERIA),
         (vocabulary.Budget, vocabulary.BUDGETS),
         (vocabulary.Unit, units.UNITS),
         (vocabulary.Unit, vocabulary.UNITS),
@@ -49,6 +48,11 @@ from lthray.trial import training
 )
 def test_words_are_the_table(words, table):
     assert set(get_args(words)) == set(table)
+
+
+def test_criteria_that_ask_from_where_a_training_began_are_named():
+    assert set(vocabulary.TRACING) == holding(criteria.CRITERIA, lambda row: row.traces)
+    assert set(vocabulary.COMPARING) <= {*criteria.CRITERIA, *budgets.BUDGETS}
 
 
 def holding(table, says) -> set[str]:
@@ -77,7 +81,6 @@ def holding(table, says) -> set[str]:
             objectives.OBJECTIVES,
             lambda row: row.classifies,
         ),
-        (vocabulary.CRITERIA, lambda f: f.traces, criteria.CRITERIA, lambda row: row.traces),
         (vocabulary.BUDGETS, lambda f: f.evidence, budgets.BUDGETS, lambda row: row.asks),
         (vocabulary.BUDGETS, lambda f: f.pair, budgets.BUDGETS, lambda row: row.between_seeds),
         (vocabulary.BUDGETS, lambda f: f.channels, budgets.BUDGETS, lambda row: row.cut_first),

@@ -23,8 +23,7 @@ def _has_levels(c: Any) -> bool:
 
 def _needs_widths(c: Any) -> bool:
     """Return whether model.channels are read and no rule of levels looks at their number."""
-    network = network_facts(c.model.name)
-    return network.widths and not network.even
+    return c.model.name in NETWORKS and not network_facts(c.model.name).even
 
 
 def _has_attention(c: Any) -> bool:

@@ -18,7 +18,6 @@ from lthray.config.vocabulary import Granularity, denoisers, evidence_budgets, m
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
-Fork = Annotated[int, Field(ge=0, lt=1000)]
 Side = Annotated[int, Field(ge=0, le=4096)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
@@ -305,7 +304,7 @@ class Measure:
     sparsest."""
     samples: Whole = 400
     """Generated images for FID, KID, precision, recall and memorisation; 0 = none."""
-    samplers: tuple[vocabulary.Sampler, ...] = ("ddim",)
+    samplers: Annotated[tuple[vocabulary.Sampler, ...], Field(min_length=1)] = ("ddim",)
     """Samplers, each with its own metrics."""
     sampling_steps: tuple[Count, ...] = (20,)
     """Network calls for one generated image: one number for all samplers, or one for each."""

@@ -12,13 +12,14 @@ from lthray.config.fields import changed, quoted
 from lthray.config.rule import EntryRule, Faults, Rule, Table, broken
 from lthray.config.vocabulary import (
     BUDGETS,
+    COMPARING,
     CONTROLS,
-    CRITERIA,
     DECAYS,
     NETWORKS,
     OBJECTIVES,
     REGIMES,
     REWINDS,
+    TRACING,
     UNITS,
     names,
 )
@@ -47,7 +48,7 @@ def _last_batch(c: Any) -> int:
 
 def _last_batch_too_small(c: Any) -> bool:
     """Return whether images are compared in batches of which the last holds under four."""
-    compared = CRITERIA[c.prune.criterion].kernels or BUDGETS[c.prune.budget].kernels
+    compared = not {c.prune.criterion, c.prune.budget}.isdisjoint(COMPARING)
     return compared and not OBJECTIVES[c.objective.name].denoises and _last_batch(c) < 4
 
 
@@ -157,7 +158,7 @@ BUDGET = (
     ),
     Rule(
         "prune.criterion",
-        lambda c: CRITERIA[c.prune.criterion].traces and c.prune.scored == "rewound",
+        lambda c: c.prune.criterion in TRACING and c.prune.scored == "rewound",
         lambda c: (
             "scores how far weights have moved; those of prune.scored = 'rewound' have not moved"
         ),
@@ -208,7 +209,7 @@ PATTERN = (
     ),
     Rule(
         "control",
-        lambda c: CONTROLS[c.control].other_weights and not CONTROLS[c.control].pattern,
+        lambda c: CONTROLS[c.control].whole_network,
         lambda c: f"{_unit(c)} it would break the pattern; use 'shuffle', which keeps it",
     ),
     EntryRule(

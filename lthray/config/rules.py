@@ -275,11 +275,6 @@ MEASURE = (
         lambda c: max(_steps_of_samplers(c), default=0) > c.objective.timesteps,
         lambda c: f"at most objective.timesteps = {c.objective.timesteps} steps",
     ),
-    Rule(
-        "measure.samplers",
-        lambda c: not c.measure.samplers,
-        lambda c: "at least one; measure.samples = 0 draws nothing",
-    ),
     EntryRule(
         "measure.samplers",
         lambda c: sorted(s for s, times in Counter(c.measure.samplers).items() if times > 1),

@@ -18,7 +18,6 @@ from lthray.config import fields, level_rules, recipe_rules, rules, transfer_rul
 from lthray.config.fields import Only, Place, Role
 from lthray.config.parts import (
     Data,
-    Fork,
     Latent,
     Measure,
     Model,
@@ -96,7 +95,7 @@ class TrialConfig:
     draw: Annotated[Whole, Only("control", *drawn_controls()), Role("control")] = 0
     """n > 0: the n-th other draw of the control's random mask, new weights or noise, of one chain
     and one stream. Draws of a control are independent of each other."""
-    fork: Annotated[Fork, Role("control")] = 0
+    fork: Annotated[int, Field(ge=0, lt=1000), Role("control")] = 0
     """n > 0: the network in each ticket's place is trained on the n-th other stream, while the
     chain keeps its own; the loss is also measured between its end and that of the same weights on
     the chain's stream."""
@@ -181,17 +180,19 @@ def source_faults(config: TrialConfig) -> list[str]:
         other = source_of(config)
     except fields.ConfigError as error:
         return [f"{value}: {fault}" for fault in error.faults]
-    if replace(other.model, layers=config.model.layers) != config.model:
-        return [f"{value}: the two networks may differ in model.layers, and in nothing else"]
     apart = other.model != config.model or input_shape(other) != input_shape(config)
-    if apart and config.source.align != "none":
-        return [f"{value}: source.align compares networks of one shape"]
-    begun = (other.train.optimizer, other.rewind.state)
-    if config.source.takes == "weights" and begun != (config.train.optimizer, config.rewind.state):
-        return [f"{value}: weights are taken with the moments of one train.optimizer, rewind.state"]
-    if other.prune.ladder != config.prune.ladder:
-        return [f"{value}: both trials go down one prune.ladder"]
-    return []
+    begun = {(each.train.optimizer, each.rewind.state) for each in (config, other)}
+    rows = {
+        "the two networks may differ in model.layers, and in nothing else": (
+            replace(other.model, layers=config.model.layers) != config.model
+        ),
+        "source.align compares networks of one shape": apart and config.source.align != "none",
+        "weights are taken with the moments of one train.optimizer, rewind.state": (
+            config.source.takes == "weights" and len(begun) > 1
+        ),
+        "both trials go down one prune.ladder": other.prune.ladder != config.prune.ladder,
+    }
+    return [f"{value}: {why}" for why, is_so in rows.items() if is_so][:1]
 
 
 LENDS = ("data", "model", "objective", "latent", "train", "prune", "rewind")

@@ -39,6 +39,8 @@ Control = Literal[
 ]  # fmt: skip
 Sampler = Literal["ddim", "ddpm", "dpm_solver", "heun"]
 FEWEST_CALLS = {"heun": 3}  # network calls of an image, of samplers that take more than one
+TRACING = ("movement", "magnitude_increase")  # criteria that ask from where a training began
+COMPARING = ("hsic", "cka")  # criteria and budgets that compare the images of a batch, four or more
 CALLS_A_STEP = {"heun": 2}  # of samplers that call the network more than once a timestep
 Split = Literal["validation", "test"]
 LogName = Literal["tensorboard", "optuna"]
@@ -80,12 +82,9 @@ class NetworkFacts:
     layers: LayerRules
     """Densities unless prune.layers says otherwise: the ways in and out stay whole. So do, of any
     network, the layers that never see the image, which tell it the time or the class."""
-    widths: bool = False
-    """Whether model.channels are read."""
     levels: bool = False
     """Whether model.channels are levels with GroupNorm, each but the first at half the side."""
-    even: bool = False
-    """Whether a side that is halved must be even, since it is doubled again."""
+    even: bool = False  # whether a side that is halved must be even, since it is doubled again
     attention: bool = False
     """Whether levels may have self-attention."""
 
@@ -110,16 +109,6 @@ class DecayFacts:
 
 
 @dataclass(frozen=True)
-class CriterionFacts:
-    """State what a criterion looks at besides the weights that it scores."""
-
-    traces: bool = False
-    """Whether it asks for the weights from which the training began."""
-    kernels: bool = False
-    """Whether it compares the images of a batch with each other, at least four of them."""
-
-
-@dataclass(frozen=True)
 class BudgetFacts:
     """State what a budget needs and allows, and how trials of it are named."""
 
@@ -129,8 +118,6 @@ class BudgetFacts:
     """Whether the densities follow from what is measured of the network."""
     pair: bool = False
     """Whether networks of two seeds are compared."""
-    kernels: bool = False
-    """Whether it compares the images of a batch with each other, at least four of them."""
     dials: bool = False
     """Whether prune.dials are read."""
     uniform: bool = False
@@ -188,8 +175,6 @@ class ControlFacts:
     """Whether its weights are drawn or moved at random."""
     whole_network: bool = False
     """Whether its mask is drawn over the whole network, whatever the layers."""
-    pattern: bool = False
-    """Whether its mask keeps N of every M where that of the ticket does."""
     chain: bool = False
     """Whether it is made from the chain of rungs, which the ticket of another trial has not."""
     narrower: bool = False
@@ -221,27 +206,22 @@ NETWORKS: dict[str, NetworkFacts] = {
     "unet": NetworkFacts(
         learns=("denoise", "latent_denoise"),
         layers=(("conv_in", 1.0), ("conv_out", 1.0), ("*", "free")),
-        widths=True,
         levels=True,
         even=True,
         attention=True,
     ),
     "lenet300": NetworkFacts(learns=("classify",), layers=(("output", 1.0), ("*", "free"))),
     "lenet5": NetworkFacts(
-        learns=("classify",),
-        layers=(("convs.0", 1.0), ("output", 1.0), ("*", "free")),
-        widths=True,
+        learns=("classify",), layers=(("convs.0", 1.0), ("output", 1.0), ("*", "free"))
     ),
     "resnet": NetworkFacts(
         learns=("classify",),
         layers=(("stem", 1.0), ("output", 1.0), ("*", "free")),
-        widths=True,
         levels=True,
     ),
     "autoencoder": NetworkFacts(
         learns=("autoencode",),
         layers=(("encoder.conv_in", 1.0), ("decoder.conv_out", 1.0), ("*", "free")),
-        widths=True,
         levels=True,
         even=True,
     ),
@@ -260,19 +240,6 @@ DECAYS: dict[str, DecayFacts] = {
     "linear": DecayFacts(),
     "cosine": DecayFacts(),
 }
-CRITERIA: dict[str, CriterionFacts] = {
-    "magnitude": CriterionFacts(),
-    "random": CriterionFacts(),
-    "movement": CriterionFacts(traces=True),
-    "magnitude_increase": CriterionFacts(traces=True),
-    "snip": CriterionFacts(),
-    "grasp": CriterionFacts(),
-    "synflow": CriterionFacts(),
-    "taylor": CriterionFacts(),
-    "diff_pruning": CriterionFacts(),
-    "sensitivity": CriterionFacts(),
-    "hsic": CriterionFacts(kernels=True),
-}
 BUDGETS: dict[str, BudgetFacts] = {
     "uniform": BudgetFacts("uniform", uniform=True, channels=True),
     "overall": BudgetFacts("overall", channels=True),
@@ -281,8 +248,8 @@ BUDGETS: dict[str, BudgetFacts] = {
     "ramp": BudgetFacts("ramp{slope:+.1f}"),
     "sampled": BudgetFacts("sampled({dials})", dials=True),
     "sensitivity": BudgetFacts("sensitivity", evidence=True),
-    "hsic": BudgetFacts("hsic", evidence=True, kernels=True),
-    "cka": BudgetFacts("cka", evidence=True, pair=True, kernels=True),
+    "hsic": BudgetFacts("hsic", evidence=True),
+    "cka": BudgetFacts("cka", evidence=True, pair=True),
 }
 UNITS: dict[str, UnitFacts] = {
     "weight": UnitFacts(single=True),
@@ -308,7 +275,7 @@ REWINDS: dict[str, RewindFacts] = {
 CONTROLS: dict[str, ControlFacts] = {
     "none": ControlFacts(trains=False),
     "reinit": ControlFacts(fresh=True),
-    "shuffle": ControlFacts(other_weights=True, pattern=True),
+    "shuffle": ControlFacts(other_weights=True),
     "random_mask": ControlFacts(other_weights=True, whole_network=True),
     "complement": ControlFacts(other_weights=True),
     "perturb": ControlFacts(fresh=True),

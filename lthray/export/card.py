@@ -78,8 +78,8 @@ def of_pipeline(ticket: RecordedTicket, name: str) -> str:
     return (PIPELINE if is_plain else LOOP).format(
         name=name,
         trust=TRUST if ticket.is_small else "",
-        classes=CLASSES if is_told else "",
-        labels=", class_labels=classes" if is_told else "",
+        classes=CLASSES * is_told,
+        labels=", class_labels=classes" * is_told,
         sides=f"{height}, {width}",
         images=DECODED if ticket.latents else PIXELS,
     )

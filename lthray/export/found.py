@@ -139,8 +139,8 @@ def listing(store: Store, study: str = "") -> list[list[str]]:
     """
     graded: list[tuple[bool, bool, float, list[str]]] = []
     known = dict.fromkeys(map(_study_of, _by_age(store)))
-    if study and study not in known:
-        raise ConfigError([f"{study!r}: no study of this store: {', '.join(known) or 'none'}"])
+    if study not in ("", *known):
+        raise ConfigError([f"{study!r}: no study of this store: {', '.join(known)}"])
     for call in _by_age(store):
         if study in ("", _study_of(call)):
             for verdict in _verdicts_of(store, call):

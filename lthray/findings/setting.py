@@ -81,9 +81,8 @@ def either(values: Sequence[str]) -> str:
     numbers = [value for value in values if by_size(value)[0] < math.inf]
     if len(numbers) <= MANY:
         return " or ".join(values)
-    others = [value for value in values if value not in numbers]
     ends = f"from {numbers[0]} to {numbers[-1]} ({len(numbers)} values)"
-    return " or ".join([ends, *others])
+    return " or ".join([ends, *values[len(numbers) :]])  # names come behind numbers
 
 
 def shown(value: Any) -> str:

@@ -5,6 +5,7 @@ Everything that can be wrong with a command line is said here, all at once, befo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,16 +114,8 @@ class Call:
             startup=self.study.startup,
             first=self.first,
             repetitions=len(self.seeds),
-            allowed=self._makes_config,
+            make=partial(self.config_of, 0),
         )
-
-    def _makes_config(self, drawn: Words) -> bool:
-        """Return whether no rule refuses a trial of these words."""
-        try:
-            self.config_of(0, drawn)
-        except ConfigError:
-            return False
-        return True
 
     @property
     def varied(self) -> list[str]:
@@ -164,7 +157,7 @@ class Call:
             return [self.config_of(number, self.point(number)) for number in range(self.trials)]
         if not self.rungs:
             return []
-        kinds = list(filter(self._makes_config, combinations(self.space, ANCHORED)))
+        kinds = list(filter(self.sampler.allows, combinations(self.space, ANCHORED)))
         seeds = range(len(self.seeds))
         return [self.config_of(number, kind) for number in seeds for kind in kinds]
 
@@ -284,12 +277,6 @@ def _check_options(call: Call) -> None:
     if sources and not (call.points or call.recipes):
         why = "a search grades nothing, so there is nothing to measure beside"
         raise ConfigError([f"--beside: {why}; let it confirm a recipe"])
-    if call.options.local and call.options.address:
-        why = "runs in this process, and --address on a cluster; give one of them"
-        raise ConfigError([f"--local: {why}"])
-    if sources and call.points and call.trials < call._listed + len(call.beside):
-        why = f"--beside is measured last, after {call._listed} trials; leave out --trials"
-        raise ConfigError([f"--trials {call.trials}: {why}"])
     if call.trials > MOST:
         counted = f"{len(call.points):,} points on {len(call.seeds):,} seeds"
         why = f"{call.trials:,} trials ({counted}), at most {MOST:,} are run"
@@ -333,14 +320,10 @@ def _make_configs(call: Call) -> None:
 
 
 def preview(call: Call) -> list[TrialConfig]:
-    """Return the configs of all trials of a list, or of a search as `foreseen`."""
-    listed = map(call.point, range(call.trials)) if call.points else foreseen(call)
-    return [call.config_of(number, words) for number, words in enumerate(listed)]
-
-
-def foreseen(call: Call) -> list[Words]:
-    """Return the words that the sampler of a search would draw if it learnt nothing."""
+    """Return the configs of all trials; of a search as it would draw them if it learnt nothing."""
+    if call.points:
+        return [call.config_of(number, call.point(number)) for number in range(call.trials)]
     past: dict[int, Past] = {}
     for number in range(call.trials):
         past[number] = Past(call.sampler.draw(number, past).words)
-    return [trial.words for trial in past.values()]
+    return [call.config_of(number, trial.words) for number, trial in past.items()]

@@ -14,8 +14,8 @@ from lthray.config.vocabulary import OBJECTIVES
 from lthray.core.record import Point
 from lthray.core.ticket import Mask
 from lthray.study import resources
-from lthray.study.call import Call, foreseen, preview
-from lthray.study.page import Grid, once
+from lthray.study.call import Call, preview
+from lthray.study.page import Grid
 from lthray.study.room import size_of
 from lthray.study.space import Dial
 from lthray.study.terminal import duration
@@ -34,7 +34,7 @@ def planned(call: Call) -> tuple[Sequence[TrialConfig], Sequence[TrialConfig]]:
     to find, others stand in for them."""
     if not call.recipes:
         return preview(call), []
-    stand_ins = once(foreseen(call))[: call.recipes]
+    stand_ins = [call.sampler.draw(number, {}).words for number in range(call.recipes)]
     return preview(call), preview(call.confirmation(stand_ins))
 
 

@@ -116,19 +116,22 @@ def free_memory() -> float:
     pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
     free = float(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE"))
     limit, used = _limits(RAM)
-    with contextlib.suppress(OSError, KeyError):
-        free = 1024.0 * _table(MEMORY_OF_ALL)["MemAvailable:"]
+    with contextlib.suppress(OSError, ValueError):
+        free = 1024.0 * _number(MEMORY_OF_ALL, "MemAvailable:")
     for names in RAM:
-        with contextlib.suppress(OSError, KeyError):
-            used -= _table((CGROUP / names[0]).with_name("memory.stat"))["inactive_file"]
+        with contextlib.suppress(OSError, ValueError):
+            used -= _number((CGROUP / names[0]).with_name("memory.stat"), "inactive_file")
             break
     return max(0.0, min(free, limit - used))
 
 
-def _table(path: Path) -> dict[str, int]:
-    """Return the names and numbers of a file that has one of each in a line."""
-    lines = (line.split() for line in path.read_text().splitlines())
-    return {line[0]: int(line[1]) for line in lines if len(line) > 1}
+def _number(path: Path, name: str) -> int:
+    """Return the number behind a name in a file of names and numbers.
+
+    Raises OSError where there is no such file, and ValueError where it has no such name.
+    """
+    words = path.read_text().split()
+    return int(words[words.index(name) + 1])
 
 
 def _limits(versions: Sequence[Sequence[str]]) -> tuple[float, float]:

@@ -42,8 +42,8 @@ class News:
 
     def __iter__(self) -> Iterator[TrialRecord]:
         """Yield what is new; a trial counts as told when the next one is asked for."""
-        for number in self.ledger.numbers:
-            entry = None if number in self.ended else self.ledger.entry(number)
+        for number in sorted(set(self.ledger.numbers) - self.ended):
+            entry = self.ledger.entry(number)
             if entry is None:
                 continue
             known = self.stored.get(number)

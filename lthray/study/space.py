@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from lthray.config.fields import ConfigError
 from lthray.config.spec import text_of
 from lthray.core.keys import canonical, key_of
 from lthray.core.metrics import EXCESS, HELDOUT
@@ -220,8 +221,8 @@ class Sampler:
     """Words of the first trials; the rest of their words is drawn."""
     repetitions: int = 1
     """Number of seeds that trials walk through: a recipe on another seed is another trial."""
-    allowed: Callable[[Words], bool] | None = None
-    """Whether words make a config, where not all do; those that make none are drawn again."""
+    make: Callable[[Words], Any] = dict
+    """Makes a trial of words; those that it refuses (ConfigError) are drawn again."""
 
     def draw(self, number: int, past: Mapping[int, Past]) -> Drawn:
         """Draw the words of trial `number`, given the earlier trials by their number.
@@ -236,10 +237,17 @@ class Sampler:
         words: dict[str, Any] = {}
         for attempt in range(LEARNT + RANDOM):
             words = self._attempt(number, attempt, in_order if attempt < LEARNT else ())
-            is_new = _named(words) not in earlier
-            if is_new and (self.allowed is None or self.allowed(words)):
+            if _named(words) not in earlier and self.allows(words):
                 return Drawn(words)
         return Drawn(words, earlier.get(_named(words)))
+
+    def allows(self, words: Words) -> bool:
+        """Return whether words make a trial."""
+        try:
+            self.make(words)
+        except ConfigError:
+            return False
+        return True
 
     def _attempt(self, number: int, attempt: int, past: Sequence[Past]) -> dict[str, Any]:
         """Draw the words of trial `number` for the `attempt`-th time, whether new or not."""
@@ -275,8 +283,8 @@ def memory(space: Space, seed: int, startup: int, past: Sequence[Past] = ()) -> 
             constant_liar=True,  # a trial that runs counts as a bad one, so that no two are alike
         )
     study = optuna.create_study(sampler=tpe, direction="minimize", study_name="lthray")
-    taught = [trial for trial in past if trial.scores and trial.state not in ("running", "failed")]
-    for trial in past if len(taught) >= startup else ():  # fewer change nothing of a random draw
+    taught = sum(bool(trial.scores) for trial in past)
+    for trial in past if taught >= startup else ():  # fewer change nothing of a random draw
         if trial.state == "running" or (trial.scores and trial.state != "failed"):
             study.add_trial(frozen(space, trial, _known(trial)))
     return study

@@ -288,12 +288,6 @@ def _torchvision(data: Data, kind: str) -> Raw:
 
     given = (data.name, data.root, data.download)
     parts = [inputs.opened(getattr(datasets, kind), given, train=train) for train in (True, False)]
-    for part in parts:
-        if len(part.data) != len(part.targets):
-            why = f"{kind} has {len(part.data)} images and {len(part.targets)} labels in one part"
-            raise ConfigError(
-                [f"data.root = {data.root!r}: {why}; --data.download true fetches it"]
-            )
     x = np.concatenate([np.asarray(part.data) for part in parts])
     x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
     y = np.concatenate([np.asarray(part.targets) for part in parts]).astype(np.int64)

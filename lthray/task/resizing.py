@@ -5,12 +5,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from lthray.config.fields import ConfigError
 from lthray.task.pictures import Values, luma
 from lthray.task.scrambling import scrambled
 
 
 def as_asked(x: np.ndarray, y: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return images [N, C, H, W] and labels [N] as the part `data` of a config asks for them."""
+    """Return images [N, C, H, W] and labels [N] as the part `data` of a config asks for them.
+
+    Raises ConfigError where they are not as many.
+    """
+    if len(x) != len(y):
+        uneven = f"{data.name} has {len(x)} images and {len(y)} labels there"
+        raise ConfigError([f"data.root = {data.root!r}: {uneven}"])
     fit = fitted(x, data.side, data.width or data.side, data.channels)
     return scrambled(fit, y) if data.scrambled else (fit, y)
 

@@ -164,8 +164,8 @@ def _judge(
 ) -> None:
     """Record the verdict on a call that is graded, once as many trials as it has have `ended`."""
     about = ledger.about
-    is_graded = ended and about["plan"].get("phase") in GRADED
-    if sentences and is_graded and ended == len(ledger.numbers):
+    is_graded = about["plan"].get("phase") in GRADED
+    if sentences and is_graded and 0 < ended == len(ledger.numbers):
         judged = list(trials(store, ledger))
         with _writing(recorder, store):
             recorder.verdict(about, *sentences(judged, look(store, judged)))

@@ -106,8 +106,6 @@ FAMILIES = {
 What belongs to other members alone is no part of the code of a step: adding a member changes
 nothing of what is stored.
 """
-LATER = ("type_params",)
-"""Fields of syntax trees that Python 3.11 does not have."""
 Members = Mapping[str, Sequence[str]]
 
 
@@ -144,23 +142,7 @@ def digest_of(module: str, members: tuple[str, ...]) -> str:
             node.body = statements or [ast.Pass()]  # type: ignore[attr-defined]
     if module in FAMILIES:
         _leave_out(tree, FAMILIES[module][0], members)
-    return hashlib.sha256(f"{module} {_text(tree)}".encode()).hexdigest()
-
-
-def _text(node: Any) -> str:
-    """Return a syntax tree as text, alike under every version of Python; as ast.dump has it in
-    3.11, since later ones leave out empty lists, or add lists of their own."""
-    if isinstance(node, list):
-        return f"[{', '.join(map(_text, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    told = []
-    for name in node._fields:
-        value = getattr(node, name, None)
-        is_left_out = value is None and getattr(type(node), name, ...) is None
-        if not is_left_out and (value or name not in LATER):
-            told.append(f"{name}={_text(value)}")
-    return f"{type(node).__name__}({', '.join(told)})"
+    return hashlib.sha256(f"{module} {ast.dump(tree)}".encode()).hexdigest()
 
 
 def _is_text(node: ast.AST) -> bool:

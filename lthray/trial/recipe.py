@@ -179,28 +179,25 @@ class Recipe:
             return self.borrowed.mask()
         if self.lender and c.source.lends_mask:
             return self.lender.mask(index)
-        criterion, budget = CRITERIA[c.prune.criterion], BUDGETS[c.prune.budget]
+        budget = BUDGETS[c.prune.budget]
         spec = c.canonical("prune") | {"density": density}
         spec.pop("prune.ladder", None)
         implied: dict[str, Any] = {"index": index}
-        if criterion.seeded or budget.asks:
+        if self.seeded:
             spec["seed"] = c.seed
-        scored: tuple[Step, ...] = (last.chain,) if self.looks else ()
         if budget.between_seeds:
             spec["pair"] = twin_config(c).canonical("seed", "stream")
             compared = last.index if c.prune.between == "tickets" else 0
             implied["one"] = self.rung(compared).chain
             implied["other"] = self.twin.rung(compared).chain
-            scored = (implied["one"], implied["other"], *scored)
         if c.prune.scored == "rewound":
             spec |= c.canonical("rewind")
-            if c.model.pretrained and REWINDS[c.rewind.rule].weights == "fresh":
-                spec["seed"] = c.seed  # given weights are no other's on another seed, new ones are
             implied["rewound"] = self.begin(c.rewind.rule, last.mask, last, index)
-            scored = (*scored[:-1], implied["rewound"])
         if c.prune.early:
             implied["looks"] = looks(*last.chain.span, c.prune)[:-1]
-        implied["scored"] = scored  # what of it all the mask depends on
+        weights = implied.get("rewound", last.chain)
+        scored = (implied.get("one"), implied.get("other"), weights if self.looks else None)
+        implied["scored"] = tuple(filter(None, scored))  # what the mask depends on
         return Step("prune", spec, (last.chain, last.mask), implied)
 
     def begin(self, rule: str, mask: Step, before: Rung, index: int, draw: int = 0) -> Step:
@@ -254,8 +251,21 @@ class Recipe:
         return self.sources.train(begin, start, end, stream, moving)
 
     @property
+    def seeded(self) -> bool:
+        """Whether a mask depends on the seed, beside the network that it is cut from.
+
+        A criterion or budget may draw, or see images that are drawn. Given weights are alike on
+        every seed, and new ones beside them are not.
+        """
+        c = self.config
+        is_new = REWINDS[c.rewind.rule].weights == "fresh"
+        beside = all((c.model.pretrained, c.prune.scored == "rewound", is_new))
+        return any((CRITERIA[c.prune.criterion].seeded, BUDGETS[c.prune.budget].asks, beside))
+
+    @property
     def looks(self) -> bool:
-        """Whether a mask depends on what the rung before it has trained."""
+        """Whether a mask depends on weights: those that the rung before it has trained, or those
+        that it rewinds to. One that is drawn depends on none."""
         prune, regime = self.config.prune, REGIMES[self.config.regime.name]
         budget = BUDGETS[prune.budget]
         drawn = CRITERIA[prune.criterion].blind and not (budget.asks or budget.by_size)

@@ -728,8 +728,8 @@ KEYS = (
             "moved weights have seen no training",
         ),
         (
-            'step.parents[:1] if step.kind == "train" else step.parents',
-            "step.parents[:1]",
+            "        yield from step.parents\n",
+            "        yield step.parents[0]\n",
             SPENT,
             "finding the mask costs nothing",
         ),
@@ -744,8 +744,8 @@ KEYS = (
     *rows(
         "trial/recipe.py",
         (
-            "if criterion.seeded or budget.asks:",
-            "if criterion.seeded:",
+            "seeded, BUDGETS[c.prune.budget].asks, beside",
+            "seeded, beside",
             SPECS,
             "a mask by the images of one seed is that of another",
         ),
@@ -954,7 +954,7 @@ RESULTS = (
             LOOKS,
             "one look that is made twice counts as two",
         ),
-        (" and trial.point.phase != SEARCH:", ":", ALIKE, "a search is a look"),
+        (" and trial.point.phase not in UNJUDGED:", ":", ALIKE, "a search is a look"),
         (
             "if setting(trial) + recipe(trial) in recipes and",
             "if recipes and",
