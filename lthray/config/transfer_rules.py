@@ -17,6 +17,11 @@ def _trained(c: Any) -> bool:
     return REWINDS[c.rewind.rule].trained
 
 
+def _keeps_zeros(c: Any) -> bool:
+    """Return whether a run begins from weights that are zero wherever a mask has cut."""
+    return _trained(c) or c.rewind.anchor == "previous"
+
+
 def _own_rewinds() -> str:
     """Return the rewinding rules that go back to the trial's own dense run."""
     return ", ".join(names(REWINDS, lambda rule: not (rule.trained or rule.ticket)))
@@ -50,7 +55,7 @@ ORIGIN = (
     ),
     Rule(
         "origin",
-        lambda c: _trained(c) or c.rewind.anchor == "previous",
+        _keeps_zeros,
         lambda c: (
             "rewind.rule must go back to this trial's own dense run "
             f"({_own_rewinds()}) or be 'given'"
@@ -95,7 +100,7 @@ SOURCE = (
     ),
     Rule(
         "source.takes",
-        lambda c: c.source.takes == "weights" and (_trained(c) or c.rewind.anchor == "previous"),
+        lambda c: c.source.takes == "weights" and _keeps_zeros(c),
         lambda c: "takes weights that are zero off the source's mask; rewind to its dense run",
     ),
 )

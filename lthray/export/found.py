@@ -138,10 +138,11 @@ def listing(store: Store, study: str = "") -> list[list[str]]:
     The ticket is that of the seed of least loss. `study` leaves out all others.
     """
     graded: list[tuple[bool, bool, float, list[str]]] = []
-    known = dict.fromkeys(map(_study_of, _by_age(store)))
+    calls = list(_by_age(store))
+    known = dict.fromkeys(map(_study_of, calls))
     if study not in ("", *known):
         raise ConfigError([f"{study!r}: no study of this store: {', '.join(known)}"])
-    for call in _by_age(store):
+    for call in calls:
         if study in ("", _study_of(call)):
             for verdict in _verdicts_of(store, call):
                 graded += _graded(call, verdict)
