@@ -16,7 +16,7 @@ Rules that cannot win but by chance, weights drawn anew and masks drawn at rando
 controls. Few points have them, and no share counts them. Nothing is searched: no outcome decides
 what is tried next and no trial is stopped early.
 
-Cost, by --dry-run: 1,700 trials share 2,701 training runs of 1.05 million steps and need 4 GB. That
+Cost, by --dry-run: 1,800 trials share 2,841 training runs of 1.1 million steps and need 4 GB. That
 is two hours and a half on two cores at 18 ms a step. `--rewind.rule late` halves it.
 """
 
@@ -58,7 +58,6 @@ STUDY = Design(
     each=4,
     arms=arms,
     negatives=lambda config: [{"rewind.rule": "random"}, {"prune.criterion": "random"}],
-    rare=32,
     words={
         **LEAN,
         "prune.ladder": (0.5, 0.25, 0.125),

@@ -130,9 +130,9 @@ def test_a_part_of_a_design_is_refused_in_one_line_and_a_word_makes_it_smaller(
     with pytest.raises(ConfigError) as refused:
         resolve(page, ["--trials", "100"])
     (line,) = refused.value.faults
-    assert line.startswith("--trials 100: a design is balanced only as a whole, of 3,240 trials; ")
-    assert resolve(page, ["--trials", "4000"]).trials == resolve(page, []).trials == 3240
-    assert resolve(page, ["--rewind.rule", "late"]).trials < 3240 / 2
+    assert line.startswith("--trials 100: a design is balanced only as a whole, of 1,800 trials; ")
+    assert resolve(page, ["--trials", "4000"]).trials == resolve(page, []).trials == 1800
+    assert resolve(page, ["--rewind.rule", "late"]).trials < 1800 / 2
     monkeypatch.setattr("sys.argv", [f"studies/{name}.py", "--trials", "100", "--dry-run"])
     with pytest.raises(SystemExit) as left:
         runpy.run_path(str(STUDIES / f"{name}.py"), run_name="__main__")
