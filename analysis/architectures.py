@@ -27,7 +27,8 @@ from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather
 from lthray.findings.figures import DENSITY, Line, Lines
 from lthray.findings.floors import samplers
-from lthray.findings.phrases import NONE, budget_line, listed, series
+from lthray.findings.formats import NONE, listed, series
+from lthray.findings.phrases import budget_line
 from lthray.findings.registry import Registry
 from lthray.findings.rounds import EXTRACTOR, MARGIN, kid_of, matches, pairs_of
 from lthray.findings.sections import Section

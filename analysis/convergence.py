@@ -23,17 +23,13 @@ from lthray.core.record import TrialRecord
 from lthray.findings import answers, wording
 from lthray.findings import stats as st
 from lthray.findings.claims import UNTRIED, Verdict, judged
-from lthray.findings.comparators import (
-    CONVERGED,
-    EQUAL_COMPUTE,
-    gains,
-    is_converged,
-    rivals,
-)
+from lthray.findings.comparators import gains, is_converged, rivals
+from lthray.findings.contrasts import CONVERGED, EQUAL_COMPUTE
 from lthray.findings.evidence import Cell, Evidence, gather
 from lthray.findings.figures import Line, Lines
 from lthray.findings.floors import same
-from lthray.findings.phrases import NONE, average, gain_of, percent
+from lthray.findings.formats import NONE, percent
+from lthray.findings.phrases import average, gain_of
 from lthray.findings.rounds import MARGIN, differences, values_of
 from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded

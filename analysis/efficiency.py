@@ -38,7 +38,7 @@ from lthray.core.record import Round, TrialRecord
 from lthray.export.recorded import RecordedTicket
 from lthray.findings.charts import arms
 from lthray.findings.evidence import Cell, Evidence, comparable, gather
-from lthray.findings.phrases import NONE, listed, series
+from lthray.findings.formats import NONE, listed, series
 from lthray.findings.rounds import share_of_all
 from lthray.findings.sections import Section, keep_trials, write
 from lthray.findings.stats import median_interval, t_interval

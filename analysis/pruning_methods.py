@@ -28,7 +28,7 @@ from lthray.core.record import TrialRecord
 from lthray.findings import stats as st
 from lthray.findings.charts import excess_by_density
 from lthray.findings.claims import FEW
-from lthray.findings.comparators import EQUAL, INITIALISATION, STRUCTURE
+from lthray.findings.contrasts import EQUAL, INITIALISATION, STRUCTURE
 from lthray.findings.discoveries import Discoveries
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather, recipe, setting
 from lthray.findings.figures import DENSITY, Line, Lines

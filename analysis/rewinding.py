@@ -32,10 +32,10 @@ from lthray.findings.accounts import (
     rewind_points,
 )
 from lthray.findings.claims import Verdict, judged, matches
-from lthray.findings.comparators import OWN
+from lthray.findings.contrasts import OWN
 from lthray.findings.evidence import TICKET, comparable, gather
 from lthray.findings.figures import DENSITY, Line, Lines
-from lthray.findings.phrases import NONE
+from lthray.findings.formats import NONE
 from lthray.findings.rounds import MARGIN, values_of
 from lthray.findings.sections import Section
 from lthray.findings.wording import family

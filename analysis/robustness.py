@@ -30,7 +30,8 @@ from lthray.findings.charts import arms
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import TICKET, Cell, Evidence, gather
 from lthray.findings.figures import Line, Lines
-from lthray.findings.phrases import NONE, budget_line, listed, noise, percent, series
+from lthray.findings.formats import NONE, listed, percent, series
+from lthray.findings.phrases import budget_line, noise
 from lthray.findings.registry import Tested
 from lthray.findings.rounds import Rounds
 from lthray.findings.sections import Section

@@ -33,8 +33,8 @@ from lthray.findings import forests, front, html, plots
 from lthray.findings.chance import best_of, best_of_normal
 from lthray.findings.evidence import gather
 from lthray.findings.forests import Forecasts, Importance
+from lthray.findings.formats import NONE
 from lthray.findings.html import Chapter, Look
-from lthray.findings.phrases import NONE
 from lthray.findings.sections import Section, keep_trials, write
 from lthray.study.ledger import FAILED
 from lthray.study.results import best, ranked, score_of

@@ -26,7 +26,8 @@ from lthray.findings.charts import excess_lines
 from lthray.findings.claims import Verdict, judged
 from lthray.findings.evidence import Evidence, comparable, gather
 from lthray.findings.figures import DENSITY, Line, Lines
-from lthray.findings.phrases import NONE, images_of, joined
+from lthray.findings.formats import NONE, joined
+from lthray.findings.phrases import images_of
 from lthray.findings.sections import Section, keep_trials, write
 from lthray.tracking.read import Recorded
 

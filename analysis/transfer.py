@@ -31,7 +31,8 @@ from lthray.findings import stats as st
 from lthray.findings.claims import UNTRIED, Verdict, judged
 from lthray.findings.evidence import gather
 from lthray.findings.figures import Heat
-from lthray.findings.phrases import NONE, budget_line, images_of, listed, noise, percent
+from lthray.findings.formats import NONE, listed, percent
+from lthray.findings.phrases import budget_line, images_of, noise
 from lthray.findings.registry import Tested
 from lthray.findings.sections import Section
 from lthray.findings.transfer import (

@@ -20,10 +20,11 @@ from lthray.core import metrics
 from lthray.core.record import TrialRecord
 from lthray.findings import wording
 from lthray.findings.claims import UNTRIED, Verdict, judged, matches
-from lthray.findings.comparators import OWN
+from lthray.findings.contrasts import OWN
 from lthray.findings.evidence import TICKET, Evidence, gather
 from lthray.findings.figures import Line, Lines
-from lthray.findings.phrases import NONE, budget_line, noise, series
+from lthray.findings.formats import NONE, series
+from lthray.findings.phrases import budget_line, noise
 from lthray.findings.rounds import values_of
 from lthray.findings.sections import Section
 from lthray.tracking.read import Recorded

@@ -23,8 +23,8 @@ from lthray.command import (
 from lthray.config import commands, options, shell
 from lthray.config.fields import ConfigError, either, meant
 from lthray.config.help_page import asks_for_help, help_text
+from lthray.config.presets import read_options
 from lthray.config.trial import TrialConfig
-from lthray.study.call import read_options
 from lthray.version import __version__
 
 if TYPE_CHECKING:

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from lthray.config import addresses, options
 from lthray.config.fields import ConfigError, words
 from lthray.config.help_page import asks_for_help, help_text
-from lthray.config.presets import collection, words_of
+from lthray.config.presets import collection, flagged, read_options, words_of
 from lthray.config.trial import TrialConfig
 from lthray.study.answers import answered
-from lthray.study.call import flagged, read_options
 from lthray.version import __version__
 
 if TYPE_CHECKING:

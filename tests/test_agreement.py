@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from lthray.core.record import TrialRecord
-from lthray.findings import claims, comparators, wording
+from lthray.findings import claims, comparators, contrasts, wording
 from lthray.findings import stats as st
 from lthray.findings.claims import Verdict, beaten, better, judged, matches
-from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
+from lthray.findings.contrasts import COMPUTE, CONVERGED, OWN
 from lthray.findings.evidence import gather
 
 from .test_verdicts import LADDER, WHOLE, curve, failed, trial, with_point
@@ -155,12 +155,12 @@ def check_grade(row: dict[str, str], verdict: Verdict, stars: dict) -> None:
     longest = stars.get(f"dense of {comparators.reference(evidence)} steps", False)
     steps = comparators.converged(evidence)
     if steps is None:
-        assert (comparators.LONGEST in words) == longest
+        assert (contrasts.LONGEST in words) == longest
         assert CONVERGED not in words
     else:
         one = steps == evidence.steps and stars["own dense"]
         assert (CONVERGED in words) == (longest or one)
-        assert comparators.LONGEST not in words
+        assert contrasts.LONGEST not in words
     if row["shows"] != "not tried":
         parts = {"structure": stars["shuffled"], "initialisation": stars["reinit"]}
         shown = [part for part, held in parts.items() if held]

@@ -12,7 +12,7 @@ from lthray.core.record import Round, TrialRecord
 from lthray.findings import comparators, floors, wording
 from lthray.findings import stats as st
 from lthray.findings.claims import FASTER, beaten, better, judged, matches, samples, samples_better
-from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
+from lthray.findings.contrasts import COMPUTE, CONVERGED, OWN
 from lthray.findings.evidence import gather
 from lthray.findings.registry import Statement, level_of
 from lthray.findings.rounds import matches as is_matching

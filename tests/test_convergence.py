@@ -13,7 +13,7 @@ from lthray.config.fields import ConfigError
 from lthray.core.record import TrialRecord
 from lthray.findings.claims import judged
 from lthray.findings.comparators import is_converged
-from lthray.findings.phrases import NONE
+from lthray.findings.formats import NONE
 
 from .test_verdicts import LADDER, WHOLE, failed, studied, trial
 

@@ -106,8 +106,19 @@ USES = {name: {n.split(".")[0] for n in imported(tree)} for name, tree in FILES.
 
 def inside(module: str) -> set[str]:
     """Return the modules of the package that a module imports."""
-    names = {name.removeprefix("lthray.") for name in imported(PACKAGE[module])}
-    return names & set(PACKAGE) - {module}
+    return of_package(PACKAGE[module]) - {module}
+
+
+def at_load(module: str) -> set[str]:
+    """Return the modules of the package that loading a module loads: no late imports, no types."""
+    body = [node for node in PACKAGE[module].body if ast.unparse(node)[:16] != "if TYPE_CHECKING"]
+    top = [node for node in body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return of_package(ast.Module(top, [])) - {module}
+
+
+def of_package(tree: ast.Module) -> set[str]:
+    """Return the modules of the package that are imported anywhere in a tree."""
+    return {name.removeprefix("lthray.") for name in imported(tree)} & set(PACKAGE)
 
 
 def wing_of(module: str) -> str:
@@ -181,6 +192,12 @@ def test_no_way_down_through_modules_is_longer_than_the_way_down_through_wings()
     modules = longest({module: inside(module) for module in PACKAGE})
     assert max(modules.values()) <= max(longest(below).values()) <= 8
     assert modules["trial.recipe"] < modules["cli"]
+
+
+def test_loading_a_module_takes_a_chain_of_six_imports_at_most():
+    chains = longest({module: at_load(module) for module in PACKAGE})
+    assert max(chains.values()) - 1 <= 6  # imports between the modules of a chain
+    assert chains["__main__"] > chains["command"] > chains["config.trial"] > chains["config.fields"]
 
 
 def test_what_is_learnt_and_what_is_cut_do_not_know_each_other():

@@ -13,11 +13,11 @@ from lthray.findings import answers, citations, designs, methods
 from lthray.findings.claims import OWN, judged, matches
 from lthray.findings.evidence import gather
 from lthray.findings.figures import Heat, Interval, Intervals, Line, Lines
+from lthray.findings.formats import series
 from lthray.findings.front import Front, study
 from lthray.findings.glossary import Glossary
 from lthray.findings.html import About, Chapter, Look
 from lthray.findings.limits import limits
-from lthray.findings.phrases import series
 from lthray.findings.sections import Section, write
 from lthray.findings.setting import Words, described, either, shown
 from lthray.findings.sheets import drawn

@@ -19,7 +19,7 @@ from lthray.core.record import Outcome, TrialRecord
 from lthray.findings import charts, claims, comparators, floors, wording
 from lthray.findings import stats as st
 from lthray.findings.claims import BOTH, FASTER, NOTHING, UNTRIED, Verdict, better, judged, matches
-from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
+from lthray.findings.contrasts import COMPUTE, CONVERGED, OWN
 from lthray.findings.evidence import (
     Cell,
     Evidence,
@@ -28,7 +28,7 @@ from lthray.findings.evidence import (
     recipe,
     setting_of,
 )
-from lthray.findings.phrases import NONE, joined
+from lthray.findings.formats import NONE, joined
 from lthray.findings.registry import Statement, level_of
 from lthray.findings.rounds import POINTS, kid_of
 from lthray.prune.controls import CONTROLS

@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lthray.config.fields import ConfigError, either, meant
-from lthray.config.options import NAME
+from lthray.config.fields import ConfigError, either, from_flat, meant
+from lthray.config.options import NAME, Root, option_of
 from lthray.config.parts import Data
 from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import data_facts
@@ -52,6 +52,7 @@ SIZES = ("data.side", "data.width")
 COUNTS = ("train.batch", "prune.images", "measure.samples")
 """Words of which a preset of few images has less than the default."""
 
+T = TypeVar("T")
 MOST = 2**20  # bytes of a preset that are read
 LONGEST = 40  # letters of a name that is made of a folder's
 
@@ -101,6 +102,30 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names, _ = zip(*pairs, strict=True)
         raise ValueError(f"given twice: {max(names, key=names.count)}")
     return named
+
+
+def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
+    """Return the options `cls` of a command line's words.
+
+    What is wrong with them is added to `faults`, and left at its default.
+    """
+    good: dict[str, Any] = {}
+    default_root = Root().out  # a root that nobody named can be as bad as a named one
+    for word, value in {"out": default_root, **flat}.items():
+        try:
+            from_flat(cls, {word: value})
+            if word == "preset":
+                words_of(value, good.get("out", default_root))
+            good[word] = value
+        except ConfigError as error:
+            faults += list(map(flagged, error.faults))
+    return from_flat(cls, good)
+
+
+def flagged(fault: str) -> str:
+    """Return a fault of a field as a fault of its option: `max_concurrent = 0` with dashes."""
+    word, equals, rest = fault.partition(" = ")
+    return f"{option_of(word)}{equals}{rest}"
 
 
 def collection(name: str, out: str, data: Data) -> str:

@@ -15,7 +15,7 @@ from lthray.core.store import Store
 from lthray.export.recorded import RecordedTicket
 from lthray.findings.claims import Verdict, best, judged
 from lthray.findings.evidence import gather
-from lthray.findings.phrases import joined
+from lthray.findings.formats import joined
 from lthray.findings.rounds import share_of_all
 from lthray.study.ledger import Entry, Ledger
 from lthray.study.named import trial_named

@@ -9,10 +9,10 @@ from operator import attrgetter, neg
 from typing import NamedTuple
 
 from lthray.config.parts import Model
-from lthray.findings import comparators as beside
+from lthray.findings import comparators
 from lthray.findings import stats as st
 from lthray.findings.claims import UNTRIED, Verdict, better, matches
-from lthray.findings.comparators import COMPUTE, CONVERGED, OWN
+from lthray.findings.contrasts import COMPUTE, CONTRASTS, CONVERGED, OWN
 from lthray.findings.evidence import Evidence
 from lthray.findings.figures import Interval, Intervals
 from lthray.findings.phrases import budget_line, rival_names
@@ -146,7 +146,7 @@ def _budget(evidence: Evidence) -> str:
 
 def _of(verdict: Verdict, rival: str) -> str:
     """Return the name of a rival in a verdict, whose own dense network may be the converged one."""
-    is_own = beside.converged(verdict.evidence) == verdict.evidence.steps
+    is_own = comparators.converged(verdict.evidence) == verdict.evidence.steps
     return OWN if rival == CONVERGED and is_own else rival
 
 
@@ -196,7 +196,7 @@ def kinds(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, str, list[Claimed]
     the claims."""
     own = claims_on(verdicts, matches(OWN))
     yield matches(OWN), "Do tickets match their own dense network?", own
-    for contrast in beside.CONTRASTS:
+    for contrast in CONTRASTS:
         name = better(contrast.control)
         yield name, f"Are tickets better than {contrast.called}?", claims_on(verdicts, name)
     for rival in (COMPUTE, CONVERGED):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from lthray.findings.comparators import CONTRASTS
+from lthray.findings.contrasts import CONTRASTS
 from lthray.findings.evidence import TICKET, Cell
 from lthray.findings.figures import Line
 from lthray.prune.controls import CONTROLS

@@ -26,18 +26,8 @@ from dataclasses import dataclass
 from lthray.core import metrics
 from lthray.core.record import Outcome, Point, Round, TrialRecord
 from lthray.findings import accounts, robustness, spaces, transfer
-from lthray.findings.comparators import (
-    CONVERGED,
-    LONGEST,
-    NEEDED,
-    OWN,
-    RIVALS,
-    controls,
-    converged,
-    is_controlled,
-    rivals,
-    twins,
-)
+from lthray.findings.comparators import controls, converged, is_controlled, rivals, twins
+from lthray.findings.contrasts import CONVERGED, LONGEST, NEEDED, OWN, RIVALS
 from lthray.findings.evidence import Cell, Evidence, gather, panel_of, setting
 from lthray.findings.evidence import recipe as recipe_of
 from lthray.findings.floors import all_samplers, kid_margin, samplers, speed

@@ -8,42 +8,22 @@ initial weights are worth.
 """
 
 import math
-from dataclasses import dataclass
 
 from lthray.findings import stats as st
+from lthray.findings.contrasts import (
+    COMPUTE,
+    CONTRASTS,
+    CONVERGED,
+    EQUAL_COMPUTE,
+    NEEDED,
+    OWN,
+    SECOND_DRAW,
+    Contrast,
+)
 from lthray.findings.evidence import Cell, Evidence
 from lthray.findings.rounds import POINTS, Rounds, differences
 
 GAIN = 0.03  # of the loss: a dense network that twice the steps improve by more is undertrained
-
-OWN, COMPUTE, CONVERGED = "own", "equal compute", "converged"
-RIVALS = (OWN, COMPUTE, CONVERGED)
-LONGEST = "longest"  # what stands for the converged one where none is shown to be
-EQUAL_COMPUTE = "equal_compute"  # arm of the dense network of equal compute
-SECOND_DRAW = "{} draw 1"  # arm of a control that was drawn once more
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A control, and what is shown where a ticket is better than it."""
-
-    control: str
-    """Arm of the control."""
-    shows: str
-    called: str
-    """What sentences call it."""
-    heading: str
-    """Head of its column in a verdict."""
-
-
-STRUCTURE = Contrast("shuffle", "structure", "their shuffled masks", "shuffled")
-INITIALISATION = Contrast("reinit", "initialisation", "new weights", "reinit")
-SMALL = Contrast("small_dense", "size", "small dense networks", "small dense")
-CONTRASTS = (STRUCTURE, INITIALISATION, SMALL)
-EQUAL = Contrast(EQUAL_COMPUTE, "worth", "dense networks of equal compute", COMPUTE)
-"""Of this one the claim is that a ticket matches it."""
-NEEDED = (STRUCTURE, INITIALISATION)
-"""Controls without which nothing is shown of a ticket."""
 
 
 def gains(evidence: Evidence, steps: int) -> list[float]:

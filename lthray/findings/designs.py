@@ -18,6 +18,7 @@ from lthray.core.record import TrialRecord
 from lthray.findings import effects as fx
 from lthray.findings import stats as st
 from lthray.findings.figures import DENSITY, Interval, Intervals, Line, Lines
+from lthray.findings.formats import NONE
 from lthray.findings.frequency import (
     BOTH,
     KINDS,
@@ -32,7 +33,6 @@ from lthray.findings.frequency import (
     share,
     studied,
 )
-from lthray.findings.phrases import NONE
 from lthray.findings.registry import level_of
 from lthray.findings.sections import Section
 from lthray.findings.survival import first_failures, logrank

@@ -24,8 +24,8 @@ import numpy as np
 
 from lthray.findings import forests
 from lthray.findings import stats as st
+from lthray.findings.formats import NONE
 from lthray.findings.frequency import Key, Rung, Studied
-from lthray.findings.phrases import NONE
 from lthray.findings.sections import Section
 from lthray.study.searched import scored
 from lthray.study.space import Choice, Dial, Past, Range

@@ -20,7 +20,7 @@ import numpy as np
 from lthray.config.trial import TrialConfig, words_of_role
 from lthray.core.record import Point, TrialRecord
 from lthray.findings import stats as st
-from lthray.findings.comparators import INITIALISATION, STRUCTURE
+from lthray.findings.contrasts import INITIALISATION, STRUCTURE
 from lthray.findings.evidence import TICKET, recipe, setting
 from lthray.findings.rounds import BORDER, MARGIN, margin_of, worse
 

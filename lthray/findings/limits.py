@@ -9,9 +9,11 @@ from lthray.core import metrics
 from lthray.core.record import TrialRecord, machine_lines
 from lthray.findings import floors
 from lthray.findings.claims import FEW, Verdict
-from lthray.findings.comparators import CONTRASTS, EQUAL_COMPUTE, gains, is_converged
+from lthray.findings.comparators import gains, is_converged
+from lthray.findings.contrasts import CONTRASTS, EQUAL_COMPUTE
 from lthray.findings.evidence import Evidence
-from lthray.findings.phrases import budget_line, images_of, series
+from lthray.findings.formats import series
+from lthray.findings.phrases import budget_line, images_of
 from lthray.findings.setting import Words, size
 
 REASONS = 3  # reasons of failures that are told

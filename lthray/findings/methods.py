@@ -10,7 +10,7 @@ from lthray.config.vocabulary import OBJECTIVES
 from lthray.core.record import MIXED, TrialRecord
 from lthray.findings.claims import Verdict
 from lthray.findings.comparators import GAIN
-from lthray.findings.phrases import UNITS, series
+from lthray.findings.formats import UNITS, series
 from lthray.findings.setting import Words, digests, has_levels, seeds_of, training_images
 from lthray.findings.stats import ALPHA
 from lthray.prune.controls import CONTROLS

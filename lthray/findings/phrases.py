@@ -1,70 +1,23 @@
-"""Phrases of verdicts: how numbers are written, and what stands beside claims whatever they are."""
+"""Phrases of verdicts: what stands beside claims, whatever they are."""
 
 import math
 import statistics as plain
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lthray.config.parts import Data
 from lthray.core import metrics
 from lthray.core.record import Round
 from lthray.findings import floors
 from lthray.findings import stats as st
-from lthray.findings.comparators import (
-    COMPUTE,
-    CONVERGED,
-    converged,
-    gains,
-    is_converged,
-    reference,
-)
+from lthray.findings.comparators import converged, gains, is_converged, reference
+from lthray.findings.contrasts import COMPUTE, CONVERGED
 from lthray.findings.evidence import Cell, Evidence
-
-NONE = "–"  # a cell without a number
-
-UNITS = {True: " points", False: "%"}
-"""Whether accuracy decides -> unit in which differences are written, after a number."""
-
-Shown = Callable[[float], str]
-
-
-def percent(ratio: float) -> str:
-    """Return a log-ratio as a change in per cent."""
-    return f"{math.expm1(ratio):+.1%}"
-
-
-def points(lost: float) -> str:
-    """Return accuracy that is lost, in percentage points."""
-    return f"{100 * lost:+.1f} points"
-
-
-def number(difference: float) -> str:
-    """Return a difference of two KIDs."""
-    return f"{difference:+.3f}"
-
-
-def times(ratio: float) -> str:
-    """Return a log-ratio as a factor."""
-    return f"x{math.exp(ratio):.2f}"
+from lthray.findings.formats import UNITS, Shown, percent, points
 
 
 def amount(evidence: Evidence) -> Shown:
     """Return how differences between networks are written: in per cent, or in points."""
     return points if evidence.accurate else percent
-
-
-def joined(names: Sequence[str]) -> str:
-    """Return the names of dense networks as text, or "none"."""
-    return " and ".join(names) or "none"
-
-
-def series(texts: Sequence[str]) -> str:
-    """Return texts as a list in a sentence: a, b and c."""
-    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
-
-
-def listed(densities: Sequence[float]) -> str:
-    """Return densities as text, in their order."""
-    return ", ".join(f"{d:.4g}" for d in densities)
 
 
 def images_of(evidence: Evidence) -> str:

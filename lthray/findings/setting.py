@@ -14,7 +14,7 @@ from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import data_facts, network_facts
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
-from lthray.findings.phrases import NONE, series
+from lthray.findings.formats import NONE, series
 from lthray.findings.rounds import values_of
 from lthray.findings.sections import Section
 

@@ -9,27 +9,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lthray.core.record import TrialRecord, machine_lines
-from lthray.findings import claims, floors
-from lthray.findings import comparators as beside
+from lthray.findings import claims, comparators, floors
 from lthray.findings.claims import BOTH, FASTER, NOTHING, UNTRIED, Verdict, better, matches
-from lthray.findings.comparators import COMPUTE, CONVERGED, INITIALISATION, OWN, STRUCTURE
+from lthray.findings.contrasts import (
+    COMPUTE,
+    CONTRASTS,
+    CONVERGED,
+    EQUAL_COMPUTE,
+    INITIALISATION,
+    OWN,
+    SMALL,
+    STRUCTURE,
+)
 from lthray.findings.evidence import Cell, Evidence, gather, panel_of, setting
 from lthray.findings.evidence import recipe as recipe_of
-from lthray.findings.phrases import (
-    NONE,
-    UNITS,
-    Shown,
-    amount,
-    budget_line,
-    given,
-    joined,
-    listed,
-    noise,
-    number,
-    older,
-    rival_names,
-    times,
-)
+from lthray.findings.formats import NONE, UNITS, Shown, joined, listed, number, times
+from lthray.findings.phrases import amount, budget_line, given, noise, older, rival_names
 from lthray.findings.registry import Registry, Tested
 from lthray.findings.rounds import kid_of, share_of_all
 
@@ -49,12 +44,12 @@ def columns(evidence: Evidence) -> list[Column]:
     """Return the columns of a verdict's table: dense networks, controls, KID by sampler, steps."""
     shown = amount(evidence)
     columns = [Column(matches(OWN), "own dense", shown)]
-    if any(beside.EQUAL_COMPUTE in cell.planned_arms for cell in evidence.cells):
+    if any(EQUAL_COMPUTE in cell.planned_arms for cell in evidence.cells):
         columns.append(Column(matches(COMPUTE), COMPUTE, shown))
-    steps = beside.reference(evidence)
+    steps = comparators.reference(evidence)
     if steps != evidence.steps:
         columns.append(Column(matches(CONVERGED), f"dense of {steps} steps", shown))
-    for contrast in beside.CONTRASTS:
+    for contrast in CONTRASTS:
         columns.append(Column(better(contrast.control), contrast.heading, shown))
     for sampler in floors.all_samplers(evidence):
         columns.append(Column(claims.samples(sampler), f"KID {sampler}", number, sampler))
@@ -259,8 +254,8 @@ def _standing(verdict: Verdict, name: str, tested: Tested) -> str:
 def _further(verdict: Verdict, recipe: str, density: float) -> Iterator[str]:
     """Yield what else is shown of a ticket: against small dense networks, of its speed, and under
     which samplers its samples match the dense network's."""
-    if verdict.holds(better(beside.SMALL.control), recipe, density):
-        yield f"{beside.SMALL.called} are beaten"
+    if verdict.holds(better(SMALL.control), recipe, density):
+        yield f"{SMALL.called} are beaten"
     faster = verdict.find(FASTER, recipe, density)
     if faster and faster.holds:
         share = f"{math.exp(faster.statement.mean):.0%}"

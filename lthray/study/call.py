@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from lthray.config.fields import ConfigError, defaults, from_flat, meant, words
-from lthray.config.options import Options, Root, option_of, split
-from lthray.config.presets import SIZES, smaller, words_of
+from lthray.config.fields import ConfigError, defaults, meant, words
+from lthray.config.options import Options, split
+from lthray.config.presets import SIZES, flagged, read_options, smaller, words_of
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
 from lthray.findings import evidence, rounds
@@ -26,7 +26,6 @@ OURS = ("seed", "stream")  # words of a config that a study sets itself, from --
 CONFIRM = "confirm"  # phase of a confirmation
 ANCHORED = ("objective.name", "rewind.fraction")  # words by which trials share a dense run
 MOST = 10_000  # trials of a call
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -217,30 +216,6 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
     _check_surface(call)
     _check_points(call)
     return call
-
-
-def read_options(cls: type[T], flat: Mapping[str, Any], faults: list[str]) -> T:
-    """Return the options `cls` of a command line's words.
-
-    What is wrong with them is added to `faults`, and left at its default.
-    """
-    good: dict[str, Any] = {}
-    default_root = Root().out  # a root that nobody named can be as bad as a named one
-    for word, value in {"out": default_root, **flat}.items():
-        try:
-            from_flat(cls, {word: value})
-            if word == "preset":
-                words_of(value, good.get("out", default_root))
-            good[word] = value
-        except ConfigError as error:
-            faults += list(map(flagged, error.faults))
-    return from_flat(cls, good)
-
-
-def flagged(fault: str) -> str:
-    """Return a fault of a field as a fault of its option: `max_concurrent = 0` with dashes."""
-    word, equals, rest = fault.partition(" = ")
-    return f"{option_of(word)}{equals}{rest}"
 
 
 def _base(study: Study, options: Options) -> dict[str, Any]:
