@@ -14,7 +14,8 @@ from lthray.findings import stats as st
 from lthray.findings.claims import FASTER, beaten, better, judged, matches, samples, samples_better
 from lthray.findings.contrasts import COMPUTE, CONVERGED, OWN
 from lthray.findings.evidence import gather
-from lthray.findings.registry import Statement, level_of
+from lthray.findings.power import level_of
+from lthray.findings.registry import Statement
 from lthray.findings.rounds import matches as is_matching
 
 from .test_verdicts import (

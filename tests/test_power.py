@@ -40,11 +40,11 @@ def test_a_line_says_what_seeds_find():
     told = power.line(5)
     assert told == (
         "5 seeds find, four times in five, 0.7% against its own dense network "
-        "(SD 0.5%) and 3.4% against a control (SD 2.5%)"
+        "(SD 0.5%) and 3.6% against a control (SD 2.5%)"
     )
     assert "one seed finds nothing" in power.line(1)
     among = power.line(5, 20)
-    effect = power.detectable(5, 0.005, alpha=power.ALPHA / 20)
+    effect = power.detectable(5, 0.005, alpha=power.level_of(1) / 20)
     assert f"among 20 claims or more, {effect:.1%} against its own dense network" in among
 
 

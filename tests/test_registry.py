@@ -8,8 +8,9 @@ from scipy import stats
 
 from lthray.findings import stats as st
 from lthray.findings.discoveries import Discoveries
-from lthray.findings.power import detectable
-from lthray.findings.registry import ALPHA, Registry, Statement, level_of
+from lthray.findings.power import detectable, level_of
+from lthray.findings.registry import Registry, Statement
+from lthray.findings.stats import ALPHA
 
 
 def statement(values, margin: float = 0.0, planned: int = 0, place: float = 0.0) -> Statement:

@@ -29,7 +29,8 @@ from lthray.findings.evidence import (
     setting_of,
 )
 from lthray.findings.formats import NONE, joined
-from lthray.findings.registry import Statement, level_of
+from lthray.findings.power import level_of
+from lthray.findings.registry import Statement
 from lthray.findings.rounds import POINTS, kid_of
 from lthray.prune.controls import CONTROLS
 from lthray.study.comparators import AGAIN, against, longer

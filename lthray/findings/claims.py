@@ -31,7 +31,8 @@ from lthray.findings.contrasts import CONVERGED, LONGEST, NEEDED, OWN, RIVALS
 from lthray.findings.evidence import Cell, Evidence, gather, panel_of, setting
 from lthray.findings.evidence import recipe as recipe_of
 from lthray.findings.floors import all_samplers, kid_margin, samplers, speed
-from lthray.findings.registry import Place, Registry, Statement, Tested, level_of
+from lthray.findings.power import level_of
+from lthray.findings.registry import Place, Registry, Statement, Tested
 from lthray.findings.rounds import Rounds, differences, kid_of, pairs_of
 
 FEW = 5  # seeds below which every verdict says so

@@ -33,7 +33,7 @@ from lthray.findings.frequency import (
     share,
     studied,
 )
-from lthray.findings.registry import level_of
+from lthray.findings.power import level_of
 from lthray.findings.sections import Section
 from lthray.findings.survival import first_failures, logrank
 from lthray.study.design import MOST, Association, strongest

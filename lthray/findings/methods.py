@@ -255,7 +255,7 @@ def tests(trials: Sequence[TrialRecord], verdicts: Sequence[Verdict]) -> Iterato
             "clustered samples (Korn and Graubard 1998), with recipes and seeds as clusters "
             "(Cameron et al. 2011). That a share lies above its base rate is tested by a t-test "
             "over seeds and by that interval, of which the larger p counts. All claims are one "
-            f"family (Holm 1979), at level {ALPHA:.2g}."
+            f"family (Holm 1979), at level {ALPHA:.2g} over all looks at the seeds."
         )
     if not verdicts:
         return

@@ -1,4 +1,4 @@
-"""How small an effect a number of seeds can find, before any of them is run.
+"""How small an effect a number of seeds can find, before any is run, and at which level of a test.
 
 All claims are one-sided t-tests over seeds, so that power is that of the noncentral t distribution
 (Cohen 1988, chapter 2). Effects and standard deviations are shares of the dense loss.
@@ -11,11 +11,22 @@ import scipy  # scipy.stats and scipy.optimize load at first use
 
 from lthray.findings.stats import ALPHA
 
+FIRST = 0.8  # share of the level that is spent at the first look, and of what is left at the next
+
 POWER = 0.8
 MOST = 10_000.0  # standard deviations
 SPREADS = {"its own dense network": 0.005, "a control": 0.025}
 """With what a ticket is compared -> standard deviation of the difference over seeds, as it was
 recorded of the digits preset."""
+
+
+def level_of(look: int) -> float:
+    """Return the level of a page that looks at its seeds for the `look`-th time, 1 the first.
+
+    Seeds may be added after a look, and the claims be tested again. A share of .8 of what is left
+    of the level is spent each time: .04, .008, .0016, ..., which sums to less than .05.
+    """
+    return ALPHA * FIRST * (1 - FIRST) ** (look - 1)
 
 
 def power_of(effect: float, seeds: int, sd: float, alpha: float = ALPHA) -> float:
@@ -40,12 +51,13 @@ def seeds_for(effect: float, sd: float, power: float = POWER) -> int:
 
 
 def line(seeds: int, claims: int = 1) -> str:
-    """Return in one line what `seeds` can find, by the first of so many `claims` of a family."""
+    """Return in one line what `seeds` can find at the first look, by the first of so many `claims`
+    of a family."""
     if seeds < 2:
         return "one seed finds nothing that could be generalised"
     parts = []
     for rival, sd in SPREADS.items():
-        effect = detectable(seeds, sd, alpha=ALPHA / max(claims, 1))
+        effect = detectable(seeds, sd, alpha=level_of(1) / max(claims, 1))
         parts.append(f"{effect:.1%} against {rival} (SD {sd:.1%})")
     found = " and ".join(parts)
     family = f", among {claims} claims or more" if claims > 1 else ""

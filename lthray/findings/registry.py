@@ -24,8 +24,6 @@ from lthray.findings.stats import ALPHA
 DISAGREE = 3.0  # times by which p of the t-test and of sign flips may differ without a word
 ENOUGH = 6  # seeds from which sign flips can reach the level of a test
 
-FIRST = 0.8  # share of the level that is spent at the first look, and of what is left at the next
-
 Place = tuple[str | float, ...]
 """What a claim is about, beside its name: a budget, a recipe, a density."""
 
@@ -156,12 +154,3 @@ class Registry:
         """Return whether a claim was made and holds."""
         tested = self.find(name, *place)
         return tested is not None and tested.holds
-
-
-def level_of(look: int) -> float:
-    """Return the level of a page that looks at its seeds for the `look`-th time, 1 the first.
-
-    Seeds may be added after a look, and the claims be tested again. A share of .8 of what is left
-    of the level is spent each time: .04, .008, .0016, ..., which sums to less than .05.
-    """
-    return ALPHA * FIRST * (1 - FIRST) ** (look - 1)

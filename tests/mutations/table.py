@@ -352,18 +352,6 @@ REGISTRY = rows(
         "seeds in which a ticket never gets there are left out",
     ),
     (
-        "return ALPHA * FIRST * (1 - FIRST) ** (look - 1)",
-        "return ALPHA * FIRST",
-        LEVELS,
-        "every look spends the whole level",
-    ),
-    (
-        "FIRST = 0.8 ",
-        "FIRST = 1.0 ",
-        SECOND,
-        "nothing is left for a second look",
-    ),
-    (
         "return self.bound < self.statement.margin",
         "return self.statement.mean < self.statement.margin",
         BOUND,
@@ -534,6 +522,22 @@ WORDING = (
             "test_convergence.py::test_the_longest_budget_stands_for_one_that_was_not_reached",
             "the longest network is told to be converged",
         ),
+    ),
+)
+
+SPENDING = rows(
+    "findings/power.py",
+    (
+        "return ALPHA * FIRST * (1 - FIRST) ** (look - 1)",
+        "return ALPHA * FIRST",
+        LEVELS,
+        "every look spends the whole level",
+    ),
+    (
+        "FIRST = 0.8 ",
+        "FIRST = 1.0 ",
+        SECOND,
+        "nothing is left for a second look",
     ),
 )
 
@@ -1162,6 +1166,7 @@ TABLE = (
     *EVIDENCE,
     *ROUNDS,
     *WORDING,
+    *SPENDING,
     *STATISTICS,
     *FREQUENCY,
     *KEYS,
