@@ -32,6 +32,7 @@ from lthray.findings.contrasts import EQUAL, INITIALISATION, STRUCTURE
 from lthray.findings.discoveries import Discoveries
 from lthray.findings.evidence import TICKET, Cell, Evidence, comparable, gather, recipe, setting
 from lthray.findings.figures import DENSITY, Line, Lines
+from lthray.findings.formats import plural
 from lthray.findings.phrases import noise
 from lthray.findings.registry import Place, Statement, Tested
 from lthray.findings.rounds import paired
@@ -310,7 +311,7 @@ def sentences(evidence: Evidence, family: Discoveries) -> list[str]:
     lines += [worth_the_steps(evidence, family), *noise(evidence), exploratory(family)]
     seeds = min(len(last_of(cells).tickets) for cells in evidence.recipes.values())
     if seeds < FEW:
-        lines.append(f"{seeds} seeds, fewer than {FEW}.")
+        lines.append(f"{plural(seeds, 'seed')}, fewer than {FEW}.")
     return lines
 
 

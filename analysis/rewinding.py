@@ -196,17 +196,12 @@ def stability(tickets: Cells, anchors: Anchors, verdict: Verdict) -> Section:
 
     `anchors` maps k and seed to the barrier of the dense network's averages.
     """
-    from scipy.stats import spearmanr
-
     rows, text = [list(STABILITY)], []
     for density in sorted({d for _, d in tickets}, reverse=True):
         pairs = _pairs(tickets, anchors, density)
-        rho = 0.0
-        if len(pairs) > 2:
-            rho = float(spearmanr(*zip(*pairs, strict=True)).statistic)
         against = contradictions(verdict, STABLE_THERE, density)
         counts = map(str, _counts(pairs))
-        rows.append([f"{density:.4g}", *counts, f"{rho:+.2f}", *map(_listed, against)])
+        rows.append([f"{density:.4g}", *counts, _rank_correlation(pairs), *map(_listed, against)])
         text.append(contradicted(density, against, BY_STABILITY))
     text += [
         f"Stable: a barrier of the dense network's averages below {STABLE:.1%} of the loss; "
@@ -214,6 +209,16 @@ def stability(tickets: Cells, anchors: Anchors, verdict: Verdict) -> Section:
         *closing(verdict),
     ]
     return Section("stability", "Is a stable anchor a matching one?", text, rows)
+
+
+def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> str:
+    """Return Spearman's correlation, or "–" of fewer than three pairs or of a side that never
+    varies."""
+    from scipy.stats import spearmanr
+
+    if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
+        return NONE
+    return f"{spearmanr(*zip(*pairs, strict=True)).statistic:+.2f}"
 
 
 def contradictions(verdict: Verdict, name: str, density: float) -> tuple[list[float], list[float]]:

@@ -210,7 +210,7 @@ def sentences(verdict: Verdict) -> list[str]:
     for recipe in evidence.recipes:
         for density, cell in evidence.ladder(recipe):
             lines.append(sentence(verdict, recipe, density, cell))
-    lines += [*calibrated(evidence), *chance(verdict), budget_line(evidence)]
+    lines += [*calibrated(evidence), *weak(evidence), *chance(verdict), budget_line(evidence)]
     return [*lines, family(verdict.registry, verdict.look)]
 
 
@@ -240,6 +240,17 @@ def calibrated(evidence: Evidence) -> list[str]:
         f"other, within 5 %, under {len(right)} of {len(STRESSES)} stressors"
     )
     return [f"{line}; nothing is claimed under {rest}." if rest else f"{line}."]
+
+
+def weak(evidence: Evidence) -> list[str]:
+    """Return under which stressors nothing can be told, for they hardly harm a dense network."""
+    names = [row.label for name, row in STRESSES.items() if not rb.harms(evidence, name)]
+    if not names:
+        return []
+    return [
+        f"Too weak to tell: nothing is claimed under {', '.join(names)}, where the dense network's "
+        f"error grows by less than {math.expm1(rb.HARM):.1%}, three margins."
+    ]
 
 
 def chance(verdict: Verdict) -> list[str]:

@@ -27,6 +27,7 @@ from lthray.core.ticket_file import read_ticket
 from lthray.findings.charts import arms
 from lthray.findings.evidence import comparable, panel_of, recipe, setting
 from lthray.findings.figures import DENSITY, Heat, Line, Lines
+from lthray.findings.formats import plural
 from lthray.findings.rounds import values_of, worse
 from lthray.findings.sections import Section
 from lthray.measure.anatomy import BINS, WIDEST
@@ -109,8 +110,8 @@ def layer_map(tickets: Sequence[TrialRecord], provenance: str) -> Section:
         relative.append([math.log2(ratio) for ratio in ratios])
     name = tickets[0].point.recipe
     text = [
-        f"Mean over {len(tickets)} seeds of {name}; the figure shows log2 of each over the overall "
-        "density.",
+        f"Mean over {plural(len(tickets), 'seed')} of {name}; the figure shows log2 of each over "
+        "the overall density.",
         provenance,
     ]
     chart = Heat(DENSITY, "layer", columns, layers, relative)

@@ -32,7 +32,7 @@ LABELS = {
     "start": "moved x_T",
     "steps": "noise at each step",
 }
-ATTACKS = ("l2", "linf")
+ATTACKS, SAMPLED = ("l2", "linf"), ("start", "steps")
 ARMS = {"ticket": "none", "shuffled": "shuffle", "re-initialised": "reinit"}
 ARMS["small dense"] = "small_dense"
 LESS, FEWEST = math.log(1.05), 10
@@ -100,9 +100,16 @@ class Robust(Page):
         return {seed: self.delta(setting, seed, r, stressor) for seed, r in rounds.items()}
 
     def told(self, setting: Setting, rounds: dict[int, Round], stressor: str) -> By:
-        """Return what claims are made of: nothing where a stressor is not calibrated."""
+        """Return what claims are made of: nothing where a stressor decides nothing."""
         values = self.deltas(setting, rounds, stressor)
-        return values if self.is_calibrated(setting, stressor) else dict.fromkeys(values, math.nan)
+        decides = self.is_calibrated(setting, stressor) and self.is_harmful(setting, stressor)
+        return values if decides else dict.fromkeys(values, math.nan)
+
+    def is_harmful(self, setting: Setting, stressor: str) -> bool:
+        """Return whether a stressor raises the dense network's error by three margins or more."""
+        points = [logs(r, stressor) for r in self.dense[setting].values()]
+        grown = [under - clean for clean, under in filter(None, points)]
+        return stressor in SAMPLED or (grown != [] and math.fsum(grown) / len(grown) >= 3 * LESS)
 
     def is_calibrated(self, setting: Setting, stressor: str) -> bool:
         """Return whether two tests show dense networks of .6 and of all steps equally robust."""
@@ -190,6 +197,8 @@ class Robust(Page):
             return "too few dense networks"
         if not self.is_calibrated(setting, stressor):
             return "not calibrated"
+        if not self.is_harmful(setting, stressor):
+            return "too weak to tell"
         return "no dense network is as good"
 
     def controls(self) -> Iterator[list[str]]:

@@ -514,12 +514,16 @@ def test_a_cell_is_a_mean_and_its_bound_at_the_level_of_its_test_starred_where_t
     assert f"-0.010 (< {kid:+.3f})*" in shown
 
 
-def test_an_outlier_is_told_in_its_cell():
+def test_an_outlier_is_told_in_its_cell_and_in_its_sentence():
     steady = np.array([-0.05, -0.051, -0.049, -0.0505, -0.0495, -0.05, -0.051])
     found = [trial(seed=s, excess=(d,)) for s, d in enumerate([*steady, -0.9])]
     assert cell_of(found, "own dense").endswith(" (outlier)")
     calm = [trial(seed=s, excess=(d,)) for s, d in enumerate([*steady, -0.0502])]
     assert cell_of(calm, "own dense").endswith("*")
+    for tickets, is_told in ((found, True), (calm, False)):
+        controls = [trial(c, s, (0.3,)) for c in ("shuffle", "reinit") for s in range(8)]
+        sentences, _ = wording.told([*tickets, *controls], 1)
+        assert (", 8 seeds, sensitive to outliers) " in " ".join(sentences)) == is_told
 
 
 def test_never_in_so_many_counts_the_seeds_that_never_are():

@@ -254,6 +254,31 @@ def test_a_trial_is_recorded_as_it_grows(tmp_path):
     assert seen() == (3, "done")
 
 
+def test_trials_that_have_not_begun_have_no_run_yet(tmp_path):
+    """All trials of a list are given out together; a run for each of thousands would look busy."""
+    store = Store(tmp_path / "store")
+    call, ledger = opened(LIST, store)
+    jobs = list(Queue(call, ledger).jobs(0.0))
+    uri, artifacts = uri_of(tmp_path), tmp_path / "artifacts"
+    experiment = Recorder(uri, artifacts).experiment(ledger.about)
+
+    def runs() -> list[str]:
+        assert replay(store, uri, artifacts) == len(ended)
+        client = Recorder(uri, artifacts).client
+        return sorted(run.data.tags["lthray.trial"] for run in client.search_runs([experiment]))
+
+    ended: list[int] = []
+    assert len(jobs) == len(ledger.numbers) == 4
+    assert runs() == []
+    next(run_trial(call.config_of(jobs[1].number, call.point(1)), store, device="cpu"))
+    begun = [trial.id for trial in trials(store, ledger) if trial.rounds]
+    assert 1 <= len(begun) < 4
+    assert runs() == begun
+    ledger.finish(jobs[3].number, FAILED, "out of memory")
+    ended.append(jobs[3].number)
+    assert runs() == sorted({*begun, list(trials(store, ledger))[3].id})
+
+
 def test_studies_presets_and_smoke_runs_are_separate_experiments():
     about = {"study": "s", "preset": "mnist", "smoke": False}
     assert experiment_name(about) == "s.mnist"

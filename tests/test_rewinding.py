@@ -154,3 +154,16 @@ def test_pages_where_every_barrier_lies_on_the_border_err_in_at_most_five_per_ce
         rows = made["stability"].table[1:] + made["connections"].table[1:]
         wrong += any(row[-2:] != ["–", "–"] for row in rows)
     assert wrong / studies <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "shown"),
+    [
+        ([], "–"),
+        ([(0.1, 0.2), (0.2, 0.1)], "–"),
+        ([(0.1, 0.1), (0.1, 0.2), (0.1, 0.3)], "–"),
+        ([(0.1, 0.1), (0.2, 0.2), (0.3, 0.3)], "+1.00"),
+    ],
+)
+def test_a_correlation_is_of_three_pairs_at_least_that_vary(pairs, shown):
+    assert PAGE["_rank_correlation"](pairs) == shown

@@ -470,6 +470,27 @@ def test_a_stressor_that_tells_dense_networks_of_other_budgets_apart_decides_not
     assert "11 of 12 stressors; nothing is claimed under blur." in line
 
 
+@pytest.mark.parametrize(("growth", "tells"), [(1.14, False), (1.17, True)])
+def test_a_stressor_that_hardly_harms_the_dense_network_decides_nothing(growth, tells):
+    """Whoever is not harmed is robust: below three margins of 5 % (x1.158) nothing is told."""
+    found = recorded(-0.2, noise=0.002)
+    for r in {id(r): r for each in found for r in each.rounds}.values():
+        clean = r.metrics.get(metrics.CLEAN_ERROR.name)
+        for name in r.metrics:
+            if name.startswith("robust/blur_"):
+                worse = 1 + 0.2 * (1 + [0.4, 0.6, 0.8].index(float(name.rpartition("_")[2])))
+                r.metrics[name] *= growth / worse * clean**0.4
+    evidence = verdict_of(found).evidence
+    assert rb.calibrated(evidence, "blur")
+    assert rb.harms(evidence, "blur") == tells
+    held = {t.statement.name for t in verdict_of(found).claims if t.holds}
+    assert ({rb.more("blur"), rb.not_less("blur")} <= held) == tells
+    assert {rb.more("gaussian"), rb.not_less("gaussian")} <= held
+    weak = [line for line in page(found)["robustness"].text if "Too weak to tell" in line]
+    assert bool(weak) != tells
+    assert {row[2] for row in rows_of(found, "blur")} == {"yes" if tells else "too weak to tell"}
+
+
 def test_false_claims_of_a_page_are_rare(quick):
     """Tickets that are as robust as dense networks are called more robust in at most 5 %."""
     studies, false = 150, 0

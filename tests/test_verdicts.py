@@ -28,7 +28,7 @@ from lthray.findings.evidence import (
     recipe,
     setting_of,
 )
-from lthray.findings.formats import NONE, joined
+from lthray.findings.formats import NONE, joined, plural
 from lthray.findings.power import level_of
 from lthray.findings.registry import Statement
 from lthray.findings.rounds import POINTS, kid_of
@@ -1252,3 +1252,7 @@ def test_random_masks_at_low_density_never_win(store):
     (key,) = verdict.evidence.recipes
     assert not verdict.matched(key, 0.05)
     assert verdict.winning(key) == []
+
+
+def test_one_seed_is_one_seed():
+    assert [plural(n, "seed") for n in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]

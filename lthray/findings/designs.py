@@ -18,7 +18,7 @@ from lthray.core.record import TrialRecord
 from lthray.findings import effects as fx
 from lthray.findings import stats as st
 from lthray.findings.figures import DENSITY, Interval, Intervals, Line, Lines
-from lthray.findings.formats import NONE
+from lthray.findings.formats import NONE, plural
 from lthray.findings.frequency import (
     BOTH,
     KINDS,
@@ -192,7 +192,7 @@ def remarks(page: Page) -> list[str]:
         ". The base rate is what chance does at most where one kind is as good; where both are, "
         f"{1 / (1 + sum(draws)):.2f} are best of both.",
         f"Intervals are those of Korn and Graubard, with clusters of {len(design.recipes)} recipes "
-        f"and of {len(design.seeds)} seeds.",
+        f"and of {plural(len(design.seeds), 'seed')}.",
         f"At density {last.name}, {last.near} of {design.size} tickets are within two standard "
         f"errors of the margin, and {design.missing} have no number: they do not match.",
     ]

@@ -44,3 +44,8 @@ def series(texts: Sequence[str]) -> str:
 def listed(densities: Sequence[float]) -> str:
     """Return densities as text, in their order."""
     return ", ".join(f"{d:.4g}" for d in densities)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return how many there are of what a noun names: 1 seed, 5 seeds."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -12,7 +12,7 @@ from lthray.findings.claims import FEW, Verdict
 from lthray.findings.comparators import gains, is_converged
 from lthray.findings.contrasts import CONTRASTS, EQUAL_COMPUTE
 from lthray.findings.evidence import Evidence
-from lthray.findings.formats import series
+from lthray.findings.formats import plural, series
 from lthray.findings.phrases import budget_line, images_of
 from lthray.findings.setting import Words, size
 
@@ -94,8 +94,8 @@ def seeds(settings: Sequence[Evidence]) -> Iterator[str]:
     planned = list(filter(None, map(attrgetter("planned"), cells)))
     if planned and min(planned) < FEW:
         yield (
-            f"Some tickets were trained on {min(planned)} seeds. Fewer than {FEW} find large "
-            "effects only."
+            f"Some tickets were trained on {plural(min(planned), 'seed')}. Fewer than {FEW} find "
+            "large effects only."
         )
 
 

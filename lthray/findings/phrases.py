@@ -12,7 +12,7 @@ from lthray.findings import stats as st
 from lthray.findings.comparators import converged, gains, is_converged, reference
 from lthray.findings.contrasts import COMPUTE, CONVERGED
 from lthray.findings.evidence import Cell, Evidence
-from lthray.findings.formats import UNITS, Shown, percent, points
+from lthray.findings.formats import UNITS, Shown, percent, plural, points
 
 
 def amount(evidence: Evidence) -> Shown:
@@ -55,8 +55,8 @@ def noise(evidence: Evidence) -> list[str]:
     most = max(map(abs, same))
     return [
         f"Two dense networks of one seed on two streams differ by {mean}, and by "
-        f"{shown(most)[1:]} at most ({len(same)} seeds); any two dense networks differ by less "
-        f"than {100 * floor:.2f}{UNITS[evidence.accurate]} in 95 %."
+        f"{shown(most)[1:]} at most ({plural(len(same), 'seed')}); any two dense networks differ "
+        f"by less than {100 * floor:.2f}{UNITS[evidence.accurate]} in 95 %."
     ]
 
 

@@ -16,11 +16,14 @@ lies outside of theirs, or that stands beside fewer than ten.
 An attack that fails one of its checks says nothing of its network: a dense network is no anchor
 then, and a ticket's seed has no value, so that no claim on the tickets holds. Nor has any seed a
 value under a stressor that is not calibrated, where the dense network of .6 of the steps is not
-shown to be as robust as that of all steps, each at its own clean error.
+shown to be as robust as that of all steps, each at its own clean error. Nor has any seed one under
+a stressor that is too weak: where hardly any harm is done, every network bears it (a comparison
+without assay sensitivity; ICH E10, 2000).
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 import numpy as np
 
@@ -34,6 +37,7 @@ from lthray.findings.stats import t_interval
 
 LESS = math.log(1.05)  # from which a network is called less robust
 LEVEL = 0.05  # of each of the two tests by which a stressor is calibrated
+HARM = 3 * LESS  # of log error, by which a stressor must harm the dense network to tell anything
 SHORTER = 0.6  # share of the steps of the dense network that calibrates
 ANCHORS = 10  # dense networks beside each, at least
 ABOVE_RANDOM = 2.0  # standard errors by which an attack must be stronger than noise
@@ -142,6 +146,8 @@ def silent(evidence: Evidence, rounds: Rounds, stressor: str) -> str:
         return "too few dense networks"
     if not calibrated(evidence, stressor):
         return "not calibrated"
+    if not harms(evidence, stressor):
+        return "too weak to tell"
     return "no dense network is as good"
 
 
@@ -157,8 +163,9 @@ def statements(evidence: Evidence, margin: float) -> Iterator[Statement]:
 
 
 def _on(evidence: Evidence, stressor: str) -> Iterator[Statement]:
-    """Yield the claims on one stressor; of one that is not calibrated, no seed has a value."""
-    decides = calibrated(evidence, stressor)
+    """Yield the claims on one stressor; of one that is not calibrated or too weak, no seed has a
+    value."""
+    decides = calibrated(evidence, stressor) and harms(evidence, stressor)
 
     def values(rounds: Rounds) -> dict[int, float]:
         return deltas(evidence, rounds, stressor) if decides else {}
@@ -172,6 +179,16 @@ def _on(evidence: Evidence, stressor: str) -> Iterator[Statement]:
             found = values(cell.tickets)
             yield Statement(not_less(stressor), at, found, cell.planned, LESS)
             yield Statement(more(stressor), at, found, cell.planned)
+
+
+def harms(evidence: Evidence, stressor: str) -> bool:
+    """Return whether a stressor harms the dense network enough, as the mean over seeds.
+
+    One that acts on sampling moves pictures, which has no clean error to be compared with.
+    """
+    points = filter(None, [logs(r, stressor) for r in evidence.dense.values()])
+    harm = [stressed - clean for clean, stressed in points]
+    return STRESSES[stressor].sampled or (bool(harm) and fmean(harm) >= HARM)
 
 
 def calibrated(evidence: Evidence, stressor: str) -> bool:

@@ -205,6 +205,7 @@ def ticket_sentence(verdict: Verdict, recipe: str, density: float, cell: Cell) -
     share = f"{share_of_all(cell.tickets.values()):.1%} of all parameters"
     stands = f"{_verb(verdict, recipe, density)} their dense network"
     by = f"{amount(evidence)(own.statement.mean)}, {cell.seeds} seeds"
+    by += {True: ", sensitive to outliers", False: ""}[own.statement.sensitive]
     controls = _controls(verdict.shown(recipe, density))
     parts = [f"{begin} ({share}) {stands} ({by}) {controls}"]
     for name, called in rival_names(evidence).items():

@@ -4,6 +4,7 @@ import io
 import math
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import distributions
 from typing import Any
 
@@ -167,7 +168,11 @@ def closing_tags(trial: TrialRecord, note: str) -> dict[str, str]:
     return tags
 
 
+@cache
 def installed() -> bytes:
-    """Return the installed distributions as the text of a requirements file, sorted."""
+    """Return the installed distributions as the text of a requirements file, sorted.
+
+    Their metadata are read once in a process, for many trials have it.
+    """
     lines = {f"{found.metadata['Name']}=={found.version}" for found in distributions()}
     return "\n".join(sorted(lines)).encode()

@@ -152,6 +152,8 @@ def _record(
     about, ended = ledger.about, 0
     with _writing(recorder, store):
         for trial in told:
+            if not (trial.rounds or trial.end):
+                continue  # all trials of a list are given out together: this one has not begun
             traceback = ledger.traceback(trial.number) if trial.status == FAILED else {}
             recorder.record(trial, about, traceback, repair=repair)
             ended += trial.end is not None
