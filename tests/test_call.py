@@ -541,6 +541,9 @@ def test_seeds_of_a_confirmation():
         (CONFIRMED, ["--recipes", "4"], "--recipes = '4': must be less than or equal to 3"),
         (LIST, ["--recipes", "1"], "--recipes: list is no search"),
         (LIST, ["--confirm-seeds", "1"], "--confirm-seeds: list is no search"),
+        (LIST, ["--local", "--address", "auto"], "--local: runs in this process and joins no cl"),
+        (LIST, ["--doublings", "2"], "--doublings: list is no search, so there is nothing to co"),
+        (LIST, ["--seed", "0"], "--seed: list is no search, so there is nothing to draw"),
         (
             SECOND,
             ["--prune.ladder", "0.5"],
@@ -548,7 +551,7 @@ def test_seeds_of_a_confirmation():
         ),
     ],
 )
-def test_a_confirmation_that_would_confirm_nothing_is_refused(study, argv, said):
+def test_options_that_would_do_nothing_are_refused(study, argv, said):
     assert said in faults(study, *argv)[0]
 
 

@@ -3,7 +3,7 @@
 Everything that can be wrong with a command line is said here, all at once, before anything starts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lthray.config.fields import ConfigError, defaults, meant, words
-from lthray.config.options import Options, split
+from lthray.config.options import Options, option_of, split
 from lthray.config.presets import SIZES, flagged, read_options, smaller, words_of
 from lthray.config.trial import TrialConfig
 from lthray.core import metrics
@@ -24,6 +24,7 @@ from lthray.study.space import Past, Sampler, Space, Words, combinations
 OWN = words(Options)
 OURS = ("seed", "stream")  # words of a config that a study sets itself, from --seeds
 CONFIRM = "confirm"  # phase of a confirmation
+CONFIRMING = ("recipes", "confirm_seeds", "doublings")  # options of a confirmation alone
 ANCHORED = ("objective.name", "rewind.fraction")  # words by which trials share a dense run
 MOST = 10_000  # trials of a call
 
@@ -57,11 +58,11 @@ class Call:
         wanted = self.options.trials
         if not self.points:
             return wanted or self.study.drawn(smoke=self.options.smoke)
-        listed = self._listed + len(self.beside)
+        listed = self.listed + len(self.beside)
         return self.study.taken(wanted, listed)
 
     @property
-    def _listed(self) -> int:
+    def listed(self) -> int:
         """Number of trials that are a point on a seed."""
         return len(self.points) * len(self.seeds)
 
@@ -146,9 +147,9 @@ class Call:
 
     def point(self, number: int) -> Words:
         """Return the words of trial `number` of a list."""
-        if number < self._listed:
+        if number < self.listed:
             return self.points[number // len(self.seeds)]
-        return self.beside[number - self._listed]
+        return self.beside[number - self.listed]
 
     def shared(self) -> list[TrialConfig]:
         """Return configs that between them need every dense run and every rewind point."""
@@ -206,7 +207,7 @@ def resolve(study: Study, argv: Sequence[str]) -> Call:
         config = TrialConfig.from_flat(answered({**_base(study, options), **user_words}))
     except ConfigError as error:
         faults += list(map(flagged, error.faults))
-    faults += _unconfirmed(study, options)
+    faults += _without_effect(study, own_words)
     if faults:
         raise ConfigError(faults)
     space, points = study.vary(config, user_words, smoke=options.smoke)
@@ -231,13 +232,14 @@ def _base(study: Study, options: Options) -> dict[str, Any]:
     return base
 
 
-def _unconfirmed(study: Study, options: Options) -> list[str]:
-    """Return the faults of a confirmation that is wanted of a study which has none."""
-    if study.confirm is not None:
-        return []
-    wanted = {"recipes": options.recipes is not None, "confirm-seeds": bool(options.confirm_seeds)}
-    why = f"{study.name} is no search, so there is nothing to confirm"
-    return [f"--{option}: {why}" for option, is_given in wanted.items() if is_given]
+def _without_effect(study: Study, given: Container[str]) -> list[str]:
+    """Return a fault for each given option of a search or a confirmation that a study has not."""
+    is_search = study.phase == "search"
+    lacks = "confirms nothing" if is_search else "is no search, so there is nothing to confirm"
+    reasons = {} if study.confirm else dict.fromkeys(CONFIRMING, lacks)
+    if not is_search:
+        reasons["seed"] = "is no search, so there is nothing to draw"
+    return [f"{option_of(o)}: {study.name} {why}" for o, why in reasons.items() if o in given]
 
 
 def _check_options(call: Call) -> None:
@@ -252,6 +254,11 @@ def _check_options(call: Call) -> None:
     if sources and not (call.points or call.recipes):
         why = "a search grades nothing, so there is nothing to measure beside"
         raise ConfigError([f"--beside: {why}; let it confirm a recipe"])
+    if sources and call.points and call.trials < call.listed + len(sources):
+        why = f"of {call.listed + len(sources)}, --trials {call.trials} leaves out what is beside"
+        raise ConfigError([f"--beside: {why}; leave out --trials"])
+    if call.options.local and call.options.address:
+        raise ConfigError(["--local: runs in this process and joins no cluster; without --address"])
     if call.trials > MOST:
         counted = f"{len(call.points):,} points on {len(call.seeds):,} seeds"
         why = f"{call.trials:,} trials ({counted}), at most {MOST:,} are run"
