@@ -5,7 +5,7 @@ For two trials: the first step in which they part, and the words that make the d
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from lthray.config.trial import TrialConfig
@@ -77,20 +77,44 @@ def _made(facts: Mapping[str, Any]) -> str:
 
 
 def _uses(store: Store, key: str) -> Iterator[str]:
-    """Yield the trials that an object is a part of."""
+    """Yield the trials that name an object; where none does, those of what was made from it."""
+    direct = list(_users(store, {key}))
+    yield from direct or _users(store, _made_from(store, key))
+
+
+def _users(store: Store, keys: Set[str]) -> Iterator[str]:
+    """Yield the trials that name one of several objects."""
     for ledger in Ledger.all(store):
         study = ledger.about["study"]
         for entry in ledger:
-            if _is_used(entry, key):
+            if not keys.isdisjoint(_keys_of(entry)):
                 trial = f"{ledger.key[:SHORT]}-{entry.number:04d}"
                 yield f"  used by {study}, trial {trial}: {entry.point.name}"
 
 
-def _is_used(entry: Entry, key: str) -> bool:
+def _keys_of(entry: Entry) -> set[str]:
+    """Return the keys that a trial names: its runs, and what each of its rounds shows."""
     keys = {*entry.point.runs}
     for place in entry.point.rounds:
         keys |= {place["mask"], place["weights"], *place["measures"].values()}
-    return key in keys
+    return keys
+
+
+def _made_from(store: Store, key: str) -> set[str]:
+    """Return the keys of all objects that come from an object, directly or not."""
+    made = set()
+    for other, part in store:
+        facts = store.facts(other, part) or {}
+        if "what" in facts and key in _lineage(facts["what"]):
+            made.add(other)
+    return made
+
+
+def _lineage(step: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the key of a step, and of all that it comes from."""
+    yield step["key"]
+    for parent in step.get("parents", ()):
+        yield from _lineage(parent)
 
 
 def _trial_lines(entry: Entry) -> Iterator[str]:

@@ -15,14 +15,19 @@ from .conftest import TINY
 def root(tmp_path_factory):
     """Two trials of one root, which differ in the criterion alone."""
     out = tmp_path_factory.mktemp("root")
-    words = []
-    for word, value in TINY.items():
-        texts = value if isinstance(value, tuple) else (value,)
-        words += [f"--{word}", *map(str, texts)]
+    words = _words()
     for criterion in ("magnitude", "random"):
         line = ["trial", *words, "--prune.criterion", criterion, "--out", str(out)]
         assert main(line) == 0
     return out
+
+
+def _words() -> list[str]:
+    words = []
+    for word, value in TINY.items():
+        texts = value if isinstance(value, tuple) else (value,)
+        words += [f"--{word}", *map(str, texts)]
+    return words
 
 
 def ids(root) -> list[str]:
@@ -89,6 +94,23 @@ def test_a_shared_object_is_used_by_both(root):
     dense = trials[0].point.rounds[0]["weights"]
     assert dense == trials[1].point.rounds[0]["weights"]
     assert sum("used by" in line for line in explain(store, [dense])) == 2
+
+
+def test_an_object_that_no_trial_names_is_used_by_those_that_come_of_it(tmp_path):
+    """The autoencoder of a trial in latents is named by no round of it."""
+    words = [*_words(), "--objective.name", "latent_denoise", "--latent.steps", "2"]
+    assert main(["trial", *words, "--out", str(tmp_path)]) == 0
+    store = Store(tmp_path / "store")
+    (ledger,) = Ledger.all(store)
+    kinds: dict[str, str] = {}
+    for key, part in store:
+        facts = store.facts(key, part) or {}
+        if "what" in facts:
+            kinds[key] = facts["what"]["kind"]
+    assert "latents" in kinds.values()
+    for key in kinds:
+        uses = [line for line in explain(store, [key]) if "used by" in line]
+        assert [f"trial {ledger.key[:16]}-0000" in line for line in uses] == [True]
 
 
 @pytest.mark.parametrize("names", [["ffffffffffff"], ["000000000000-0"], [""]])
