@@ -102,17 +102,19 @@ def _keys_of(entry: Entry) -> set[str]:
 
 def _made_from(store: Store, key: str) -> set[str]:
     """Return the keys of all objects that come from an object, directly or not."""
-    made = set()
-    for other, part in store:
-        facts = store.facts(other, part) or {}
-        if "what" in facts and key in _lineage(facts["what"]):
-            made.add(other)
-    return made
+    return {other for other, part in store if key in _lineage(_what(store, other, part))}
+
+
+def _what(store: Store, key: str, part: str) -> Mapping[str, Any]:
+    """Return the step that made a stored part of an object; empty where none is told."""
+    facts = store.facts(key, part) or {}
+    what: Mapping[str, Any] = facts.get("what", {})
+    return what
 
 
 def _lineage(step: Mapping[str, Any]) -> Iterator[str]:
     """Yield the key of a step, and of all that it comes from."""
-    yield step["key"]
+    yield step.get("key", "")
     for parent in step.get("parents", ()):
         yield from _lineage(parent)
 

@@ -48,4 +48,4 @@ def listed(densities: Sequence[float]) -> str:
 
 def plural(count: int, noun: str) -> str:
     """Return how many there are of what a noun names: 1 seed, 5 seeds."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}{'s' * (count != 1)}"

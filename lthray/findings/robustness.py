@@ -23,7 +23,6 @@ without assay sensitivity; ICH E10, 2000).
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import fmean
 
 import numpy as np
 
@@ -188,7 +187,7 @@ def harms(evidence: Evidence, stressor: str) -> bool:
     """
     points = filter(None, [logs(r, stressor) for r in evidence.dense.values()])
     harm = [stressed - clean for clean, stressed in points]
-    return STRESSES[stressor].sampled or (bool(harm) and fmean(harm) >= HARM)
+    return STRESSES[stressor].sampled or sum(harm) >= HARM * max(len(harm), 1)
 
 
 def calibrated(evidence: Evidence, stressor: str) -> bool:

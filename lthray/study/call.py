@@ -235,11 +235,12 @@ def _base(study: Study, options: Options) -> dict[str, Any]:
 def _without_effect(study: Study, given: Container[str]) -> list[str]:
     """Return a fault for each given option of a search or a confirmation that a study has not."""
     is_search = study.phase == "search"
-    lacks = "confirms nothing" if is_search else "is no search, so there is nothing to confirm"
-    reasons = {} if study.confirm else dict.fromkeys(CONFIRMING, lacks)
-    if not is_search:
-        reasons["seed"] = "is no search, so there is nothing to draw"
-    return [f"{option_of(o)}: {study.name} {why}" for o, why in reasons.items() if o in given]
+    lacks = "is no search, so there is nothing to "
+    confirms = {True: "confirms nothing", False: f"{lacks}confirm"}[is_search]
+    reasons = {**dict.fromkeys(CONFIRMING, confirms), "seed": f"{lacks}draw"}
+    idle = {**dict.fromkeys(CONFIRMING, study.confirm is None), "seed": not is_search}
+    named = [option for option in reasons if option in given and idle[option]]
+    return [f"{option_of(option)}: {study.name} {reasons[option]}" for option in named]
 
 
 def _check_options(call: Call) -> None:
@@ -248,25 +249,34 @@ def _check_options(call: Call) -> None:
     Networks of --beside differ in name and have something to be beside; seeds of a confirmation are
     not those of the search; trials are not too many ever to be run.
     """
-    sources = call.options.beside
-    if len({Path(source).name for source in sources}) < len(sources):
-        raise ConfigError([f"--beside {' '.join(sources)}: two of them would have one name"])
-    if sources and not (call.points or call.recipes):
-        why = "a search grades nothing, so there is nothing to measure beside"
-        raise ConfigError([f"--beside: {why}; let it confirm a recipe"])
-    if sources and call.points and call.trials < call.listed + len(sources):
-        why = f"of {call.listed + len(sources)}, --trials {call.trials} leaves out what is beside"
-        raise ConfigError([f"--beside: {why}; leave out --trials"])
-    if call.options.local and call.options.address:
-        raise ConfigError(["--local: runs in this process and joins no cluster; without --address"])
-    if call.trials > MOST:
-        counted = f"{len(call.points):,} points on {len(call.seeds):,} seeds"
-        why = f"{call.trials:,} trials ({counted}), at most {MOST:,} are run"
-        raise ConfigError([f"{call.study.name} has {why}; give --trials, or fewer --seeds"])
+    sources, trials, local = call.options.beside, call.trials, call.options.local
+    names = {Path(source).name for source in sources}
+    is_graded = bool(call.points or call.recipes)
+    whole = bool(call.points) * (call.listed + len(sources))
     both = set(call.seeds) & set(call.confirm_seeds)
-    if both and call.recipes:
-        why = "is a seed of the search; fresh ones are needed"
-        raise ConfigError([f"--confirm-seeds {min(both)}: {why}"])
+    first = min(both, default="")
+    counted = f"{len(call.points):,} points on {len(call.seeds):,} seeds"
+    faults = {
+        f"--beside {' '.join(sources)}: two of them would have one name": (
+            len(names) < len(sources)
+        ),
+        "--beside: a search grades nothing, so there is nothing to measure beside; let it confirm "
+        "a recipe": bool(sources) and not is_graded,
+        f"--beside: of {whole}, --trials {trials} leaves out what is beside; leave out --trials": (
+            bool(sources) and trials < whole
+        ),
+        "--local: runs in this process and joins no cluster; without --address": (
+            local and bool(call.options.address)
+        ),
+        f"{call.study.name} has {trials:,} trials ({counted}), at most {MOST:,} are run; give "
+        "--trials, or fewer --seeds": trials > MOST,
+        f"--confirm-seeds {first}: is a seed of the search; fresh ones are needed": (
+            bool(both) and call.recipes > 0
+        ),
+    }
+    broken = [fault for fault, is_so in faults.items() if is_so]
+    if broken:
+        raise ConfigError(broken)
 
 
 def _check_surface(call: Call) -> None:

@@ -151,14 +151,17 @@ def _record(
     """Record the trials `told` of a call, and what charts show; return how many have ended."""
     about, ended = ledger.about, 0
     with _writing(recorder, store):
-        for trial in told:
-            if not (trial.rounds or trial.end):
-                continue  # all trials of a list are given out together: this one has not begun
+        for trial in filter(_has_begun, told):
             traceback = ledger.traceback(trial.number) if trial.status == FAILED else {}
             recorder.record(trial, about, traceback, repair=repair)
             ended += trial.end is not None
         recorder.charts(about)
     return ended
+
+
+def _has_begun(trial: TrialRecord) -> bool:
+    """Return whether a trial has anything to record: all those of a list are given out together."""
+    return bool(trial.rounds or trial.end)
 
 
 def _judge(
