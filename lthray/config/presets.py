@@ -1,6 +1,7 @@
 """Hold the presets: those of the package, and the user's own of a root, <out>/presets/NAME.json.
 
-A preset is the dotted words of a config, with values, that differ from the default.
+A preset is the dotted words of a config, with values, that differ from the default. Options are
+read here too, for one of them names a preset.
 """
 
 import json
