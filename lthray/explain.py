@@ -101,7 +101,7 @@ def _keys_of(entry: Entry) -> set[str]:
 
 
 def _made_from(store: Store, key: str) -> set[str]:
-    """Return the keys of all objects that come from an object, directly or not."""
+    """Return the keys of all objects made from one, with no other stored object between."""
     return {other for other, part in store if key in _lineage(_what(store, other, part))}
 
 

@@ -17,7 +17,7 @@ controls. Few points have them, and no share counts them. Nothing is searched: n
 what is tried next and no trial is stopped early.
 
 Cost, by --dry-run: 1,800 trials share 2,841 training runs of 1.1 million steps and need 4 GB. That
-is two hours and a half on two cores at 18 ms a step. `--rewind.rule late` halves it.
+is two hours and three quarters on two cores at 18 ms a step. `--rewind.rule late` halves it.
 """
 
 import sys
@@ -63,7 +63,7 @@ STUDY = Design(
         "prune.ladder": (0.5, 0.25, 0.125),
         "prune.least": 0.005,  # no ranking cuts a layer away
         "measure.samples": 0,
-        "measure.checkpoints": 2,  # no page reads more
+        "measure.checkpoints": 2,  # the page of a design reads no learning curve
     },
     smoke={
         "latent.steps": 50,

@@ -9,7 +9,8 @@ worse denoiser looks more robust in ratio, so each is set beside eleven dense ne
 trained for a quarter to twice of the steps, at equal clean error. Shuffled and re-initialised
 masks, small dense networks and a second dense network stand beside the tickets. Cost: 24 training
 runs a seed; measuring takes three times as long. Expect: tickets are as robust as a dense network
-of their error, and rounded or shaken weights tell them apart if anything does.
+of their error. Where a stressor hardly harms the dense network, or dense networks of two budgets
+differ under it, nothing is claimed.
 """
 
 import sys

@@ -97,7 +97,7 @@ def test_a_shared_object_is_used_by_both(root):
 
 
 def test_an_object_that_no_trial_names_is_used_by_those_that_come_of_it(tmp_path):
-    """The autoencoder of a trial in latents is named by no round of it."""
+    """The encoded images of a trial in latents are named by no round of it."""
     words = [*_words(), "--objective.name", "latent_denoise", "--latent.steps", "2"]
     assert main(["trial", *words, "--out", str(tmp_path)]) == 0
     store = Store(tmp_path / "store")

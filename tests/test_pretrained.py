@@ -447,7 +447,7 @@ def test_what_cannot_stand_beside_is_refused_before_anything_is_made(tmp_path):
         resolve(SEARCH, ["--beside", "x"])
     with pytest.raises(ConfigError, match="--beside a/net b/net: two of them would have one name"):
         resolve(LIST, ["--beside", "a/net", "b/net"])
-    with pytest.raises(ConfigError, match="--beside: of 5, --trials 4 leaves out what is beside"):
+    with pytest.raises(ConfigError, match="--beside: --trials 4 leaves out the last of 5 trials"):
         resolve(LIST, ["--beside", "a/net", "--trials", "4"])
     assert resolve(LIST, ["--beside", "a/net", "--trials", "5"]).trials == 5
     with pytest.raises(ConfigError, match=r"was trained without classes \(a trial of list\)"):

@@ -5,7 +5,7 @@ cannot disagree. A claim says that a mean over seeds lies below a margin. Its bo
 upper bound of that mean at the level at which Holm's procedure (1979) tests the claim within the
 family, and the claim holds where the bound lies below the margin: bound and test always agree, and
 all claims of the page together err in at most 5 % or, where seeds were added, in what is left of
-it: `level_of` spends the level over looks (Lan and DeMets 1983).
+it: `lthray.findings.power.level_of` spends the level over looks (Lan and DeMets 1983).
 
 A run that was planned and is missing, or that has no finite value, is the worst outcome of the
 claim that it would have supported: the claim does not hold.

@@ -14,11 +14,11 @@ lies outside of theirs, or that stands beside fewer than ten.
     X robust by chance      a second dense network is more robust: a negative control, and false
 
 An attack that fails one of its checks says nothing of its network: a dense network is no anchor
-then, and a ticket's seed has no value, so that no claim on the tickets holds. Nor has any seed a
-value under a stressor that is not calibrated, where the dense network of .6 of the steps is not
-shown to be as robust as that of all steps, each at its own clean error. Nor has any seed one under
-a stressor that is too weak: where hardly any harm is done, every network bears it (a comparison
-without assay sensitivity; ICH E10, 2000).
+then, and a ticket's seed has no value, so that no claim on the tickets holds. No seed has a value
+under two kinds of stressors. One is not calibrated: the dense network of .6 of the steps is not
+shown to be as robust as that of all steps, each at its own clean error. The other is too weak:
+where hardly any harm is done, every network bears it, and a comparison has no assay sensitivity
+(ICH E10, 2000).
 """
 
 import math
@@ -36,7 +36,7 @@ from lthray.findings.stats import t_interval
 
 LESS = math.log(1.05)  # from which a network is called less robust
 LEVEL = 0.05  # of each of the two tests by which a stressor is calibrated
-HARM = 3 * LESS  # of log error, by which a stressor must harm the dense network to tell anything
+HARM = 3 * LESS  # of log error, by which a stressor that tells anything harms the dense network
 SHORTER = 0.6  # share of the steps of the dense network that calibrates
 ANCHORS = 10  # dense networks beside each, at least
 ABOVE_RANDOM = 2.0  # standard errors by which an attack must be stronger than noise

@@ -14,7 +14,7 @@ from lthray.config.trial import TrialConfig
 from lthray.config.vocabulary import data_facts, network_facts
 from lthray.core import metrics
 from lthray.core.record import TrialRecord
-from lthray.findings.formats import NONE, series
+from lthray.findings.formats import NONE, plural, series
 from lthray.findings.rounds import values_of
 from lthray.findings.sections import Section
 
@@ -138,8 +138,8 @@ def described(trials: Sequence[TrialRecord]) -> Section:
         f"of which {size(trials, metrics.PRUNABLE_SIZE)} weights may be cut. "
         f"It learns to {', or to '.join(tasks)}. The images are {data}.",
         f"The budget of a training run is {words['train.steps']} optimizer steps of "
-        f"{words['train.batch']} images. Up to {count} seeds were trained of each recipe; a seed "
-        "is one dense network and all that is cut from it.",
+        f"{words['train.batch']} images. Each recipe was trained on {plural(count, 'seed')} at "
+        "most; a seed is one dense network and all that is cut from it.",
     ]
     return Section("setting", "", text, table(trials, words))
 

@@ -246,8 +246,9 @@ def _without_effect(study: Study, given: Container[str]) -> list[str]:
 def _check_options(call: Call) -> None:
     """Raise ConfigError if options do not go together.
 
-    Networks of --beside differ in name and have something to be beside; seeds of a confirmation are
-    not those of the search; trials are not too many ever to be run.
+    Networks of --beside differ in name, have something to be beside, and are not cut away by
+    --trials; --local joins no cluster; seeds of a confirmation are not those of the search; trials
+    are not too many ever to be run.
     """
     sources, trials, local = call.options.beside, call.trials, call.options.local
     names = {Path(source).name for source in sources}
@@ -262,10 +263,10 @@ def _check_options(call: Call) -> None:
         ),
         "--beside: a search grades nothing, so there is nothing to measure beside; let it confirm "
         "a recipe": bool(sources) and not is_graded,
-        f"--beside: of {whole}, --trials {trials} leaves out what is beside; leave out --trials": (
+        f"--beside: --trials {trials} leaves out the last of {whole} trials; leave out --trials": (
             bool(sources) and trials < whole
         ),
-        "--local: runs in this process and joins no cluster; without --address": (
+        "--local: runs in this process and joins no cluster; leave out --address": (
             local and bool(call.options.address)
         ),
         f"{call.study.name} has {trials:,} trials ({counted}), at most {MOST:,} are run; give "

@@ -151,7 +151,7 @@ def _record(
     """Record the trials `told` of a call, and what charts show; return how many have ended."""
     about, ended = ledger.about, 0
     with _writing(recorder, store):
-        for trial in filter(_has_begun, told):
+        for trial in filter(_has_results, told):
             traceback = ledger.traceback(trial.number) if trial.status == FAILED else {}
             recorder.record(trial, about, traceback, repair=repair)
             ended += trial.end is not None
@@ -159,8 +159,9 @@ def _record(
     return ended
 
 
-def _has_begun(trial: TrialRecord) -> bool:
-    """Return whether a trial has anything to record: all those of a list are given out together."""
+def _has_results(trial: TrialRecord) -> bool:
+    """Return whether a round of a trial is stored, or its end. Of a list all are given out
+    together, and thousands of runs without a number would look busy."""
     return bool(trial.rounds or trial.end)
 
 
