@@ -107,9 +107,9 @@ def test_the_interval_of_a_figure_is_the_bound_of_the_test(name):
 def test_the_evidence_of_a_design_are_its_shares_beside_their_base_rates():
     sections = list(designs.evidence(trials_of("frequency.digits")))
     assert sections[0].name == "evidence_wins"
-    assert sections[0].figure.border == 0.5
-    assert [row.name for row in sections[0].figure.rows] == ["0.5", "0.25", "0.125", "0.0625"]
-    assert [round(row.mean, 2) for row in sections[0].figure.rows] == [0.83, 0.79, 0.58, 0.46]
+    assert sections[0].figure.border == 1 / 3
+    assert [row.name for row in sections[0].figure.rows] == ["0.125"]
+    assert [round(row.mean, 2) for row in sections[0].figure.rows] == [0.74]
 
 
 # limits
@@ -275,7 +275,8 @@ PLAIN_HEADS = re.compile(
     r"steps saved|efficiency.*|- fewer images|- dense|weights kept|raw weights|more robust|"
     r"not less robust.*|less contrast|blur|salt and pepper|attack in .*|moved x_T|"
     r"(more|less) noise than told|noise .*|weights of 8 and 4 bits|sparsity|share that matches|"
-    r"mean \[95 %\]|measure|latents - pixels \[bounds\]|not matching|matching|p by sign flips)"
+    r"mean \[95 %\]|measure|latents - pixels \[bounds\]|not matching|matching|p by sign flips|"
+    r"change|points|low|high)"
 )
 """Heads that are plain English, or that the sentences beside their table explain."""
 
@@ -326,10 +327,10 @@ def test_a_report_of_many_sentences_opens_with_two(frequency):
     text = frequency.page()
     opened = text[text.index('<div class="verdict">') : text.index("<details>")]
     first, second = Page(opened).texts["p"]
-    assert "20 of 24 trajectories at density 0.5" in first
+    assert "142 of 192 trajectories at density 0.125" in first
     assert second == designs.DESIGN
     folded = text[text.index("<details>") : text.index("</details>")]
-    assert "At density 0.25, 19 of 24 trajectories win" in folded
+    assert "At density 0.125, 17 of 192 tickets are within two standard errors" in folded
 
 
 def test_files_lie_beside_a_page(frequency, tmp_path):

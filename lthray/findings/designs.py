@@ -18,7 +18,7 @@ from lthray.core.record import TrialRecord
 from lthray.findings import effects as fx
 from lthray.findings import stats as st
 from lthray.findings.figures import DENSITY, Interval, Intervals, Line, Lines
-from lthray.findings.formats import NONE, plural
+from lthray.findings.formats import NONE, plural, series
 from lthray.findings.frequency import (
     BOTH,
     KINDS,
@@ -170,12 +170,15 @@ def table(page: Page, design: Studied, rule: str = "") -> list[list[str]]:
 
 
 def sentence(page: Page, rung: Rung) -> str:
-    """Return how often tickets win at a density, and whether more often than by chance."""
+    """Return how often tickets win at a training budget and density, and whether more often than by
+    chance."""
     found, base = share(rung.outcomes[WINS]), rung.bases[WINS]
+    budgets = sorted({recipe["train.steps"] for recipe in page.real.recipes})
     shown = "" if ("", WINS, rung.name) in page.held else "not shown to be "
     return (
-        f"At density {rung.name}, {found.count} of {found.of} trajectories win: {shown}more often "
-        f"than by chance (share {found.value:.2f}, 95 % {found.ends}, base rate {base:.2f})."
+        f"At {series(list(map(str, budgets)))} steps and density {rung.name}, {found.count} of "
+        f"{found.of} trajectories win: {shown}more often than by chance (share {found.value:.2f}, "
+        f"95 % {found.ends}, base rate {base:.2f})."
     )
 
 
