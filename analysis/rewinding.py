@@ -216,9 +216,10 @@ def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> str:
     varies."""
     from scipy.stats import spearmanr
 
-    if len(pairs) < 3 or any(len(set(side)) < 2 for side in zip(*pairs, strict=True)):
+    sides = list(zip(*pairs, strict=True))
+    if len(pairs) < 3 or any(len(set(side)) < 2 for side in sides):
         return NONE
-    return f"{spearmanr(*zip(*pairs, strict=True)).statistic:+.2f}"
+    return f"{spearmanr(*sides).statistic:+.2f}"
 
 
 def contradictions(verdict: Verdict, name: str, density: float) -> tuple[list[float], list[float]]:
